@@ -1,0 +1,60 @@
+"""Simplex equiangular tight frames: unit vectors that are as far apart from each other as can be."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def simplex_etf(basis: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
+    """``sqrt(k/(k-1)) P (I - 11^T/k)``: k unit vectors in the span of an orthonormal basis P, all at cosine -1/(k-1).
+
+    Source: Papyan, Han and Donoho 2020, Definition 3; MDA (arXiv 2512.00391) section 3.
+
+    Raises:
+        ValueError: there are fewer than two vertices, for which no simplex is defined.
+    """
+    count = basis.shape[1]
+    factor = _vertex_factor(count)
+    return factor**0.5 * (basis - basis.mean(dim=1, keepdim=True))
+
+
+def shared_direction_gram(count: int) -> Float[Tensor, "r r"]:
+    """``r/(r-1) (I - 11^T/r)``: the Gram operator of a simplex with a vertex for each of ``r`` shared directions.
+
+    Raises:
+        ValueError: fewer than two directions.
+    """
+    factor = _vertex_factor(count)
+    return factor * (torch.eye(count, dtype=torch.float64) - 1.0 / count)
+
+
+def task_gram(counts: list[int]) -> Float[Tensor, "r r"]:
+    """``T/(T-1) (I_T - 11^T/T) kron I_k``: a vertex for each task, direction i of one against direction i of others.
+
+    Tasks with fewer directions than others are as if padded with zero columns: nothing is subtracted there.
+
+    Raises:
+        ValueError: fewer than two tasks.
+    """
+    tasks = len(counts)
+    factor = _vertex_factor(tasks)
+    index = torch.cat([torch.arange(count) for count in counts])
+    same = (index[:, None] == index[None, :]).to(torch.float64)
+    return factor * (torch.eye(len(index), dtype=torch.float64) - same / tasks)
+
+
+def centre_rows(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+    """``m/(m-1) (I - 11^T/m) A``: the Gram operator of a simplex with a vertex for each output unit, applied.
+
+    Raises:
+        ValueError: there are fewer than two rows.
+    """
+    return _vertex_factor(matrix.shape[0]) * (matrix - matrix.mean(dim=0, keepdim=True))
+
+
+def _vertex_factor(count: int) -> float:
+    if count < 2:
+        raise ValueError(f"a simplex ETF needs at least two vertices, got {count}")
+    return count / (count - 1)

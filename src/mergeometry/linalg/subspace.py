@@ -1,0 +1,48 @@
+"""The shared orthogonal subspace of several tasks (TSV-M, DC-Merge and MDA merge inside it)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.linalg.polar import polar
+from mergeometry.values import Directions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedSubspace:
+    """Orthonormal ``left`` (m, r) and ``right`` (n, r); a run of ``counts[t]`` columns of each belongs to task t."""
+
+    left: Float[Tensor, "m r"]
+    right: Float[Tensor, "n r"]
+    values: Float[Tensor, " r"]
+    counts: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Columns of all tasks together."""
+        return self.values.shape[0]
+
+    def same_task(self) -> Float[Tensor, "r r"]:
+        """Boolean matrix that is true where row and column belong to one task: the diagonal blocks."""
+        owner = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
+        return owner[:, None] == owner[None, :]
+
+
+def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
+    """``U = polar([U_1 | ... | U_T])``, ``V = polar([V_1 | ... | V_T])`` with the singular values beside them.
+
+    Source: TSV-M (arXiv 2412.00081) section 4; DC-Merge (arXiv 2603.06242) section 4.
+
+    Raises:
+        ValueError: no tasks.
+        NumericalError: a decomposition failed with every driver.
+    """
+    left, _ = polar(torch.cat([task.left for task in directions], dim=1))
+    right, _ = polar(torch.cat([task.right for task in directions], dim=1))
+    values = torch.cat([task.values for task in directions])
+    return SharedSubspace(left, right, values, tuple(task.count for task in directions))

@@ -1,0 +1,152 @@
+"""Singular value decompositions that do not die, and leading directions that cost less than a full one."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.linalg
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.errors import NumericalError
+from mergeometry.values import Delta, Directions, LowRank
+
+RANK_TOLERANCE = 1e-6
+"""Singular values below this share of the largest are zero: float32 task vectors resolve no direction there."""
+
+
+class DecompositionFallbackWarning(UserWarning):
+    """A LAPACK driver failed on a matrix and another one was used; the run record counts these."""
+
+
+def thin_svd(
+    matrix: Float[Tensor, "m n"],
+) -> tuple[Float[Tensor, "m q"], Float[Tensor, " q"], Float[Tensor, "n q"]]:
+    """Decompose ``matrix = U diag(s) V.T`` in float64 with ``q = min(m, n)`` columns, values descending.
+
+    LAPACK's divide-and-conquer driver is fastest but is known to fail on real task vectors; then the
+    QR-iteration driver takes over, and a warning says so.
+
+    Raises:
+        NumericalError: an entry is not finite, or both drivers failed.
+    """
+    array = matrix.to(torch.float64).contiguous().numpy()
+    if not np.isfinite(array).all():
+        raise NumericalError("a matrix to decompose holds NaN or Inf")
+    try:
+        left, values, right = scipy.linalg.svd(array, full_matrices=False, lapack_driver="gesdd", check_finite=False)
+    except np.linalg.LinAlgError:
+        warnings.warn("SVD: gesdd failed, gesvd used", DecompositionFallbackWarning, stacklevel=2)
+        try:
+            left, values, right = scipy.linalg.svd(
+                array, full_matrices=False, lapack_driver="gesvd", check_finite=False
+            )
+        except np.linalg.LinAlgError as error:
+            raise NumericalError(f"the singular value decomposition of a {tuple(array.shape)} matrix failed") from error
+    return _tensor(left), _tensor(values), _tensor(right).mT.contiguous()
+
+
+def symmetric_eigen(
+    gram: Float[Tensor, "n n"], count: int
+) -> tuple[Float[Tensor, " count"], Float[Tensor, "n count"]]:
+    """Largest ``count`` eigenvalues, descending, and eigenvectors of a symmetric matrix (upper triangle read).
+
+    Raises:
+        NumericalError: both LAPACK drivers failed.
+    """
+    size = gram.shape[0]
+    array = gram.numpy()
+    try:
+        values, vectors = _eigh(array, size, count, "evd" if count == size else "evr")
+    except np.linalg.LinAlgError:
+        warnings.warn("eigen-decomposition: evr failed, ev used", DecompositionFallbackWarning, stacklevel=2)
+        try:
+            values, vectors = _eigh(array, size, size, "ev")
+        except np.linalg.LinAlgError as error:
+            raise NumericalError(f"the eigen-decomposition of a {size} x {size} matrix failed") from error
+        values, vectors = values[-count:], vectors[:, -count:]
+    return _tensor(values).flip(0), _tensor(vectors).flip(1)
+
+
+def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
+    """Upper triangle of ``matrix.T @ matrix`` in float64; the lower one is not filled."""
+    array = matrix.to(torch.float64).contiguous().numpy()
+    # A row-major array is its transpose in column order, which is what BLAS wants: no copy is made.
+    return torch.from_numpy(scipy.linalg.blas.dsyrk(1.0, array.T))
+
+
+def top_directions(delta: Delta, count: int) -> Directions:
+    """Leading ``count`` singular triplets of a task vector, signs fixed; fewer where its rank is smaller.
+
+    A dense matrix goes through the float64 Gram matrix of its shorter side and a range-limited
+    eigen-solver; thin factors go through their QR, and the matrix is never formed.
+
+    Raises:
+        NumericalError: an entry is not finite, or every driver failed.
+    """
+    if isinstance(delta, LowRank):
+        return _of_factors(delta, count)
+    m, n = delta.shape
+    if m < n:
+        flipped = _of_tall(delta.mT, count)
+        return fix_signs(Directions(flipped.right, flipped.values, flipped.left))
+    return fix_signs(_of_tall(delta, count))
+
+
+def fix_signs(directions: Directions) -> Directions:
+    """Make the entry of largest magnitude of each left direction positive, turning both sides together.
+
+    A singular triplet is defined up to a joint sign, and any simplex ETF over directions feels it.
+    """
+    if 0 in directions.left.shape:
+        return directions
+    peaks = directions.left.abs().argmax(dim=0, keepdim=True)
+    signs = torch.where(directions.left.gather(0, peaks) < 0, -1.0, 1.0).to(directions.left.dtype)
+    return Directions(directions.left * signs, directions.values, directions.right * signs)
+
+
+def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
+    m, n = matrix.shape
+    count = min(count, n)
+    if count == 0:
+        return _none(m, n)
+    exact = matrix.to(torch.float64)
+    if not bool(torch.isfinite(exact.sum())) and not bool(torch.isfinite(exact).all()):
+        raise NumericalError("a matrix to decompose holds NaN or Inf")
+    largest = exact.abs().max()
+    if largest == 0:
+        return _none(m, n)
+    exact = exact / largest  # squares of very large or small entries would leave float64's range
+    eigenvalues, right = symmetric_eigen(gram(exact), count)
+    values = eigenvalues.clamp(min=0).sqrt()
+    kept = int((values > RANK_TOLERANCE * values[0]).sum())
+    values, right = values[:kept], right[:, :kept]
+    left = exact @ right / values
+    return Directions(left, values * largest, right)
+
+
+def _of_factors(delta: LowRank, count: int) -> Directions:
+    left_basis, left_triangle = torch.linalg.qr(delta.left.to(torch.float64))
+    right_basis, right_triangle = torch.linalg.qr(delta.right.to(torch.float64))
+    inner = left_triangle @ delta.core.to(torch.float64) @ right_triangle.mT
+    if 0 in inner.shape:
+        return _none(*delta.shape)
+    left, values, right = thin_svd(inner)
+    kept = min(count, int((values > RANK_TOLERANCE * values[0]).sum()))
+    return fix_signs(Directions(left_basis @ left[:, :kept], values[:kept], right_basis @ right[:, :kept]))
+
+
+def _eigh(array: np.ndarray, size: int, count: int, driver: str) -> tuple[np.ndarray, np.ndarray]:
+    wanted = None if count == size else (size - count, size - 1)
+    return scipy.linalg.eigh(array, lower=False, subset_by_index=wanted, driver=driver, check_finite=False)
+
+
+def _none(m: int, n: int) -> Directions:
+    empty = {"dtype": torch.float64}
+    return Directions(torch.zeros(m, 0, **empty), torch.zeros(0, **empty), torch.zeros(n, 0, **empty))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,29 @@
+"""Model soups: the mean of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mergeometry.methods.base import Linear, parameters
+
+
+@parameters
+class Average(Linear):
+    """Mean of the models' weights.
+
+    Law: ``W = sum_t w_t W_t / sum_t w_t``, which is ``tau = sum_t w_t tau_t / sum_t w_t`` at scale 1.
+    """
+
+    source: ClassVar[str] = "Wortsman et al. 2022, Model soups, arXiv 2203.05482"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that add up to nothing."""
+        super().check(tasks, shape, weights)
+        if sum(weights) == 0:
+            raise ValueError("the models' weights add up to zero, so their mean is undefined")
+
+    def coefficients(self, weights: Sequence[float]) -> list[float]:
+        """Each task's share of the sum of weights."""
+        total = sum(weights)
+        return [weight / total for weight in weights]

@@ -1,0 +1,190 @@
+"""What a merge method is: one file, one frozen dataclass, one ``merge``, and a docstring with its law.
+
+A method says what it needs by the family that it belongs to, and the engine computes just that:
+
+| family        | receives for one tensor                      | returns          | example           |
+| ------------- | -------------------------------------------- | ---------------- | ----------------- |
+| `Linear`      | nothing: it names a coefficient for each task | -                | `task_arithmetic` |
+| `Elementwise` | dense task vectors of any shape              | a dense tensor   | `ties`            |
+| `Spectral`    | matrices, dense or `LowRank`                 | either           | `iso_c`           |
+| `Directional` | the top-k singular triplets of each task     | a `LowRank`      | `tsv_m`           |
+
+The file's name is the method's name in recipes. Its dataclass fields are its parameters: typed,
+described, validated when the method is built, and refused when unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from mergeometry.linalg.svd import top_directions
+from mergeometry.values import Delta, Directions, LowRank, sum_of
+
+parameters = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=False, allow_inf_nan=False))
+"""Decorator of every method: a frozen dataclass whose fields are checked when it is built."""
+
+
+def _rank(value: object) -> int | float | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError(f"a rank is an integer >= 1, a fraction between 0 and 1, or auto; got {value!r}")
+
+
+Rank = Annotated[
+    int | float | Literal["auto"],
+    BeforeValidator(_rank),
+    Field(
+        description="directions of each task: an integer, a fraction of the smaller side, or auto "
+        "(smaller side / number of tasks; an adapter's own rank)",
+    ),
+]
+"""An integer >= 1, a fraction in (0, 1) of the smaller side, or ``auto``."""
+
+
+class Method(ABC):
+    """A way to merge the task vectors of one tensor; ``source`` names the paper."""
+
+    source: ClassVar[str]
+    order_invariant: ClassVar[bool] = True
+    """Whether the order of the models leaves the result the same (up to rounding)."""
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
+        """Refuse what this method cannot do, from shapes alone, before any weight is read.
+
+        Raises:
+            ValueError: with the reason in words that fit after "tensor X: ".
+        """
+
+    @abstractmethod
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Merge the task vectors of one tensor, whatever they are held as."""
+
+    def __call__(self, deltas: Sequence[Delta], weights: Sequence[float] | None = None) -> Delta:
+        """Merge task vectors of one shape: the result is low-rank only where every input is.
+
+        Raises:
+            ValueError: no task vectors, shapes that differ, a weight too many, or what `check` refuses.
+        """
+        if not deltas or any(tuple(delta.shape) != tuple(deltas[0].shape) for delta in deltas):
+            raise ValueError(f"expected task vectors of one shape, got {[tuple(delta.shape) for delta in deltas]}")
+        weights = [1.0] * len(deltas) if weights is None else list(weights)
+        if len(weights) != len(deltas):
+            raise ValueError(f"expected a weight for each of {len(deltas)} task vectors, got {len(weights)}")
+        self.check(len(deltas), tuple(deltas[0].shape), weights)
+        merged = self.apply(deltas, weights)
+        plain = next((delta for delta in deltas if isinstance(delta, Tensor)), None)
+        if plain is None or isinstance(merged, Tensor):
+            return merged
+        return merged.dense(plain.dtype)
+
+
+class Linear(Method):
+    """A weighted sum of task vectors; the engine adds them one at a time, low-rank ones as they are."""
+
+    @abstractmethod
+    def coefficients(self, weights: Sequence[float]) -> list[float]:
+        """What each task vector is multiplied by before they are added."""
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Add the task vectors, each times its coefficient."""
+        pairs = zip(deltas, self.coefficients(weights), strict=True)
+        return sum_of([d.scaled(c) if isinstance(d, LowRank) else d * c for d, c in pairs])
+
+
+class Elementwise(Method):
+    """A merge of each entry, or of entries against the tensor's others; any shape, dense."""
+
+    @abstractmethod
+    def merge(
+        self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]
+    ) -> Float[Tensor, "*shape"]:
+        """Merge dense task vectors; inputs stay as they are."""
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Form what is low-rank, then merge."""
+        return self.merge([d.dense() if isinstance(d, LowRank) else d for d in deltas], weights)
+
+
+class Matrixwise(Method):
+    """A merge of the 2-D weights of linear maps only."""
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse tensors that are no matrices."""
+        super().check(tasks, shape, weights)
+        if len(shape) != 2:
+            raise ValueError(f"needs a matrix, but the shape is {list(shape)}")
+
+
+class Spectral(Matrixwise):
+    """A merge through the singular values of whole matrices, dense or low-rank."""
+
+    @abstractmethod
+    def merge(self, deltas: Sequence[Delta]) -> Delta:
+        """Merge matrices; low-rank inputs give a low-rank result."""
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Weigh the matrices, then merge."""
+        return self.merge([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
+
+
+class Directional(Matrixwise):
+    """A merge of the leading directions of each task; the engine decomposes each task vector once."""
+
+    rank: Rank
+
+    @abstractmethod
+    def merge(self, directions: Sequence[Directions]) -> LowRank:
+        """Merge the tasks' leading singular triplets into one low-rank task vector."""
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse tensors that are no matrices, and ranks that they do not have."""
+        super().check(tasks, shape, weights)
+        if isinstance(self.rank, int) and self.rank > min(shape):
+            raise ValueError(f"rank {self.rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most "
+                             f"{min(shape)}; a fraction such as 0.125 fits every tensor")  # fmt: skip
+
+    def directions(self, delta: Delta, tasks: int) -> Directions:
+        """Leading triplets of one task vector, as many as ``rank`` asks for among ``tasks`` tasks."""
+        held = delta.rank if isinstance(delta, LowRank) else None
+        return top_directions(delta, rank_of(self.rank, tuple(delta.shape), tasks, held))
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Decompose each task vector, weigh its singular values, merge."""
+        return self.merge(
+            [
+                self.directions(delta, len(deltas)).scaled(weight)
+                for delta, weight in zip(deltas, weights, strict=True)
+            ]
+        )
+
+
+def rank_of(rank: int | float | str, shape: Sequence[int], tasks: int, held: int | None = None) -> int:
+    """How many directions of a task vector take part: ``auto`` is ``floor(min(m, n) / T)``, or an adapter's own rank.
+
+    ``held`` is the rank of a low-rank task vector, or None for a dense one. At least one direction.
+    """
+    smaller = min(shape)
+    if isinstance(rank, float):
+        return max(1, math.floor(rank * smaller))
+    if isinstance(rank, int):
+        return rank
+    return held if held is not None else max(1, smaller // tasks)
+
+
+def weighed(delta: Delta, weight: float) -> Delta:
+    """A task vector times its model's weight; untouched where the weight is one."""
+    if weight == 1.0:
+        return delta
+    return delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight

@@ -1,0 +1,72 @@
+"""DC-Merge: energy smoothing, a shared orthogonal subspace, masked aggregation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mergeometry.linalg.selection import elected_mean, keep_largest, partition_count
+from mergeometry.linalg.subspace import shared_subspace
+from mergeometry.methods.base import Directional, Rank, parameters
+from mergeometry.values import Directions, LowRank
+
+
+@parameters
+class DCMerge(Directional):
+    """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
+
+    Law: ``tau = U M V^T`` with ``U``, ``V`` the shared subspace, ``M = combine_t M_t`` and
+    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; of ``M`` only the tasks' diagonal blocks stay (``block_mask``).
+    """
+
+    source: ClassVar[str] = "DC-Merge, CVPR 2026, arXiv 2603.06242"
+
+    rank: Rank = "auto"
+    smoothing: Annotated[
+        Literal["none", "average", "linear"], Field(description="how a task's singular values are evened out")
+    ] = "none"
+    rho: Annotated[float, Field(ge=1, description="largest ratio of first to last singular value, for linear")] = 5.0
+    keep: Annotated[
+        float, Field(gt=0, le=1, description="share of the shared subspace's r*r entries each task keeps, for ties")
+    ] = 1e-3
+    combine: Annotated[
+        Literal["ties", "sum", "mean"], Field(description="how the tasks' coordinates are merged")
+    ] = "ties"
+    block_mask: Annotated[bool, Field(description="keep only each task's own diagonal block")] = True
+
+    def merge(self, directions: Sequence[Directions]) -> LowRank:
+        """Smooth, change to the shared coordinates, combine, mask, and go back."""
+        smoothed = [Directions(task.left, self.smooth(task.values), task.right) for task in directions]
+        shared = shared_subspace(smoothed)
+        if shared.rank == 0:
+            return LowRank(shared.left, torch.diag(shared.values), shared.right)
+        coordinates = [
+            (shared.left.mT @ task.left * task.values) @ (task.right.mT @ shared.right) for task in smoothed
+        ]
+        merged = self.aggregate(coordinates)
+        if self.block_mask:
+            merged = merged * shared.same_task()
+        return LowRank(shared.left, merged, shared.right)
+
+    def smooth(self, values: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """Even out singular values, keeping their sum (section 4, energy smoothing)."""
+        if self.smoothing == "none" or len(values) == 0:
+            return values
+        if self.smoothing == "average":
+            return values.mean().expand_as(values)
+        steepest = min(self.rho, float(values[0] / values[-1]))
+        shares = torch.linspace(steepest, 1, len(values), dtype=values.dtype)
+        return values.sum() * shares / shares.sum()
+
+    def aggregate(self, coordinates: list[Float[Tensor, "r r"]]) -> Float[Tensor, "r r"]:
+        """Merge the tasks' coordinates entry by entry."""
+        if self.combine == "ties":
+            count = partition_count(coordinates[0].numel(), self.keep)
+            return elected_mean([keep_largest(task, count) for task in coordinates])
+        total = torch.stack(coordinates).sum(dim=0)
+        return total / len(coordinates) if self.combine == "mean" else total

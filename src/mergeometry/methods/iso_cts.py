@@ -1,0 +1,53 @@
+"""Iso-CTS: a common subspace and a subspace for each task, with one flat spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from mergeometry.linalg.polar import polar
+from mergeometry.linalg.svd import top_directions
+from mergeometry.linalg.whitening import remove_left
+from mergeometry.methods.base import Rank, Spectral, parameters, rank_of
+from mergeometry.values import Delta, LowRank, sum_of
+
+
+@parameters
+class IsoCTS(Spectral):
+    """Keep the leading directions of the sum, fill the rest with directions that each task has alone.
+
+    Law: ``P_c``, ``Q_c`` the top-c directions of ``sum_t tau_t``; ``P_t``, ``Q_t`` the top-s ones of
+    ``(I - P_c P_c^T) tau_t``; ``tau = mean(D) polar([P_1 ... P_T | P_c]) polar([Q_1 ... Q_T | Q_c])^T``,
+    ``D`` all singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
+    common, rounded to a multiple of T.
+    """
+
+    source: ClassVar[str] = "Marczak et al. 2025, No task left behind, arXiv 2502.04959, section 4.3"
+
+    common: Annotated[float, Field(ge=0, le=1, description="share of the rank that the common subspace takes")] = 0.8
+    rank: Rank = "auto"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse a total rank that the matrix does not have."""
+        super().check(tasks, shape, weights)
+        if isinstance(self.rank, int) and self.rank > min(shape):
+            raise ValueError(f"rank {self.rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most "
+                             f"{min(shape)}; a fraction such as 0.5 fits every tensor")  # fmt: skip
+
+    def merge(self, deltas: Sequence[Delta]) -> Delta:
+        """Split the rank, take the common part, then each task's own, whiten them together."""
+        total = sum_of(deltas)
+        held = min(total.rank, *total.shape) if isinstance(total, LowRank) else None
+        # `auto` means all of the rank here: the tasks share it instead of each having a part.
+        rank = rank_of(self.rank, total.shape, 1, held)
+        own = round((rank - int(rank * self.common)) / len(deltas))
+        common = top_directions(total, max(0, rank - own * len(deltas)))
+        parts = [top_directions(remove_left(delta, common.left), own) for delta in deltas]
+        left, _ = polar(torch.cat([part.left for part in [*parts, common]], dim=1))
+        right, _ = polar(torch.cat([part.right for part in [*parts, common]], dim=1))
+        values = torch.cat([part.values for part in [*parts, common]])
+        flat = values.mean() if len(values) else values.new_zeros(())
+        return LowRank(left, torch.eye(len(values), dtype=values.dtype) * flat, right)

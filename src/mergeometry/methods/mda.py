@@ -1,0 +1,52 @@
+"""MDA, Algorithm 1: the shared task vector projected on a simplex ETF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from mergeometry.linalg.etf import centre_rows, shared_direction_gram, task_gram
+from mergeometry.linalg.subspace import shared_subspace
+from mergeometry.methods.base import Directional, Rank, parameters
+from mergeometry.values import Directions, LowRank
+
+
+@parameters
+class MDA(Directional):
+    """Align the tasks' shared directions with a simplex equiangular tight frame.
+
+    Law: ``tau = M M^T U diag(S_1, ..., S_T) V^T``, with ``M = sqrt(K/(K-1)) P (I - 11^T/K)`` and
+    ``U``, ``V`` the shared subspace of `tsv_m`. The paper leaves the frame open; ``simplex`` chooses:
+    ``directions`` has ``P = U``, a vertex for each shared direction (not order invariant only through
+    the sign rule); ``tasks`` a vertex for each task; ``neurons`` has ``P = I``, a vertex for each output
+    unit; ``none`` leaves the step out, which is `tsv_m`.
+    """
+
+    source: ClassVar[str] = "Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1"
+
+    rank: Rank = "auto"
+    simplex: Annotated[
+        Literal["directions", "tasks", "neurons", "none"], Field(description="what the vertices of the frame stand for")
+    ] = "directions"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse frames with fewer than two vertices."""
+        super().check(tasks, shape, weights)
+        vertices = {"tasks": tasks, "neurons": shape[0]}.get(self.simplex, 2)
+        if vertices < 2:
+            raise ValueError(f"simplex: {self.simplex} needs at least two {self.simplex}, got {vertices}")
+
+    def merge(self, directions: Sequence[Directions]) -> LowRank:
+        """Build the shared task vector and apply the frame's Gram operator from the left."""
+        shared = shared_subspace(directions)
+        values = torch.diag(shared.values)
+        if self.simplex == "neurons":
+            return LowRank(centre_rows(shared.left), values, shared.right)
+        if self.simplex == "tasks" and shared.rank:
+            return LowRank(shared.left, task_gram(list(shared.counts)) @ values, shared.right)
+        if self.simplex == "directions" and shared.rank > 1:
+            return LowRank(shared.left, shared_direction_gram(shared.rank) @ values, shared.right)
+        return LowRank(shared.left, values, shared.right)

@@ -1,0 +1,22 @@
+"""Task arithmetic: the sum of task vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mergeometry.methods.base import Linear, parameters
+
+
+@parameters
+class TaskArithmetic(Linear):
+    """Sum of the task vectors; the recipe's ``scale`` says how much of it.
+
+    Law: ``tau = sum_t w_t tau_t``.
+    """
+
+    source: ClassVar[str] = "Ilharco et al. 2023, Editing models with task arithmetic, arXiv 2212.04089"
+
+    def coefficients(self, weights: Sequence[float]) -> list[float]:
+        """Each task's weight as it is."""
+        return list(weights)

@@ -1,0 +1,120 @@
+"""The values a merge computes with: weights, the updates between them, and the directions of an update.
+
+| value        | what it is                                        | shapes                                        |
+| ------------ | ------------------------------------------------- | --------------------------------------------- |
+| `Weight`     | a tensor as a model holds it                      | any                                           |
+| `Delta`      | a task vector: a dense tensor, or a `LowRank`     | any, or (m, n)                                |
+| `LowRank`    | `left @ core @ right.T`, never formed until asked | left (m, r), core (r, s), right (n, s)        |
+| `Directions` | `left @ diag(values) @ right.T`, a truncated SVD  | left (m, k), values (k,) descending, right (n, k) |
+
+Columns are directions, and `right` is kept untransposed, as the papers write U and V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank:
+    """A matrix held as the product ``left @ core @ right.T`` of thin factors."""
+
+    left: Float[Tensor, "m r"]
+    core: Float[Tensor, "r s"]
+    right: Float[Tensor, "n s"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (m, n) of the matrix that the factors stand for."""
+        return (self.left.shape[0], self.right.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Upper bound of the matrix's rank: the smaller inner dimension."""
+        return min(self.core.shape)
+
+    def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "m n"]:
+        """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype``."""
+        if self.left.shape[1] <= self.right.shape[1]:
+            return self.left.to(dtype) @ (self.core @ self.right.mT).to(dtype)
+        return (self.left @ self.core).to(dtype) @ self.right.to(dtype).mT
+
+    def scaled(self, factor: float) -> LowRank:
+        """The matrix times ``factor``."""
+        return LowRank(self.left, self.core * factor, self.right)
+
+    def transposed(self) -> LowRank:
+        """The matrix transposed."""
+        return LowRank(self.right, self.core.mT, self.left)
+
+
+Delta: TypeAlias = Tensor | LowRank
+"""A task vector, or a merged one: an update to add to a weight of the base."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weight:
+    """A tensor in weight space; it has no sum with another weight, so adding two is a type error."""
+
+    tensor: Float[Tensor, "*shape"]
+
+    def minus(self, base: Weight) -> Float[Tensor, "*shape"]:
+        """The task vector that leads from ``base`` to this weight."""
+        return self.tensor - base.tensor
+
+    def plus(self, delta: Delta, scale: float = 1.0) -> Weight:
+        """The weight moved along ``delta`` by ``scale``."""
+        update = delta.dense(self.tensor.dtype) if isinstance(delta, LowRank) else delta
+        return Weight(self.tensor.add(update, alpha=scale))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions:
+    """The leading singular triplets of one task vector; fewer than asked for where the rank is smaller."""
+
+    left: Float[Tensor, "m k"]
+    values: Float[Tensor, " k"]
+    right: Float[Tensor, "n k"]
+
+    @property
+    def count(self) -> int:
+        """How many directions there are."""
+        return self.values.shape[0]
+
+    def low_rank(self) -> LowRank:
+        """The matrix that the triplets span, as a product of thin factors."""
+        return LowRank(self.left, torch.diag(self.values), self.right)
+
+    def scaled(self, factor: float) -> Directions:
+        """The triplets of the matrix times ``factor``; a negative factor turns the left directions around."""
+        left = -self.left if factor < 0 else self.left
+        return Directions(left, self.values * abs(factor), self.right)
+
+
+def sum_of(deltas: Sequence[Delta]) -> Delta:
+    """Sum task vectors exactly: low-rank where all are (ranks add up), dense otherwise.
+
+    Raises:
+        ValueError: there is nothing to sum, or the shapes differ.
+    """
+    if not deltas or any(tuple(delta.shape) != tuple(deltas[0].shape) for delta in deltas):
+        raise ValueError(f"expected task vectors of one shape, got {[tuple(delta.shape) for delta in deltas]}")
+    thin = [delta for delta in deltas if isinstance(delta, LowRank)]
+    if len(thin) == len(deltas):
+        return LowRank(
+            torch.cat([delta.left for delta in thin], dim=1),
+            torch.block_diag(*(delta.core for delta in thin)),
+            torch.cat([delta.right for delta in thin], dim=1),
+        )
+    total: Tensor | None = None
+    for delta in deltas:
+        term = delta.dense() if isinstance(delta, LowRank) else delta
+        total = term.clone() if total is None else total.add_(term)
+    assert total is not None
+    return total
