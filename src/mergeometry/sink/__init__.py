@@ -1,0 +1,56 @@
+"""Writes outputs: laid out beforehand, staged beside the target, published whole or not at all."""
+
+from mergeometry.sink.adapter import AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
+from mergeometry.sink.card import model_card
+from mergeometry.sink.files import FileSystem
+from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_out, weights_digest
+from mergeometry.sink.record import (
+    CopiedFile,
+    InputRecord,
+    LeftOut,
+    MethodRecord,
+    RunRecord,
+    SidecarRecord,
+    TensorRecord,
+    Totals,
+    read_record,
+    versions,
+    write_record,
+)
+from mergeometry.sink.sidecars import Sidecar, SidecarPlan, copy_sidecars, sidecar_files
+from mergeometry.sink.staging import Staging, remove_stale
+from mergeometry.sink.writer import SlotWriter, safetensors_bytes
+
+__all__ = [
+    "AdapterModule",
+    "CopiedFile",
+    "FileLayout",
+    "FileSystem",
+    "InputRecord",
+    "Layout",
+    "LeftOut",
+    "MethodRecord",
+    "OutputTensor",
+    "RunRecord",
+    "Sidecar",
+    "SidecarPlan",
+    "SidecarRecord",
+    "Slot",
+    "SlotWriter",
+    "Staging",
+    "TensorRecord",
+    "Totals",
+    "adapter_config",
+    "adapter_tensor_names",
+    "adapter_tensors",
+    "copy_sidecars",
+    "lay_out",
+    "model_card",
+    "read_record",
+    "remove_stale",
+    "safetensors_bytes",
+    "sidecar_files",
+    "versions",
+    "weights_digest",
+    "write_record",
+]

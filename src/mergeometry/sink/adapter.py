@@ -1,0 +1,81 @@
+"""The output as a PEFT LoRA adapter: its tensors' names and shapes, and its configuration."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mergeometry.errors import OutputError
+from mergeometry.sink.layout import OutputTensor
+
+_PREFIX = "base_model.model."
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterModule:
+    """One linear module that the adapter changes by ``B A``: ``A`` is (rank, columns), ``B`` is (rows, rank).
+
+    ``columns`` is what the layer takes in and ``rows`` what it gives out, also where its weight is stored transposed.
+    """
+
+    name: str
+    rank: int
+    rows: int
+    columns: int
+
+
+def adapter_tensor_names(module: str) -> tuple[str, str]:
+    """Return the names of a module's ``A`` and ``B`` in the file."""
+    return f"{_PREFIX}{module}.lora_A.weight", f"{_PREFIX}{module}.lora_B.weight"
+
+
+def adapter_tensors(modules: Iterable[AdapterModule], code: str) -> list[OutputTensor]:
+    """Return the tensors of the adapter's file, ``A`` then ``B`` for each module, for ``lay_out``."""
+    tensors: list[OutputTensor] = []
+    for module in modules:
+        down, up = adapter_tensor_names(module.name)
+        tensors.append(OutputTensor(down, code, (module.rank, module.columns)))
+        tensors.append(OutputTensor(up, code, (module.rows, module.rank)))
+    return tensors
+
+
+def adapter_config(
+    modules: Sequence[AdapterModule], *, base_model: str, fan_in_fan_out: bool = False
+) -> dict[str, Any]:
+    """Return ``adapter_config.json`` for these modules, with alpha equal to the rank, so that each adds ``B A`` itself.
+
+    Raises ``OutputError`` for no modules, a rank below 1, or a name that PEFT would read as a pattern.
+    """
+    if not modules:
+        raise OutputError("there is no module to write an adapter for")
+    for module in modules:
+        if module.rank < 1:
+            raise OutputError(f"an adapter of rank {module.rank} cannot be written", tensor=module.name)
+        if not _PLAIN_NAME.fullmatch(module.name):
+            raise OutputError("PEFT would read the module's name as a pattern", tensor=module.name)
+    ranks = {module.name: module.rank for module in modules}
+    common = Counter(ranks.values()).most_common(1)[0][0]
+    # PEFT takes the first key that ends a module's name: the longer of two such names must come first.
+    longest_first = sorted(ranks, key=lambda name: (-len(name), name))
+    pattern = {name: ranks[name] for name in longest_first} if len(set(ranks.values())) > 1 else {}
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "r": common,
+        "lora_alpha": common,
+        "rank_pattern": pattern,
+        "alpha_pattern": dict(pattern),
+        "target_modules": sorted(ranks),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": fan_in_fan_out,
+        "use_rslora": False,
+        "use_dora": False,
+        "modules_to_save": None,
+    }

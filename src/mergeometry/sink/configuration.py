@@ -1,0 +1,103 @@
+"""Rewrites the few keys of a copied configuration that would no longer be true, or would lead to code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergeometry import limits
+from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.errors import SourceError, printable
+
+_CODE_KEYS = ("auto_map", "custom_pipelines")
+_ATTENTION_KEYS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
+_BUILT_IN_ATTENTION = frozenset(
+    {"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"}
+)
+_DTYPE_KEYS = ("torch_dtype", "dtype")
+_DTYPE_NAMES = {code: str(dtype).removeprefix("torch.") for code, dtype in TORCH_DTYPES.items()}
+# Tokenizers and vocabularies are data, may be large, and hold none of the keys above.
+_MODEL_FILES = ("config.json", "_config.json", "processor.json", "extractor.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The new bytes of a configuration, and each change in words."""
+
+    data: bytes
+    changes: tuple[str, ...]
+
+
+def rewritten(source: Path, name: str, code: str | None) -> Rewritten | None:
+    """Return the configuration as the output needs it; None if it can be copied byte for byte.
+
+    Raises ``SourceError`` if it is too large, malformed, nested too deeply, or names a key twice.
+    """
+    if not name.endswith(_MODEL_FILES):
+        return None
+    content = parsed_configuration(source)
+    changes: list[str] = []
+    try:
+        for mapping in _mappings(content):
+            changes.extend(_without_code(mapping))
+            if code is not None:
+                changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
+        data = f"{json.dumps(content, indent=2)}\n".encode()
+    except RecursionError as error:
+        raise SourceError("a configuration is nested too deeply", file=source) from error
+    return Rewritten(data, tuple(dict.fromkeys(changes))) if changes else None
+
+
+def parsed_configuration(source: Path) -> Any:
+    """Parse a JSON file strictly; ``SourceError`` if it is too large, malformed, too deep or names a key twice."""
+    try:
+        with source.open("rb") as file:
+            data = file.read(limits.JSON_BYTES + 1)
+    except OSError as error:
+        raise SourceError(f"a configuration cannot be read: {error.strerror}", file=source) from error
+    if len(data) > limits.JSON_BYTES:
+        raise SourceError(f"a configuration of more than {limits.JSON_BYTES} bytes is not read", file=source)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) != len(pairs):
+            keys = [key for key, _ in pairs]
+            double = next(key for key in keys if keys.count(key) > 1)
+            raise SourceError(f"a configuration names the key {printable(double)} twice", file=source)
+        return mapping
+
+    try:
+        return json.loads(data, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("a configuration is not valid JSON", file=source) from error
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in list(children):
+        yield from _mappings(child)
+
+
+def _without_code(mapping: dict[str, Any]) -> Iterator[str]:
+    for key in _CODE_KEYS:
+        if key in mapping:
+            del mapping[key]
+            yield f"{key} removed, since the base's own code is not copied"
+    for key in _ATTENTION_KEYS:
+        value = mapping.get(key)
+        if value is not None and value not in _BUILT_IN_ATTENTION:
+            del mapping[key]
+            yield f"{key} {printable(json.dumps(value))} removed, since it names code outside the library"
+
+
+def _with_dtype(mapping: dict[str, Any], wanted: str) -> Iterator[str]:
+    for key in _DTYPE_KEYS:
+        value = mapping.get(key)
+        if isinstance(value, str) and value.removeprefix("torch.") in _DTYPE_NAMES.values() and value != wanted:
+            mapping[key] = wanted
+            yield f"{key} set from {value} to {wanted}, the dtype of the output"

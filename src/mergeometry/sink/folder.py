@@ -1,0 +1,105 @@
+"""The folder that will be published: made, recognised, and filled with the files beside the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mergeometry.errors import OutputError
+from mergeometry.sink.failures import explained, readable_bytes
+from mergeometry.sink.files import FileSystem, read_range
+from mergeometry.sink.layout import FileLayout, Layout
+
+_PREFIX = "folder-"
+_BLOCK = 512
+
+
+def begin_folder(files: FileSystem, root: Path, layout: Layout) -> Path:
+    """Make a new folder with all weight files at their sizes and headed; ``OSError`` if that fails.
+
+    A worker that outlived its killed run must not find the next run's files, so each folder has a name of its own.
+    """
+    folder = root / f"{_PREFIX}{uuid.uuid4().hex[:12]}"
+    files.make_folder(folder)
+    for file in layout.files:
+        descriptor = files.open(folder / file.name, create=True)
+        try:
+            files.allocate(descriptor, file.size)
+            files.write_at(descriptor, file.header, 0)
+        finally:
+            files.close(descriptor)
+    return folder
+
+
+def continued_folder(root: Path, name: str, layout: Layout) -> Path | None:
+    """Return an earlier run's folder if it is one of ours and holds this layout; ``OSError`` if it is unreadable."""
+    folder = root / name
+    if folder.parent != root or not name.startswith(_PREFIX) or folder.is_symlink() or not folder.is_dir():
+        return None
+    return folder if changed_file(folder, layout) is None else None
+
+
+def changed_file(folder: Path, layout: Layout) -> FileLayout | None:
+    """Return the first weight file that is missing or has another size or header; ``OSError`` if one is unreadable."""
+    return next((file for file in layout.files if not _stands(folder / file.name, file)), None)
+
+
+def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
+    """Remove what an earlier run wrote beside the weights, for the base's files may have changed; ``OSError``."""
+    weights = {file.name for file in layout.files}
+    for child in sorted(folder.iterdir()):
+        if child.name not in weights:
+            files.remove_tree(child)
+
+
+def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) -> None:
+    """Raise ``OutputError`` if the disk has no room for ``needed`` bytes, those already in ``folder`` counted."""
+    states = [] if folder is None else [file.stat() for file in _files_of(folder)]
+    missing = needed - sum(min(state.st_size, state.st_blocks * _BLOCK) for state in states)
+    free = files.free_bytes(root)
+    if missing > free:
+        raise OutputError(
+            f"the disk is too small: {readable_bytes(missing)} needed, {readable_bytes(free)} free",
+            file=root.parent,
+            hint="free some space, or choose an output on another disk",
+        )
+
+
+def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes], size: int) -> str:
+    """Write one file of ``size`` bytes beside the weights and return its sha256.
+
+    Raises ``OutputError`` if the name leads out of the folder or is taken, or if the disk fails.
+    """
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise OutputError("a file's name leads out of the output folder", file=name)
+    path = folder.joinpath(*parts)
+    digest = hashlib.sha256()
+    with explained("a file of the output cannot be written", path, needed=size):
+        for parent in reversed(path.relative_to(folder).parents[:-1]):
+            if not (folder / parent).is_dir():
+                files.make_folder(folder / parent)
+        descriptor = files.open(path, create=True)
+        try:
+            for piece in pieces:
+                files.write(descriptor, piece)
+                digest.update(piece)
+        finally:
+            files.close(descriptor)
+    return digest.hexdigest()
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            yield from _files_of(child)
+        else:
+            yield child
+
+
+def _stands(path: Path, file: FileLayout) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
+        return False
+    return b"".join(read_range(path, 0, len(file.header))) == file.header

@@ -1,0 +1,89 @@
+"""One live run for each target: a lock on the staging folder that the system drops when a run dies."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from mergeometry.errors import OutputError
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem, unsupported
+
+_ATTEMPTS = 100
+
+
+class RunLock:
+    """Holds ``folder``/lock from ``acquire`` to ``release``."""
+
+    def __init__(self, folder: Path, files: FileSystem) -> None:
+        self._folder = folder
+        self._path = folder / "lock"
+        self._files = files
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Create the staging folder if it is missing and lock it.
+
+        Raises ``OutputError`` if another live run holds it, or if the file system has no locks.
+        """
+        for _ in range(_ATTEMPTS):
+            if self._attempt():
+                return
+        raise OutputError("the staging folder keeps changing under us", file=self._folder, hint="try again")
+
+    def release(self) -> None:
+        """Let the lock go; an empty staging folder goes with it."""
+        if self._descriptor is None:
+            return
+        try:
+            if [entry.name for entry in self._folder.iterdir()] == ["lock"]:
+                # The lock goes first: whoever finds the folder without one makes their own and keeps the folder.
+                self._files.remove_file(self._path)
+                with suppress(OSError):
+                    self._files.remove_folder(self._folder)
+        finally:
+            self._files.close(self._descriptor)
+            self._descriptor = None
+
+    def _attempt(self) -> bool:
+        with explained("the staging folder cannot be made", self._folder):
+            try:
+                self._files.make_folder(self._folder)
+            except FileExistsError:
+                if self._folder.is_symlink() or not self._folder.is_dir():
+                    raise OutputError(
+                        "something that is not a folder stands where the output is staged",
+                        file=self._folder,
+                        hint="move it away, or choose another output",
+                    ) from None
+            try:
+                descriptor = self._files.lock(self._path)
+            except FileNotFoundError:
+                return False  # another run finished and removed the folder in between
+            except BlockingIOError:
+                raise OutputError(
+                    "another run is writing the same output",
+                    file=self._folder,
+                    hint="wait for it to end, stop it, or choose another output",
+                ) from None
+            except OSError as error:
+                if not unsupported(error):
+                    raise
+                raise OutputError(
+                    "this file system has no locks, so two runs could mix in one output",
+                    file=self._folder,
+                    hint="write to a local disk and copy the folder afterwards",
+                ) from error
+        if not _same_file(descriptor, self._path):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

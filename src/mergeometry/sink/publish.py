@@ -1,0 +1,66 @@
+"""Puts a staged folder in its place in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mergeometry.errors import OutputError
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem, unsupported
+from mergeometry.sink.target import occupied
+
+
+def make_durable(files: FileSystem, folder: Path) -> None:
+    """Return once all files of a folder, and their entries, are on the disk; ``OSError`` if that fails."""
+    for child in sorted(folder.iterdir()):
+        if child.is_dir():
+            make_durable(files, child)
+        else:
+            files.sync_file(child)
+    files.sync_folder(folder)
+
+
+def move_into_place(files: FileSystem, folder: Path, target: Path, spare: Path, *, overwrite: bool) -> Path | None:
+    """Make ``folder`` the target; return where the old target now lies, if there was one.
+
+    Where the system cannot exchange two folders, the old one waits at ``spare`` for the moment between two
+    renames; ``restore`` undoes a death in that moment. Raises ``OutputError`` if something stands in the way.
+    """
+    with explained("the output cannot be put in its place", target):
+        if not (overwrite and occupied(target)):
+            files.rename(folder, target)
+            return None
+        try:
+            files.exchange(folder, target)
+        except OSError as error:
+            if not unsupported(error):
+                raise
+        else:
+            return folder
+        files.rename(target, spare)
+        try:
+            files.rename(folder, target)
+        except OSError:
+            files.rename(spare, target)
+            raise
+        return spare
+
+
+def confirm(files: FileSystem, target: Path, staging: Path) -> None:
+    """Return once the move is on the disk; ``OutputError`` if the disk fails after the output is in place."""
+    try:
+        files.sync_folder(target.parent)
+        files.sync_folder(staging)
+    except OSError as error:
+        raise OutputError(
+            f"the output is in place, but the disk did not confirm it: {error.strerror}",
+            file=target,
+            hint="check the disk; the output may be gone after a power loss",
+        ) from error
+
+
+def restore(files: FileSystem, spare: Path, target: Path) -> None:
+    """Bring an old target back that a run which died between two renames left at ``spare``; ``OSError``."""
+    if spare.is_dir() and not occupied(target):
+        files.rename(spare, target)
+        files.sync_folder(target.parent)

@@ -1,0 +1,232 @@
+"""The run record, ``mergeometry.json``: what was merged, how, from what, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from mergeometry.errors import SourceError
+from mergeometry.sink.fields import Fields
+from mergeometry.sink.target import RECORD_NAME
+
+if TYPE_CHECKING:
+    from mergeometry.sink.staging import Staging
+
+SCHEMA = 1
+_RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes a tensor; the largest public models have 90,000
+_PACKAGES = ("mergeometry", "torch", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """One model that went in; ``sha256`` is the content hash of its weights, ``role`` is base or model."""
+
+    label: str
+    role: str
+    path: str
+    kind: str
+    sha256: str
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "an input")
+        return cls(*(fields.text(key) for key in ("label", "role", "path", "kind", "sha256")))
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRecord:
+    """One method that was used, with its parameters, its source, and how many tensors it merged."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    source: str
+    tensors: int
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "a method")
+        return cls(fields.text("name"), fields.mapping("parameters"), fields.text("source"), fields.integer("tensors"))
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """One tensor of the output."""
+
+    name: str
+    method: str
+    scale: float | None
+    seconds: float
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "a tensor")
+        return cls(
+            fields.text("name"),
+            fields.text("method"),
+            None if fields.is_null("scale") else fields.number("scale"),
+            fields.number("seconds"),
+            fields.text("dtype"),
+            fields.integers("shape"),
+            fields.text("sha256"),
+            fields.texts("notes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the run took."""
+
+    seconds: float
+    peak_memory: int
+    bytes_read: int
+    bytes_written: int
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "the totals")
+        counts = (fields.integer(key) for key in ("peak_memory", "bytes_read", "bytes_written"))
+        return cls(fields.number("seconds"), *counts)
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """One file copied from the base, with what was changed in it."""
+
+    name: str
+    sha256: str
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "a copied file")
+        return cls(fields.text("name"), fields.text("sha256"), fields.texts("changes"))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One file of the base that was not copied, and why."""
+
+    name: str
+    reason: str
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "a file left out")
+        return cls(fields.text("name"), fields.text("reason"))
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarRecord:
+    """What became of the files beside the base's weights."""
+
+    copied: tuple[CopiedFile, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        fields = Fields(value, "the sidecars")
+        return cls(
+            fields.each("copied", CopiedFile.from_json),
+            fields.each("left_out", LeftOut.from_json),
+            fields.texts("notes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One whole run; ``sha256`` is the content hash of the output's weights, however they are sharded."""
+
+    recipe: Mapping[str, Any]
+    fingerprint: str
+    sha256: str
+    versions: Mapping[str, str]
+    inputs: tuple[InputRecord, ...]
+    methods: tuple[MethodRecord, ...]
+    tensors: tuple[TensorRecord, ...]
+    totals: Totals
+    sidecars: SidecarRecord = field(default_factory=SidecarRecord)
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values."""
+        return {"schema": self.schema, **{key: value for key, value in asdict(self).items() if key != "schema"}}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote; ``SourceError`` for another schema or a field missing or of another type."""
+        fields = Fields(value, "the run record")
+        if (schema := fields.integer("schema")) != SCHEMA:
+            raise SourceError(f"the run record has schema {schema}; this version reads schema {SCHEMA}")
+        return cls(
+            fields.mapping("recipe"),
+            fields.text("fingerprint"),
+            fields.text("sha256"),
+            {key: str(text) for key, text in fields.mapping("versions").items()},
+            fields.each("inputs", InputRecord.from_json),
+            fields.each("methods", MethodRecord.from_json),
+            fields.each("tensors", TensorRecord.from_json),
+            Totals.from_json(fields.mapping("totals")),
+            SidecarRecord.from_json(fields.mapping("sidecars")),
+            fields.texts("warnings"),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on: packages, Python, platform."""
+    found = {package: _version(package) for package in _PACKAGES}
+    return {**found, "python": platform.python_version(), "platform": platform.platform()}
+
+
+def write_record(staging: Staging, record: RunRecord) -> str:
+    """Write the record into a staged output and return its sha256; ``OutputError`` if that fails."""
+    return staging.write_file(RECORD_NAME, encode_record(record))
+
+
+def encode_record(record: RunRecord) -> bytes:
+    """Encode a record as the file's bytes."""
+    return (json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read the run record of an output folder; ``SourceError`` if it is missing or malformed."""
+    path = folder / RECORD_NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(_RECORD_BYTES + 1)
+    except OSError as error:
+        hint = "give a folder that `mergeometry merge` wrote"
+        raise SourceError(f"the run record cannot be read: {error.strerror}", file=path, hint=hint) from error
+    if len(data) > _RECORD_BYTES:
+        raise SourceError(f"the run record is larger than {_RECORD_BYTES} bytes", file=path)
+    try:
+        return RunRecord.from_json(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise SourceError("the run record is not valid JSON", file=path) from error
+    except SourceError as error:
+        error.file = str(path)
+        raise
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,254 @@
+"""The staged output folder: laid out, filled, resumed, and published whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mergeometry.errors import MergeometryError, OutputError
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem, read_range
+from mergeometry.sink.folder import (
+    add_file,
+    begin_folder,
+    changed_file,
+    check_room,
+    continued_folder,
+    keep_weights_only,
+)
+from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_journal
+from mergeometry.sink.layout import Layout
+from mergeometry.sink.lock import RunLock
+from mergeometry.sink.publish import confirm, make_durable, move_into_place, restore
+from mergeometry.sink.target import refuse_taken, settled, staging_folder
+from mergeometry.sink.writer import slot_digest
+
+_SPARE = "old"
+_JOURNAL = "journal.jsonl"
+
+
+class Staging:
+    """Stages one output beside its target; use it as a context manager around the whole run.
+
+    Leaving the block without ``publish`` publishes nothing. If an exception ends it after at least one tensor
+    was journalled, the staging stays for a run with ``resume`` and ``kept`` is true; otherwise it is removed.
+    Raises ``OutputError`` at construction if the target is taken, and from every method if the disk fails.
+    """
+
+    def __init__(
+        self,
+        target: Path | str,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        inputs: Sequence[Path] = (),
+        files: FileSystem | None = None,
+    ) -> None:
+        self.target = settled(target)
+        self.resumed = False
+        self.kept = False
+        self._root = staging_folder(self.target)
+        self._folder: Path | None = None
+        self._overwrite = overwrite
+        self._resume = resume
+        self._inputs = tuple(inputs)
+        self._files = files or FileSystem()
+        self._lock = RunLock(self._root, self._files)
+        self._journal = Journal(self._root / _JOURNAL, self._files)
+        self._layout: Layout | None = None
+        self._earlier: Mapping[str, dict[str, Any]] = {}
+        self._done: set[str] = set()
+        self._published = False
+        if not (self._root / _SPARE).is_dir():  # else the target may be there, waiting to be restored
+            refuse_taken(self.target, overwrite=overwrite, inputs=self._inputs)
+
+    def __enter__(self) -> Self:
+        with explained("the output's parent folder cannot be made", self.target.parent):
+            self._make_parents(self.target.parent)
+        self._lock.acquire()
+        try:
+            with explained("the earlier output cannot be brought back", self.target):
+                restore(self._files, self._root / _SPARE, self.target)
+            refuse_taken(self.target, overwrite=self._overwrite, inputs=self._inputs)
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kept = error is not None and not self._published and self._worth_keeping()
+        if self.kept:
+            self._let_go()
+            return
+        try:
+            self.discard()
+        except MergeometryError:
+            if error is None and not self._published:
+                raise  # else the first error is the one to see; the next run removes what is left
+
+    @property
+    def folder(self) -> Path:
+        """The staged folder, once ``create`` has made it: workers write there."""
+        assert self._folder is not None, "create() comes first"
+        return self._folder
+
+    def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
+        """Reserve and head all weight files, or take up what an earlier run of the same ``fingerprint`` left.
+
+        ``extra_bytes`` is the room that other files will take. Raises ``OutputError`` with the room needed and
+        free if the disk is too small.
+        """
+        self._layout = layout
+        content = read_journal(self._root / _JOURNAL) if self._resume else None
+        with explained("the output cannot be staged", self._root, needed=layout.nbytes + extra_bytes):
+            if content and (content.head.fingerprint, content.head.layout) == (fingerprint, layout.digest):
+                self._folder = continued_folder(self._root, content.head.folder, layout)
+            if content and self._folder:
+                self._adopt(content, layout)
+            else:
+                self._clear()
+            check_room(self._files, self._root, self._folder, layout.nbytes + extra_bytes)
+            if self._folder is None:
+                self._folder = begin_folder(self._files, self._root, layout)
+                self._journal.begin(JournalHead(fingerprint, layout.digest, self._folder.name))
+        if layout.index_name is not None:
+            text = json.dumps(layout.index, indent=2, sort_keys=True, ensure_ascii=False)
+            self.write_file(layout.index_name, f"{text}\n".encode())
+
+    def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
+        """Return the records of tensors that an earlier run finished, as given to ``journal``.
+
+        With ``verify`` only those whose staged bytes hash to the journal's sha256.
+        """
+        assert self._layout is not None, "create() comes first"
+        found = {
+            name: record
+            for name, record in self._earlier.items()
+            if (slot := self._layout.slots.get(name))
+            and (not verify or slot_digest(self.folder, slot) == record.get("sha256"))
+        }
+        self._done.update(found)
+        return found
+
+    def journal(self, name: str, record: Mapping[str, Any]) -> None:
+        """Note that a tensor's bytes are written; ``record`` holds their ``sha256`` and any JSON values."""
+        assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
+        assert isinstance(record.get("sha256"), str), "a record needs the sha256 of the bytes"
+        with explained("the journal cannot be written", self._root / _JOURNAL):
+            self._journal.add(name, record)
+        self._done.add(name)
+
+    def write_file(self, name: str, data: bytes) -> str:
+        """Write a file beside the weights; ``name`` may lead into sub-folders; return its sha256."""
+        return add_file(self._files, self.folder, name, [data], len(data))
+
+    def copy_file(self, name: str, source: Path) -> str:
+        """Copy a file beside the weights, piece by piece; return its sha256."""
+        with explained("a file cannot be read", source):
+            size = source.stat().st_size
+        return add_file(self._files, self.folder, name, read_range(source, 0, size), size)
+
+    def publish(self) -> tuple[str, ...]:
+        """Make everything durable and move it to the target in one step; return notes for the user.
+
+        Raises ``OutputError`` if a tensor is missing or something came to stand at the target meanwhile.
+        """
+        self._refuse_incomplete()
+        with explained("the output cannot be brought to the disk", self.folder):
+            make_durable(self._files, self.folder)
+        old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
+        self._published = True
+        confirm(self._files, self.target, self._root)
+        try:
+            self._clear()
+        except OSError as error:
+            left = self._root if old is None else old
+            return (f"the output is in place, but {left} could not be removed: {error.strerror}",)
+        return ()
+
+    def discard(self) -> None:
+        """Remove the staging folder and let the lock go; ``OutputError`` if files cannot be removed."""
+        try:
+            with explained("what was staged cannot be removed", self._root):
+                self._clear()
+        finally:
+            self._let_go()
+
+    def _worth_keeping(self) -> bool:
+        if self._layout is None:  # the error came before create(): what a resumed run would take up is untouched
+            content = read_journal(self._root / _JOURNAL) if self._resume else None
+            return bool(content and content.records)
+        return bool(self._done or self._earlier)
+
+    def _make_parents(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_parents(folder.parent)
+            try:
+                self._files.make_folder(folder)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+            self._files.sync_folder(folder.parent)
+
+    def _adopt(self, content: JournalContent, layout: Layout) -> None:
+        self._clear(keep=self.folder)
+        keep_weights_only(self._files, self.folder, layout)
+        self._journal.resume(content)
+        self._earlier = content.records
+        self.resumed = True
+
+    def _refuse_incomplete(self) -> None:
+        assert self._layout is not None, "create() comes first"
+        missing = sorted(self._layout.slots.keys() - self._done)
+        if missing:
+            raise OutputError(f"{len(missing)} tensors of the output were not written", tensor=missing[0])
+        with explained("a staged file cannot be read", self.folder):
+            changed = changed_file(self.folder, self._layout)
+        if changed is not None:
+            raise OutputError("a staged file was changed by someone else", file=self.folder / changed.name)
+
+    def _clear(self, keep: Path | None = None) -> None:
+        # The journal goes first: without it nothing half removed is ever continued.
+        self._journal.close()
+        kept = {"lock", *([keep.name, _JOURNAL] if keep else [])}
+        if not self._root.is_dir():
+            return
+        for child in sorted(self._root.iterdir(), key=_journal_first):
+            if child.name not in kept:
+                self._files.remove_tree(child)
+
+    def _let_go(self) -> None:
+        self._journal.close()
+        with explained("the staging folder cannot be let go", self._root):
+            self._lock.release()
+
+
+def remove_stale(target: Path | str) -> bool:
+    """Remove what a dead run staged for a target; say whether there was anything.
+
+    Raises ``OutputError`` if the run is alive or files cannot be removed.
+    """
+    path = settled(target)
+    root, files = staging_folder(path), FileSystem()
+    if not root.is_dir():
+        return False
+    lock = RunLock(root, files)
+    lock.acquire()
+    try:
+        with explained("what was staged cannot be removed", root):
+            restore(files, root / _SPARE, path)
+            for child in sorted(root.iterdir()):
+                if child.name != "lock":
+                    files.remove_tree(child)
+    finally:
+        lock.release()
+    return True
+
+
+def _journal_first(path: Path) -> tuple[bool, str]:
+    return path.name != _JOURNAL, path.name

@@ -1,0 +1,107 @@
+"""Writes finished tensors straight to their places in the staged files; used inside the workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from mergeometry.dtypes import CODES, item_size
+from mergeometry.errors import OutputError
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem, read_range
+from mergeometry.sink.layout import OutputTensor, Slot, lay_out
+
+
+class SlotWriter:
+    """Writes tensors to slots of the staged folder, keeping at most ``open_files`` files open.
+
+    Every method raises ``OutputError`` naming the file where the disk is full or fails.
+    """
+
+    def __init__(self, folder: Path, *, open_files: int = 16, files: FileSystem | None = None) -> None:
+        self._folder = folder
+        self._limit = max(1, open_files)
+        self._files = files or FileSystem()
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, slot: Slot, tensor: torch.Tensor) -> str:
+        """Write a whole tensor, already in the output's dtype, and return the sha256 of its bytes."""
+        data = tensor_bytes(tensor)
+        if CODES.get(tensor.dtype) != slot.code or len(data) != slot.nbytes:
+            raise OutputError(
+                f"a tensor of {tensor.dtype} and {len(data)} bytes was given where the layout has "
+                f"{slot.code} and {slot.nbytes} bytes",
+                file=slot.file,
+            )
+        self._write(slot, data, slot.start)
+        return hashlib.sha256(data).hexdigest()
+
+    def write_range(self, slot: Slot, first_element: int, tensor: torch.Tensor) -> None:
+        """Write a flat part of a tensor, from ``first_element`` on; hashing is left to the caller."""
+        data = tensor_bytes(tensor)
+        start = first_element * item_size(slot.code)
+        if CODES.get(tensor.dtype) != slot.code or start < 0 or start + len(data) > slot.nbytes:
+            raise OutputError(
+                f"{len(data)} bytes of {tensor.dtype} from element {first_element} on do not fit where the layout "
+                f"has {slot.code} and {slot.nbytes} bytes",
+                file=slot.file,
+            )
+        self._write(slot, data, slot.start + start)
+
+    def digest(self, slot: Slot) -> str:
+        """Return the sha256 of what a slot holds, for tensors that were written in parts."""
+        return slot_digest(self._folder, slot)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._descriptors:
+            self._files.close(self._descriptors.popitem()[1])
+
+    def _write(self, slot: Slot, data: memoryview, start: int) -> None:
+        with explained("a tensor cannot be written", self._folder / slot.file, needed=len(data)):
+            self._files.write_at(self._descriptor(slot.file), data, start)
+
+    def _descriptor(self, name: str) -> int:
+        if name not in self._descriptors:
+            if len(self._descriptors) >= self._limit:
+                self._files.close(self._descriptors.popitem(last=False)[1])
+            self._descriptors[name] = self._files.open(self._folder / name)
+        self._descriptors.move_to_end(name)
+        return self._descriptors[name]
+
+
+def slot_digest(folder: Path, slot: Slot) -> str:
+    """Return the sha256 of a slot's bytes as they stand in ``folder``; ``OutputError`` if they cannot be read."""
+    digest = hashlib.sha256()
+    with explained("a staged file cannot be read", folder / slot.file):
+        for piece in read_range(folder / slot.file, slot.start, slot.nbytes):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Show a tensor's bytes in the file's order, without a copy if it is contiguous and in main memory."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+
+
+def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Encode a few small tensors, a task's head say, as a whole safetensors file; ``OutputError`` as ``lay_out``."""
+    planned = [OutputTensor(name, CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
+    layout = lay_out(planned, shard_size=1 << 62, metadata=metadata)
+    ordered = sorted(tensors, key=lambda name: (layout.slots[name].start, layout.slots[name].nbytes))
+    return b"".join([layout.files[0].header, *(bytes(tensor_bytes(tensors[name])) for name in ordered)])
