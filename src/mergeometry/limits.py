@@ -26,3 +26,18 @@ DIMENSIONS = 16
 
 SIDECAR_BYTES = 256 * 1024 * 1024
 """Largest configuration, tokenizer or processor file copied beside the weights."""
+
+JSON_NESTING = 64
+"""Deepest nesting of a configuration file; real ones stay below 10."""
+
+INDEX_ENTRIES = 1_000_000
+"""Tensors that one shard index may name."""
+
+PATTERN_CHARACTERS = 1_024
+"""Longest pattern in an adapter's rank_pattern or alpha_pattern; a full module name must fit."""
+
+PATTERN_STEPS = 30_000
+"""Automaton steps that one pattern may take on one name: a few milliseconds."""
+
+PATTERN_MATCHES = 1_000_000
+"""Patterns times modules of one adapter: about a second of matching."""

@@ -1,0 +1,100 @@
+"""Reading tensors' bytes by `pread`, never by a memory map: a file that is cut while mapped kills the process."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from mergeometry.errors import SourceError
+from mergeometry.sources.files import open_regular, read_exactly, stamp_of
+from mergeometry.sources.tensors import TensorInfo
+
+
+class TensorReader:
+    """Reads tensors into memory of their own, keeping a bounded number of files open; one for each thread.
+
+    Every read checks that the file is still the one whose header was validated, and raises SourceError, which
+    names file and tensor, where it was cut, replaced or written to.
+    """
+
+    def __init__(self, descriptors: int = 64) -> None:
+        self._most = max(1, descriptors)
+        self._open: OrderedDict[Path, int] = OrderedDict()
+
+    def read(self, info: TensorInfo) -> torch.Tensor:
+        """Return the whole tensor in its own dtype and shape; SourceError if the file is no longer what it was."""
+        return self._bytes(info, info.start, info.nbytes).view(info.dtype).reshape(info.shape)
+
+    def read_range(self, info: TensorInfo, first_element: int, last_element: int) -> torch.Tensor:
+        """Return elements ``first_element`` up to, not including, ``last_element`` as one row, for work in pieces.
+
+        Raises ValueError for a range outside the tensor, SourceError if the file is no longer what it was.
+        """
+        if not 0 <= first_element <= last_element <= info.elements:
+            raise ValueError(f"range [{first_element}, {last_element}) outside the {info.elements} of {info.name!r}")
+        size = info.dtype.itemsize
+        start = info.start + first_element * size
+        return self._bytes(info, start, (last_element - first_element) * size).view(info.dtype)
+
+    def close(self) -> None:
+        """Close every file; the reader may be used again afterwards."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _bytes(self, info: TensorInfo, start: int, count: int) -> torch.Tensor:
+        buffer = torch.empty(count, dtype=torch.uint8)
+        descriptor = self._descriptor(info)
+        try:
+            done = read_exactly(descriptor, start, memoryview(buffer.numpy().data))
+        except OSError as error:
+            raise SourceError(f"Reading failed: {error.strerror}.", file=info.file, tensor=info.name) from error
+        # After the read, so that a write during it is seen as well.
+        self._check_unchanged(info, descriptor)
+        if done != count:
+            raise SourceError("The file was cut while it was read.", file=info.file, tensor=info.name)
+        if info.dtype is torch.bool and count and int(buffer.max()) > 1:
+            # torch takes such bytes for true in one operation and for their number in the next.
+            raise SourceError("A truth value is neither 0 nor 1.", file=info.file, tensor=info.name)
+        return buffer
+
+    def _descriptor(self, info: TensorInfo) -> int:
+        descriptor = self._open.get(info.file)
+        if descriptor is not None:
+            self._open.move_to_end(info.file)
+            return descriptor
+        try:
+            descriptor = open_regular(info.file)
+        except SourceError as error:
+            error.tensor = info.name
+            raise
+        self._open[info.file] = descriptor
+        while len(self._open) > self._most:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def _check_unchanged(self, info: TensorInfo, descriptor: int) -> None:
+        found = stamp_of(descriptor)
+        if found == info.stamp:
+            return
+        # The next read opens the path anew: the caller may have read the new file's header by then.
+        os.close(self._open.pop(info.file))
+        if found.size != info.stamp.size:
+            what = f"The file had {info.stamp.size:,} bytes when its header was read and has {found.size:,} now."
+        else:
+            what = "The file was written to or replaced after its header was read."
+        raise SourceError(
+            what, file=info.file, tensor=info.name, hint="leave inputs alone while they are merged, then run again"
+        )

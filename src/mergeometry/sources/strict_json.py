@@ -1,0 +1,81 @@
+"""JSON of untrusted files: no duplicate keys, bounded nesting, one error kind."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mergeometry.errors import SourceError
+
+# Possessive, so that a string of millions of escapes costs no backtracking memory. The lone quote at
+# the end catches an unterminated string, which would otherwise be scanned anew from each later quote.
+_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class _DuplicateKeyError(ValueError):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
+    """Parse one JSON object strictly.
+
+    Raises SourceError, which names the file, for text that is not UTF-8 or not JSON, for duplicate keys, for
+    nesting deeper than ``nesting``, for NaN and Infinity unless ``finite`` is false, and for anything but an object.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"The {what} is not UTF-8 (byte {error.start:,}).", file=file) from error
+    _check_nesting(text, file, what, nesting)
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant if finite else None)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except _DuplicateKeyError as error:
+        raise SourceError(f"The {what} has the key {reprlib.repr(error.key)} twice.", file=file) from error
+    except UnicodeEncodeError as error:
+        raise SourceError(f"The {what} has half a surrogate pair, which is no character.", file=file) from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"The {what} is not valid JSON: {error}.", file=file) from error
+    if not isinstance(value, dict):
+        raise SourceError(f"The {what} must be a JSON object, got {_described(value)}.", file=file)
+    return value
+
+
+def _check_nesting(text: str, file: Path, what: str, nesting: int) -> None:
+    depth = 0
+    for token in _STRUCTURE.finditer(text):
+        symbol = token[0]
+        if symbol in "{[":
+            depth += 1
+            if depth > nesting:
+                raise SourceError(f"The {what} is nested deeper than {nesting} levels.", file=file)
+        elif symbol in "}]":
+            depth -= 1
+        elif symbol == '"':
+            raise SourceError(f"The {what} is not valid JSON: a string has no end.", file=file)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return value
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON value")
+
+
+def _described(value: object) -> str:
+    return {list: "an array", str: "a string", type(None): "null", bool: "a truth value"}.get(type(value), "a number")

@@ -1,0 +1,44 @@
+"""Where one tensor lies on disk: the value that every later stage passes around."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mergeometry.dtypes import TORCH_DTYPES
+
+
+class FileStamp(NamedTuple):
+    """What identifies a file's content between two looks at it, without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of one safetensors file, as its validated header describes it."""
+
+    name: str
+    code: str
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    nbytes: int
+    stamp: FileStamp
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for a tensor without dimensions."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype of the elements."""
+        return TORCH_DTYPES[self.code]
