@@ -63,7 +63,7 @@ def test_order_of_the_input_does_not_matter(tmp_path):
     shuffled = random.Random(0).sample(tensors, len(tensors))
     assert lay_out(tensors, shard_size=64).files == lay_out(shuffled, shard_size=64).files
     assert lay_out(tensors, shard_size=64).digest == lay_out(shuffled, shard_size=64).digest
-    assert lay_out(tensors, shard_size=64).digest != lay_out(tensors, shard_size=65).digest
+    assert lay_out(tensors, shard_size=64).digest != lay_out(tensors, shard_size=200).digest
 
 
 def test_shards_as_hugging_face_does(tmp_path):
@@ -126,10 +126,12 @@ def test_writer_takes_views_and_parts(tmp_path):
         writer.write_range(slot, 0, flat[:20])
         assert writer.digest(slot) == hashes["x"]
         assert (tmp_path / "model.safetensors").read_bytes() == whole
-        for wrong in (lambda: writer.write(slot, flat[1:]), lambda: writer.write(slot, flat.half()),
-                      lambda: writer.write_range(slot, 21, flat[20:]), lambda: writer.write_range(slot, -1, flat[:1])):  # fmt: skip
+        for wrong in (flat[1:], flat.half()):
             with pytest.raises(OutputError):
-                wrong()
+                writer.write(slot, wrong)
+        for first, part in ((21, flat[20:]), (-1, flat[:1]), (0, flat.half())):
+            with pytest.raises(OutputError):
+                writer.write_range(slot, first, part)
         with pytest.raises(OutputError, match="No such file"):
             writer.write(Slot("gone.safetensors", 0, 48, "BF16"), flat)
 

@@ -60,9 +60,9 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor is not None:
-            self._files.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._files.close(descriptor)
 
     def _append(self, line: Mapping[str, Any]) -> None:
         assert self._descriptor is not None, "the journal is not open"

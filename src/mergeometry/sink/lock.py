@@ -43,8 +43,8 @@ class RunLock:
                 with suppress(OSError):
                     self._files.remove_folder(self._folder)
         finally:
-            self._files.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            self._files.close(descriptor)
 
     def _attempt(self) -> bool:
         with explained("the staging folder cannot be made", self._folder):

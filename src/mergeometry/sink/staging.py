@@ -223,9 +223,11 @@ class Staging:
                 self._files.remove_tree(child)
 
     def _let_go(self) -> None:
-        self._journal.close()
         with explained("the staging folder cannot be let go", self._root):
-            self._lock.release()
+            try:
+                self._journal.close()
+            finally:
+                self._lock.release()
 
 
 def remove_stale(target: Path | str) -> bool:

@@ -69,7 +69,9 @@ class SlotWriter:
     def close(self) -> None:
         """Close all files."""
         while self._descriptors:
-            self._files.close(self._descriptors.popitem()[1])
+            name, descriptor = self._descriptors.popitem()
+            with explained("a staged file cannot be closed", self._folder / name):
+                self._files.close(descriptor)
 
     def _write(self, slot: Slot, data: memoryview, start: int) -> None:
         with explained("a tensor cannot be written", self._folder / slot.file, needed=len(data)):
