@@ -1,1 +1,60 @@
-"""Merge fine-tuned models and LoRA adapters by the geometry of their weight updates."""
+"""Merge fine-tuned models and LoRA adapters by the geometry of their weight updates.
+
+    import mergeometry as mg
+
+    run = mg.merge(mg.load_recipe("recipe.yaml"), output="merged/")
+    tau = mg.methods.DCMerge(smoothing="linear")(deltas)
+
+What needs torch is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mergeometry import methods
+    from mergeometry.api import make_plan, merge
+    from mergeometry.errors import MergeometryError
+    from mergeometry.plan import Plan
+    from mergeometry.recipe import Recipe, load_recipe
+    from mergeometry.sink import RunRecord
+    from mergeometry.values import Directions, LowRank
+
+_HOMES = {
+    "Directions": "values",
+    "LowRank": "values",
+    "MergeometryError": "errors",
+    "Plan": "plan",
+    "Recipe": "recipe",
+    "RunRecord": "sink",
+    "load_recipe": "recipe",
+    "make_plan": "api",
+    "merge": "api",
+}
+
+__all__ = [
+    "Directions",
+    "LowRank",
+    "MergeometryError",
+    "Plan",
+    "Recipe",
+    "RunRecord",
+    "load_recipe",
+    "make_plan",
+    "merge",
+    "methods",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "methods":
+        return import_module("mergeometry.methods")
+    if name in _HOMES:
+        return getattr(import_module(f"mergeometry.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -29,6 +29,11 @@ class LowRank:
     core: Float[Tensor, "r s"]
     right: Float[Tensor, "n s"]
 
+    @classmethod
+    def zero(cls, m: int, n: int) -> LowRank:
+        """The zero matrix, with factors of no columns."""
+        return cls(torch.zeros(m, 0), torch.zeros(0, 0), torch.zeros(n, 0))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape (m, n) of the matrix that the factors stand for."""

@@ -89,7 +89,7 @@ def reconstructed(adapter: Adapter) -> dict[str, torch.Tensor]:
     with TensorReader() as reader:
         result = {}
         for name, delta in adapter.deltas.items():
-            left, right = read_factors(reader, delta)
+            left, right = read_factors(reader.read, delta)
             assert left.shape == (delta.shape[0], delta.rank) and right.shape == (delta.rank, delta.shape[1])
             assert left.is_contiguous() and right.is_contiguous()
             result[name] = delta.scaling * left @ right
@@ -143,7 +143,7 @@ def test_a_mixed_layout_is_flipped_by_who_knows_the_base(tmp_path: Path) -> None
     with TensorReader() as reader:
         for name, delta in adapter.deltas.items():
             assert delta.flipped().flipped() == delta
-            left, right = read_factors(reader, delta.flipped())
+            left, right = read_factors(reader.read, delta.flipped())
             torch.testing.assert_close(delta.scaling * left @ right, merged[name] - base[name], rtol=1e-4, atol=1e-4)
 
 
@@ -164,4 +164,4 @@ def test_half_precision_factors_are_read_in_single(tmp_path: Path) -> None:
     delta = next(iter(adapter.deltas.values()))
     assert delta.left.code == "BF16"
     with TensorReader() as reader:
-        assert {factor.dtype for factor in read_factors(reader, delta)} == {torch.float32}
+        assert {factor.dtype for factor in read_factors(reader.read, delta)} == {torch.float32}

@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from dataclasses import fields
+from typing import Annotated, Any, ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -188,3 +189,8 @@ def weighed(delta: Delta, weight: float) -> Delta:
     if weight == 1.0:
         return delta
     return delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight
+
+
+def method_parameters(method: Method) -> dict[str, Any]:
+    """A method's parameters as plain values, in the order in which it declares them."""
+    return {field.name: getattr(method, field.name) for field in fields(method)}  # type: ignore[arg-type]

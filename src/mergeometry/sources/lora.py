@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from mergeometry.dtypes import compute_dtype
-from mergeometry.sources.reader import TensorReader
 from mergeometry.sources.tensors import TensorInfo
 
 
@@ -60,13 +60,15 @@ class AdapterDelta:
         return replace(self, left=self.right, right=self.left, transposed=not self.transposed)
 
 
-def read_factors(reader: TensorReader, delta: AdapterDelta) -> tuple[torch.Tensor, torch.Tensor]:
+def read_factors(
+    read: Callable[[TensorInfo], torch.Tensor], delta: AdapterDelta
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Read an update's factors as left (m, r) and right (r, n) in the dtype of computation, scaling not applied.
 
     Raises SourceError if the file is no longer what its header said.
     """
     dtype = torch.promote_types(compute_dtype(delta.left.code), compute_dtype(delta.right.code))
-    left, right = (reader.read(info).to(dtype) for info in (delta.left, delta.right))
+    left, right = (read(info).to(dtype) for info in (delta.left, delta.right))
     if delta.transposed:
         left, right = left.T.contiguous(), right.T.contiguous()
     return left, right

@@ -1,0 +1,222 @@
+"""Computes one tensor task from its files to the bytes of its output."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mergeometry.dtypes import MERGEABLE, TORCH_DTYPES, compute_dtype
+from mergeometry.errors import MismatchError, NumericalError
+from mergeometry.execution.inputs import ChunkedInput, Inputs
+from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
+from mergeometry.methods.base import Directional, Linear, weighed
+from mergeometry.plan.cost import CHUNK_ELEMENTS
+from mergeometry.plan.tasks import Source, TensorTask
+from mergeometry.sink import Slot, SlotWriter
+from mergeometry.sink.writer import tensor_bytes
+from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
+from mergeometry.values import Delta, LowRank, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task with the places that its outputs go to; what a worker receives."""
+
+    task: TensorTask
+    slots: tuple[Slot, ...]
+    folder: Path
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task: digests of what was read and written, seconds, peak memory in bytes, notes."""
+
+    name: str
+    written: tuple[str, ...]
+    read: tuple[tuple[str, str, str], ...]
+    """(model label, name in the file, sha256)."""
+    seconds: float
+    peak_memory: int
+    process: int
+    notes: tuple[str, ...]
+
+
+def compute(job: Job) -> Outcome:
+    """Read, merge, check and write one tensor.
+
+    Raises:
+        SourceError: an input changed or ended early.
+        NumericalError: an input or the result is not finite, or a decomposition failed.
+        OutputError: the disk refused the bytes.
+    """
+    started = time.perf_counter()
+    with (
+        TensorReader() as reader,
+        SlotWriter(job.folder) as writer,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", DecompositionFallbackWarning)
+        inputs = Inputs(reader, job.labels)
+        written = _produce(job, inputs, reader, writer)
+    notes = tuple(str(item.message) for item in caught if item.category is DecompositionFallbackWarning)
+    read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
+    peak, process = process_usage()
+    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes)
+
+
+def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Delta:
+    """The merged task vector of a task, (outputs, inputs) for matrices whatever the file's layout."""
+    method = task.method
+    assert method is not None
+    deltas = _deltas(task, inputs, base)
+    if isinstance(method, Directional):
+        # One task vector at a time: only its leading directions stay in memory.
+        count = len(task.sources)
+        return method.merge(
+            [method.directions(delta, count).scaled(weight) for delta, weight in zip(deltas, task.weights, strict=True)]
+        )
+    return method.apply(list(deltas), task.weights)
+
+
+def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None) -> Delta:
+    """One model's task vector of the task's tensor; an adapter that leaves it alone has one of rank zero."""
+    source, label = task.sources[index], inputs.label(index)
+    if isinstance(source, TensorInfo):
+        assert base is not None
+        own = inputs.numbers(label, source)
+        delta: Delta = Weight(own).minus(Weight(base))
+        return delta.mT if task.transposed else delta
+    if isinstance(source, AdapterDelta):
+        low_rank = inputs.low_rank(label, source)
+        return low_rank.transposed() if task.transposed else low_rank
+    return _zero(task)
+
+
+def _produce(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter) -> tuple[str, ...]:
+    task = job.task
+    if task.method is None:
+        return _copy(job, inputs, writer)
+    if task.equal:
+        _refuse_unequal(task, inputs, inputs.raw("base", task.base))
+    if len(task.outputs) == 2:
+        return _write_factors(job, merged_delta(task, inputs, None), writer)
+    if isinstance(task.method, Linear) and not task.adapters_only:
+        return (_add_in_chunks(job, inputs, reader, writer),)
+    base = inputs.numbers("base", task.base)
+    delta = merged_delta(task, inputs, base)
+    if isinstance(delta, LowRank):
+        delta = delta.dense(base.dtype)
+    merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), task.scale).tensor
+    return (writer.write(job.slots[0], _stored(task, merged, task.outputs[0].code)),)
+
+
+def _deltas(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Iterator[Delta]:
+    return (load_delta(task, index, inputs, base) for index in range(len(task.sources)))
+
+
+def _copy(job: Job, inputs: Inputs, writer: SlotWriter) -> tuple[str, ...]:
+    task = job.task
+    tensor = inputs.raw("base", task.base)
+    _refuse_unequal(task, inputs, tensor)
+    if not task.outputs:
+        return ()
+    if task.base.code in MERGEABLE:
+        numbers = inputs.checked("base", task.base, tensor.to(compute_dtype(task.base.code)))
+        if task.outputs[0].code != task.base.code:
+            tensor = _stored(task, numbers, task.outputs[0].code)
+    return (writer.write(job.slots[0], tensor),)
+
+
+def _refuse_unequal(task: TensorTask, inputs: Inputs, base: Tensor) -> None:
+    for label, info in task.equal:
+        own = inputs.raw(label, info)
+        if not torch.equal(own.to(base.dtype), base):
+            raise MismatchError(
+                "a tensor that is not merged differs between the models",
+                [f"{label}: {info.name!r} ({info.code}) differs from the base's in {info.file}"],
+                hint="integers and copies of the base's weights must be equal everywhere",
+            )
+
+
+def _add_in_chunks(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter) -> str:
+    """A sum needs no more of a tensor in memory than the entries being added."""
+    task = job.task
+    assert isinstance(task.method, Linear)
+    coefficients = task.method.coefficients(task.weights)
+    base = ChunkedInput(inputs, reader, "base", task.base)
+    parts: list[tuple[float, ChunkedInput | Tensor]] = []
+    for index, (source, coefficient) in enumerate(zip(task.sources, coefficients, strict=True)):
+        if isinstance(source, TensorInfo):
+            parts.append((coefficient, ChunkedInput(inputs, reader, inputs.label(index), source)))
+        elif isinstance(source, AdapterDelta):
+            update = inputs.low_rank(inputs.label(index), source).dense(compute_dtype(task.base.code))
+            parts.append((coefficient, update.reshape(-1)))
+    elements, digest = task.base.elements, hashlib.sha256()
+    for first in range(0, max(elements, 1), CHUNK_ELEMENTS):
+        last = min(first + CHUNK_ELEMENTS, elements)
+        weight = base.read(first, last)
+        delta = torch.zeros_like(weight)
+        for coefficient, part in parts:
+            own = part[first:last] if isinstance(part, Tensor) else part.read(first, last).sub_(weight)
+            delta.add_(own, alpha=coefficient)
+        stored = _stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code)
+        digest.update(tensor_bytes(stored))
+        writer.write_range(job.slots[0], first, stored)
+    return digest.hexdigest()
+
+
+def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...]:
+    """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that it lacks are zero."""
+    task = job.task
+    assert isinstance(delta, LowRank)
+    first, second = task.outputs
+    rank = first.shape[0]
+    directions = top_directions(delta, rank)
+    roots = (directions.values * abs(task.scale)).sqrt()
+    sign = -1.0 if task.scale < 0 else 1.0
+    down, up = torch.zeros(first.shape), torch.zeros(second.shape)
+    down[: directions.count] = (directions.right * roots).mT
+    up[:, : directions.count] = sign * directions.left * roots
+    pairs: Sequence[tuple[Slot, Tensor, str]] = (
+        (job.slots[0], down, first.code),
+        (job.slots[1], up, second.code),
+    )
+    return tuple(writer.write(slot, _stored(task, tensor, code)) for slot, tensor, code in pairs)
+
+
+def _stored(task: TensorTask, values: Tensor, code: str) -> Tensor:
+    stored = values.to(TORCH_DTYPES[code])
+    check = stored.float() if stored.itemsize == 1 else stored
+    if not bool(torch.isfinite(check.sum(dtype=torch.float32 if check.itemsize < 4 else None))):
+        bad = int((~torch.isfinite(check)).sum())
+        if bad:
+            raise NumericalError(
+                f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
+                tensor=task.name,
+                hint=f"method {task.method_name}, scale {task.scale}: lower the scale, or set output.dtype wider",
+            )
+    return stored
+
+
+def _zero(task: TensorTask) -> Delta:
+    if len(task.base.shape) != 2:
+        return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code))
+    m, n = reversed(task.base.shape) if task.transposed else task.base.shape
+    return LowRank.zero(m, n)
+
+
+def process_usage() -> tuple[int, int]:
+    """Peak resident bytes of this process so far, and its number."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, os.getpid()

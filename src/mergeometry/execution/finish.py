@@ -1,0 +1,168 @@
+"""Writes what stands beside the merged weights: heads, sidecars, adapter settings, run record, model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+
+from mergeometry.execution.compute import Outcome, process_usage
+from mergeometry.execution.inputs import Inputs
+from mergeometry.methods.base import method_parameters
+from mergeometry.plan.outputs import adapter_module
+from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.sink import (
+    InputRecord,
+    MethodRecord,
+    RunRecord,
+    SidecarPlan,
+    SidecarRecord,
+    Staging,
+    TensorRecord,
+    Totals,
+    adapter_config,
+    copy_sidecars,
+    model_card,
+    safetensors_bytes,
+    versions,
+    weights_digest,
+    write_record,
+)
+from mergeometry.sources import Adapter, TensorReader
+
+
+def write_companions(
+    plan: Plan,
+    staging: Staging,
+    outcomes: Mapping[str, Outcome],
+    sidecars: SidecarPlan,
+    fingerprint: str,
+    started: float,
+) -> RunRecord:
+    """Write every file but the weights into the staged folder, and return the run record.
+
+    Raises:
+        NumericalError: a head holds NaN or Inf.
+        OutputError: a file cannot be written.
+    """
+    heads, head_digests = _write_heads(plan, staging)
+    if plan.recipe.output.adapter:
+        copied, library = _write_adapter_config(plan, staging), "peft"
+    else:
+        code = None if plan.recipe.output.dtype == "base" else next(iter(plan.layout.slots.values())).code
+        copied, library = copy_sidecars(sidecars, staging, code=code), _library(plan, sidecars)
+    read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
+    record = RunRecord(
+        recipe=plan.recipe.canonical(),
+        fingerprint=fingerprint,
+        sha256=weights_digest(_written(plan, outcomes)),
+        versions=versions(),
+        inputs=tuple(_inputs(plan, {**read, **head_digests})),
+        methods=tuple(_methods(plan)),
+        tensors=tuple(_tensors(plan, outcomes)),
+        totals=_totals(plan, outcomes, started),
+        sidecars=copied,
+        warnings=(*plan.notes, *heads, *_fallbacks(outcomes)),
+    )
+    write_record(staging, record)
+    staging.write_file("README.md", model_card(record, library=library).encode())
+    return record
+
+
+def safe_name(name: str) -> str:
+    """A file name for a model or task of any name; different names never share one."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip("._")[:80]
+    return plain if plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _write_heads(plan: Plan, staging: Staging) -> tuple[list[str], dict[tuple[str, str], str]]:
+    said, digests = [], {}
+    with TensorReader() as reader:
+        inputs = Inputs(reader, [model.label for model in plan.models])
+        for label, infos in plan.heads.items():
+            tensors = {}
+            for info in infos:
+                inputs.numbers(label, info)
+                tensors[info.name] = inputs.raw(label, info)
+            place = f"heads/{safe_name(label)}.safetensors"
+            staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
+            said.append(f"{label}: {len(infos)} head tensors kept in {place}")
+        digests.update(inputs.digests)
+    return said, digests
+
+
+def _write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
+    modules, transposed = [], False
+    for task in plan.tasks:
+        if len(task.outputs) == 2:
+            down, up = task.outputs
+            modules.append(adapter_module(task.name, (up.shape[0], down.shape[1]), down.shape[0]))
+            transposed |= task.transposed
+    declared = {model.base_name for model in plan.models if isinstance(model, Adapter) and model.base_name}
+    base = declared.pop() if len(declared) == 1 else plan.recipe.base
+    config = adapter_config(modules, base_model=base, fan_in_fan_out=transposed)
+    staging.write_file("adapter_config.json", (json.dumps(config, indent=2) + "\n").encode())
+    return SidecarRecord(notes=("an adapter: load it on its base, whose files are not copied",))
+
+
+def _library(plan: Plan, sidecars: SidecarPlan) -> str | None:
+    if any(file.name == "modules.json" for file in sidecars.files):
+        return "sentence-transformers"
+    return "transformers" if plan.base.config and "model_type" in plan.base.config else None
+
+
+def _written(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
+    for task in plan.tasks:
+        if task.outputs:
+            for output, digest in zip(task.outputs, outcomes[task.name].written, strict=True):
+                yield output.name, output.code, output.shape, digest
+
+
+def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRecord]:
+    for model, role in ((plan.base, "base"), *((model, "model") for model in plan.models)):
+        kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
+        found = [
+            (info.name, info.code, info.shape, read[model.label, info.name])
+            for info in tensors_of(model)
+            if (model.label, info.name) in read
+        ]
+        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(found))
+
+
+def _methods(plan: Plan) -> Iterator[MethodRecord]:
+    used: dict[str, list[TensorTask]] = {}
+    for task in plan.tasks:
+        if task.method is not None:
+            used.setdefault(f"{task.method_name} {task.method}", []).append(task)
+    for tasks in used.values():
+        method = tasks[0].method
+        assert method is not None
+        yield MethodRecord(tasks[0].method_name, method_parameters(method), method.source, len(tasks))
+
+
+def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorRecord]:
+    for task in plan.tasks:
+        if not task.outputs:
+            continue
+        outcome = outcomes[task.name]
+        for output, digest in zip(task.outputs, outcome.written, strict=True):
+            scale = None if task.method is None else task.scale
+            yield TensorRecord(
+                output.name, task.method_name, scale, outcome.seconds, output.code, output.shape, digest, outcome.notes
+            )
+
+
+def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Totals:
+    peak, process = process_usage()
+    peaks = {process: peak}
+    for outcome in outcomes.values():
+        peaks[outcome.process] = max(peaks.get(outcome.process, 0), outcome.peak_memory)
+    return Totals(time.perf_counter() - started, sum(peaks.values()), plan.bytes_read, plan.bytes_written)
+
+
+def _fallbacks(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    count = sum(len(outcome.notes) for outcome in outcomes.values())
+    if count:
+        yield f"{count} decompositions fell back to another driver; the tensors' notes say which"

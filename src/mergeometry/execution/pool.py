@@ -1,0 +1,73 @@
+"""Runs jobs one after another here, or side by side in worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import torch
+
+from mergeometry.errors import ExecutionError
+from mergeometry.execution.compute import Job, Outcome, compute
+from mergeometry.execution.threads import ENVIRONMENT, one_thread
+
+_WORTH_WORKERS = 6.0
+"""Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
+
+
+def default_workers(seconds: float) -> int:
+    """Workers for a plan of so many seconds on one core: one for each core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if seconds > _WORTH_WORKERS else 1
+
+
+def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """Yield outcomes as jobs finish; with one worker in this process, in order.
+
+    Raises:
+        ExecutionError: a worker process died, for want of memory most often.
+        MergeometryError: the first error of any job; the others are stopped.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        with one_thread():
+            for job in jobs:
+                yield compute(job)
+        return
+    yield from _in_processes(jobs, min(workers, len(jobs)))
+
+
+def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    # loky starts workers without importing the caller's script, which multiprocessing would run again.
+    from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
+
+    executor = ProcessPoolExecutor(max_workers=workers, initializer=_prepare, env=dict(ENVIRONMENT))
+    waiting = iter(jobs)
+    running: set[Future[Outcome]] = set()
+    finished = False
+    try:
+        while True:
+            # Few jobs are handed over ahead, so that a stop does not have to wait for a queue to drain.
+            while len(running) < workers + 1 and (job := next(waiting, None)):
+                running.add(executor.submit(compute, job))
+            if not running:
+                break
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+        finished = True
+    except BrokenProcessPool as error:
+        raise ExecutionError(
+            "a worker process died",
+            hint="out of memory is the usual cause: use fewer --workers; `mergeometry plan` foretells the peak",
+        ) from error
+    finally:
+        executor.shutdown(wait=True, kill_workers=not finished)
+
+
+def _prepare() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

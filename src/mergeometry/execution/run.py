@@ -1,0 +1,110 @@
+"""The merge from a plan to a published folder: stage, compute, journal, write what stands beside, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mergeometry.errors import ExecutionError
+from mergeometry.execution.compute import Job, Outcome
+from mergeometry.execution.finish import write_companions
+from mergeometry.execution.pool import default_workers, run_jobs
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.sink import RunRecord, Staging, sidecar_files
+
+Progress = Callable[[TensorTask], None]
+"""Told of each tensor as it is finished."""
+
+
+def execute(
+    plan: Plan,
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Carry out a plan; the output folder appears whole or not at all.
+
+    Raises:
+        OutputError: the output exists, the disk is too small or fails, another run writes the same output.
+        NumericalError: an input or a merged tensor is not finite; nothing is published.
+        ExecutionError: a worker died, or Ctrl-C stopped the run and ``resume`` can continue it.
+    """
+    started = time.perf_counter()
+    workers = default_workers(plan.seconds(1)) if workers is None else workers
+    inputs = [plan.base.path, *(model.path for model in plan.models)]
+    staging = Staging(output, overwrite=overwrite, resume=resume, inputs=inputs)
+    try:
+        with staging:
+            sidecars = sidecar_files(plan.base.path)
+            heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
+            identity = fingerprint(plan)
+            staging.create(plan.layout, identity, extra_bytes=sidecars.nbytes + heads + (1 << 20))
+            outcomes = _earlier(plan, staging.completed())
+            for outcome in _computed(plan, staging, workers, set(outcomes), progress):
+                outcomes[outcome.name] = outcome
+            record = write_companions(plan, staging, outcomes, sidecars, identity, started)
+            staging.publish()
+    except KeyboardInterrupt as error:
+        hint = "run the same command with --resume to go on from there" if staging.kept else "nothing was kept"
+        raise Interrupted("the merge was interrupted; nothing was published", hint=hint) from error
+    except Exception as error:
+        if staging.kept:
+            error.add_note("what was finished is kept; --resume continues it, a run without --resume removes it")
+        raise
+    return record
+
+
+class Interrupted(ExecutionError):
+    """The user stopped the run."""
+
+
+def fingerprint(plan: Plan) -> str:
+    """Digest of all that decides the output's bytes: the recipe, and the identity of every input file."""
+    files = {info.file: info.stamp for info in plan.infos()}
+    identity = {
+        "recipe": plan.recipe.canonical(),
+        "files": sorted([str(path), *stamp] for path, stamp in files.items()),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _computed(
+    plan: Plan, staging: Staging, workers: int, done: set[str], progress: Progress | None
+) -> Iterator[Outcome]:
+    labels = tuple(model.label for model in plan.models)
+    tasks = {task.name: task for task in plan.tasks}
+    jobs = []
+    for task in plan.ordered():
+        if task.name in done:
+            if progress:
+                progress(task)
+            continue
+        slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
+        jobs.append(Job(task, slots, staging.folder, labels))
+    for outcome in run_jobs(jobs, workers):
+        for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):
+            staging.journal(output.name, {"sha256": digest, "outcome": asdict(outcome)})
+        if progress:
+            progress(tasks[outcome.name])
+        yield outcome
+
+
+def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
+    """Outcomes of tasks that an interrupted run finished, all of their outputs still as it wrote them."""
+    outcomes = {}
+    for task in plan.tasks:
+        found = [records[output.name] for output in task.outputs if output.name in records]
+        if found and len(found) == len(task.outputs):
+            kept = dict(found[0]["outcome"])
+            kept.update({key: tuple(kept[key]) for key in ("written", "notes")})
+            kept["read"] = tuple((label, name, digest) for label, name, digest in kept["read"])
+            outcomes[task.name] = Outcome(**kept)
+    return outcomes

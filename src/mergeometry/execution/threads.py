@@ -1,0 +1,31 @@
+"""The one thread policy: linear algebra on one BLAS thread, parallel across tensors.
+
+Two BLAS threads in contention were measured 4 to 10 times slower than one, and the number of
+threads changes the last bits of decompositions; pinned, any number of workers gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from threadpoolctl import threadpool_limits
+
+ENVIRONMENT = {
+    name: "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+}
+"""What a worker process is started with, so that no library starts a pool of its own."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Pin torch's and every loaded BLAS's threads to one, and give them back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)

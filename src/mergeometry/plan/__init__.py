@@ -1,0 +1,6 @@
+"""From a recipe and the headers of its inputs to an ordered list of tensor tasks; no weight is read here."""
+
+from mergeometry.plan.build import make_plan
+from mergeometry.plan.tasks import Plan, TensorTask
+
+__all__ = ["Plan", "TensorTask", "make_plan"]

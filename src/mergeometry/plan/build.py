@@ -1,0 +1,187 @@
+"""Builds the plan: opens headers, matches names, refuses what does not fit, lays out the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mergeometry.dtypes import CODES, MERGEABLE, TORCH_DTYPES
+from mergeometry.errors import MismatchError, RecipeError, SourceError
+from mergeometry.methods import registry
+from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
+from mergeometry.plan.cost import copy_cost, merge_cost
+from mergeometry.plan.kinds import is_matrix, is_transposed
+from mergeometry.plan.matching import match_names
+from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan
+from mergeometry.plan.tasks import Plan, Source, TensorTask
+from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.sink import OutputTensor
+from mergeometry.sources import Adapter, AdapterDelta, TensorInfo, open_model
+
+if TYPE_CHECKING:
+    from mergeometry.methods.base import Method
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Plan a merge from headers and configuration files alone.
+
+    Raises:
+        RecipeError: an unknown method or parameter, or one that fits no tensor of these models.
+        SourceError: an input is missing, malformed or hostile.
+        MismatchError: the inputs do not fit together; every reason is listed.
+    """
+    methods = _Methods(recipe)
+    base = open_model(Path(recipe.base), "base")
+    if isinstance(base, Adapter):
+        raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
+    models = tuple(open_model(Path(entry.path), entry.name) for entry in recipe.models)
+    matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
+    if found := mismatches(recipe, base, models, matches):
+        raise MismatchError(
+            f"the inputs do not fit together ({len(found)} mismatch{'es' if len(found) > 1 else ''})",
+            found,
+            hint="nothing was read or written; `mergeometry plan RECIPE` shows this list again",
+        )
+    tasks, refused = [], []
+    for name, info in base.tensors.items():
+        sources = tuple(
+            _oriented(source_of(model, match.pairs.get(name)), name, base.config)
+            for model, match in zip(models, matches, strict=True)
+        )
+        carried = tuple(
+            (model.label, copy)
+            for model, match in zip(models, matches, strict=True)
+            if (copy := carried_by(model, match.pairs.get(name)))
+        )
+        try:
+            tasks.append(_task(recipe, methods, info, sources, carried, is_transposed(name, base.config)))
+        except ValueError as error:
+            refused.append(f"tensor {name!r}: {error}")
+    if refused:
+        raise MismatchError("the method cannot merge these tensors", refused, hint="`tensors:` rules give them another")
+    heads = {
+        model.label: tuple(_info(source_of(model, own), own) for own in match.heads)
+        for model, match in zip(models, matches, strict=True)
+        if match.heads
+    }
+    return Plan(
+        recipe, base, models, matches, tuple(tasks), heads, lay_out_plan(recipe, tasks), tuple(notes(base, models, matches))
+    )  # fmt: skip
+
+
+class _Methods:
+    """The recipe's methods, each built and checked once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._built: dict[str, Method] = {}
+        self.main = self._build(recipe.method)
+        self.other = self._build(recipe.other)
+        self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
+        if _is_matrixwise(self.other[1]):
+            raise RecipeError(
+                f"`other` is {recipe.other.name!r}, which merges matrices only",
+                hint="`other` is for tensors that are no matrices: average, task_arithmetic, ties, ...",
+            )
+
+    def _build(self, choice: MethodChoice) -> tuple[str, Method]:
+        return choice.name, registry.build(choice.name, choice.given)
+
+
+def _task(
+    recipe: Recipe,
+    methods: _Methods,
+    info: TensorInfo,
+    sources: tuple[Source, ...],
+    carried: tuple[tuple[str, TensorInfo], ...],
+    transposed: bool,
+) -> TensorTask:
+    code = CODES[TORCH_DTYPES[info.code] if recipe.output.dtype == "base" else _torch_dtype(recipe.output.dtype)]
+    matrix = is_matrix(info.name, info.shape)
+    weights = tuple(entry.weight for entry in recipe.models)
+    if info.code not in MERGEABLE:
+        labels = [entry.name for entry in recipe.models]
+        whole = [(label, own) for label, own in zip(labels, sources, strict=True) if isinstance(own, TensorInfo)]
+        return _copy_task(recipe, info, (*whole, *carried), weights, info.code)
+    if all(source is None for source in sources):
+        return _copy_task(recipe, info, carried, weights, code)
+    (method_name, method), scale = _choose(recipe, methods, info.name, matrix)
+    shape = tuple(reversed(info.shape)) if transposed else info.shape
+    method.check(len(sources), shape, weights)
+    rank = adapter_rank(recipe, info, sources)
+    if recipe.output.adapter:
+        outputs = adapter_outputs(info.name, method, sources, shape, rank, code)
+    else:
+        outputs = (OutputTensor(info.name, code, info.shape),)
+    cost = merge_cost(
+        method,
+        shape,
+        ranks=[_low_rank(source) for source in sources],
+        read=info.nbytes + sum(_read_bytes(source) for source in sources),
+        written=sum(output.nbytes for output in outputs),
+        widest=max(info.nbytes, *(_read_bytes(source) for source in sources)),
+    )
+    kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
+    return TensorTask(
+        info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs, cost
+    )
+
+
+def _copy_task(
+    recipe: Recipe,
+    info: TensorInfo,
+    equal: tuple[tuple[str, TensorInfo], ...],
+    weights: tuple[float, ...],
+    code: str,
+) -> TensorTask:
+    outputs = () if recipe.output.adapter else (OutputTensor(info.name, code, info.shape),)
+    cost = copy_cost(info.nbytes, len(equal), bool(outputs))
+    return TensorTask(info.name, "copied", info, (), None, "copy", weights, 0.0, False, equal, outputs, cost)
+
+
+def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple[tuple[str, Method], float]:
+    usual = methods.main if matrix or not _is_matrixwise(methods.main[1]) else methods.other
+    for rule, own in zip(recipe.tensors, methods.rules, strict=True):
+        if fnmatchcase(name, rule.match):
+            return own or usual, recipe.scale if rule.scale is None else rule.scale
+    return usual, recipe.scale
+
+
+def _oriented(source: Source, name: str, config: Mapping[str, Any] | None) -> Source:
+    """Turn a low-rank update to the layout of the base: adapters record one flag for modules of both layouts."""
+    if isinstance(source, AdapterDelta) and not source.embedding and source.transposed != is_transposed(name, config):
+        return source.flipped()
+    return source
+
+
+def _is_matrixwise(method: Method) -> bool:
+    from mergeometry.methods.base import Matrixwise  # noqa: PLC0415  (needs torch)
+
+    return isinstance(method, Matrixwise)
+
+
+def _torch_dtype(name: str) -> Any:
+    import torch  # noqa: PLC0415
+
+    return getattr(torch, name)
+
+
+def _low_rank(source: Source) -> int | None:
+    if source is None:
+        return 0
+    return source.rank if isinstance(source, AdapterDelta) else None
+
+
+def _read_bytes(source: Source) -> int:
+    if isinstance(source, AdapterDelta):
+        return source.left.nbytes + source.right.nbytes
+    return source.nbytes if source else 0
+
+
+def _info(source: Source, name: str) -> TensorInfo:
+    if not isinstance(source, TensorInfo):
+        raise MismatchError("a head cannot be a low-rank update", [f"{name!r} is adapted, not replaced"])
+    return source
+
+

@@ -1,0 +1,147 @@
+"""Holds the inputs against each other and lists everything that does not fit, before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mergeometry.dtypes import MERGEABLE
+from mergeometry.plan.kinds import is_vocabulary
+from mergeometry.plan.matching import Match, Nearest
+from mergeometry.plan.tasks import Source
+from mergeometry.recipe import Recipe
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
+
+
+def mismatches(
+    recipe: Recipe, base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]
+) -> list[str]:
+    """Every reason, one sentence each, why these inputs cannot be merged; empty when they can."""
+    nearest = Nearest()
+    found: list[str] = []
+    for model, match in zip(models, matches, strict=True):
+        found.extend(_names(model, match, base, nearest))
+        for name, own in match.pairs.items():
+            found.extend(_tensor(recipe, model, name, own, base.tensors[name]))
+    found.extend(_unused(recipe, base, matches))
+    return found
+
+
+def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]) -> list[str]:
+    """What a user should know although nothing is wrong."""
+    said = []
+    for model, match in zip(models, matches, strict=True):
+        if text := match.prefix.describe():
+            said.append(f"{model.label}: {text}")
+        for name in match.missing:
+            if isinstance(model, Checkpoint) and _is_buffer(base.tensors[name]):
+                said.append(f"{model.label}: has no {name}; the base's integers are kept")
+        if model.path.resolve() == base.path.resolve():
+            said.append(f"{model.label}: is the base itself, so its task vector is zero")
+    said.extend(_other_bases(base, models))
+    return said
+
+
+def source_of(model: Checkpoint | Adapter, own: str | None) -> Source:
+    """Where the model's update of a tensor is, given the name that the model has for it."""
+    if own is None:
+        return None
+    if isinstance(model, Adapter):
+        return model.deltas.get(own) or model.replaced.get(own)
+    return model.tensors[own]
+
+
+def carried_by(model: Checkpoint | Adapter, own: str | None) -> TensorInfo | None:
+    """The copy of the base's tensor that an adapter carries beside its update, if it does."""
+    return model.carried.get(own) if isinstance(model, Adapter) and own is not None else None
+
+
+def names_of(model: Checkpoint | Adapter) -> list[str]:
+    """All names that have to be accounted for."""
+    if isinstance(model, Checkpoint):
+        return list(model.tensors)
+    return list(dict.fromkeys([*model.deltas, *model.replaced, *model.carried]))
+
+
+def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest) -> Iterator[str]:
+    own_names, base_names = names_of(model), list(base.tensors)
+    if isinstance(model, Checkpoint):
+        for name in match.missing:
+            if _is_buffer(base.tensors[name]):
+                continue
+            if name.endswith(("lm_head.weight", "decoder.weight")):
+                yield (
+                    f"{model.label}: has no tensor {name!r}, which the base stores; if it is tied to the embeddings "
+                    "there, save both models the same way"
+                )
+            else:
+                yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}"
+    for name in match.extra:
+        part = "an adapter of another base? it changes" if isinstance(model, Adapter) else "holds"
+        yield (
+            f"{model.label}: {part} {name!r}, which the base does not have{nearest.hint(name, base_names)}; "
+            "a head that only this model has is named in `heads`"
+        )
+
+
+def _tensor(
+    recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo
+) -> Iterator[str]:
+    source = source_of(model, own) or carried_by(model, own)
+    assert source is not None
+    if isinstance(source, AdapterDelta):
+        shapes = {source.shape} if source.embedding else {source.shape, source.flipped().shape}
+        if len(expected.shape) != 2 or expected.shape not in shapes:
+            yield (
+                f"{model.label}: its adapter of {name!r} has shape {list(source.shape)}, "
+                f"the base's tensor {list(expected.shape)}; it belongs to another base"
+            )
+        elif expected.code not in MERGEABLE:
+            yield f"{model.label}: adapts {name!r}, whose dtype {expected.code} holds no numbers to merge"
+        return
+    if source.shape != expected.shape:
+        rows_differ = len(source.shape) == len(expected.shape) and source.shape[1:] == expected.shape[1:]
+        vocabulary = " (vocabularies of different size; resize one model's embeddings)"
+        yield (
+            f"{model.label}: {name!r} has shape {list(source.shape)}, the base {list(expected.shape)}"
+            f"{vocabulary if rows_differ and is_vocabulary(name) else ''}"
+        )
+    if source.code != expected.code:
+        both_numbers = source.code in MERGEABLE and expected.code in MERGEABLE
+        if not both_numbers:
+            yield f"{model.label}: {name!r} is {source.code}, the base's {expected.code}"
+        elif "dtype" not in recipe.output.model_fields_set:
+            yield (
+                f"{model.label}: {name!r} is {source.code}, the base's {expected.code}; "
+                "set `output.dtype` to say which the result is to have"
+            )
+
+
+def _unused(recipe: Recipe, base: Checkpoint, matches: Sequence[Match]) -> Iterator[str]:
+    from fnmatch import fnmatchcase  # noqa: PLC0415
+
+    nearest = Nearest()
+    for index, rule in enumerate(recipe.tensors):
+        if not any(fnmatchcase(name, rule.match) for name in base.tensors):
+            yield f"tensors.{index}: {rule.match!r} matches no tensor{nearest.hint(rule.match, list(base.tensors))}"
+    for pattern in recipe.heads:
+        names = [*base.tensors, *(name for match in matches for name in match.heads)]
+        if not any(fnmatchcase(name, pattern) for name in names):
+            yield f"heads: {pattern!r} matches no tensor of any model"
+
+
+def _other_bases(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> Iterator[str]:
+    """Adapters name their base in free text, so a different name is told and not refused."""
+    config: Mapping[str, object] = base.config or {}
+    known = {base.path.resolve().name.lower(), Path(str(config.get("_name_or_path", ""))).name.lower()}
+    declared = {model.base_name for model in models if isinstance(model, Adapter) and model.base_name}
+    if len({Path(name).name.lower() for name in declared}) > 1:
+        yield f"the adapters name different bases: {', '.join(sorted(declared))}"
+    else:
+        for name in sorted(declared):
+            if Path(name).name.lower() not in known:
+                yield f"the adapters were trained on {name!r}; the base here is {str(base.path)!r}"
+
+
+def _is_buffer(info: TensorInfo) -> bool:
+    return info.code not in MERGEABLE

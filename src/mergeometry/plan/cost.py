@@ -1,0 +1,98 @@
+"""Foretells what a tensor task costs: bytes, floating-point operations, memory and seconds.
+
+The formulas count what `execution` does, family by family. Seconds are rough, from the rates of
+one core of a common server; memory is an upper bound that the tests hold the engine to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mergeometry.methods.base import Method
+
+PROCESS_BYTES = 420_000_000
+"""Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""
+
+_FLOPS_PER_SECOND = 15e9
+_BYTES_PER_SECOND = 0.8e9
+_ELEMENTS_PER_SECOND = 1.2e8
+CHUNK_ELEMENTS = 1 << 20
+"""Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes read and written, floating-point operations, working memory in bytes, seconds on one core."""
+
+    read: int
+    written: int
+    flops: float
+    memory: int
+    seconds: float
+
+
+def copy_cost(nbytes: int, compared: int, written: bool) -> Cost:
+    """Cost of a tensor that is copied from the base, after ``compared`` other copies were held against it."""
+    if not (compared or written):
+        return Cost(0, 0, 0.0, 0, 0.0)
+    read, out = nbytes * (1 + compared), nbytes * written
+    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / _BYTES_PER_SECOND)
+
+
+def merge_cost(
+    method: Method,
+    shape: Sequence[int],
+    *,
+    ranks: Sequence[int | None],
+    read: int,
+    written: int,
+    widest: int,
+) -> Cost:
+    """Cost of merging one tensor; ``ranks`` holds each task's low rank, or None where it is dense.
+
+    ``widest`` is the size in bytes of the largest input tensor as stored.
+    """
+    from mergeometry.methods.base import Directional, Linear, Spectral  # noqa: PLC0415  (needs torch)
+
+    elements = 1
+    for side in shape:
+        elements *= side
+    dense = [rank for rank in ranks if rank is None]
+    if isinstance(method, Linear) and dense:
+        flops, memory = 3.0 * elements * len(ranks), 8 * 4 * CHUNK_ELEMENTS + 2 * written
+    elif isinstance(method, Directional | Spectral) or (isinstance(method, Linear) and len(shape) == 2):
+        flops, memory = _matrix(method, shape, ranks)
+        memory += widest + 3 * 4 * elements + written
+    else:
+        flops = 40.0 * elements * len(ranks)
+        memory = 4 * elements * (len(ranks) + 4) + widest + written
+    seconds = (read + written) / _BYTES_PER_SECOND + elements * len(dense) / _ELEMENTS_PER_SECOND
+    return Cost(read, written, flops, memory, seconds + flops / _FLOPS_PER_SECOND)
+
+
+def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
+    from mergeometry.methods.base import Directional, rank_of  # noqa: PLC0415  (needs torch)
+
+    long, short = max(shape), min(shape)
+    tasks = len(ranks)
+    if isinstance(method, Directional):
+        counts = [min(rank_of(method.rank, shape, tasks, rank), short) for rank in ranks]
+        total = sum(counts)
+    else:
+        counts = [short if rank is None else rank for rank in ranks]
+        total = min(short, sum(counts))
+    flops = 0.0
+    for rank, count in zip(ranks, counts, strict=True):
+        if rank is None:
+            flops += long * short**2 + 2 * short**3 + 2 * long * short * count
+        else:
+            flops += 4 * (long + short) * rank**2 + 20 * rank**3
+    flops += 6 * (long + short) * total**2 + 8 * total**3 + 2 * long * short * total
+    thin = 8 * (long + short) * max(total, 1)
+    inner = 8 * total**2 * (tasks + 4)
+    dense = 8 * (3 * long * short + 4 * short**2) if None in ranks else 0
+    held = 0 if isinstance(method, Directional) else 4 * long * short * sum(rank is None for rank in ranks)
+    return flops, 4 * thin + inner + dense + held

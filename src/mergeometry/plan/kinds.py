@@ -1,0 +1,38 @@
+"""Tells, from a name, a shape and the configuration, what kind of tensor a weight is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LOOKUP_PARTS = frozenset(
+    {"lm_head", "shared", "wte", "wpe", "text_projection", "relative_attention_bias", "embed_out"}
+)
+"""Whole parts of a dotted name: tables and output layers, and not `shared_expert`, which is a linear map."""
+_LOOKUP_WORDS = ("embed", "position")
+_TRANSPOSED_TYPES = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
+_TRANSPOSED_MODULES = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
+
+
+def is_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Whether the tensor is the 2-D weight of a linear map, which directional methods merge."""
+    parts = name.split(".")
+    return (
+        len(shape) == 2
+        and min(shape) > 0
+        and parts[-1].endswith("weight")
+        and not any(part in _LOOKUP_PARTS or any(word in part for word in _LOOKUP_WORDS) for part in parts)
+    )
+
+
+def is_vocabulary(name: str) -> bool:
+    """Whether the first dimension of the tensor counts the tokens of a vocabulary."""
+    return any(word in name for word in ("embed", "lm_head", "wte", "shared", "cls.predictions"))
+
+
+def is_transposed(name: str, config: Mapping[str, Any] | None) -> bool:
+    """Whether the file stores the matrix as (inputs, outputs), as the `Conv1D` of GPT-2 does."""
+    if config is None or config.get("model_type") not in _TRANSPOSED_TYPES:
+        return False
+    parts = name.split(".")
+    return len(parts) > 1 and parts[-1] == "weight" and parts[-2] in _TRANSPOSED_MODULES

@@ -1,0 +1,62 @@
+"""What a merge writes: whole tensors, or the factors of an adapter, and where each lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mergeometry.errors import RecipeError
+from mergeometry.recipe import AdapterOutput, Recipe
+from mergeometry.sink import AdapterModule, Layout, OutputTensor, adapter_tensors, lay_out
+from mergeometry.sources import AdapterDelta, TensorInfo
+
+if TYPE_CHECKING:
+    from mergeometry.methods.base import Method
+    from mergeometry.plan.tasks import Source, TensorTask
+
+
+def adapter_rank(recipe: Recipe, info: TensorInfo, sources: Sequence[Source]) -> int:
+    """Rank of the adapter that holds a tensor's merged update: what the inputs' ranks add up to, or what is asked."""
+    total = sum(source.rank for source in sources if isinstance(source, AdapterDelta))
+    exact = min(total, *info.shape) if info.shape else 0
+    wanted = recipe.output.adapter
+    return min(exact, wanted.rank) if isinstance(wanted, AdapterOutput) else exact
+
+
+def adapter_outputs(
+    name: str, method: Method, sources: Sequence[Source], shape: Sequence[int], rank: int, code: str
+) -> tuple[OutputTensor, ...]:
+    """The two factors that stand for a tensor's merged update.
+
+    Raises:
+        ValueError: the update is not low-rank, so no adapter can hold it.
+    """
+    from mergeometry.methods.base import Elementwise  # noqa: PLC0415  (needs torch)
+
+    if any(isinstance(source, TensorInfo) for source in sources):
+        raise ValueError("a model holds the tensor itself, so an adapter cannot hold its update")
+    if isinstance(method, Elementwise):
+        raise ValueError("the method's result is not low-rank, so an adapter cannot hold it")
+    if not name.endswith(".weight"):
+        raise ValueError("an adapter holds updates of `.weight` tensors only")
+    return tuple(adapter_tensors([adapter_module(name, shape, rank)], code))
+
+
+def adapter_module(name: str, shape: Sequence[int], rank: int) -> AdapterModule:
+    """A tensor as the module that an adapter names; ``shape`` is (outputs, inputs)."""
+    return AdapterModule(name.removesuffix(".weight"), rank, shape[0], shape[1])
+
+
+def lay_out_plan(recipe: Recipe, tasks: Sequence[TensorTask]) -> Layout:
+    """Assign every output tensor its file and offset.
+
+    Raises:
+        RecipeError: an adapter was asked for and nothing is adapted.
+    """
+    outputs = [output for task in tasks for output in task.outputs]
+    if not recipe.output.adapter:
+        return lay_out(outputs, shard_size=recipe.output.shard_size)
+    if not outputs:
+        raise RecipeError("output.adapter: no tensor is changed by any adapter")
+    # PEFT reads one weights file only.
+    return lay_out(outputs, shard_size=2**62, stem="adapter_model")

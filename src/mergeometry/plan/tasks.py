@@ -1,0 +1,106 @@
+"""What a plan is made of: frozen, printable values that workers receive as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from mergeometry.plan.cost import PROCESS_BYTES, Cost
+from mergeometry.plan.matching import Match
+from mergeometry.recipe import Recipe
+from mergeometry.sink import Layout, OutputTensor
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
+
+if TYPE_CHECKING:
+    from mergeometry.methods.base import Method
+
+Source: TypeAlias = TensorInfo | AdapterDelta | None
+"""Where a task's update of one tensor comes from; None is an adapter that leaves the tensor alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTask:
+    """One tensor to produce: its inputs, what is done to it, and how it is written."""
+
+    name: str
+    kind: Literal["matrix", "other", "copied"]
+    base: TensorInfo
+    sources: tuple[Source, ...]
+    method: Method | None
+    """None where the base's tensor is copied as it is."""
+    method_name: str
+    weights: tuple[float, ...]
+    scale: float
+    transposed: bool
+    equal: tuple[tuple[str, TensorInfo], ...]
+    """(model label, tensor) that must hold what the base's does: integers, copies that an adapter carries."""
+    outputs: tuple[OutputTensor, ...]
+    """One tensor, or the two factors of an adapter; none where an adapter output leaves it alone."""
+    cost: Cost
+
+    @property
+    def adapters_only(self) -> bool:
+        """Whether no model holds the tensor itself, so that its update stays low-rank."""
+        return not any(isinstance(source, TensorInfo) for source in self.sources)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a merge will read, compute and write."""
+
+    recipe: Recipe
+    base: Checkpoint
+    models: tuple[Checkpoint | Adapter, ...]
+    matches: tuple[Match, ...]
+    tasks: tuple[TensorTask, ...]
+    heads: Mapping[str, tuple[TensorInfo, ...]]
+    """Model label to the tensors that only it has, kept beside the merged weights."""
+    layout: Layout
+    notes: tuple[str, ...]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of all inputs' tensors that will be read."""
+        return sum(task.cost.read for task in self.tasks) + sum(
+            info.nbytes for infos in self.heads.values() for info in infos
+        )
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of the weights to write."""
+        return self.layout.nbytes + sum(info.nbytes for infos in self.heads.values() for info in infos)
+
+    def infos(self) -> Iterator[TensorInfo]:
+        """Every tensor of every input, the base's first."""
+        for model in (self.base, *self.models):
+            yield from tensors_of(model)
+
+    def ordered(self) -> list[TensorTask]:
+        """Tasks that may refuse the inputs first, then the costliest, so that no worker ends alone with a big one."""
+        waiting = (task for task in self.tasks if task.outputs or task.equal)
+        return sorted(waiting, key=lambda task: (not task.equal, -task.cost.seconds, task.name))
+
+    def peak_memory(self, workers: int) -> int:
+        """Upper bound of the resident bytes of all processes, the parent included."""
+        largest = sorted((task.cost.memory for task in self.tasks), reverse=True)[:workers]
+        heads = max((sum(info.nbytes for info in infos) for infos in self.heads.values()), default=0)
+        parent = 0 if workers == 1 else PROCESS_BYTES
+        return parent + 2 * heads + sum(PROCESS_BYTES + memory for memory in largest)
+
+    def seconds(self, workers: int) -> float:
+        """Rough seconds for the whole merge."""
+        return max(
+            sum(task.cost.seconds for task in self.tasks) / workers,
+            max((task.cost.seconds for task in self.tasks), default=0.0),
+        )
+
+
+def tensors_of(model: Checkpoint | Adapter) -> Iterator[TensorInfo]:
+    """Every tensor that a model's files hold."""
+    if isinstance(model, Checkpoint):
+        yield from model.tensors.values()
+        return
+    for delta in model.deltas.values():
+        yield from (delta.left, delta.right)
+    yield from [*model.replaced.values(), *model.carried.values()]
