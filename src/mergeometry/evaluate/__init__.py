@@ -1,0 +1,1 @@
+"""Scoring: run an encoder over prepared texts, classify with frozen heads, and compare merges."""

