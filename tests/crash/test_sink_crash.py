@@ -61,7 +61,7 @@ def test_death_at_every_operation(tmp_path, overwrite, exchange, mode):
             assert content(target) == OLD
             put_old(target)
         else:
-            assert state == (OLD if overwrite else None) or state == new
+            assert state in (OLD if overwrite else None, new)
         seen.add("new" if state == new else "old")
         finish(target, new, overwrite)
         assert content(target) == new

@@ -52,13 +52,23 @@ def model_card(
     )
 
 
-def inline(text: object) -> str:
-    """Escape text for any place within a line of Markdown, table cells and HTML included."""
-    return "".join(_escaped(character) for character in printable(str(text)))
+def inline(text: object, *, opening: bool = False) -> str:
+    """Escape text for any place within a line of Markdown, table cells and HTML included.
+
+    ``opening`` text comes first in its line or list item, where ``- `` or ``1. `` would start another list.
+    """
+    shown = printable(str(text))
+    first_letter = next((place for place, character in enumerate(shown) if character.isalpha()), len(shown))
+    return "".join(
+        _escaped(character, strict=opening and place < first_letter) for place, character in enumerate(shown)
+    )
 
 
-def _escaped(character: str) -> str:
-    plain = character in _SAFE or (character.isalnum() if character.isascii() else character.isprintable())
+def _escaped(character: str, *, strict: bool) -> str:
+    if character in _SAFE:
+        plain = not strict
+    else:
+        plain = character.isalnum() if character.isascii() else character.isprintable()
     return character if plain else f"&#{ord(character)};"
 
 

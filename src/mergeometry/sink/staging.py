@@ -62,7 +62,9 @@ class Staging:
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
         self._published = False
-        if not (self._root / _SPARE).is_dir():  # else the target may be there, waiting to be restored
+        with explained("the output's place cannot be looked at", self.target):
+            waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
+        if not waiting:
             refuse_taken(self.target, overwrite=overwrite, inputs=self._inputs)
 
     def __enter__(self) -> Self:
