@@ -14,7 +14,7 @@ from mergeometry.errors import RecipeError
 
 _NOT_YET = {
     "adapt": "learning on unlabelled data is not part of this version",
-    "merge_method": "this is a mergekit recipe; translate `merge_method` to `method` and each model's parameters by hand",
+    "merge_method": "this is a mergekit recipe: write `method` and each model's `path` and `weight` instead",
 }
 
 
@@ -113,11 +113,11 @@ class Recipe(_Strict):
         names = [entry.name or Path(entry.path).name for entry in self.models]
         taken: set[str] = set()
         unique = []
-        for entry, name in zip(self.models, names, strict=True):
+        for entry, wanted in zip(self.models, names, strict=True):
             if entry.name and entry.name in taken:
                 raise ValueError(f"two models are named {entry.name!r}")
-            while name in taken:
-                name = f"{name}-{len(taken) + 1}"
+            free = (f"{wanted}-{number}" for number in range(2, len(names) + 2))
+            name = wanted if wanted not in taken else next(candidate for candidate in free if candidate not in taken)
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
@@ -223,7 +223,7 @@ def _override(given: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     target = given
     for parent in parents:
-        inner = target.get(parent)
+        inner: Any = target.get(parent)
         if isinstance(inner, str) and parent in {"method", "other"}:
             inner = {"name": inner}
         if not isinstance(inner, dict | None):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_BLOCK = 1 << 16
+"""Entries voted on at a time: what one block needs of all tasks stays in the processor's cache."""
+
+
+def share_of(size: int, share: float) -> int:
+    """How many of ``size`` entries a share keeps: rounded down, at least one."""
+    return max(1, int(size * share))
+
 
 def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
-    """Magnitude of the ``count``-th largest entry, exactly; partition is linear where a sort is not."""
+    """Magnitude of the ``count``-th largest entry, exactly; partition takes linear time where a sort does not."""
     magnitudes = values.abs().flatten().numpy()
     if count >= magnitudes.size:
         return 0.0
@@ -17,35 +26,38 @@ def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
     return float(magnitudes[magnitudes.size - count])
 
 
-def keep_largest(values: Float[Tensor, "*shape"], count: int) -> Float[Tensor, "*shape"]:
-    """Zero all but the ``count`` entries of largest magnitude; all entries that tie with the smallest kept stay.
-
-    Every input bit for bit decides, so the result does not depend on an order among equals.
-    """
-    threshold = magnitude_threshold(values, count)
-    return torch.where(values.abs() >= threshold, values, 0.0)
-
-
 def elected_mean(
-    kept: list[Float[Tensor, "*shape"]], weights: list[float] | None = None
+    tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float]
 ) -> Float[Tensor, "*shape"]:
-    """Weighted mean, entry by entry, over the tasks whose entry has the sign of the weighted sum; zero where that is.
+    """Trim each task to its ``count`` largest entries, elect a sign entry by entry, average the tasks that have it.
 
-    Source: TIES-merging (arXiv 2306.01708) section 3.2, steps elect and disjoint mean.
+    The sign is that of the weighted sum of what is left; where that sum is zero, so is the result. All
+    entries that tie with the smallest one kept are kept, so that no order among equals matters.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2: trim, elect sign, disjoint merge.
     """
-    weights = [1.0] * len(kept) if weights is None else weights
-    total = torch.zeros_like(kept[0])
-    for values, weight in zip(kept, weights, strict=True):
-        total.add_(values, alpha=weight)
-    sign = total.sign_()
-    mean, share = torch.zeros_like(sign), torch.zeros_like(sign)
-    for values, weight in zip(kept, weights, strict=True):
-        agrees = (values * sign) > 0
-        mean.add_(values * agrees, alpha=weight)
-        share.add_(agrees, alpha=weight)
-    return mean.div_(share.clamp_(min=np.finfo(np.float32).tiny))
+    thresholds = [magnitude_threshold(task, count) for task in tasks]
+    flat = [task.reshape(-1) for task in tasks]
+    merged = torch.empty_like(flat[0])
+    for first in range(0, merged.numel(), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        kept = [_trimmed(task[block], threshold) for task, threshold in zip(flat, thresholds, strict=True)]
+        merged[block] = _vote(kept, weights)
+    return merged.reshape(tasks[0].shape)
 
 
-def partition_count(size: int, share: float) -> int:
-    """How many of ``size`` entries a share keeps: rounded down, at least one."""
-    return max(1, int(size * share))
+def _trimmed(values: Float[Tensor, " n"], threshold: float) -> Float[Tensor, " n"]:
+    return values * (values.abs() >= threshold)
+
+
+def _vote(kept: Sequence[Float[Tensor, " n"]], weights: Sequence[float]) -> Float[Tensor, " n"]:
+    sign = torch.zeros_like(kept[0])
+    for values, weight in zip(kept, weights, strict=True):
+        sign.add_(values, alpha=weight)
+    sign.sign_()
+    total, share = torch.zeros_like(sign), torch.zeros_like(sign)
+    for values, weight in zip(kept, weights, strict=True):
+        agreeing = (values * sign).clamp_(min=0)
+        total.add_(agreeing, alpha=weight)
+        share.add_(agreeing.sign_(), alpha=weight)
+    return total.mul_(sign).div_(share.clamp_(min=torch.finfo(share.dtype).tiny))

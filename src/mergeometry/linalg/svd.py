@@ -48,9 +48,7 @@ def thin_svd(
     return _tensor(left), _tensor(values), _tensor(right).mT.contiguous()
 
 
-def symmetric_eigen(
-    gram: Float[Tensor, "n n"], count: int
-) -> tuple[Float[Tensor, " count"], Float[Tensor, "n count"]]:
+def symmetric_eigen(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tensor, " count"], Float[Tensor, "n count"]]:
     """Largest ``count`` eigenvalues, descending, and eigenvectors of a symmetric matrix (upper triangle read).
 
     Raises:
@@ -74,7 +72,8 @@ def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
     """Upper triangle of ``matrix.T @ matrix`` in float64; the lower one is not filled."""
     array = matrix.to(torch.float64).contiguous().numpy()
     # A row-major array is its transpose in column order, which is what BLAS wants: no copy is made.
-    return torch.from_numpy(scipy.linalg.blas.dsyrk(1.0, array.T))
+    (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (array,))
+    return torch.from_numpy(syrk(1.0, array.T))
 
 
 def top_directions(delta: Delta, count: int) -> Directions:
@@ -144,8 +143,7 @@ def _eigh(array: np.ndarray, size: int, count: int, driver: str) -> tuple[np.nda
 
 
 def _none(m: int, n: int) -> Directions:
-    empty = {"dtype": torch.float64}
-    return Directions(torch.zeros(m, 0, **empty), torch.zeros(0, **empty), torch.zeros(n, 0, **empty))
+    return Directions(*(torch.zeros(shape, dtype=torch.float64) for shape in ((m, 0), (0,), (n, 0))))
 
 
 def _tensor(array: np.ndarray) -> Tensor:

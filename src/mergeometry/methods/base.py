@@ -108,9 +108,7 @@ class Elementwise(Method):
     """A merge of each entry, or of entries against the tensor's others; any shape, dense."""
 
     @abstractmethod
-    def merge(
-        self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]
-    ) -> Float[Tensor, "*shape"]:
+    def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Merge dense task vectors; inputs stay as they are."""
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
@@ -164,10 +162,7 @@ class Directional(Matrixwise):
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Decompose each task vector, weigh its singular values, merge."""
         return self.merge(
-            [
-                self.directions(delta, len(deltas)).scaled(weight)
-                for delta, weight in zip(deltas, weights, strict=True)
-            ]
+            [self.directions(delta, len(deltas)).scaled(weight) for delta, weight in zip(deltas, weights, strict=True)]
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, keep_largest, partition_count
+from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank
@@ -34,9 +34,9 @@ class DCMerge(Directional):
     keep: Annotated[
         float, Field(gt=0, le=1, description="share of the shared subspace's r*r entries each task keeps, for ties")
     ] = 1e-3
-    combine: Annotated[
-        Literal["ties", "sum", "mean"], Field(description="how the tasks' coordinates are merged")
-    ] = "ties"
+    combine: Annotated[Literal["ties", "sum", "mean"], Field(description="how the tasks' coordinates are merged")] = (
+        "ties"
+    )
     block_mask: Annotated[bool, Field(description="keep only each task's own diagonal block")] = True
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
@@ -45,9 +45,7 @@ class DCMerge(Directional):
         shared = shared_subspace(smoothed)
         if shared.rank == 0:
             return LowRank(shared.left, torch.diag(shared.values), shared.right)
-        coordinates = [
-            (shared.left.mT @ task.left * task.values) @ (task.right.mT @ shared.right) for task in smoothed
-        ]
+        coordinates = [(shared.left.mT @ task.left * task.values) @ (task.right.mT @ shared.right) for task in smoothed]
         merged = self.aggregate(coordinates)
         if self.block_mask:
             merged = merged * shared.same_task()
@@ -66,7 +64,6 @@ class DCMerge(Directional):
     def aggregate(self, coordinates: list[Float[Tensor, "r r"]]) -> Float[Tensor, "r r"]:
         """Merge the tasks' coordinates entry by entry."""
         if self.combine == "ties":
-            count = partition_count(coordinates[0].numel(), self.keep)
-            return elected_mean([keep_largest(task, count) for task in coordinates])
+            return elected_mean(coordinates, share_of(coordinates[0].numel(), self.keep), [1.0] * len(coordinates))
         total = torch.stack(coordinates).sum(dim=0)
         return total / len(coordinates) if self.combine == "mean" else total

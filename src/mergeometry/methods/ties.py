@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, keep_largest, partition_count
+from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.methods.base import Elementwise, parameters
 
 
@@ -37,5 +37,4 @@ class Ties(Elementwise):
         """Trim, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        count = partition_count(deltas[0].numel(), self.density)
-        return elected_mean([keep_largest(delta, count) for delta in deltas], list(weights))
+        return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)

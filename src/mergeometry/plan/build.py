@@ -66,9 +66,8 @@ def make_plan(recipe: Recipe) -> Plan:
         for model, match in zip(models, matches, strict=True)
         if match.heads
     }
-    return Plan(
-        recipe, base, models, matches, tuple(tasks), heads, lay_out_plan(recipe, tasks), tuple(notes(base, models, matches))
-    )  # fmt: skip
+    said = tuple(notes(base, models, matches))
+    return Plan(recipe, base, models, matches, tuple(tasks), heads, lay_out_plan(recipe, tasks), said)
 
 
 class _Methods:
@@ -183,5 +182,3 @@ def _info(source: Source, name: str) -> TensorInfo:
     if not isinstance(source, TensorInfo):
         raise MismatchError("a head cannot be a low-rank update", [f"{name!r} is adapted, not replaced"])
     return source
-
-

@@ -84,9 +84,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
         )
 
 
-def _tensor(
-    recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo
-) -> Iterator[str]:
+def _tensor(recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo) -> Iterator[str]:
     source = source_of(model, own) or carried_by(model, own)
     assert source is not None
     if isinstance(source, AdapterDelta):
