@@ -25,7 +25,9 @@ from mergeometry.sink.record import encode_record
 HOSTILE = [
     "```\n# owned", "---\nlicense: mit", "a | b", "line\nbreak\r\n", "<script>alert(1)</script>", "[x](http://evil)",
     "![x](http://evil)", "``` ` `` ````` ", "{{ 7 * 7 }}{% raw %}", "\u202eevil", "# title", '"quoted": yes', "\\|x",
-    "- item", "1. item", "+ x", "    code", "2) x", "===", "no", "1e3", "*bold*", "&lt;b&gt;", "www.evil.example", "]: y", "\x00\x85\u2028", "'", "%s", ": #",
+
+    "- item", "1. item", "+ x", "    code", "2) x", "===", "no", "1e3", "*bold*", "&lt;b&gt;",
+    "www.evil.example", "]: y", "\x00\x85\u2028", "'", "%s", ": #",
 ]  # fmt: skip
 
 

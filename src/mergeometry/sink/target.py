@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mergeometry.errors import OutputError
@@ -54,7 +55,10 @@ def refuse_taken(target: Path, *, overwrite: bool, inputs: Sequence[Path]) -> No
 
 
 def _refuse_own_ground(target: Path) -> None:
-    for what, place in (("the current folder", Path.cwd()), ("your home folder", Path.home())):
+    places = [("the current folder", Path.cwd())]
+    with suppress(RuntimeError):  # a user without a home, as in some containers
+        places.append(("your home folder", Path.home()))
+    for what, place in places:
         if place.resolve().is_relative_to(target):
             raise OutputError(f"the output would replace {what}", file=target, hint="choose a folder inside it")
 
