@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
+from mergeometry.strict_yaml import parse_yaml
 
 _NOT_YET = {
     "adapt": "learning on unlabelled data is not part of this version",
@@ -110,14 +112,16 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _named(self) -> Recipe:
-        names = [entry.name or Path(entry.path).name for entry in self.models]
-        taken: set[str] = set()
-        unique = []
-        for entry, wanted in zip(self.models, names, strict=True):
+        taken = {"base"}
+        for entry in self.models:
+            if entry.name == "base":
+                raise ValueError("a model cannot be named 'base', which is what the base is called")
             if entry.name and entry.name in taken:
                 raise ValueError(f"two models are named {entry.name!r}")
-            free = (f"{wanted}-{number}" for number in range(2, len(names) + 2))
-            name = wanted if wanted not in taken else next(candidate for candidate in free if candidate not in taken)
+            taken.add(entry.name)
+        unique = []
+        for entry in self.models:
+            name = entry.name or _free_name(Path(entry.path).name or "model", taken)
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
@@ -146,25 +150,6 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     folder = origin.parent
     models = tuple(entry.model_copy(update={"path": _resolved(entry.path, folder)}) for entry in recipe.models)
     return recipe.model_copy(update={"base": _resolved(recipe.base, folder), "models": models})
-
-
-def parse_yaml(text: str, file: str | Path | None = None) -> Any:
-    """Read YAML 1.2 into plain values: ``1e-3`` is a number, ``no`` is text, a key given twice is an error.
-
-    Raises:
-        RecipeError: the text is no YAML, gives a key twice, or uses aliases or tags.
-    """
-    from ruamel.yaml import YAML, YAMLError  # noqa: PLC0415  (costs start-up time)
-    from ruamel.yaml.events import AliasEvent  # noqa: PLC0415
-
-    try:
-        # A few lines of nested aliases can stand for gigabytes.
-        if any(isinstance(event, AliasEvent) for event in YAML(typ="safe", pure=True).parse(text)):
-            raise RecipeError("a recipe must not use YAML aliases", file=file, hint="write the value out")
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RecipeError(f"the YAML cannot be read: {reason[:400]}", file=file) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -233,4 +218,12 @@ def _override(given: dict[str, Any], override: str) -> None:
 
 
 def _resolved(path: str, folder: Path) -> str:
-    return str(folder / Path(path).expanduser())
+    try:
+        return str(folder / Path(path).expanduser())
+    except RuntimeError as error:
+        raise RecipeError(f"{path!r} names a user who is not known here", hint="write the whole path") from error
+
+
+def _free_name(wanted: str, taken: Collection[str]) -> str:
+    candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
+    return next(name for name in candidates if name not in taken)

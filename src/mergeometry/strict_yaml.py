@@ -1,0 +1,51 @@
+"""YAML 1.2 read into plain values, with everything refused that could mean another thing than it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mergeometry.errors import RecipeError
+
+_NESTING = 32
+"""Deepest nesting of a recipe; real ones stay below 6."""
+
+
+def parse_yaml(text: str, file: str | Path | None = None) -> Any:
+    """Read YAML 1.2 into plain values: ``1e-3`` is a number, ``no`` is text, a key given twice is an error.
+
+    Raises:
+        RecipeError: the text is no YAML, gives a key twice, or uses aliases, tags or directives.
+    """
+    from ruamel.yaml import YAML  # noqa: PLC0415  (costs start-up time)
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent  # noqa: PLC0415
+
+    try:
+        depth = 0
+        for event in YAML(typ="safe", pure=True).parse(text):
+            _refuse_unplain(event, file)
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > _NESTING:
+                # The parser's time grows with the square of the depth.
+                raise RecipeError(f"the YAML is nested more than {_NESTING} deep", file=file)
+        return YAML(typ="safe", pure=True).load(text)
+    except RecipeError:
+        raise
+    # The parser answers some malformed texts with IndexError and the like, which mean the same to a user.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RecipeError(f"the YAML cannot be read: {reason[:400]}", file=file) from error
+
+
+def _refuse_unplain(event: Any, file: str | Path | None) -> None:
+    from ruamel.yaml.events import AliasEvent, DocumentStartEvent  # noqa: PLC0415
+
+    if isinstance(event, AliasEvent):
+        # A few lines of nested aliases can stand for gigabytes.
+        raise RecipeError("a recipe must not use YAML aliases", file=file, hint="write the value out")
+    if isinstance(event, DocumentStartEvent):
+        if event.version or event.tags:
+            # `%YAML 1.1` would turn `no` into a truth value.
+            raise RecipeError("a recipe must not use YAML directives", file=file, hint="remove the lines with %")
+    elif getattr(event, "tag", None):
+        raise RecipeError("a recipe must not use YAML tags", file=file, hint="write the plain value, without !")

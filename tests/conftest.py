@@ -1,0 +1,16 @@
+"""Checks the shapes in signatures while tests run, and keeps every library on one thread."""
+
+from __future__ import annotations
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+# Before anything imports them; the rest of the package handles files, where there are no shapes to check.
+install_import_hook(
+    ["mergeometry.values", "mergeometry.linalg", "mergeometry.methods", "mergeometry.conformance"],
+    "beartype.beartype",
+)
