@@ -19,9 +19,9 @@ from mergeometry.dtypes import MERGEABLE, TORCH_DTYPES, compute_dtype
 from mergeometry.errors import MismatchError, NumericalError
 from mergeometry.execution.inputs import ChunkedInput, Inputs
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
-from mergeometry.methods.base import Directional, Linear, weighed
+from mergeometry.methods.base import Directional, Linear
 from mergeometry.plan.cost import CHUNK_ELEMENTS
-from mergeometry.plan.tasks import Source, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
@@ -94,8 +94,9 @@ def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None
     source, label = task.sources[index], inputs.label(index)
     if isinstance(source, TensorInfo):
         assert base is not None
-        own = inputs.numbers(label, source)
-        delta: Delta = Weight(own).minus(Weight(base))
+        own = inputs.numbers(label, source).to(base.dtype)
+        # In place: what was just read is nobody else's, and a third copy would set the peak of memory.
+        delta = own.sub_(base)
         return delta.mT if task.transposed else delta
     if isinstance(source, AdapterDelta):
         low_rank = inputs.low_rank(label, source)
@@ -168,7 +169,7 @@ def _add_in_chunks(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotW
         weight = base.read(first, last)
         delta = torch.zeros_like(weight)
         for coefficient, part in parts:
-            own = part[first:last] if isinstance(part, Tensor) else part.read(first, last).sub_(weight)
+            own = part[first:last] if isinstance(part, Tensor) else part.read(first, last).to(weight.dtype).sub_(weight)
             delta.add_(own, alpha=coefficient)
         stored = _stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code)
         digest.update(tensor_bytes(stored))
@@ -218,5 +219,11 @@ def _zero(task: TensorTask) -> Delta:
 
 def process_usage() -> tuple[int, int]:
     """Peak resident bytes of this process so far, and its number."""
+    try:
+        # Linux's ru_maxrss of a worker begins at what its parent held when it started it.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), os.getpid()
+    except (OSError, StopIteration):
+        pass
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, os.getpid()

@@ -8,6 +8,9 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 
+import torch
+
+from mergeometry.dtypes import CODES
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.inputs import Inputs
 from mergeometry.methods.base import method_parameters
@@ -51,7 +54,8 @@ def write_companions(
     if plan.recipe.output.adapter:
         copied, library = _write_adapter_config(plan, staging), "peft"
     else:
-        code = None if plan.recipe.output.dtype == "base" else next(iter(plan.layout.slots.values())).code
+        wanted = plan.recipe.output.dtype
+        code = None if wanted == "base" else CODES[getattr(torch, wanted)]
         copied, library = copy_sidecars(sidecars, staging, code=code), _library(plan, sidecars)
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
     record = RunRecord(

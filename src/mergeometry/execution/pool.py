@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -24,7 +24,7 @@ def default_workers(seconds: float) -> int:
     return cores if seconds > _WORTH_WORKERS else 1
 
 
-def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
     """Yield outcomes as jobs finish; with one worker in this process, in order.
 
     Raises:
@@ -39,7 +39,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     yield from _in_processes(jobs, min(workers, len(jobs)))
 
 
-def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def _in_processes(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.finish import write_companions
 from mergeometry.execution.pool import default_workers, run_jobs
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.sink import RunRecord, Staging, sidecar_files
+from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
 
 Progress = Callable[[TensorTask], None]
 """Told of each tensor as it is finished."""
@@ -48,8 +49,10 @@ def execute(
             identity = fingerprint(plan)
             staging.create(plan.layout, identity, extra_bytes=sidecars.nbytes + heads + (1 << 20))
             outcomes = _earlier(plan, staging.completed())
-            for outcome in _computed(plan, staging, workers, set(outcomes), progress):
-                outcomes[outcome.name] = outcome
+            # Closed here and not when it is collected: no worker may still write when the staging is removed.
+            with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
+                for outcome in computed:
+                    outcomes[outcome.name] = outcome
             record = write_companions(plan, staging, outcomes, sidecars, identity, started)
             staging.publish()
     except KeyboardInterrupt as error:
@@ -62,15 +65,16 @@ def execute(
     return record
 
 
-class Interrupted(ExecutionError):
+class Interrupted(ExecutionError):  # noqa: N818  (it is what the user wanted)
     """The user stopped the run."""
 
 
 def fingerprint(plan: Plan) -> str:
-    """Digest of all that decides the output's bytes: the recipe, and the identity of every input file."""
+    """Digest of all that decides the output's bytes: recipe, versions, and the identity of every input file."""
     files = {info.file: info.stamp for info in plan.infos()}
     identity = {
         "recipe": plan.recipe.canonical(),
+        "versions": versions(),
         "files": sorted([str(path), *stamp] for path, stamp in files.items()),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -78,7 +82,7 @@ def fingerprint(plan: Plan) -> str:
 
 def _computed(
     plan: Plan, staging: Staging, workers: int, done: set[str], progress: Progress | None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     labels = tuple(model.label for model in plan.models)
     tasks = {task.name: task for task in plan.tasks}
     jobs = []
@@ -89,12 +93,13 @@ def _computed(
             continue
         slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
         jobs.append(Job(task, slots, staging.folder, labels))
-    for outcome in run_jobs(jobs, workers):
-        for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):
-            staging.journal(output.name, {"sha256": digest, "outcome": asdict(outcome)})
-        if progress:
-            progress(tasks[outcome.name])
-        yield outcome
+    with closing(run_jobs(jobs, workers)) as finished:
+        for outcome in finished:
+            for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):
+                staging.journal(output.name, {"sha256": digest, "outcome": asdict(outcome)})
+            if progress:
+                progress(tasks[outcome.name])
+            yield outcome
 
 
 def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
@@ -105,6 +110,8 @@ def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         if found and len(found) == len(task.outputs):
             kept = dict(found[0]["outcome"])
             kept.update({key: tuple(kept[key]) for key in ("written", "notes")})
+            # Another process's memory is no part of what this run takes.
+            kept["peak_memory"] = 0
             kept["read"] = tuple((label, name, digest) for label, name, digest in kept["read"])
             outcomes[task.name] = Outcome(**kept)
     return outcomes

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
-ENVIRONMENT = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-}
+ENVIRONMENT = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 """What a worker process is started with, so that no library starts a pool of its own."""
 
 

@@ -12,6 +12,9 @@ from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 
+_OFTEN_TIED = ("lm_head.weight", "decoder.weight")
+"""Output layers that many models share with their embeddings and then store once."""
+
 
 def mismatches(
     recipe: Recipe, base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]
@@ -69,7 +72,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
         for name in match.missing:
             if _is_buffer(base.tensors[name]):
                 continue
-            if name.endswith(("lm_head.weight", "decoder.weight")):
+            if name.endswith(_OFTEN_TIED):
                 yield (
                     f"{model.label}: has no tensor {name!r}, which the base stores; if it is tied to the embeddings "
                     "there, save both models the same way"
@@ -77,6 +80,12 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
             else:
                 yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}"
     for name in match.extra:
+        if isinstance(model, Checkpoint) and name.endswith(_OFTEN_TIED):
+            yield (
+                f"{model.label}: stores {name!r}, which the base does not; if it is tied to the embeddings there, "
+                "save both models the same way, else name it in `heads`"
+            )
+            continue
         part = "an adapter of another base? it changes" if isinstance(model, Adapter) else "holds"
         yield (
             f"{model.label}: {part} {name!r}, which the base does not have{nearest.hint(name, base_names)}; "

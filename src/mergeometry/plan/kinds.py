@@ -10,6 +10,7 @@ _LOOKUP_PARTS = frozenset(
 )
 """Whole parts of a dotted name: tables and output layers, and not `shared_expert`, which is a linear map."""
 _LOOKUP_WORDS = ("embed", "position")
+_VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte"})
 _TRANSPOSED_TYPES = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
 _TRANSPOSED_MODULES = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 
@@ -27,7 +28,8 @@ def is_matrix(name: str, shape: Sequence[int]) -> bool:
 
 def is_vocabulary(name: str) -> bool:
     """Whether the first dimension of the tensor counts the tokens of a vocabulary."""
-    return any(word in name for word in ("embed", "lm_head", "wte", "shared", "cls.predictions"))
+    parts = name.split(".")
+    return "predictions" in parts or any(part in _VOCABULARY_PARTS or "embed" in part for part in parts)
 
 
 def is_transposed(name: str, config: Mapping[str, Any] | None) -> bool:

@@ -37,6 +37,8 @@ def adapter_outputs(
         raise ValueError("a model holds the tensor itself, so an adapter cannot hold its update")
     if isinstance(method, Elementwise):
         raise ValueError("the method's result is not low-rank, so an adapter cannot hold it")
+    if any(isinstance(source, AdapterDelta) and source.embedding for source in sources):
+        raise ValueError("it is an adapted embedding, and adapters are written for linear layers only")
     if not name.endswith(".weight"):
         raise ValueError("an adapter holds updates of `.weight` tensors only")
     return tuple(adapter_tensors([adapter_module(name, shape, rank)], code))
