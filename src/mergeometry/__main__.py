@@ -1,0 +1,5 @@
+"""``python -m mergeometry``, the same as the console script."""
+
+from mergeometry.cli import main
+
+main()

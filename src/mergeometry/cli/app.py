@@ -1,0 +1,48 @@
+"""Assembles the commands; heavy imports live inside each, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mergeometry.cli.demo import demo
+from mergeometry.cli.merge import clean, merge
+from mergeometry.cli.methods import methods
+from mergeometry.cli.plan import plan
+from mergeometry.cli.suite import suite
+
+app = typer.Typer(
+    name="mergeometry",
+    help="Merge fine-tuned models and LoRA adapters of one base by the geometry of their weight updates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(merge)
+app.command()(plan)
+app.command()(methods)
+app.command()(clean)
+app.command()(demo)
+app.add_typer(suite)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("mergeometry"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Merge fine-tuned models and LoRA adapters of one base by the geometry of their weight updates."""
+
+
+def main() -> None:
+    """Run the command line; the console script ``mergeometry``."""
+    app()

@@ -1,0 +1,108 @@
+"""``mergeometry merge`` and ``mergeometry clean``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
+
+if TYPE_CHECKING:
+    from mergeometry.plan import Plan, TensorTask
+
+
+def merge(
+    recipe: RecipeFile = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write; it must not exist.")
+    ] = None,
+    base: Base = None,
+    model: Models = None,
+    method: MethodName = None,
+    set_: Set = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one a core, none for a small merge.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: auto or cpu.")] = "auto",
+    executor: Annotated[str, typer.Option(help="Who computes: local.")] = "local",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of this recipe ended.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Merge the models of a recipe into one; the output folder appears whole or not at all.
+
+    With a recipe file:
+
+        mergeometry merge recipe.yaml --output merged
+
+    or without one:
+
+        mergeometry merge --base B --model A --model C --method dc_merge --output merged
+    """
+    if output is None:
+        wrong_usage("--output says where to write; there is no default")
+    if device not in {"auto", "cpu"}:
+        wrong_usage(f"--device {device}: this version computes on the CPU (auto, cpu)")
+    if executor != "local":
+        wrong_usage(f"--executor {executor}: this version has the executor `local` only")
+    with plain_errors(debug):
+        given = recipe_from(recipe, base, model, method, set_)
+        from mergeometry.execution.run import execute
+        from mergeometry.plan import make_plan
+
+        plan = make_plan(given)
+        with _bar(plan, quiet or as_json) as advance:
+            run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
+        if as_json:
+            typer.echo(json.dumps(run.to_json(), indent=1))
+        elif not quiet:
+            totals, target = run.totals, console()
+            target.print(
+                f"merged {len(plan.models)} models by {plain(given.method.name)} into {plain(output)}: "
+                f"{len(run.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
+                f"peak memory {size(totals.peak_memory)}"
+            )
+            for warning in run.warnings:
+                target.print(f"  note: {plain(warning)}")
+
+
+def clean(
+    output: Annotated[Path, typer.Argument(help="The output folder of a merge that was interrupted.")],
+    debug: Debug = False,
+) -> None:
+    """Remove what an interrupted merge left beside its output; a merge that still runs is left alone."""
+    with plain_errors(debug):
+        from mergeometry.sink import remove_stale
+
+        removed = remove_stale(output)
+        typer.echo(f"removed what was staged for {plain(output)}" if removed else "nothing was staged")
+
+
+@contextmanager
+def _bar(plan: Plan, hidden: bool) -> Iterator[Callable[[TensorTask], None] | None]:
+    target = console(err=True)
+    if hidden or not target.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=target, transient=True) as progress:
+        total = sum(task.cost.seconds for task in plan.tasks)
+        work = progress.add_task("merging", total=len(plan.ordered()))
+
+        def advance(task: TensorTask) -> None:
+            progress.update(work, advance=1, description=f"merging {plain(task.name)[-48:]:>48}")
+
+        progress.update(work, description=f"merging, about {duration(total)} of work")
+        yield advance

@@ -1,0 +1,109 @@
+"""``mergeometry plan``: the dry run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
+from mergeometry.cli.show import Debug, Json, Set, console, duration, plain, plain_errors, size
+
+if TYPE_CHECKING:
+    from mergeometry.plan import Plan, TensorTask
+
+
+def plan(
+    recipe: RecipeFile = None,
+    base: Base = None,
+    model: Models = None,
+    method: MethodName = None,
+    set_: Set = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes to foretell memory and time for.")
+    ] = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with what is done to it.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a merge would read, compute and write, or list every mismatch; no weight is read."""
+    with plain_errors(debug):
+        given = recipe_from(recipe, base, model, method, set_)
+        from mergeometry.execution.pool import default_workers
+        from mergeometry.plan import make_plan
+
+        made = make_plan(given)
+        count = workers or default_workers(made.seconds(1))
+        if as_json:
+            typer.echo(json.dumps(_as_json(made, count), indent=1))
+        else:
+            _print(made, count, tensors)
+
+
+def _print(made: Plan, workers: int, tensors: bool) -> None:
+    from rich.table import Table
+
+    target = console()
+    table = Table(title=f"{len(made.models)} models onto {plain(made.base.path)}", title_justify="left")
+    for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
+        table.add_column(column, justify="left" if column in {"what", "method"} else "right")
+    for (kind, method, scale), tasks in _groups(made).items():
+        costs = [task.cost for task in tasks]
+        table.add_row(
+            str(len(tasks)), kind, plain(method), scale, size(sum(cost.read for cost in costs)),
+            size(sum(cost.written for cost in costs)), f"{sum(cost.seconds for cost in costs):.1f}",
+        )  # fmt: skip
+    target.print(table)
+    for label, infos in made.heads.items():
+        target.print(f"head of {plain(label)}, kept beside the weights: {len(infos)} tensors")
+    for note in made.notes:
+        target.print(f"note: {plain(note)}")
+    target.print(
+        f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "
+        f"with {workers} worker(s) about {duration(made.seconds(workers))} "
+        f"and at most {size(made.peak_memory(workers))} of memory"
+    )
+    if tensors:
+        listing = Table("tensor", "shape", "what", "method", "scale", "memory")
+        for task in made.tasks:
+            scale = "" if task.method is None else f"{task.scale:g}"
+            shape = " x ".join(str(side) for side in task.base.shape) or "scalar"
+            listing.add_row(plain(task.name), shape, task.kind, plain(task.method_name), scale, size(task.cost.memory))
+        target.print(listing)
+
+
+def _groups(made: Plan) -> dict[tuple[str, str, str], list[TensorTask]]:
+    groups: dict[tuple[str, str, str], list[TensorTask]] = {}
+    for task in made.tasks:
+        scale = "" if task.method is None else f"{task.scale:g}"
+        groups.setdefault((task.kind, task.method_name, scale), []).append(task)
+    return groups
+
+
+def _as_json(made: Plan, workers: int) -> dict[str, Any]:
+    return {
+        "recipe": made.recipe.canonical(),
+        "tensors": [
+            {
+                "name": task.name,
+                "shape": task.base.shape,
+                "dtype": task.base.code,
+                "kind": task.kind,
+                "method": task.method_name,
+                "scale": None if task.method is None else task.scale,
+                "flops": task.cost.flops,
+                "memory_bytes": task.cost.memory,
+                "seconds": task.cost.seconds,
+            }
+            for task in made.tasks
+        ],
+        "files": [{"name": file.name, "bytes": file.size} for file in made.layout.files],
+        "heads": {label: [info.name for info in infos] for label, infos in made.heads.items()},
+        "notes": made.notes,
+        "bytes_read": made.bytes_read,
+        "bytes_written": made.bytes_written,
+        "workers": workers,
+        "peak_memory_bytes": made.peak_memory(workers),
+        "seconds": made.seconds(workers),
+    }

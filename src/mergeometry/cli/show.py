@@ -1,0 +1,91 @@
+"""What the commands share: plain-word errors with their exit status, sizes, the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from mergeometry.errors import MergeometryError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, as method.rank=8 (repeatable)."),
+]
+
+
+@contextmanager
+def plain_errors(debug: bool) -> Iterator[None]:
+    """Turn errors into words on standard error and an exit status; a traceback only with ``--debug``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("interrupted", INTERRUPTED, debug)
+    except MergeometryError as error:
+        notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+        _leave(f"{error}{notes}", INTERRUPTED if interrupted else FAILED, debug)
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does: nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
+    except (OSError, MemoryError) as error:
+        _leave(f"{type(error).__name__}: {error}", FAILED, debug)
+
+
+def wrong_usage(text: str) -> NoReturn:
+    """Refuse a combination of options that cannot be meant."""
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(WRONG_USAGE)
+
+
+def console(*, err: bool = False) -> Console:
+    """A console that never colours or wraps what is piped into a file."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else 160)
+
+
+def plain(text: object) -> str:
+    """A name as table text: control characters escaped, brackets not read as styles."""
+    from rich.markup import escape
+
+    return escape(printable(str(text)))
+
+
+def size(count: float) -> str:
+    """Bytes in words, in powers of a thousand."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _leave(text: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(status)

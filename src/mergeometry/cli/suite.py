@@ -1,0 +1,71 @@
+"""``mergeometry suite``: the real tasks, and their experts trained anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+
+suite = typer.Typer(name="suite", help="The real tasks, and the experts trained on them.", no_args_is_help=True)
+
+
+@suite.command("list")
+def list_(as_json: Json = False, debug: Debug = False) -> None:
+    """List the tasks with their experts' scores, as their provenance files say."""
+    with plain_errors(debug):
+        from mergeometry.suite.command import list_tasks, load_expert
+
+        rows = []
+        for task in list_tasks():
+            scores = load_expert(task.name).provenance["accuracy"]
+            rows.append(
+                {
+                    "task": task.name,
+                    "title": task.title,
+                    "classes": len(task.classes),
+                    "base": scores["base"]["test"],
+                    "expert": scores["expert"]["test"],
+                    "source": task.source,
+                    "licence": task.licence,
+                }
+            )
+        if as_json:
+            typer.echo(json.dumps(rows, indent=1))
+            return
+        from rich.table import Table
+
+        table = Table("task", "what is asked", "classes", "base", "expert", "texts from", "licence")
+        for row in rows:
+            table.add_row(
+                plain(row["task"]), plain(row["title"]), str(row["classes"]), f"{100 * row['base']:.1f}",
+                f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
+            )  # fmt: skip
+        console().print(table)
+
+
+@suite.command()
+def train(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the experts, one folder a task.")] = Path(
+        "experts"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train experts anew, minutes a task on one core; tasks that are finished already are left alone."""
+    with plain_errors(debug):
+        from mergeometry.suite.command import find_task, list_tasks, train_expert
+
+        names = tasks or [task.name for task in list_tasks()]
+        for name in names:
+            find_task(name)  # a misspelt name is refused before the first hour of work
+        target = console(err=True)
+        for name in names:
+            folder = train_expert(
+                name, output / name, lambda text: target.print(plain(text), soft_wrap=True), overwrite=overwrite
+            )
+            typer.echo(str(folder))

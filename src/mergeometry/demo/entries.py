@@ -1,0 +1,43 @@
+"""What the demo compares, and on how many texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCALES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+"""Scales that validation chooses from."""
+
+VALIDATION_TEXTS = 80
+"""Texts a task that the scale is chosen on."""
+
+TEST_TEXTS = 300
+"""Texts a task that the reported accuracy is measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the leaderboard: a method with its parameters."""
+
+    name: str
+    method: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def recipe(self, base: str, models: list[dict[str, Any]], scale: float) -> dict[str, Any]:
+        """The recipe that merges the experts this way."""
+        return {"base": base, "models": models, "method": {"name": self.method, **self.parameters}, "scale": scale}
+
+
+ENTRIES = (
+    Entry("average", "average"),
+    Entry("task_arithmetic", "task_arithmetic"),
+    Entry("ties", "ties"),
+    Entry("tsv_m", "tsv_m"),
+    Entry("iso_c", "iso_c"),
+    Entry("iso_cts", "iso_cts"),
+    Entry("mda directions", "mda", {"simplex": "directions"}),
+    Entry("mda tasks", "mda", {"simplex": "tasks"}),
+    Entry("mda neurons", "mda", {"simplex": "neurons"}),
+    Entry("dc_merge", "dc_merge"),
+    Entry("dc_merge linear", "dc_merge", {"smoothing": "linear"}),
+)
