@@ -1,0 +1,208 @@
+"""Slow float64 references of every merge, from the definitions alone.
+
+Full `numpy.linalg.svd` everywhere, one line of code for one line of mathematics, and no use of the package: whoever
+doubts a result can read this file beside the definitions. Task vectors are lists of `(d_out, d_in)` arrays.
+
+A weight multiplies its task vector before the merge, except in the two weighted means, `average` and `ties`, where it
+is the weight of the mean.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def as_float64(taus):
+    return [np.array(tau, dtype=np.float64) for tau in taus]
+
+
+def full_weights(taus, weights):
+    return [1.0] * len(taus) if weights is None else [float(w) for w in weights]
+
+
+# ----------------------------------------------------------------------------------------------- building blocks
+
+
+def svd_with_signs(tau: Array):
+    """All triplets, descending; the entry of largest magnitude of each `u` is positive."""
+    P, D, Qt = np.linalg.svd(tau, full_matrices=False)
+    for j in range(D.size):
+        if P[np.argmax(np.abs(P[:, j])), j] < 0:
+            P[:, j] *= -1
+            Qt[j, :] *= -1
+    return P, D, Qt.T
+
+
+def polar(A: Array) -> Array:
+    P, _, Qt = np.linalg.svd(A, full_matrices=False)
+    return P @ Qt
+
+
+def rank_of(rank, taus) -> int:
+    short = min(taus[0].shape)
+    if rank is None:
+        return max(1, math.floor(short / len(taus)))
+    if isinstance(rank, int):
+        return min(rank, short)
+    return max(1, math.floor(rank * short))
+
+
+def decomposed(taus, rank, weights):
+    """`U_t, S_t, V_t` of every weighted task vector."""
+    k = rank_of(rank, taus)
+    out = []
+    for tau, w in zip(taus, full_weights(taus, weights), strict=True):
+        P, D, Q = svd_with_signs(w * tau)
+        out.append((P[:, :k], D[:k], Q[:, :k]))
+    return out
+
+
+def shared_subspace(tops):
+    U = polar(np.concatenate([u for u, _, _ in tops], axis=1))
+    V = polar(np.concatenate([v for _, _, v in tops], axis=1))
+    return U, V
+
+
+def trim(tau: Array, share: float, rounding: float = 0.0) -> Array:
+    """Keep the largest magnitudes: `floor(share * size)` of them, at least one; ties at the threshold all stay.
+
+    `rounding` is the relative difference under which computed entries count as tied.
+    """
+    count = max(1, math.floor(share * tau.size + 1e-9))
+    threshold = sorted(np.abs(tau).ravel(), reverse=True)[count - 1]
+    return np.where(np.abs(tau) >= threshold * (1 - rounding), tau, 0.0)
+
+
+def elect_and_mean(kept, weights):
+    """Sign by the weighted sum, weighted mean of the entries that agree, zero where the sum is zero."""
+    total = sum(w * x for w, x in zip(weights, kept, strict=True))
+    sign = np.sign(total)
+    numerator = np.zeros_like(total)
+    denominator = np.zeros_like(total)
+    for w, x in zip(weights, kept, strict=True):
+        agrees = (np.sign(x) == sign) & (sign != 0)
+        numerator += np.where(agrees, w * x, 0.0)
+        denominator += np.where(agrees, w, 0.0)
+    return np.divide(numerator, denominator, out=np.zeros_like(total), where=denominator > 0)
+
+
+# ------------------------------------------------------------------------------------------------------- methods
+
+
+def average(taus, weights=None):
+    taus = as_float64(taus)
+    ws = full_weights(taus, weights)
+    return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / sum(ws)
+
+
+def task_arithmetic(taus, weights=None):
+    taus = as_float64(taus)
+    return sum(w * tau for w, tau in zip(full_weights(taus, weights), taus, strict=True))
+
+
+def ties(taus, density, weights=None):
+    taus = as_float64(taus)
+    return elect_and_mean([trim(tau, density) for tau in taus], full_weights(taus, weights))
+
+
+def tsv_m(taus, rank=None, weights=None):
+    taus = as_float64(taus)
+    tops = decomposed(taus, rank, weights)
+    U, V = shared_subspace(tops)
+    return U @ np.diag(np.concatenate([s for _, s, _ in tops])) @ V.T
+
+
+def iso_c(taus, weights=None):
+    """The mean runs over the non-zero singular values: all of them, for the sum of full-rank task vectors."""
+    taus = as_float64(taus)
+    total = task_arithmetic(taus, weights)
+    P, D, Qt = np.linalg.svd(total, full_matrices=False)
+    alive = D > D[0] * 1e-10 if D[0] > 0 else np.zeros(D.size, dtype=bool)
+    if not alive.any():
+        return np.zeros_like(total)
+    return D[alive].mean() * P[:, alive] @ Qt[alive]
+
+
+def iso_cts(taus, common=0.8, rank=None, weights=None):
+    """The common rank is set so that the rest divides evenly among the tasks, as in the published code.
+
+    `rank` is the total one: all of the matrix's, or for adapters the rank of their sum.
+    """
+    taus = as_float64(taus)
+    T, short = len(taus), min(taus[0].shape)
+    if rank is not None:
+        short = rank_of(rank, taus)
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), taus, strict=True)]
+    each = min(round((short - int(common * short)) / T), short // T)
+    c = short - each * T
+    P, D, Qt = np.linalg.svd(sum(scaled), full_matrices=False)
+    us, ss, vs = [P[:, :c]], [D[:c]], [Qt[:c].T]
+    for tau in scaled:
+        rest = tau - P[:, :c] @ (P[:, :c].T @ tau)
+        p, d, qt = np.linalg.svd(rest, full_matrices=False)
+        us.append(p[:, :each])
+        ss.append(d[:each])
+        vs.append(qt[:each].T)
+    U, V = polar(np.concatenate(us, axis=1)), polar(np.concatenate(vs, axis=1))
+    return np.concatenate(ss).mean() * U @ V.T
+
+
+def mda(taus, simplex="directions", rank=None, weights=None):
+    taus = as_float64(taus)
+    T, m = len(taus), taus[0].shape[0]
+    tops = decomposed(taus, rank, weights)
+    U, V = shared_subspace(tops)
+    k = tops[0][1].size
+    r = T * k
+    shared = U @ np.diag(np.concatenate([s for _, s, _ in tops])) @ V.T
+    if simplex == "none" or (simplex == "directions" and r == 1):  # one direction has no simplex
+        return shared
+    if simplex == "directions":
+        return gram_operator(U, np.eye(r) - np.ones((r, r)) / r, r) @ shared
+    if simplex == "tasks":
+        return gram_operator(U, np.kron(np.eye(T) - np.ones((T, T)) / T, np.eye(k)), T) @ shared
+    if simplex == "neurons":
+        return gram_operator(np.eye(m), np.eye(m) - np.ones((m, m)) / m, m) @ shared
+    raise ValueError(simplex)
+
+
+def gram_operator(P, centring, K):
+    """`M M^T` of the frame `M = sqrt(K/(K-1)) P C`, with the projector `C` written out twice."""
+    M = math.sqrt(K / (K - 1)) * P @ centring
+    return M @ M.T
+
+
+def smooth(S, smoothing, rho):
+    if smoothing == "none":
+        return S
+    if smoothing == "average":
+        return np.full_like(S, S.mean())
+    if smoothing == "linear":
+        if S.sum() == 0:
+            return S
+        q = min(rho, S[0] / S[-1]) if S[-1] > 0 else rho
+        w = np.linspace(q, 1.0, S.size)
+        return S.sum() * w / w.sum()
+    raise ValueError(smoothing)
+
+
+def dc_merge(taus, smoothing="none", rho=5.0, combine="ties", keep=1e-3, block_mask=True, rank=None, weights=None):
+    taus = as_float64(taus)
+    tops = decomposed(taus, rank, weights)
+    U, V = shared_subspace(tops)
+    coordinates = [U.T @ u @ np.diag(smooth(s, smoothing, rho)) @ v.T @ V for u, s, v in tops]
+    if combine == "ties":
+        M = elect_and_mean([trim(c, keep, rounding=1e-9) for c in coordinates], [1.0] * len(taus))
+    elif combine == "sum":
+        M = sum(coordinates)
+    elif combine == "mean":
+        M = sum(coordinates) / len(taus)
+    else:
+        raise ValueError(combine)
+    if block_mask:
+        k = tops[0][1].size
+        M = M * np.kron(np.eye(len(taus)), np.ones((k, k)))
+    return U @ M @ V.T
