@@ -7,7 +7,11 @@ import os
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+import threadpoolctl  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
+
+# Plugins load NumPy before this file is read, and two BLAS threads on a busy machine are 4 to 10 times slower than one.
+threadpoolctl.threadpool_limits(limits=1)
 
 # Before anything imports them; the rest of the package handles files, where there are no shapes to check.
 install_import_hook(
