@@ -96,10 +96,18 @@ class Directions:
         """The matrix that the triplets span, as a product of thin factors."""
         return LowRank(self.left, torch.diag(self.values), self.right)
 
+    def leading(self, count: int) -> Directions:
+        """The first ``count`` triplets."""
+        return Directions(self.left[:, :count], self.values[:count], self.right[:, :count])
+
     def scaled(self, factor: float) -> Directions:
-        """The triplets of the matrix times ``factor``; a negative factor turns the left directions around."""
-        left = -self.left if factor < 0 else self.left
-        return Directions(left, self.values * abs(factor), self.right)
+        """The triplets of the matrix times ``factor``, which are none where it is zero.
+
+        A negative factor turns the right directions around: the left ones carry the fixed sign.
+        """
+        if factor == 0:
+            return self.leading(0)
+        return Directions(self.left, self.values * abs(factor), self.right if factor > 0 else -self.right)
 
 
 def sum_of(deltas: Sequence[Delta]) -> Delta:
@@ -117,9 +125,10 @@ def sum_of(deltas: Sequence[Delta]) -> Delta:
             torch.block_diag(*(delta.core for delta in thin)),
             torch.cat([delta.right for delta in thin], dim=1),
         )
+    dtype = next(delta.dtype for delta in deltas if isinstance(delta, Tensor))
     total: Tensor | None = None
     for delta in deltas:
-        term = delta.dense() if isinstance(delta, LowRank) else delta
+        term = delta.dense(dtype) if isinstance(delta, LowRank) else delta
         total = term.clone() if total is None else total.add_(term)
     assert total is not None
     return total

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mergeometry.linalg.polar import polar
@@ -27,8 +27,8 @@ class SharedSubspace:
         """Columns of all tasks together."""
         return self.values.shape[0]
 
-    def same_task(self) -> Float[Tensor, "r r"]:
-        """Boolean matrix that is true where row and column belong to one task: the diagonal blocks."""
+    def same_task(self) -> Bool[Tensor, "r r"]:
+        """Matrix that is true where row and column belong to one task: the diagonal blocks."""
         owner = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
         return owner[:, None] == owner[None, :]
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -113,7 +114,8 @@ class Elementwise(Method):
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Form what is low-rank, then merge."""
-        return self.merge([d.dense() if isinstance(d, LowRank) else d for d in deltas], weights)
+        dtype = next((d.dtype for d in deltas if isinstance(d, Tensor)), torch.float32)
+        return self.merge([d.dense(dtype) if isinstance(d, LowRank) else d for d in deltas], weights)
 
 
 class Matrixwise(Method):

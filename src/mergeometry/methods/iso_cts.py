@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from mergeometry.linalg.polar import polar
-from mergeometry.linalg.svd import top_directions
+from mergeometry.linalg.svd import RANK_TOLERANCE, top_directions
 from mergeometry.linalg.whitening import remove_left
 from mergeometry.methods.base import Rank, Spectral, parameters, rank_of
 from mergeometry.values import Delta, LowRank, sum_of
@@ -43,9 +43,13 @@ class IsoCTS(Spectral):
         held = min(total.rank, *total.shape) if isinstance(total, LowRank) else None
         # `auto` means all of the rank here: the tasks share it instead of each having a part.
         rank = rank_of(self.rank, total.shape, 1, held)
-        own = round((rank - int(rank * self.common)) / len(deltas))
+        own = min(round((rank - int(rank * self.common)) / len(deltas)), rank // len(deltas))
         common = top_directions(total, max(0, rank - own * len(deltas)))
         parts = [top_directions(remove_left(delta, common.left), own) for delta in deltas]
+        if common.count:
+            # What is left of a task vector inside the common subspace is rounding, and must not be whitened.
+            floor = RANK_TOLERANCE * common.values[0]
+            parts = [part.leading(int((part.values > floor).sum())) for part in parts]
         left, _ = polar(torch.cat([part.left for part in [*parts, common]], dim=1))
         right, _ = polar(torch.cat([part.right for part in [*parts, common]], dim=1))
         values = torch.cat([part.values for part in [*parts, common]])
