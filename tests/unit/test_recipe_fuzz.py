@@ -23,7 +23,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 PIECES = st.sampled_from(
-    ["base: b", "models:", "  - m", "- ", "method: ", "ties", "{", "}", "[", "]", ",", ": ", "\n", "&a ", "*a", "!!set ",
+    ["base: b", "models:", "  - m", "- ", "method: ", "ties", "{", "}", "[", "]", ",", ": ", "\n", "&a ", "*a", "!!s ",
      "!!binary ", "!!timestamp ", "!!omap ", "!!float ", "!!int ", "? ", "| ", "> ", "'", '"', "\\", "#", "---", "...",
      "%TAG ! x", "<<: ", "1e-3", "2001-01-01", ".nan", ".inf", "0x", "0o9", "\t", "  ", "=", "~", "\x85", "\u2028", "@"]
 )  # fmt: skip

@@ -1,0 +1,72 @@
+"""Names of a model and of its base are paired up to one common prefix."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergeometry.plan.matching import Nearest, Prefix, match_names
+
+BASE = ["embeddings.w", "encoder.layer.0.w", "encoder.layer.1.w", "pooler.w"]
+
+
+def test_equal_names() -> None:
+    match = match_names(BASE, BASE, ())
+    assert match.prefix == Prefix() and match.pairs == dict(zip(BASE, BASE, strict=True))
+    assert match.prefix.describe() == "" and not (match.missing or match.extra or match.heads)
+
+
+def test_a_model_with_a_prefix_and_a_head() -> None:
+    own = [*(f"bert.{name}" for name in BASE), "classifier.weight"]
+    match = match_names(BASE, own, ("classifier.*",))
+    assert match.prefix == Prefix(model="bert.") and "begin with 'bert.'" in match.prefix.describe()
+    assert match.pairs["pooler.w"] == "bert.pooler.w"
+    assert match.heads == ("classifier.weight",) and not (match.missing or match.extra)
+
+
+def test_a_base_with_a_prefix() -> None:
+    base = [*(f"model.bert.{name}" for name in BASE), "model.cls.w"]
+    match = match_names(base, BASE, ())
+    assert match.prefix == Prefix(base="model.bert.") and "lack the base's 'model.bert.'" in match.prefix.describe()
+    assert match.missing == ("model.cls.w",)
+
+
+def test_one_prefix_only() -> None:
+    own = ["a.embeddings.w", "b.encoder.layer.0.w", "a.encoder.layer.1.w", "a.pooler.w"]
+    match = match_names(BASE, own, ())
+    assert match.prefix == Prefix(model="a.")
+    assert match.extra == ("b.encoder.layer.0.w",) and match.missing == ("encoder.layer.0.w",)
+
+
+def test_repeated_parts_do_not_mislead() -> None:
+    base = ["w", "layer.w", "layer.layer.w"]
+    assert match_names(base, base, ()).prefix == Prefix()
+
+
+def test_a_head_of_the_base_stays_out_of_the_match() -> None:
+    match = match_names([*BASE, "head.w"], BASE, ("head.*",))
+    assert not match.missing and "head.w" not in match.pairs
+
+
+def test_nothing_in_common() -> None:
+    match = match_names(BASE, ["x", "y"], ())
+    assert match.missing == tuple(BASE) and match.extra == ("x", "y") and not match.pairs
+
+
+def test_nearest_names_are_searched_for_the_first_few_only() -> None:
+    nearest = Nearest()
+    hints = [nearest.hint("encoder.layer.0.v", BASE) for _ in range(30)]
+    assert hints[0] == " (nearest: 'encoder.layer.0.w')" and hints[-1] == ""
+
+
+NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, max_size=8)
+
+
+@given(base=NAMES, own=NAMES, heads=st.lists(st.sampled_from(["a*", "b.c", "*"]), max_size=2))
+def test_every_name_is_in_one_place(base: list[str], own: list[str], heads: list[str]) -> None:
+    match = match_names(base, own, heads)
+    assert sorted([*match.pairs.values(), *match.heads, *match.extra]) == sorted(own)
+    assert set(match.pairs) | set(match.missing) <= set(base)
+    prefix = match.prefix
+    assert not (prefix.model and prefix.base)
+    assert all(prefix.base + own_name.removeprefix(prefix.model) == name for name, own_name in match.pairs.items())
