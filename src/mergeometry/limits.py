@@ -39,5 +39,5 @@ PATTERN_CHARACTERS = 1_024
 PATTERN_STEPS = 30_000
 """Automaton steps that one pattern may take on one name: a few milliseconds."""
 
-PATTERN_MATCHES = 1_000_000
-"""Patterns times modules of one adapter: about a second of matching."""
+PATTERN_STEPS_IN_ALL = 2_000_000
+"""Steps that all patterns of one adapter may take on all its modules: about a second."""

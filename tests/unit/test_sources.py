@@ -175,7 +175,7 @@ def test_a_folder_with_adapter_settings_is_an_adapter(tmp_path: Path) -> None:
     delta = model.deltas["layer.weight"]
     assert (delta.shape, delta.rank, delta.scaling) == ((2, 3), 1, 2.0)
     assert pickle.loads(pickle.dumps(model)) == model
-    with pytest.raises(SourceError, match="name its folder|without its settings"):
+    with pytest.raises(SourceError, match="without its settings"):
         open_model(tmp_path / "adapter_model.safetensors", "m")
     safetensors.torch.save_file({"x": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(SourceError, match="both an adapter and a full model"):

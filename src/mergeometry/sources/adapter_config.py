@@ -70,23 +70,20 @@ class AdapterConfig:
 
 
 class ScalingTable:
-    """The rank and the scaling of each module of an adapter, patterns included.
+    """The rank and the scaling of each module of an adapter, patterns included."""
 
-    Raises SourceError for a pattern that is not understood.
-    """
-
-    def __init__(self, config: AdapterConfig, modules: int) -> None:
+    def __init__(self, config: AdapterConfig) -> None:
         self._config = config
-        self._ranks = self._table("rank_pattern", config.rank_pattern, modules)
-        self._alphas = self._table("alpha_pattern", config.alpha_pattern, modules)
+        self._ranks = PatternTable(config.rank_pattern)
+        self._alphas = PatternTable(config.alpha_pattern)
 
     def rank(self, module: str) -> int:
-        """Return the rank that the configuration gives the module."""
+        """Return the rank that the settings give the module; SourceError for a pattern that is not understood."""
         pattern = self._first("rank_pattern", self._ranks, module)
         return self._config.rank if pattern is None else self._config.rank_pattern[pattern]
 
     def scaling(self, module: str, rank: int) -> float:
-        """Return what B A is multiplied by; SourceError if it is not finite."""
+        """Return what B A is multiplied by; SourceError if that is not finite, or for a pattern not understood."""
         pattern = self._first("alpha_pattern", self._alphas, module)
         alpha = self._config.alpha if pattern is None else self._config.alpha_pattern[pattern]
         scaling = alpha / (math.sqrt(rank) if self._config.rank_stabilised else rank)
@@ -94,28 +91,15 @@ class ScalingTable:
             raise SourceError(f"The scaling of the module {module!r} is not finite.", file=self._config.file)
         return scaling
 
-    def _table(self, key: str, patterns: Mapping[str, object], modules: int) -> PatternTable:
-        if len(patterns) * modules > limits.PATTERN_MATCHES:
-            raise SourceError(
-                f"{key} has {len(patterns):,} patterns for {modules:,} modules; "
-                f"at most {limits.PATTERN_MATCHES:,} pairs are matched.",
-                file=self._config.file,
-            )
-        try:
-            return PatternTable(patterns)
-        except PatternError as error:
-            raise self._refused(key, error) from error
-
     def _first(self, key: str, table: PatternTable, module: str) -> str | None:
         try:
             return table.first(module)
         except PatternError as error:
-            raise self._refused(key, error) from error
-
-    def _refused(self, key: str, error: PatternError) -> SourceError:
-        return SourceError(
-            f"{key}: {error}", file=self._config.file, hint="write the modules' full names in place of the pattern"
-        )
+            raise SourceError(
+                f"{key}: {error}",
+                file=self._config.file,
+                hint="write the modules' full names in place of the pattern",
+            ) from error
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:

@@ -77,7 +77,7 @@ class AdapterTensors:
 
     def deltas(self) -> dict[str, AdapterDelta]:
         """Return the updates by weight; SourceError where shapes, ranks or scalings are wrong."""
-        table = ScalingTable(self._config, len(self._factors))
+        table = ScalingTable(self._config)
         deltas = (self._delta(module, embedding, table) for module, embedding in self._factors)
         return {delta.weight: delta for delta in deltas}
 

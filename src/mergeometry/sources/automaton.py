@@ -8,7 +8,7 @@ from mergeometry import limits
 from mergeometry.sources.expression import Character, Choice, Node, PatternError, Place, Sequence, parse
 
 _INSTRUCTIONS = 4_000
-_CACHED = 4_096
+_CACHED = 100_000  # states in all sets that are kept
 _MATCH = 0
 
 
@@ -23,6 +23,12 @@ class Automaton:
         self._visits = 0
         self._start = self._compile(node, _MATCH)
         self._cache: dict[tuple[frozenset[int], str], frozenset[int]] = {}
+        self._cached = 0
+
+    @property
+    def steps(self) -> int:
+        """What the last match cost, or the construction before the first."""
+        return self._visits
 
     def match(self, text: str) -> bool:
         """Whether the expression matches a beginning of the text, as `re.match` does; PatternError if too costly."""
@@ -31,6 +37,7 @@ class Automaton:
         last_line = end - 1 if text.endswith("\n") else end  # where `$` holds besides the end
         states = self._closure([self._start], first=True, last=last_line == 0)
         for position, character in enumerate(text, 1):
+            self._visits += 1
             if _MATCH in states:
                 return True
             if not states:
@@ -44,13 +51,15 @@ class Automaton:
         if known is not None:
             return known
         reached = []
+        self._visits += len(states)
         for state in states:
             node = self._nodes[state]
             if isinstance(node, Character) and _accepts(node.test, character):
                 reached.extend(self._next[state])
         following = self._closure(reached, first=False, last=last)
-        if not last and len(self._cache) < _CACHED:
+        if not last and self._cached < _CACHED:
             self._cache[key] = following
+            self._cached += 1 + len(following)
         return following
 
     def _closure(self, states: list[int], *, first: bool, last: bool) -> frozenset[int]:

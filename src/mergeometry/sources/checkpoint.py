@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
-from mergeometry.errors import SourceError
+from mergeometry.errors import SourceError, printable
 from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.index import check_index_agrees, check_shards_exist, listing, read_index
@@ -86,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise SourceError(
-            f"The model is quantised ({method if isinstance(method, str) else 'quantization_config'}); "
+            f"The model is quantised ({printable(method[:40]) if isinstance(method, str) else 'quantization_config'}); "
             "arithmetic on quantised numbers means nothing.",
             file=path,
             hint="de-quantise it and save it in 16 or 32 bit first",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mergeometry.errors import SourceError
+from mergeometry.errors import SourceError, printable
 from mergeometry.sources.tensors import FileStamp
 
 _LARGEST_READ = 1 << 26  # one call may not keep an interrupt waiting for gigabytes
@@ -112,7 +112,7 @@ def _inside(path: Path, folder: Path) -> Path:
     if target.is_relative_to(root) or _is_blob_of(root, target):
         return target
     raise SourceError(
-        f"The file is a link that leaves the model's folder, to {target}.",
+        f"The file is a link that leaves the model's folder, to {printable(str(target))}.",
         file=path,
         hint="copy the file into the folder, or name the folder it lies in as the model",
     )

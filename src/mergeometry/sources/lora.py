@@ -60,9 +60,7 @@ class AdapterDelta:
         return replace(self, left=self.right, right=self.left, transposed=not self.transposed)
 
 
-def read_factors(
-    read: Callable[[TensorInfo], torch.Tensor], delta: AdapterDelta
-) -> tuple[torch.Tensor, torch.Tensor]:
+def read_factors(read: Callable[[TensorInfo], torch.Tensor], delta: AdapterDelta) -> tuple[torch.Tensor, torch.Tensor]:
     """Read an update's factors as left (m, r) and right (r, n) in the dtype of computation, scaling not applied.
 
     Raises SourceError if the file is no longer what its header said.

@@ -14,27 +14,45 @@ from mergeometry.sources.automaton import Automaton
 from mergeometry.sources.expression import PatternError
 
 _PLAIN = re.compile(r"\^?[\w.\-]*\Z", re.ASCII)
+# What the two ways cost, in steps of the automaton; compiling for each hundred characters.
+_COMPILING = 300
+_CHARACTERS_A_STEP = 64
 
 
 class PatternTable:
-    """Patterns in their order; finds the first that a module's name matches, as PEFT does.
-
-    Raises PatternError, which names the pattern, for one that is not understood.
-    """
+    """Patterns in their order; finds the first that a module's name matches, as PEFT does."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._matchers = [(pattern, _matcher(pattern)) for pattern in patterns]
-
-    def __len__(self) -> int:
-        return len(self._matchers)
+        self._patterns = list(patterns)
+        self._known = set(self._patterns)
+        self._matchers: list[re.Pattern[str] | Automaton] = []
+        self._steps = 0
 
     def first(self, name: str) -> str | None:
-        """Return the first pattern that matches the name, None if none does; PatternError if one is too costly."""
-        for pattern, matcher in self._matchers:
-            if matcher.match(name):
+        """Return the first pattern that matches the name, None if none does.
+
+        Raises PatternError, which names the pattern, for one that is not understood or costs too much.
+        """
+        for position, pattern in enumerate(self._patterns):
+            if position == len(self._matchers):
+                self._matchers.append(_matcher(pattern))
+                self._spend(_COMPILING * (1 + len(pattern) // 100) + _steps(self._matchers[position]), pattern)
+            matcher = self._matchers[position]
+            matched = matcher.match(name)
+            self._spend(1 + len(name) // _CHARACTERS_A_STEP + _steps(matcher), pattern)
+            if matched:
                 return pattern
         # PEFT falls back to looking the name itself up.
-        return next((pattern for pattern, _ in self._matchers if pattern == name), None)
+        return name if name in self._known else None
+
+    def _spend(self, steps: int, pattern: str) -> None:
+        self._steps += steps
+        if self._steps > limits.PATTERN_STEPS_IN_ALL:
+            raise PatternError(pattern, f"matching all {len(self._patterns):,} patterns takes too many steps")
+
+
+def _steps(matcher: re.Pattern[str] | Automaton) -> int:
+    return matcher.steps if isinstance(matcher, Automaton) else 0
 
 
 def _matcher(pattern: str) -> re.Pattern[str] | Automaton:
