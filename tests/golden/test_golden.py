@@ -72,11 +72,11 @@ def test_dense(case: tuple[str, dict[str, Any]], weighted: bool, worst: dict[str
     first = CASES.index(case) % SEEDS
     small = (33, 7)
     kinds = [(first, shape, tasks) for shape in spectra.SHAPES if shape != small for tasks in spectra.TASKS]
-    kinds += [(seed, small, tasks) for seed in range(first, first + 8) for tasks in spectra.TASKS]
+    kinds += [(seed, small, tasks) for seed in range(first, first + 5) for tasks in spectra.TASKS]
     for seed, shape, tasks in kinds:
         if tasks < 2 and given.get("simplex") == "tasks":
             continue
-        if weighted and (tasks not in (2, 3) or shape == (128, 128)):
+        if weighted and (tasks not in (2, 3) or shape not in ((96, 64), small)):
             continue
         taus = made(seed, shape, tasks)
         weights = [0.5 + 0.25 * t for t in range(tasks)] if weighted else None
@@ -92,7 +92,7 @@ def test_dense(case: tuple[str, dict[str, Any]], weighted: bool, worst: dict[str
 def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> None:
     name, given = case
     rank = 4
-    for seed in range(2):
+    for seed in [CASES.index(case) % 2]:
         for shape in [(96, 64), (64, 96)]:
             for tasks in spectra.TASKS:
                 if tasks < 2 and given.get("simplex") == "tasks":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mergeometry.methods.base import Linear, parameters
 
@@ -16,6 +16,11 @@ class Average(Linear):
     """
 
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups, arXiv 2203.05482"
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """The mean of equal models is that model."""
+        return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that add up to nothing."""

@@ -15,7 +15,6 @@ described, validated when the method is built, and refused when unknown.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
@@ -27,6 +26,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.svd import top_directions
 from mergeometry.values import Delta, Directions, LowRank, sum_of
 
@@ -68,6 +68,14 @@ class Method(ABC):
         Raises:
             ValueError: with the reason in words that fit after "tensor X: ".
         """
+
+    @property
+    def equal_models(self) -> Literal["same", "sum", "zero"] | None:
+        """What N equal task vectors merge to at a given rank.
+
+        That one's own merge (``same``), N times it (``sum``), ``zero``, or what no law states (None).
+        """
+        return None
 
     @abstractmethod
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
@@ -175,7 +183,7 @@ def rank_of(rank: int | float | str, shape: Sequence[int], tasks: int, held: int
     """
     smaller = min(shape)
     if isinstance(rank, float):
-        return max(1, math.floor(rank * smaller))
+        return share_of(smaller, rank)
     if isinstance(rank, int):
         return rank
     return held if held is not None else max(1, smaller // tasks)

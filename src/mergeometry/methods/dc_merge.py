@@ -39,6 +39,14 @@ class DCMerge(Directional):
     )
     block_mask: Annotated[bool, Field(description="keep only each task's own diagonal block")] = True
 
+    @property
+    def equal_models(self) -> Literal["same", "sum"] | None:
+        """Equal tasks fill the T x T blocks of coordinates evenly, and the mask keeps T of them."""
+        if self.combine == "sum":
+            return "same" if self.block_mask else "sum"
+        whole = self.combine == "mean" or self.keep == 1
+        return "same" if whole and not self.block_mask else None
+
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Smooth, change to the shared coordinates, combine, mask, and go back."""
         smoothed = [Directions(task.left, self.smooth(task.values), task.right) for task in directions]
@@ -64,6 +72,8 @@ class DCMerge(Directional):
     def aggregate(self, coordinates: list[Float[Tensor, "r r"]]) -> Float[Tensor, "r r"]:
         """Merge the tasks' coordinates entry by entry."""
         if self.combine == "ties":
-            return elected_mean(coordinates, share_of(coordinates[0].numel(), self.keep), [1.0] * len(coordinates))
+            count, votes = share_of(coordinates[0].numel(), self.keep), [1.0] * len(coordinates)
+            # An evened-out spectrum makes coordinates equal but for their rounding, which must not choose among them.
+            return elected_mean(coordinates, count, votes, rounding=1e-9)
         total = torch.stack(coordinates).sum(dim=0)
         return total / len(coordinates) if self.combine == "mean" else total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mergeometry.linalg.whitening import isotropic
 from mergeometry.methods.base import Spectral, parameters
@@ -19,6 +19,11 @@ class IsoC(Spectral):
     """
 
     source: ClassVar[str] = "Marczak et al. 2025, No task left behind, arXiv 2502.04959"
+
+    @property
+    def equal_models(self) -> Literal["sum"]:
+        """The directions stay, the mean singular value is N times as large."""
+        return "sum"
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Sum, then flatten the spectrum."""

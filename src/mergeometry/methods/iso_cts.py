@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -29,6 +29,11 @@ class IsoCTS(Spectral):
 
     common: Annotated[float, Field(ge=0, le=1, description="share of the rank that the common subspace takes")] = 0.8
     rank: Rank = "auto"
+
+    @property
+    def equal_models(self) -> Literal["sum"] | None:
+        """It is `iso_c` where all is common; else the rank of each part depends on N."""
+        return "sum" if self.common == 1 else None
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse a total rank that the matrix does not have."""

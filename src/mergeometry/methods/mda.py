@@ -20,8 +20,8 @@ class MDA(Directional):
 
     Law: ``tau = M M^T U diag(S_1, ..., S_T) V^T``, with ``M = sqrt(K/(K-1)) P (I - 11^T/K)`` and
     ``U``, ``V`` the shared subspace of `tsv_m`. The paper leaves the frame open; ``simplex`` chooses:
-    ``directions`` has ``P = U``, a vertex for each shared direction (not order invariant only through
-    the sign rule); ``tasks`` a vertex for each task; ``neurons`` has ``P = I``, a vertex for each output
+    ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
+    vertex for each task, which removes what tasks have in common, all of it where they are equal; ``neurons`` has ``P = I``, a vertex for each output
     unit; ``none`` leaves the step out, which is `tsv_m`.
     """
 
@@ -31,6 +31,12 @@ class MDA(Directional):
     simplex: Annotated[
         Literal["directions", "tasks", "neurons", "none"], Field(description="what the vertices of the frame stand for")
     ] = "directions"
+
+    @property
+    def equal_models(self) -> Literal["same", "zero"] | None:
+        """Equal tasks have no direction of their own, so a vertex for each task leaves nothing of them."""
+        laws: dict[str, Literal["same", "zero"]] = {"neurons": "same", "none": "same", "tasks": "zero"}
+        return laws.get(self.simplex)
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse frames with fewer than two vertices."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mergeometry.methods.base import Linear, parameters
 
@@ -16,6 +16,11 @@ class TaskArithmetic(Linear):
     """
 
     source: ClassVar[str] = "Ilharco et al. 2023, Editing models with task arithmetic, arXiv 2212.04089"
+
+    @property
+    def equal_models(self) -> Literal["sum"]:
+        """A sum adds up."""
+        return "sum"
 
     def coefficients(self, weights: Sequence[float]) -> list[float]:
         """Each task's weight as it is."""

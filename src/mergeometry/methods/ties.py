@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,11 @@ class Ties(Elementwise):
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.2
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """All agree, and the mean of equals is that one."""
+        return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights under which a weighted mean is no mean."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -22,6 +22,11 @@ class TSVM(Directional):
     source: ClassVar[str] = "Gargiulo et al. 2025, Task singular vectors, arXiv 2412.00081"
 
     rank: Rank = "auto"
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """Each of N equal directions is shrunk to 1/sqrt(N) on both sides, and there are N of them."""
+        return "same"
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Whiten the stacked directions and put the singular values between them."""
