@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mergeometry.errors import DataError
 from mergeometry.evaluate.packed import PackedLinear, pack_linears
-from mergeometry.evaluate.threads import one_thread
+from mergeometry.execution.threads import one_thread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

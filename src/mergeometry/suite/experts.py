@@ -14,7 +14,7 @@ from mergeometry.evaluate.encoder import build_model
 from mergeometry.evaluate.metrics import Head
 from mergeometry.suite.heads import load_head, save_head
 from mergeometry.suite.tasks import Task, find_task
-from mergeometry.suite.train import import_peft, pack_frozen
+from mergeometry.suite.train import import_peft, pack_frozen, quiet_peft
 
 ADAPTER = "adapter_model.safetensors"
 HEAD = "head.safetensors"
@@ -53,7 +53,8 @@ def save_adapter(model: Any, head: Head, folder: Path) -> None:
     """Write the adapter in 16 bit and the head into an existing folder."""
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    weights = import_peft().get_peft_model_state_dict(model)
+    # Asked about embeddings, peft would look for the base on the network.
+    weights = import_peft().get_peft_model_state_dict(model, save_embedding_layers=False)
     halves = {name: weight.detach().to(torch.float16).contiguous() for name, weight in weights.items()}
     save_file(halves, folder / ADAPTER, metadata={"format": "pt"})
     config = model.peft_config["default"]
@@ -68,6 +69,7 @@ def save_adapter(model: Any, head: Head, folder: Path) -> None:
 
 def load_adapter(backbone: Path, folder: Path) -> Any:
     """Build the backbone with an expert's adapter beside its weights, through PEFT."""
-    model = import_peft().PeftModel.from_pretrained(build_model(backbone), str(folder)).eval()
+    with quiet_peft():
+        model = import_peft().PeftModel.from_pretrained(build_model(backbone), str(folder)).eval()
     pack_frozen(model)
     return model

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.evaluate.metrics import Head, accuracy
-from mergeometry.evaluate.threads import one_thread
+from mergeometry.execution.threads import one_thread
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 3e-1, 1.0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,8 +61,13 @@ class Sizes:
 
 
 def opening(text: str) -> str:
-    """Return the normalised opening by which texts are compared: links, case, punctuation and tail dropped."""
-    words = _NO_WORD.sub(" ", _LINK.sub(" ", text.casefold())).strip()
+    """Return the opening by which texts are compared: links, case, accents, punctuation and tail dropped.
+
+    Accents go because an uncased encoder never sees them: two languages can differ in nothing else.
+    """
+    decomposed = unicodedata.normalize("NFKD", _LINK.sub(" ", text.casefold()))
+    letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    words = _NO_WORD.sub(" ", letters).strip()
     return words[:_OPENING].strip() or text.strip()
 
 

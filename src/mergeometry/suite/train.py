@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Prepared, Tokenizer, build_model, mean_pool
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.evaluate.packed import pack_linears
-from mergeometry.evaluate.threads import one_thread
+from mergeometry.execution.threads import one_thread
 from mergeometry.suite.backbone import NAME, PIECES
 from mergeometry.suite.splits import Splits
 
@@ -34,8 +36,8 @@ class Regime:
 
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 2e-3
-    epochs: int = 8
+    learning_rate: float = 1e-3
+    epochs: int = 5
     batch: int = 32
     warmup: float = 0.1
     weight_decay: float = 0.0
@@ -102,7 +104,7 @@ def train_adapter(
             if not math.isfinite(losses[-1]):
                 raise DataError("The loss is not finite any more.", hint="train with a lower learning rate")
             score = accuracy(head, encode_with(model, checked), validation.labels)
-            epoch = Epoch(number, steps, sum(losses) / len(losses), score)
+            epoch = Epoch(number, steps, round(sum(losses) / len(losses), 5), round(score, 4))
             epochs.append(epoch)
             if best is None or epoch.validation > best.validation:
                 best = epoch
@@ -127,7 +129,8 @@ def build_adapter(folder: Path, regime: Regime) -> Any:
         target_modules=list(LINEARS),
         task_type="FEATURE_EXTRACTION",
     )
-    model = peft.get_peft_model(build_model(folder), config)
+    with quiet_peft():
+        model = peft.get_peft_model(build_model(folder), config)
     model.peft_config["default"].base_model_name_or_path = NAME
     pack_frozen(model)
     return model
@@ -149,6 +152,14 @@ def encode_with(model: Any, prepared: Prepared) -> Tensor:
         for batch in prepared.batches:
             features[batch.rows] = mean_pool(model, batch)
     return features
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Silence peft, which asks transformers for an attribute under its old name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def import_peft() -> Any:

