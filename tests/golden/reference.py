@@ -120,7 +120,7 @@ def iso_c(taus, weights=None):
     taus = as_float64(taus)
     total = task_arithmetic(taus, weights)
     P, D, Qt = np.linalg.svd(total, full_matrices=False)
-    alive = D > D[0] * 1e-10 if D[0] > 0 else np.zeros(D.size, dtype=bool)
+    alive = (D > 0) & (D / max(D[0], 1e-300) > 1e-10)
     if not alive.any():
         return np.zeros_like(total)
     return D[alive].mean() * P[:, alive] @ Qt[alive]

@@ -45,9 +45,9 @@ class IsoCTS(Spectral):
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Split the rank, take the common part, then each task's own, whiten them together."""
         total = sum_of(deltas)
-        held = min(total.rank, *total.shape) if isinstance(total, LowRank) else None
+        held = min(total.rank, *total.shape) if isinstance(total, LowRank) else min(total.shape)
         # `auto` means all of the rank here: the tasks share it instead of each having a part.
-        rank = rank_of(self.rank, total.shape, 1, held)
+        rank = min(rank_of(self.rank, total.shape, 1, held), held)
         own = min(round((rank - int(rank * self.common)) / len(deltas)), rank // len(deltas))
         common = top_directions(total, max(0, rank - own * len(deltas)))
         parts = [top_directions(remove_left(delta, common.left), own) for delta in deltas]

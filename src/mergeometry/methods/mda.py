@@ -21,8 +21,8 @@ class MDA(Directional):
     Law: ``tau = M M^T U diag(S_1, ..., S_T) V^T``, with ``M = sqrt(K/(K-1)) P (I - 11^T/K)`` and
     ``U``, ``V`` the shared subspace of `tsv_m`. The paper leaves the frame open; ``simplex`` chooses:
     ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
-    vertex for each task, which removes what tasks have in common, all of it where they are equal; ``neurons`` has ``P = I``, a vertex for each output
-    unit; ``none`` leaves the step out, which is `tsv_m`.
+    vertex for each task, which removes what tasks have in common, all of it where they are equal;
+    ``neurons`` has ``P = I``, a vertex for each output unit; ``none`` leaves the step out, which is `tsv_m`.
     """
 
     source: ClassVar[str] = "Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1"

@@ -1,0 +1,125 @@
+"""Every registered method obeys every law, at its defaults and at the settings that change the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from mergeometry.conformance import CHECKS, Check, check
+from mergeometry.methods import registry
+from mergeometry.methods.base import Elementwise, Method, parameters
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "ties": [{"density": 1.0}, {"density": 0.01}],
+    "tsv_m": [{"rank": 2}, {"rank": 0.5}],
+    "iso_cts": [{"common": 0.0}, {"common": 1.0}, {"rank": 0.5}],
+    "mda": [
+        *({"simplex": simplex} for simplex in ("tasks", "neurons", "none")),
+        *({"simplex": simplex, "rank": 0.5} for simplex in ("directions", "tasks")),
+    ],
+    "dc_merge": [
+        {"smoothing": "average"},
+        {"smoothing": "linear", "rho": 3.0, "rank": 2},
+        {"keep": 1.0},
+        {"keep": 1.0, "block_mask": False},
+        {"combine": "sum"},
+        {"combine": "sum", "block_mask": False},
+        {"combine": "mean", "smoothing": "linear", "rank": 0.5},
+        {"combine": "mean", "block_mask": False},
+    ],
+}
+METHODS = [(name, given) for name in registry.names() for given in [{}, *SETTINGS.get(name, [])]]
+
+
+def label(value: object) -> str:
+    if isinstance(value, Check):
+        return value.name
+    assert isinstance(value, tuple)
+    return "-".join([value[0], *(f"{key}={setting}" for key, setting in value[1].items())])
+
+
+@pytest.mark.parametrize("law", CHECKS, ids=label)
+@pytest.mark.parametrize("named", METHODS, ids=label)
+def test_law(named: tuple[str, dict[str, Any]], law: Check) -> None:
+    law.run(registry.build(*named))
+
+
+def test_each_law_is_stated() -> None:
+    for law in CHECKS:
+        assert len(law.law) > 40, f"{law.name} states no law"
+    assert len({law.name for law in CHECKS}) == len(CHECKS)
+
+
+class Broken(Elementwise):
+    source = "none"
+
+
+@parameters
+class FirstOnly(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return deltas[0] * weights[0]
+
+
+@parameters
+class InPlace(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return deltas[0].mul_(0.5)
+
+
+@parameters
+class Offset(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return deltas[0] + 1
+
+
+@parameters
+class Wide(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return sum(delta.double() * weight for delta, weight in zip(deltas, weights, strict=True))  # type: ignore[return-value]
+
+
+@parameters
+class Squared(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return sum(delta.square() for delta in deltas)  # type: ignore[return-value]
+
+
+@parameters
+class Claims(Broken):
+    @property
+    def equal_models(self) -> str:  # type: ignore[override]
+        return "same"
+
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return sum(delta * weight for delta, weight in zip(deltas, weights, strict=True))  # type: ignore[return-value]
+
+
+@parameters
+class Random(Broken):
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        return deltas[0] * torch.rand_like(deltas[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (FirstOnly(), "order"),
+        (InPlace(), "inputs_untouched"),
+        (Offset(), "zero"),
+        (Wide(), "shape_and_dtype"),
+        (Squared(), "finite"),
+        (Squared(), "scale"),
+        (Claims(), "equal_models"),
+        (Random(), "same_bytes"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Method) else value,
+)
+def test_a_broken_method_is_caught(method: Method, name: str) -> None:
+    law = next(law for law in CHECKS if law.name == name)
+    with pytest.raises(AssertionError, match=r"expected .*, got "):
+        law.run(method)
+    with pytest.raises(AssertionError, match=r"^\w+: expected "):
+        check(method)
