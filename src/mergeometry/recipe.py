@@ -24,12 +24,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""A number to multiply tensors by, which float32 must hold."""
+
+
 class ModelEntry(_Strict):
     """One fine-tuned model or adapter: where it is, what to call it, how much it counts."""
 
     path: Annotated[str, Field(min_length=1)]
     name: str = ""
-    weight: float = 1.0
+    weight: Factor = 1.0
 
 
 class MethodChoice(BaseModel):
@@ -73,7 +77,7 @@ class TensorRule(_Strict):
 
     match: Annotated[str, Field(min_length=1)]
     method: MethodField | None = None
-    scale: float | None = None
+    scale: Factor | None = None
 
 
 class AdapterOutput(_Strict):
@@ -96,7 +100,7 @@ class Recipe(_Strict):
     base: Annotated[str, Field(min_length=1)]
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
     method: MethodField
-    scale: float = 1.0
+    scale: Factor = 1.0
     other: MethodField = MethodChoice(name="average")
     tensors: tuple[TensorRule, ...] = ()
     heads: tuple[str, ...] = ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
 import torch
 
 import mergeometry as mg
+import models
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.plan import Plan, TensorTask
 from mergeometry.sources import TensorReader

@@ -137,6 +137,7 @@ def test_an_unknown_key_names_the_nearest(changes: dict[str, Any], wanted: str) 
         ({"models": "m"}, "models"),
         ({"scale": float("inf")}, "scale"),
         ({"scale": float("nan")}, "scale"),
+        ({"scale": 1e39}, "scale"),
         ({"scale": "auto"}, "not part of this version"),
         ({"scale": {"grid": [0.1, 3.0, 0.1]}}, "not part of this version"),
         ({"tensors": [{"match": "*", "scale": float("-inf")}]}, "scale"),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mergeometry.dtypes import MERGEABLE, TORCH_DTYPES, compute_dtype
-from mergeometry.errors import MismatchError, NumericalError
+from mergeometry.errors import ExecutionError, MergeometryError, MismatchError, NumericalError
 from mergeometry.execution.inputs import ChunkedInput, Inputs
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.methods.base import Directional, Linear
@@ -59,6 +59,7 @@ def compute(job: Job) -> Outcome:
         SourceError: an input changed or ended early.
         NumericalError: an input or the result is not finite, or a decomposition failed.
         OutputError: the disk refused the bytes.
+        ExecutionError: the method failed, or memory ran out.
     """
     started = time.perf_counter()
     with (
@@ -68,7 +69,16 @@ def compute(job: Job) -> Outcome:
     ):
         warnings.simplefilter("always", DecompositionFallbackWarning)
         inputs = Inputs(reader, job.labels)
-        written = _produce(job, inputs, reader, writer)
+        try:
+            written = _produce(job, inputs, reader, writer)
+        except MergeometryError:
+            raise
+        except Exception as error:
+            raise ExecutionError(
+                f"a tensor could not be merged: {type(error).__name__}: {error}",
+                tensor=job.task.name,
+                hint=f"method {job.task.method_name}",
+            ) from error
     notes = tuple(str(item.message) for item in caught if item.category is DecompositionFallbackWarning)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
@@ -198,16 +208,25 @@ def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...
 
 def _stored(task: TensorTask, values: Tensor, code: str) -> Tensor:
     stored = values.to(TORCH_DTYPES[code])
-    check = stored.float() if stored.itemsize == 1 else stored
-    if not bool(torch.isfinite(check.sum(dtype=torch.float32 if check.itemsize < 4 else None))):
-        bad = int((~torch.isfinite(check)).sum())
-        if bad:
-            raise NumericalError(
-                f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
-                tensor=task.name,
-                hint=f"method {task.method_name}, scale {task.scale}: lower the scale, or set output.dtype wider",
-            )
+    bad = _misrepresented(values, stored)
+    if bad:
+        raise NumericalError(
+            f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
+            tensor=task.name,
+            hint=f"method {task.method_name}, scale {task.scale}: lower the scale, or set output.dtype wider",
+        )
     return stored
+
+
+def _misrepresented(values: Tensor, stored: Tensor) -> int:
+    """How many values became NaN or infinite, or were clamped to the largest number of a narrow dtype."""
+    if stored.itemsize == 1:
+        # torch clamps to float8_e4m3fn in silence, infinity included; what rounds down to the largest is no loss.
+        limits = torch.finfo(stored.dtype)
+        return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
+    if bool(torch.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None))):
+        return 0
+    return int((~torch.isfinite(stored)).sum())
 
 
 def _zero(task: TensorTask) -> Delta:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from mergeometry.dtypes import CODES
+from mergeometry.dtypes import CODES, compute_dtype
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.inputs import Inputs
 from mergeometry.methods.base import method_parameters
@@ -78,18 +78,20 @@ def write_companions(
 def safe_name(name: str) -> str:
     """A file name for a model or task of any name; different names never share one."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip("._")[:80]
-    return plain if plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return plain if plain and plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _write_heads(plan: Plan, staging: Staging) -> tuple[list[str], dict[tuple[str, str], str]]:
     said, digests = [], {}
     with TensorReader() as reader:
         inputs = Inputs(reader, [model.label for model in plan.models])
+        names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
         for label, infos in plan.heads.items():
             tensors = {}
-            for info in infos:
-                inputs.numbers(label, info)
-                tensors[info.name] = inputs.raw(label, info)
+            # Under the model's own names, which in an adapter's file stand behind a prefix.
+            for name, info in zip(names[label], infos, strict=True):
+                tensors[name] = inputs.raw(label, info)
+                inputs.checked(label, info, tensors[name].to(compute_dtype(info.code)))
             place = f"heads/{safe_name(label)}.safetensors"
             staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
             said.append(f"{label}: {len(infos)} head tensors kept in {place}")

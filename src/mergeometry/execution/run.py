@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, RecipeError
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.finish import write_companions
 from mergeometry.execution.pool import default_workers, run_jobs
@@ -34,12 +34,15 @@ def execute(
     """Carry out a plan; the output folder appears whole or not at all.
 
     Raises:
+        RecipeError: fewer than one worker.
         OutputError: the output exists, the disk is too small or fails, another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker died, or Ctrl-C stopped the run and ``resume`` can continue it.
     """
     started = time.perf_counter()
     workers = default_workers(plan.seconds(1)) if workers is None else workers
+    if workers < 1:
+        raise RecipeError(f"workers must be at least 1, got {workers}")
     inputs = [plan.base.path, *(model.path for model in plan.models)]
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=inputs)
     try:
