@@ -16,6 +16,9 @@ from mergeometry.values import Delta, Directions, LowRank
 RANK_TOLERANCE = 1e-6
 """Singular values below this share of the largest are zero: float32 task vectors resolve no direction there."""
 
+CANCELLATION = 1e-14
+"""Singular values below this share of the product of the factors' norms are what float64 leaves of a cancellation."""
+
 
 class DecompositionFallbackWarning(UserWarning):
     """A LAPACK driver failed on a matrix and another one was used; the run record counts these."""
@@ -133,7 +136,9 @@ def _of_factors(delta: LowRank, count: int) -> Directions:
     if 0 in inner.shape:
         return _none(*delta.shape)
     left, values, right = thin_svd(inner)
-    kept = min(count, int((values > RANK_TOLERANCE * values[0]).sum()))
+    # Adapters that cancel in a sum leave rounding of their own size, which has no direction.
+    rounding = CANCELLATION * left_triangle.norm() * delta.core.double().norm() * right_triangle.norm()
+    kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
     return fix_signs(Directions(left_basis @ left[:, :kept], values[:kept], right_basis @ right[:, :kept]))
 
 
