@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format bench docs constraints clean
+.PHONY: demo test test-slow lint format bench leaderboard docs clean
 
 demo: $(STAMP)
 	$(BIN)/mergeometry demo --output demo
@@ -27,6 +27,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+leaderboard: $(STAMP)
+	$(BIN)/python -m benchmarks.leaderboard
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/docs

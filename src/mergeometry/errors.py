@@ -31,7 +31,7 @@ class MergeometryError(Exception):
 
     def __str__(self) -> str:
         places = [("model", self.model), ("file", self.file), ("tensor", self.tensor), ("hint", self.hint)]
-        return "\n".join([self.what, *(f"  {label}: {printable(text)}" for label, text in places if text)])
+        return "\n".join([_lines(self.what), *(f"  {label}: {printable(text)}" for label, text in places if text)])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send errors to the parent by pickle, which would drop keyword arguments.
@@ -50,7 +50,7 @@ class MismatchError(MergeometryError):
         self.mismatches = tuple(mismatches)
 
     def __str__(self) -> str:
-        lines = [self.what, *(f"  - {printable(mismatch)}" for mismatch in self.mismatches)]
+        lines = [_lines(self.what), *(f"  - {printable(mismatch)}" for mismatch in self.mismatches)]
         if self.hint:
             lines.append(f"  hint: {printable(self.hint)}")
         return "\n".join(lines)
@@ -82,6 +82,10 @@ def printable(text: str) -> str:
     Line breaks survive only as their escapes: an error's layout is its own.
     """
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _rebuild(kind: type[MergeometryError], state: dict[str, object]) -> MergeometryError:

@@ -56,6 +56,15 @@ class Leaderboard:
         """The leaderboard as plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Leaderboard:
+        """Read what `to_json` wrote."""
+        rows = [
+            Row(**{**row, "at_one": Score(**row["at_one"]), "at_best": Score(**row["at_best"])})
+            for row in value["rows"]
+        ]
+        return cls(**{**value, "tasks": tuple(value["tasks"]), "rows": tuple(rows)})
+
     def within_noise(self) -> list[Row]:
         """Rows that the winner does not beat by more than the spread of the two together."""
         winner = self.rows[0]

@@ -1,0 +1,42 @@
+"""Runs the demo on all of the suite's texts and writes its table into README.md; ``python -m benchmarks.leaderboard``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from mergeometry.demo.leaderboard import Leaderboard
+from mergeometry.demo.run import run_demo
+from mergeometry.report.markdown import leaderboard_markdown
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- leaderboard: written by `make leaderboard` -->\n", "<!-- end of leaderboard -->"
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with the text between the marks replaced."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table}{END}{after}"
+
+
+def main() -> None:
+    output = ROOT / "benchmarks" / "work" / "leaderboard"
+    board = run_demo(
+        output, lambda text, done, total: print(f"[{done}/{total}] {text}", file=sys.stderr), all_texts=True
+    )
+    kept = ROOT / "benchmarks" / "results" / "leaderboard.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(board.to_json(), indent=1) + "\n", "utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_table(readme.read_text("utf-8"), leaderboard_markdown(read(kept))), "utf-8")
+
+
+def read(path: Path) -> Leaderboard:
+    """The leaderboard kept in a file."""
+    return Leaderboard.from_json(json.loads(path.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Runs the examples of the README and of docs/ as they stand, against small real models of the names used there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)(?: ([\w.-]+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NOT_RUN = ("make ", "pip ", "mergeometry demo", "mergeometry suite train", "#", "git ", "cd ", "python -m benchmarks")
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    return BLOCK.findall(page.read_text("utf-8"))
+
+
+def test_pages_have_examples() -> None:
+    assert sum(len(blocks(page)) for page in PAGES) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_a_page_run(page: Path, models: Path) -> None:
+    python = [body for language, _, body in blocks(page) if language == "python"]
+    for language, name, body in blocks(page):
+        if language == "yaml" and name:
+            (models / name).write_text(body, "utf-8")
+        if language == "sh":
+            for line in body.replace("\\\n", " ").splitlines():
+                if line.strip() and not line.startswith(NOT_RUN):
+                    words = shlex.split(line, comments=True)
+                    assert words[0] == "mergeometry", f"{page.name}: {line}"
+                    run([sys.executable, "-m", "mergeometry", *words[1:]], models)
+    if python:
+        (models / "example.py").write_text("\n".join(python), "utf-8")
+        run([sys.executable, "example.py"], models)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
