@@ -1,0 +1,66 @@
+"""The command line: ``python -m benchmarks [NAME...] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import adapters, elementwise, full, peers
+from benchmarks.machine import circumstances
+from benchmarks.measure import ROOT, say
+from benchmarks.page import write_page
+from benchmarks.settings import Settings
+
+BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers}
+
+
+def main(arguments: list[str]) -> None:
+    given = _parser().parse_args(arguments)
+    work = given.work or ROOT / "benchmarks" / "work"
+    # A quick look is no measurement: its page stands apart from the one that people read.
+    kept = work / "quick" if given.quick else ROOT / "benchmarks"
+    results = given.results or kept / "results"
+    page = given.page or (kept / "benchmarks.md" if given.quick else ROOT / "docs" / "benchmarks.md")
+    repeats, slow = (1, 1) if given.quick else (given.repeats, given.slow_repeats)
+    settings = Settings(work.resolve(), given.quick, repeats, slow)
+    for name in given.names or BENCHMARKS:
+        say(f"{name}: {BENCHMARKS[name].TITLE}")
+        settings.models()
+        found, started = circumstances(), time.monotonic()
+        measured = BENCHMARKS[name].run(settings)
+        if measured is None:
+            continue
+        command = shlex.join(["python", "-m", "benchmarks", *arguments])
+        result = {
+            "benchmark": name,
+            "command": command,
+            **found,
+            "settings": settings.describe(),
+            "seconds": round(time.monotonic() - started),
+            **measured,
+        }
+        results.mkdir(parents=True, exist_ok=True)
+        (results / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_page(results, page, {key: module.TITLE for key, module in BENCHMARKS.items()})
+        for reached in measured["goals"]:
+            say(f"  {'met' if reached['met'] else 'MISSED'}: {reached['goal']}: {reached['figure']:.3g}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, one run: shows that everything works")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of commands that take seconds (default 5)")
+    parser.add_argument("--slow-repeats", type=int, default=3, help="runs of those that take minutes (default 3)")
+    parser.add_argument("--work", type=Path, help="where models and outputs are written (default benchmarks/work)")
+    parser.add_argument("--results", type=Path, help="where the JSON goes (default benchmarks/results)")
+    parser.add_argument("--page", type=Path, help="the page to rewrite (default docs/benchmarks.md)")
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,125 @@
+"""Writes the page of all results from their JSON; no figure on it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Result = Mapping[str, Any]
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks` (`make bench`) from `benchmarks/results/*.json`; do not edit.
+
+Each command is a whole process, start-up and import included, under one BLAS thread; the commands of a table ran in
+turn (A B C A B C ...), and what stands here are medians. Seconds are of the wall clock; user and system seconds are
+of all processes of the command. Peak memory is the largest resident size of the process; with several workers, the
+sum of the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a
+common part. Ratios carry over to other machines better than seconds do.
+"""
+
+NOTES = {
+    "adapters": """Of 8 adapters, dense matrices of 86M parameters are implied and never formed by us. The full-SVD
+side multiplies the factors and decomposes the dense matrices (`benchmarks/full_svd.py`); both give the same merged
+update, ours as an adapter. *In memory* is the method alone, on values that are already read, layer by layer in turn:
+ours includes splitting the result into the two factors of an adapter. The *whole command* starts Python and torch,
+which is most of its time, reads the adapters, checks them, hashes them and writes the output durably.""",
+    "full": """The full-SVD side (`benchmarks/full_svd.py`) is a straightforward program: all models in memory,
+`torch.linalg.svd` of every task vector in float32, polar factors by the same; it neither checks nor hashes anything.
+Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one layer's
+six matrices, full decompositions) say which is the closer one.""",
+    "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
+as the output has, and calls `fsync` once (`benchmarks/raw_io.py`). *Warm* has the inputs in the system's page cache;
+*cold* drops them from it before every run, as a merge of freshly downloaded or larger-than-memory models finds them.
+A merge does more than the goal's measure: it starts Python and torch, checks that every value is finite, and takes
+the sha256 of every byte read and written.""",
+    "peers": """The same checkpoints, the same method and parameters. Every process under one BLAS thread, ours with
+one worker. Where the results differ by more than rounding, the methods do: see the table of agreement.""",
+}
+
+
+def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
+    """Rewrite the page from every result that there is."""
+    parts = [HEAD]
+    for name, title in titles.items():
+        file = results / f"{name}.json"
+        if file.exists():
+            parts.append("\n".join(section(title, json.loads(file.read_text()))))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(parts))
+
+
+def section(title: str, result: Result) -> Iterator[str]:
+    machine, given = result["machine"], result["settings"]
+    yield f"## {title}\n"
+    yield f"{NOTES[result['benchmark']]}\n"
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    yield (
+        f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
+        f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
+        f"{given['size']} shapes: {given['parameters'] / 1e6:.1f}M parameters, {given['matrices']} matrices, float32; "
+        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}.\n"
+    )
+    if "peer_versions" in result:
+        yield "Peer: " + ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items()) + ".\n"
+    yield from table(("what was aimed for", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
+    if "in_memory" in result:
+        yield from table(
+            ("in memory, all layers", "ours", "full SVD", "times faster, median of the layers"),
+            (
+                (found["method"], f"{found['ours_s']:.2f} s", f"{found['theirs_s']:.1f} s", f"{found['ratio']:.0f} x")
+                for found in result["in_memory"]
+            ),
+        )
+    yield from table(
+        ("command", "runs", "wall", "from .. to", "user", "system", "peak memory"),
+        (_row(found) for found in result["rows"]),
+    )
+    yield from table(
+        ("agreement: relative error of the merged update", "tensors", "median", "worst"),
+        (_agreement(found) for found in result["agreement"]),
+    )
+    yield "<details><summary>Commands</summary>\n\n```"
+    yield from (f"# {found['name']}\n{found['command']}" for found in result["rows"])
+    yield "```\n\n</details>\n"
+
+
+def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _goal(found: Result) -> tuple[str, ...]:
+    bound = "at least" if found["at_least"] else "at most"
+    unit = found["unit"]
+    return found["goal"], f"{_short(found['figure'])} {unit}", f"{bound} {found['limit']:g} {unit}", _yes(found["met"])
+
+
+def _row(found: Result) -> tuple[str, ...]:
+    walls = [run["wall_s"] for run in found["runs"]]
+    return (
+        found["name"],
+        str(len(walls)),
+        f"{found['wall_s']:.2f} s",
+        f"{min(walls):.2f} .. {max(walls):.2f}",
+        f"{found['user_s']:.2f} s",
+        f"{found['system_s']:.2f} s",
+        f"{found['peak_bytes'] / 1e9:.2f} GB{' (sum)' if found['peak_is_sum'] else ''}",
+    )
+
+
+def _agreement(found: Result) -> tuple[str, ...]:
+    median = f"{found['median']:.1e}" if "median" in found else "-"
+    return found["what"], str(found.get("tensors", "all")), median, f"{found['worst']:.1e}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"
