@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
 
 import torch
 
@@ -16,6 +18,8 @@ from mergeometry.execution.threads import ENVIRONMENT, one_thread
 
 _WORTH_WORKERS = 6.0
 """Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
+
+_ORPHAN_SECONDS = 0.5
 
 
 def default_workers(seconds: float) -> int:
@@ -43,7 +47,9 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
 
-    executor = ProcessPoolExecutor(max_workers=workers, initializer=_prepare, env=dict(ENVIRONMENT))
+    executor = ProcessPoolExecutor(
+        max_workers=workers, initializer=_prepare, initargs=(os.getpid(),), env=dict(ENVIRONMENT)
+    )
     waiting = iter(jobs)
     running: set[Future[Outcome]] = set()
     finished = False
@@ -67,7 +73,15 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
         executor.shutdown(wait=True, kill_workers=not finished)
 
 
-def _prepare() -> None:
+def _prepare(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker soon after its parent: one that was killed can tell nobody to stop."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_SECONDS)
+    os._exit(1)
