@@ -38,7 +38,8 @@ def located(path: str | os.PathLike[str]) -> Path:
         absolute.stat()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"There is no model here: {reason}.", file=path) from error
+        hint = "give a local folder or .safetensors file; models named by a hub id are not downloaded"
+        raise SourceError(f"There is no model here: {reason}.", file=path, hint=hint) from error
     return absolute
 
 
