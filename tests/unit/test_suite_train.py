@@ -55,7 +55,7 @@ def test_the_penalty_is_chosen_on_validation_texts() -> None:
     truth = [int(value > 0) for value in validation[:, 0]]
     noisy = [int(value > 0) for value in train[:, 0] + 0.5 * torch.randn(40, generator=generator)]
     chosen = fit_head(train, noisy, validation, truth, 2)
-    scores = [accuracy(fit_with_penalty(train, noisy, 2, penalty), validation, truth) for penalty in (1e-3, 1e-1, 1)]
+    scores = [accuracy(fit_with_penalty(train, noisy, 2, penalty), validation, truth) for penalty in (1e-3, 1e-1, 1.0)]
     assert accuracy(chosen, validation, truth) >= max(scores)
 
 
