@@ -106,7 +106,11 @@ def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None], n
     thin = 8 * (long + short) * total
     # The polar factor of an ill-conditioned basis takes a whole SVD, with copies of what goes in and out.
     merging = 2 * thin + max(32 * long * total + 48 * total**2, 8 * total**2 * (2 * tasks + 4))
-    decomposing = (number + 24) * long * short + 56 * short**2 + (thin if held == 0 else 0) if None in ranks else 0
+    decomposing = (
+        (number + 24) * long * short + (32 if held == 0 else 56) * short**2 + (thin if held == 0 else 0)
+        if None in ranks
+        else 0
+    )
     adding = thin + 3 * number * long * short
     base = number * long * short
     peak = _ALGEBRA_BYTES + base + held + _ALLOCATOR * max(decomposing, merging, adding)
