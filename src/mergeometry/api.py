@@ -44,6 +44,4 @@ def merge(
     """
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
 
-    return execute(
-        make_plan(recipe), output, workers=workers, overwrite=overwrite, resume=resume, progress=progress
-    )
+    return execute(make_plan(recipe), output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)

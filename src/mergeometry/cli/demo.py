@@ -13,7 +13,7 @@ import typer
 from mergeometry.cli.show import Debug, Json, console, duration, plain, plain_errors
 
 if TYPE_CHECKING:
-    from mergeometry.demo.leaderboard import Leaderboard, Score
+    from mergeometry.demo.leaderboard import Leaderboard, Row, Score
 
 
 def demo(
@@ -75,22 +75,22 @@ def _print(board: Leaderboard) -> None:
         title_justify="left",
     )
     table.add_column("method", no_wrap=True)
-    for column in ("gain kept", "mean", "scale", "at 1", "s", "MB", *board.tasks):
+    for column in ("gain kept", "behind", "mean", "scale", "at 1", "s", "MB", *board.tasks):
         table.add_column(column, justify="right")
-    table.add_row("experts", "100", _mean(board.experts), "", "", "", "", *_each(board, board.experts))
+    table.add_row("experts", "100", "", _mean(board.experts), "", "", "", "", *_each(board, board.experts))
     table.add_section()
     for row in board.rows:
         table.add_row(
-            plain(row.name), _kept(row.at_best), f"{100 * row.at_best.mean:.1f}", f"{row.best_scale:g}",
+            plain(row.name), _kept(row.at_best), _behind(row), f"{100 * row.at_best.mean:.1f}", f"{row.best_scale:g}",
             f"{100 * row.at_one.gain_kept:.0f}", f"{row.seconds:.1f}", f"{row.peak_memory / 1e6:.0f}",
             *_each(board, row.at_best.accuracy),
         )  # fmt: skip
     table.add_section()
-    table.add_row("base", "0", _mean(board.base), "", "", "", "", *_each(board, board.base))
+    table.add_row("base", "0", "", _mean(board.base), "", "", "", "", *_each(board, board.base))
     target = console()
     target.print(table)
     winner, close = board.rows[0], [row.name for row in board.within_noise()]
-    beside = f"; within its noise: {', '.join(close)}" if close else "; no other comes within its noise"
+    beside = f"; not told apart from it: {', '.join(close)}" if close else "; all others are told apart from it"
     target.print(
         f"{plain(winner.name)} keeps most of what the experts gain over the base: {_kept(winner.at_best)} %{beside}."
         f" Scales were chosen on {board.texts['validation']} other texts. Took {duration(board.seconds)}.",
@@ -100,6 +100,10 @@ def _print(board: Leaderboard) -> None:
 
 def _kept(score: Score) -> str:
     return f"{100 * score.gain_kept:.0f} ± {100 * score.spread:.0f}"
+
+
+def _behind(row: Row) -> str:
+    return f"{100 * row.behind:.0f} ± {100 * row.behind_spread:.0f}" if row.behind_spread else ""
 
 
 def _mean(accuracy: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 SCALES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Scales that validation chooses from."""
 
-VALIDATION_TEXTS = 80
+VALIDATION_TEXTS = 60
 """Texts a task that the scale is chosen on."""
 
 TEST_TEXTS = 300
@@ -37,7 +37,6 @@ ENTRIES = (
     Entry("iso_cts", "iso_cts"),
     Entry("mda directions", "mda", {"simplex": "directions"}),
     Entry("mda tasks", "mda", {"simplex": "tasks"}),
-    Entry("mda neurons", "mda", {"simplex": "neurons"}),
     Entry("dc_merge", "dc_merge"),
     Entry("dc_merge linear", "dc_merge", {"smoothing": "linear"}),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 RESAMPLES = 1000
 """Times that the test texts are drawn anew, with replacement, to see how far a figure would move."""
@@ -39,6 +40,10 @@ class Row:
     """Scale to mean validation accuracy."""
     seconds: float
     peak_memory: int
+    behind: float = 0.0
+    """How much less of the gain this row keeps than the first one."""
+    behind_spread: float = 0.0
+    """Standard deviation of ``behind`` over resampled test texts, both rows scored on the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +71,43 @@ class Leaderboard:
         return cls(**{**value, "tasks": tuple(value["tasks"]), "rows": tuple(rows)})
 
     def within_noise(self) -> list[Row]:
-        """Rows that the winner does not beat by more than the spread of the two together."""
-        winner = self.rows[0]
-        return [
-            row
-            for row in self.rows[1:]
-            if winner.at_best.gain_kept - row.at_best.gain_kept
-            <= (winner.at_best.spread**2 + row.at_best.spread**2) ** 0.5
-        ]
+        """Rows that the first one does not beat by two standard deviations of the difference."""
+        return [row for row in self.rows[1:] if row.behind <= 2 * row.behind_spread]
 
 
 Correct = Mapping[str, list[bool]]
 """Task to whether each test text was classified right, in one order for all weights."""
 
 
+def rank(rows: Sequence[tuple[Row, Correct]], base: Correct, experts: Correct) -> tuple[Row, ...]:
+    """Sort rows by the gain kept at their best scale, and say how far each is behind the first, and how surely."""
+    ordered = sorted(rows, key=lambda pair: -pair[0].at_best.gain_kept)
+    first = gain_shares(ordered[0][1], base, experts)
+    ranked = []
+    for row, correct in ordered:
+        behind = first - gain_shares(correct, base, experts)
+        ranked.append(replace(row, behind=float(behind[0]), behind_spread=float(behind[1:].std())))
+    return tuple(ranked)
+
+
 def score(merged: Correct, base: Correct, experts: Correct) -> Score:
-    """Accuracies, and ``sum_t (merged - base) / sum_t (experts - base)`` with its spread over resampled texts."""
+    """Accuracy on each task, and the share of the gain kept with its spread over resampled texts."""
+    shares = gain_shares(merged, base, experts)
     accuracy = {task: float(np.mean(correct)) for task, correct in merged.items()}
+    return Score(accuracy, float(shares[0]), float(shares[1:].std()))
+
+
+def gain_shares(merged: Correct, base: Correct, experts: Correct) -> Float64[np.ndarray, " draws"]:
+    """``sum_t (merged - base) / sum_t (experts - base)`` on the test texts, then on each of the resampled ones.
+
+    The draws are the same for all weights, so that differences between methods are differences on the same texts.
+    """
     generator = np.random.default_rng(0)
     kept, gained = np.zeros(RESAMPLES + 1), np.zeros(RESAMPLES + 1)
     for task, correct in merged.items():
         count = len(correct)
-        # The first draw is the texts themselves. All weights are drawn alike: they are scored on the same texts.
         draws = np.vstack([np.arange(count), generator.integers(0, count, (RESAMPLES, count))])
         before = np.asarray(base[task], dtype=float)
         kept += (np.asarray(correct, dtype=float) - before)[draws].mean(axis=1)
         gained += (np.asarray(experts[task], dtype=float) - before)[draws].mean(axis=1)
-    shares = kept / gained
-    return Score(accuracy, float(shares[0]), float(shares[1:].std()))
+    return kept / gained

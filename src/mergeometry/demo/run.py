@@ -11,7 +11,7 @@ from typing import Any
 
 from mergeometry.demo import work
 from mergeometry.demo.entries import ENTRIES, SCALES, TEST_TEXTS, VALIDATION_TEXTS, Entry
-from mergeometry.demo.leaderboard import Leaderboard, Row, score
+from mergeometry.demo.leaderboard import Leaderboard, Row, rank, score
 from mergeometry.demo.store import Store, identity_of
 from mergeometry.execution.threads import ENVIRONMENT
 from mergeometry.suite.backbone import backbone
@@ -53,13 +53,13 @@ def run_demo(
         found[name] = result
         say(f"{name} is scored" if name != ENDS else "the base and the experts are scored", len(found) + 1, steps)
     ends = found.pop(ENDS)
-    rows = sorted((_row(name, result, ends) for name, result in found.items()), key=lambda row: -row.at_best.gain_kept)
+    rows = [(_row(name, result, ends), result["at_best"]) for name, result in found.items()]
     return Leaderboard(
         tasks=tasks,
         texts=texts,
         base={task: _share(correct) for task, correct in ends["base"].items()},
         experts={task: _share(correct) for task, correct in ends["experts"].items()},
-        rows=tuple(rows),
+        rows=rank(rows, ends["base"], ends["experts"]),
         seconds=time.perf_counter() - started,
     )
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,16 @@ class Settings:
     validation_texts: int
     test_texts: int
 
-    def judge(self) -> Judge:
-        """An encoder with the texts to score."""
-        return Judge(self.backbone, self.tasks, self.validation_texts, self.test_texts)
+
+@cache
+def judge_of(settings: Settings) -> Judge:
+    """An encoder with the texts to score, built once in each worker."""
+    return Judge(settings.backbone, settings.tasks, settings.validation_texts, settings.test_texts)
 
 
 def ends(settings: Settings) -> dict[str, Any]:
     """The base with fitted heads, and each expert on its own task."""
-    judge = settings.judge()
+    judge = judge_of(settings)
     return {"base": judge.correct(judge.base, "test"), "experts": judge.experts()}
 
 
@@ -48,7 +51,7 @@ def row(settings: Settings, entry: Entry) -> dict[str, Any]:
     Raises:
         ExecutionError: the command line could not merge.
     """
-    judge = settings.judge()
+    judge = judge_of(settings)
     first = merge(settings, entry, 1.0)
     merged = read_weights(open_checkpoint(_folder(settings, entry), entry.name))
     validation = {scale: _mean(judge.correct(judge.moved(merged, scale), "validation")) for scale in SCALES}
