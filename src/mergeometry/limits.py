@@ -15,7 +15,7 @@ INDEX_BYTES = 64 * 1024 * 1024
 JSON_BYTES = 4 * 1024 * 1024
 """Largest configuration file parsed (config.json, adapter_config.json)."""
 
-RECIPE_BYTES = 1024 * 1024
+RECIPE_BYTES = 128 * 1024
 """Largest recipe read."""
 
 NAME_CHARACTERS = 1_024

@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mergeometry.dtypes import CODES, MERGEABLE, TORCH_DTYPES
+from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.methods import registry
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.cost import copy_cost, merge_cost
 from mergeometry.plan.kinds import is_matrix, is_transposed
 from mergeometry.plan.matching import match_names
-from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan
+from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask
 from mergeometry.recipe import MethodChoice, Recipe
 from mergeometry.sink import OutputTensor
@@ -74,7 +74,6 @@ class _Methods:
     """The recipe's methods, each built and checked once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._built: dict[str, Method] = {}
         self.main = self._build(recipe.method)
         self.other = self._build(recipe.other)
         self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
@@ -96,7 +95,7 @@ def _task(
     carried: tuple[tuple[str, TensorInfo], ...],
     transposed: bool,
 ) -> TensorTask:
-    code = CODES[TORCH_DTYPES[info.code] if recipe.output.dtype == "base" else _torch_dtype(recipe.output.dtype)]
+    code = output_code(recipe, info)
     matrix = is_matrix(info.name, info.shape)
     weights = tuple(entry.weight for entry in recipe.models)
     if info.code not in MERGEABLE:
@@ -158,12 +157,6 @@ def _is_matrixwise(method: Method) -> bool:
     from mergeometry.methods.base import Matrixwise  # noqa: PLC0415  (needs torch)
 
     return isinstance(method, Matrixwise)
-
-
-def _torch_dtype(name: str) -> Any:
-    import torch  # noqa: PLC0415
-
-    return getattr(torch, name)
 
 
 def _low_rank(source: Source) -> int | None:

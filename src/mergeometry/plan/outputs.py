@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from mergeometry.plan.tasks import Source, TensorTask
 
 
+_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def output_code(recipe: Recipe, info: TensorInfo) -> str:
+    """The dtype that a merged tensor is written in.
+
+    Factors of an adapter are float32 unless the recipe says otherwise: rounding each of them to the 16 bit of
+    a base would cost more than rounding their product, and the result would not be exact.
+    """
+    if recipe.output.dtype != "base":
+        return _CODES[recipe.output.dtype]
+    return "F32" if recipe.output.adapter and info.code != "F64" else info.code
+
+
 def adapter_rank(recipe: Recipe, info: TensorInfo, sources: Sequence[Source]) -> int:
     """Rank of the adapter that holds a tensor's merged update: what the inputs' ranks add up to, or what is asked."""
     total = sum(source.rank for source in sources if isinstance(source, AdapterDelta))
