@@ -46,7 +46,8 @@ class LowRank:
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "m n"]:
         """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype``."""
-        if self.left.shape[1] <= self.right.shape[1]:
+        (m, n), (r, s) = self.shape, self.core.shape
+        if n * r * s + m * n * r <= m * r * s + m * n * s:
             return self.left.to(dtype) @ (self.core @ self.right.mT).to(dtype)
         return (self.left @ self.core).to(dtype) @ self.right.to(dtype).mT
 

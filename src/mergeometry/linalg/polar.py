@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.linalg.svd import gram, symmetric_eigen, thin_svd, top_directions
+from mergeometry.linalg.svd import gram, magnitude, symmetric_eigen, thin_svd, top_directions
 from mergeometry.values import LowRank
 
 GRAM_CONDITION = 1e-5
@@ -40,7 +40,7 @@ def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:
 
 
 def _polar_of_tall(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Tensor, " q"]]:
-    largest = matrix.abs().max()
+    largest = magnitude(matrix)
     if largest == 0:
         return matrix, matrix.new_zeros(0)
     eigenvalues, basis = symmetric_eigen(gram(matrix / largest), matrix.shape[1])

@@ -73,10 +73,17 @@ def symmetric_eigen(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tenso
 
 def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
     """Upper triangle of ``matrix.T @ matrix`` in float64; the lower one is not filled."""
-    array = matrix.to(torch.float64).contiguous().numpy()
-    # A row-major array is its transpose in column order, which is what BLAS wants: no copy is made.
+    array = matrix.to(torch.float64).numpy()
+    # BLAS wants columns one after another: a row-major array is its transpose in that order, so nothing is copied.
+    flipped = not array.flags.f_contiguous
     (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (array,))
-    return torch.from_numpy(syrk(1.0, array.T))
+    return torch.from_numpy(syrk(1.0, array.T if flipped else array, trans=not flipped))
+
+
+def magnitude(matrix: Float[Tensor, "m n"]) -> Float[Tensor, ""]:
+    """Magnitude of the largest entry, NaN where there is one; a transposed view is walked in memory's order."""
+    low, high = torch.aminmax(matrix if matrix.is_contiguous() else matrix.mT)
+    return torch.maximum(-low, high)
 
 
 def top_directions(delta: Delta, count: int) -> Directions:
@@ -115,9 +122,9 @@ def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
     if count == 0:
         return _none(m, n)
     exact = matrix.to(torch.float64)
-    if not bool(torch.isfinite(exact.sum())) and not bool(torch.isfinite(exact).all()):
+    largest = magnitude(exact)
+    if not bool(torch.isfinite(largest)):
         raise NumericalError("a matrix to decompose holds NaN or Inf")
-    largest = exact.abs().max()
     if largest == 0:
         return _none(m, n)
     exact = exact / largest  # squares of very large or small entries would leave float64's range
