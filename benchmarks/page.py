@@ -60,7 +60,9 @@ def section(title: str, result: Result) -> Iterator[str]:
         f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
         f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
         f"{given['size']} shapes: {given['parameters'] / 1e6:.1f}M parameters, {given['matrices']} matrices, float32; "
-        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}.\n"
+        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}. "
+        f"Load average before the first run: {machine['load_before']:.1f} (near 0: the machine was this one's alone; "
+        "seconds of the wall clock suffer from company, ratios of commands run in turn hardly).\n"
     )
     if "peer_versions" in result:
         yield "Peer: " + ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items()) + ".\n"
