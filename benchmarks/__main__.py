@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> None:
     kept = work / "quick" if given.quick else ROOT / "benchmarks"
     results = given.results or kept / "results"
     page = given.page or (kept / "benchmarks.md" if given.quick else ROOT / "docs" / "benchmarks.md")
+    outputs = work / "quick" if given.quick else work  # so that a quick look may run beside a measurement
     repeats, slow = (1, 1) if given.quick else (given.repeats, given.slow_repeats)
-    settings = Settings(work.resolve(), given.quick, repeats, slow)
+    settings = Settings(outputs.resolve(), given.quick, repeats, slow)
     for name in given.names or BENCHMARKS:
         say(f"{name}: {BENCHMARKS[name].TITLE}")
         settings.models()

@@ -20,8 +20,13 @@ def run(settings: Settings) -> dict[str, Any]:
     rows, agreement, goals = [], [], []
     for state in ("warm",) if settings.quick else ("warm", "cold"):
         cold = files if state == "cold" else ()
+        # A virtual machine gives idle memory back to its host and takes it again page by page, at a cost of seconds:
+        # the plain program before every run, unmeasured, has all of them find memory and cache in one state.
+        settle = _raw(settings, 1, files)
         plain = {
-            workers: Case(f"{state}: read and write, {threads(workers)}", _raw(settings, workers, files), None, cold)
+            workers: Case(
+                f"{state}: read and write, {threads(workers)}", _raw(settings, workers, files), None, cold, settle
+            )
             for workers in settings.workers
         }
         merges = {
@@ -30,13 +35,14 @@ def run(settings: Settings) -> dict[str, Any]:
                 merge_command(base, models, method, settings.work / f"out-{method}", workers=workers),
                 settings.work / f"out-{method}",
                 cold,
+                settle,
                 sums_processes=workers > 1,
             )
             for method in settings.methods(*METHODS)
             for workers in settings.workers
         }
         cases = [*plain.values(), *merges.values()]
-        in_turn(cases, settings.repeats, settings.work, warm_up=state == "warm" and not settings.quick)
+        in_turn(cases, settings.repeats, settings.work)
         rows += [case.row() for case in cases]
         for (method, workers), case in merges.items():
             times = case.row()["wall_s"] / plain[workers].row()["wall_s"]

@@ -34,6 +34,8 @@ class Case:
     output: Path | None = None
     cold: tuple[Path, ...] = ()
     """Files whose pages are dropped from the system's cache before every run."""
+    before: list[str] = field(default_factory=list)
+    """A command to run, unmeasured, before every run (and before files are dropped from the cache)."""
     sums_processes: bool = False
     """Whether the command starts processes of its own and prints the sum of all peaks in a run record."""
     runs: list[dict[str, float]] = field(default_factory=list)
@@ -56,21 +58,21 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(list(values))
 
 
-def in_turn(cases: Sequence[Case], repeats: int, work: Path, warm_up: bool = False) -> None:
+def in_turn(cases: Sequence[Case], repeats: int, work: Path) -> None:
     """Run A B C A B C ...: all cases once, then all again; the runs are kept in the cases."""
-    rounds = [False] * warm_up + [True] * repeats
-    for kept in rounds:
+    for _ in range(repeats):
         for case in cases:
             run = run_once(case, work)
-            if kept:
-                case.runs.append(run)
-            say(f"  {case.name}: {run['wall_s']:.2f} s, {run['peak_bytes'] / 1e9:.2f} GB{'' if kept else ' (warm-up)'}")
+            case.runs.append(run)
+            say(f"  {case.name}: {run['wall_s']:.2f} s, {run['peak_bytes'] / 1e9:.2f} GB")
 
 
 def run_once(case: Case, work: Path) -> dict[str, float]:
     """Run a case and return wall, user and system seconds, and the peak of resident bytes."""
     if case.output is not None:
         remove(case.output)
+    if case.before:
+        subprocess.run(case.before, check=True, cwd=ROOT)
     os.sync()  # the pages that an earlier run left to be written are not this one's business
     for file in case.cold:
         drop_from_cache(file)

@@ -33,6 +33,7 @@ six matrices, full decompositions) say which is the closer one.""",
     "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
 as the output has, and calls `fsync` once (`benchmarks/raw_io.py`). *Warm* has the inputs in the system's page cache;
 *cold* drops them from it before every run, as a merge of freshly downloaded or larger-than-memory models finds them.
+Before every run of either the plain program runs once unmeasured, so that all find the memory in one state.
 A merge does more than the goal's measure: it starts Python and torch, checks that every value is finite, and takes
 the sha256 of every byte read and written.""",
     "peers": """The same checkpoints, the same method and parameters. Every process under one BLAS thread, ours with

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Case, in_turn, merge_command, printed_json, program, relative, say
+from benchmarks.measure import ROOT, Case, in_turn, merge_command, printed_json, program, relative, say
 from benchmarks.settings import Settings, goal
 from benchmarks.sizes import DENSITY
 
@@ -24,11 +24,11 @@ METHODS = {"average": "linear", "task_arithmetic": "task_arithmetic", "ties": "t
 
 
 def run(settings: Settings) -> dict[str, Any] | None:
-    tool = settings.work / "venv-mergekit" / "bin" / "mergekit-yaml"
+    tool = ROOT / "benchmarks" / "work" / "venv-mergekit" / "bin" / "mergekit-yaml"
     if not tool.exists():
         say(f"skipped: there is no {relative(tool)}; benchmarks/peers.py says how to make it")
         return None
-    base, models, _ = settings.models()
+    base, *models = (_nameless(model, settings.work) for model in _whole(settings))
     rows, agreement, goals = [], [], []
     for method in settings.methods(*METHODS):
         ours, theirs = settings.work / "out-ours", settings.work / "out-mergekit"
@@ -47,6 +47,27 @@ def run(settings: Settings) -> dict[str, Any] | None:
         for words, key in (("times faster", "wall_s"), ("times less memory", "peak_bytes")):
             goals.append(goal(f"{method} against mergekit: {words}", pair[1][key] / pair[0][key], 1, at_least=True))
     return {"rows": rows, "agreement": agreement, "goals": goals, "peer_versions": _versions(tool)}
+
+
+def _whole(settings: Settings) -> list[Path]:
+    base, models, _ = settings.models()
+    return [base, *models]
+
+
+def _nameless(model: Path, work: Path) -> Path:
+    """The same weights beside a configuration that transformers cannot build: mergekit then goes by the names on disk.
+
+    Where it knows the architecture, it takes the names from transformers; version 5 has others for the layers of a
+    vision transformer than those on disk, and mergekit then leaves all of them out of its output without an error.
+    """
+    folder = work / "mergekit-inputs" / model.name
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        config = json.loads((model / "config.json").read_text())
+        config["hidden_act"] = "unlisted"
+        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        (folder / "model.safetensors").hardlink_to(model / "model.safetensors")
+    return folder
 
 
 def _recipe(name: str, base: Path, models: Sequence[Path]) -> dict[str, Any]:
