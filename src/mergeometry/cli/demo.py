@@ -33,12 +33,14 @@ def demo(
     and cached. A second run takes seconds.
     """
     with plain_errors(debug):
+        from mergeometry.demo.entries import ALL_TEXTS, TEST_TEXTS, VALIDATION_TEXTS
         from mergeometry.demo.run import run_demo
         from mergeometry.report.page import leaderboard_page
         from mergeometry.sink import versions
 
+        counts = (ALL_TEXTS, ALL_TEXTS) if all_texts else (VALIDATION_TEXTS, TEST_TEXTS)
         with _steps() as say:
-            board = run_demo(output, say, workers=workers, all_texts=all_texts)
+            board = run_demo(output, say, workers=workers, counts=counts)
         page = output / "leaderboard.html"
         page.write_text(leaderboard_page(board, versions()["mergeometry"]), "utf-8")
         (output / "leaderboard.json").write_text(json.dumps(board.to_json(), indent=1) + "\n", "utf-8")

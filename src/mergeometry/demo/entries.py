@@ -14,6 +14,9 @@ VALIDATION_TEXTS = 60
 TEST_TEXTS = 300
 """Texts a task that the reported accuracy is measured on."""
 
+ALL_TEXTS = 1 << 30
+"""As many texts as a task has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

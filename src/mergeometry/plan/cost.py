@@ -25,7 +25,7 @@ _ALLOCATOR = 1.1
 
 _FLOPS_PER_SECOND = 15e9
 _BYTES_PER_SECOND = 0.8e9
-_ELEMENTS_PER_SECOND = 1.2e8
+_ELEMENTS_PER_SECOND = 7e8
 CHUNK_ELEMENTS = 1 << 20
 """Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
 
