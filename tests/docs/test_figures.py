@@ -1,0 +1,24 @@
+"""No figure in the README is typed by hand: its table is what the kept result says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.leaderboard import BEGIN, END, read, with_table
+
+from mergeometry.methods import registry
+from mergeometry.report.markdown import leaderboard_markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_readme_quotes_the_kept_leaderboard() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    board = read(ROOT / "benchmarks" / "results" / "leaderboard.json")
+    assert BEGIN in readme and END in readme
+    assert with_table(readme, leaderboard_markdown(board)) == readme
+
+
+def test_every_method_has_a_section() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    assert [name for name in registry.names() if f"\n## {name}\n" not in page] == []
