@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -172,14 +173,15 @@ def _leading_eigen(array: np.ndarray, size: int, count: int) -> tuple[np.ndarray
 
     For a part of a spectrum `evr` bisects, eigenvalue by eigenvalue; all of them by `sterf` take a third of that.
     """
-    lapack = scipy.linalg.lapack
+    lapack: Any = scipy.linalg.lapack  # its stubs lack these routines
     reduced, diagonal, beside, reflectors, failed = lapack.dsytrd(array, lower=1, lwork=32 * size)
     if failed or np.any(np.abs(beside) <= _SPLIT * (np.abs(diagonal[1:]) + np.abs(diagonal[:-1]))):
         return _eigh(array, size, count, "evr")  # it falls apart into blocks, which `evr` takes one by one
     values, failed = lapack.dsterf(diagonal, beside)
-    if not failed:
-        one_block, ends = np.ones(size, np.int32), np.full(size, size, np.int32)
-        vectors, failed = lapack.dstein(diagonal, beside, values[-count:], one_block, ends)
+    if failed:
+        return _eigh(array, size, count, "evr")
+    one_block, ends = np.ones(size, np.int32), np.full(size, size, np.int32)
+    vectors, failed = lapack.dstein(diagonal, beside, values[-count:], one_block, ends)
     if failed:
         return _eigh(array, size, count, "evr")
     # The reflectors leave the first coordinate alone.
