@@ -11,7 +11,7 @@ SCALES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 VALIDATION_TEXTS = 60
 """Texts a task that the scale is chosen on."""
 
-TEST_TEXTS = 300
+TEST_TEXTS = 200
 """Texts a task that the reported accuracy is measured on."""
 
 ALL_TEXTS = 1 << 30
