@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,24 +10,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mergeometry import limits
+from mergeometry.adapt_section import AdaptSection
 from mergeometry.errors import RecipeError
+from mergeometry.strict_model import StrictModel, explain, nearest
 from mergeometry.strict_yaml import parse_yaml
 
 _NOT_YET = {
-    "adapt": "learning on unlabelled data is not part of this version",
     "merge_method": "this is a mergekit recipe: write `method` and each model's `path` and `weight` instead",
 }
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
 """A number to multiply tensors by, which float32 must hold."""
 
 
-class ModelEntry(_Strict):
+class ModelEntry(StrictModel):
     """One fine-tuned model or adapter: where it is, what to call it, how much it counts."""
 
     path: Annotated[str, Field(min_length=1)]
@@ -72,7 +68,7 @@ def _size(value: object) -> object:
 MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
 
 
-class TensorRule(_Strict):
+class TensorRule(StrictModel):
     """What holds for the tensors whose names match a glob; the first rule that matches wins."""
 
     match: Annotated[str, Field(min_length=1)]
@@ -80,13 +76,13 @@ class TensorRule(_Strict):
     scale: Factor | None = None
 
 
-class AdapterOutput(_Strict):
+class AdapterOutput(StrictModel):
     """Write an adapter, of the exact rank or truncated to the one given."""
 
     rank: Annotated[int, Field(ge=1)]
 
 
-class OutputOptions(_Strict):
+class OutputOptions(StrictModel):
     """How the result is written."""
 
     dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
@@ -94,7 +90,7 @@ class OutputOptions(_Strict):
     adapter: bool | AdapterOutput = False
 
 
-class Recipe(_Strict):
+class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
     base: Annotated[str, Field(min_length=1)]
@@ -104,6 +100,7 @@ class Recipe(_Strict):
     other: MethodField = MethodChoice(name="average")
     tensors: tuple[TensorRule, ...] = ()
     heads: tuple[str, ...] = ()
+    adapt: AdaptSection | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -131,9 +128,23 @@ class Recipe(_Strict):
         object.__setattr__(self, "models", tuple(unique))
         return self
 
+    @model_validator(mode="after")
+    def _every_model_has_data(self) -> Recipe:
+        if self.adapt is None:
+            return self
+        models = [entry.name for entry in self.models]
+        tasks = [task.name for task in self.adapt.tasks]
+        for place, name in enumerate(tasks):
+            if name not in models:
+                raise ValueError(f"adapt.tasks.{place}.name: no model is named {name!r}{nearest(name, models)}")
+        without = [name for name in models if name not in tasks]
+        if without:
+            raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
+        return self
+
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"adapt"} if self.adapt is None else None)
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -153,7 +164,8 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         return recipe
     folder = origin.parent
     models = tuple(entry.model_copy(update={"path": _resolved(entry.path, folder)}) for entry in recipe.models)
-    return recipe.model_copy(update={"base": _resolved(recipe.base, folder), "models": models})
+    adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: _resolved(path, folder))
+    return recipe.model_copy(update={"base": _resolved(recipe.base, folder), "models": models, "adapt": adapt})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -178,31 +190,8 @@ def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
-        reasons = [_explain(problem) for problem in error.errors()]
+        reasons = explain(error, Recipe, _NOT_YET)
         raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
-
-
-def _explain(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        key = str(problem["loc"][-1])
-        if key in _NOT_YET:
-            return f"{place}: {_NOT_YET[key]}"
-        known = _keys_at(problem["loc"][:-1])
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-        return f"unknown key {place!r}" + (f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}")
-    if problem["type"] == "missing":
-        return f"{place!r} is missing"
-    got = "" if isinstance(problem.get("input"), Mapping | list | tuple) else f" (got {problem.get('input')!r})"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}"
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Recipe
-    sections = {"models": ModelEntry, "tensors": TensorRule, "output": OutputOptions, "adapter": AdapterOutput}
-    for part in location:
-        section = sections.get(str(part), section)
-    return list(section.model_fields)
 
 
 def _override(given: dict[str, Any], override: str) -> None:

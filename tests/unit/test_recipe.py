@@ -118,7 +118,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         ({"models": [{"path": "m", "wieght": 1}]}, "did you mean 'weight'"),
         ({"tensors": [{"mach": "*"}]}, "did you mean 'match'"),
         ({"zzz": 1}, "known: base, models"),
-        ({"adapt": {}}, "adapt: learning"),
+        ({"adapt": {"stpes": 3}}, "unknown key 'adapt.stpes', did you mean 'steps'"),
         ({"merge_method": "ties"}, "mergekit"),
     ],
 )
