@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+_SHOWN = 40
+
 
 class StrictModel(BaseModel):
     """A frozen section of a recipe that refuses unknown keys and numbers that are not finite."""
@@ -26,7 +28,9 @@ def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str,
 def nearest(word: str, known: list[str]) -> str:
     """End a sentence about a word that is not known: with the nearest that is, or with all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known[:_SHOWN])}" + (", ..." if len(known) > _SHOWN else "")
 
 
 def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
