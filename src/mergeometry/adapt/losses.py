@@ -1,0 +1,115 @@
+"""Objectives that need no label. Each computes in float32 at least, and is a mean, so that batches compare.
+
+Logits may hold ``-inf`` (entries that cannot be predicted) and be as large as their dtype allows.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_LEAST_LOG = -1e30
+"""Logarithms of probabilities end here: no probability this small adds anything, and sums of them stay finite."""
+
+_LEAST_NORM = 1e-12
+"""Features shorter than this have no direction."""
+
+
+def prediction_entropy(logits: Float[Tensor, "*b c"], mask: Bool[Tensor, "*b"] | None = None) -> Float[Tensor, ""]:
+    """Mean of ``H(softmax(logits))`` in nats over rows: 0 where predictions are certain, ``log c`` at most.
+
+    Source: AdaMerging (arXiv 2310.02575) equation 4; ``L_entropy`` of MDA (arXiv 2512.00391) section 4.2.
+
+    Raises:
+        ValueError: no row is left by the mask.
+    """
+    log = _log_softmax(_rows(logits, mask))
+    return -(log.exp() * log).sum(dim=-1).mean()
+
+
+def alignment(
+    rotated: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], prototypes: Float[Tensor, "d c"]
+) -> Float[Tensor, ""]:
+    """Mean of ``|| R z/||z|| - e ||^2`` over rows, ``e`` the prototype of the class that each row was predicted as.
+
+    ``rotated`` is ``R z``, of whatever length: a rotation keeps it. A feature of length zero is at distance 1.
+
+    Source: ``L_align`` of MDA (arXiv 2512.00391) section 4.2.
+    """
+    features = _wide(rotated)
+    norm = torch.linalg.vector_norm(features.detach(), dim=-1, keepdim=True)
+    alive = torch.where(norm > _LEAST_NORM, features, torch.ones_like(features))
+    unit = torch.where(norm > _LEAST_NORM, alive / torch.linalg.vector_norm(alive, dim=-1, keepdim=True), 0.0)
+    return (unit - prototypes.to(unit).mT[predicted]).square().sum(dim=-1).mean()
+
+
+def distillation(
+    student_logits: Float[Tensor, "*b c"],
+    teacher_logits: Float[Tensor, "*b c"],
+    temperature: float = 1.0,
+    mask: Bool[Tensor, "*b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of ``tau^2 KL(softmax(teacher / tau) || softmax(student / tau))`` in nats over rows, or those of the mask.
+
+    The square keeps gradients of one size whatever the temperature. The teacher takes no gradient.
+
+    Source: Hinton, Vinyals and Dean 2015 (arXiv 1503.02531) section 2.
+
+    Raises:
+        ValueError: the temperature is not positive, or no row is left by the mask.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature is positive, got {temperature}")
+    teacher = _log_softmax(_rows(teacher_logits.detach(), mask) / temperature)
+    student = _log_softmax(_rows(student_logits, mask) / temperature)
+    return temperature**2 * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
+
+
+def hidden_matching(
+    student: Float[Tensor, "*b d"], teacher: Float[Tensor, "*b d"], mask: Bool[Tensor, "*b"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean of ``||h_s - h_t||^2`` over rows, or those of the mask, as a share of the mean of ``||h_t||^2``.
+
+    A share, so that layers and tasks of different widths and scales count alike. The teacher takes no gradient.
+
+    Source: FitNets (Romero et al., arXiv 1412.6550) section 2.2, without their regressor: the widths are equal.
+
+    Raises:
+        ValueError: no row is left by the mask.
+    """
+    wanted, found = _rows(teacher.detach(), mask), _rows(student, mask)
+    energy = wanted.square().sum(dim=-1).mean().clamp(min=torch.finfo(wanted.dtype).tiny)
+    return (found - wanted).square().sum(dim=-1).mean() / energy
+
+
+def class_means(
+    unit_features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
+) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
+    """``Zbar``, the mean of the features predicted as each class, in columns, and how many those are.
+
+    The column of a class that is never predicted is zero, so that it pulls ``E Zbar^T`` nowhere.
+
+    Source: MDA (arXiv 2512.00391) section 4.2.
+    """
+    features = _wide(unit_features)
+    # A product, where adding row by row would come in any order on a GPU and never twice with the same bits.
+    member = torch.nn.functional.one_hot(predicted.long(), classes)
+    counts = member.sum(dim=0)
+    return (features.mT @ member.to(features.dtype)) / counts.clamp(min=1), counts
+
+
+def _log_softmax(logits: Float[Tensor, "rows c"]) -> Float[Tensor, "rows c"]:
+    return torch.log_softmax(logits, dim=-1).clamp(min=_LEAST_LOG)
+
+
+def _rows(values: Float[Tensor, "*b c"], mask: Bool[Tensor, "*b"] | None) -> Float[Tensor, "rows c"]:
+    """Rows of the mask alone, in float32 at least: what a padding token holds is never touched."""
+    rows = values.reshape(-1, values.shape[-1]) if mask is None else values[mask]
+    if not len(rows):
+        raise ValueError("a mean over no rows: the batch is empty, or its mask leaves nothing")
+    return _wide(rows)
+
+
+def _wide(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return values if values.dtype == torch.float64 else values.to(torch.float32)
