@@ -41,3 +41,21 @@ PATTERN_STEPS = 30_000
 
 PATTERN_STEPS_IN_ALL = 2_000_000
 """Steps that all patterns of one adapter may take on all its modules: about a second."""
+
+DATA_BYTES = 2 * 1024 * 1024 * 1024
+"""Largest file of unlabelled texts read, and most characters taken from one source: they are held in memory."""
+
+DATA_ITEMS = 5_000_000
+"""Most texts or images of one source; learning uses a few thousand."""
+
+DATA_COLUMNS = 10_000
+"""Most columns of a table of texts."""
+
+TEXT_BYTES = 16 * 1024 * 1024
+"""Longest line, field or text file read as one text; an encoder reads its first few hundred words."""
+
+IMAGE_BYTES = 256 * 1024 * 1024
+"""Largest image file read."""
+
+IMAGE_PIXELS = 100_000_000
+"""Most pixels of one image: a small file can unfold to gigabytes."""

@@ -1,0 +1,18 @@
+"""Libraries that only some sources need, imported when a source needs them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from mergeometry.errors import DataError
+
+
+def optional(module: str, extra: str, purpose: str) -> Any:
+    """Import a module of an extra; DataError with the command that installs it where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        hint = f"pip install 'mergeometry[{extra}]'"
+        raise DataError(f"{purpose} needs {name}, which cannot be imported ({error}).", hint=hint) from error

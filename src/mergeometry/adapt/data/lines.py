@@ -1,0 +1,59 @@
+"""Lines of UTF-8 text from files that may be anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mergeometry import limits
+from mergeometry.errors import DataError
+from mergeometry.sources.files import open_regular
+
+MARK = b"\xef\xbb\xbf"
+"""What some programs begin UTF-8 files with."""
+
+
+@contextmanager
+def opened(path: Path, limit: int = limits.DATA_BYTES) -> Iterator[BinaryIO]:
+    """Open a regular file of at most ``limit`` bytes; SourceError for anything else that is there or not."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise DataError(
+                f"The file has {size:,} bytes; at most {limit:,} are read.",
+                file=path,
+                hint="a few thousand texts or images are enough: cut it",
+            )
+        yield file
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of each line, from 1, and its bytes with the line's end; a mark of the encoding is left out.
+
+    Raises DataError for a line that is too long, SourceError for a file that cannot be read.
+    """
+    with opened(path) as file:
+        number = 0
+        while raw := file.readline(limits.TEXT_BYTES + 1):
+            number += 1
+            if len(raw) > limits.TEXT_BYTES:
+                raise DataError(f"Line {number:,} is longer than {limits.TEXT_BYTES:,} bytes.", file=path)
+            yield number, raw.removeprefix(MARK) if number == 1 else raw
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield numbered lines as text with their ends; DataError names a line that is not UTF-8."""
+    for number, raw in raw_lines(path):
+        yield number, decoded(raw, path, f"Line {number:,}")
+
+
+def decoded(raw: bytes, path: Path, what: str) -> str:
+    """Return the bytes as text; DataError, beginning with ``what``, where they are not UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"{what} is not UTF-8 (byte {error.start + 1:,} of it)."
+        raise DataError(reason, file=path, hint="save the file as UTF-8") from error
