@@ -69,3 +69,27 @@ def train(
                 name, output / name, lambda text: target.print(plain(text), soft_wrap=True), overwrite=overwrite
             )
             typer.echo(str(folder))
+
+
+@suite.command("train-language-model")
+def train_language_model(
+    domains: Annotated[list[str] | None, typer.Argument(help="Domains to train; all by default.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the experts, one folder a domain.")] = Path(
+        "language-experts"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train the language model's experts anew, minutes a domain on one core; finished ones are left alone."""
+    with plain_errors(debug):
+        from mergeometry.suite.language_model.command import find_domain, list_domains, train_language_expert
+
+        names = domains or [domain.name for domain in list_domains()]
+        for name in names:
+            find_domain(name)  # a misspelt name is refused before the first hour of work
+        target = console(err=True)
+        for name in names:
+            folder = train_language_expert(
+                name, output / name, lambda text: target.print(plain(text), soft_wrap=True), overwrite=overwrite
+            )
+            typer.echo(str(folder))

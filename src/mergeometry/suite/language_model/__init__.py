@@ -1,0 +1,1 @@
+"""A small language model, real texts of four domains, and one LoRA expert for each, judged by perplexity."""
