@@ -210,6 +210,20 @@ def test_the_canonical_recipe_is_whole_and_reads_back() -> None:
     assert "adapt" not in recipe().canonical()
 
 
+def test_the_page_shows_a_recipe_and_every_key(tmp_path: Path) -> None:
+    page = (
+        (Path(__file__).parents[2] / "docs" / "recipes.md")
+        .read_text("utf-8")
+        .split("## Learning on unlabelled data")[1]
+    )
+    example = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "recipe.yaml").write_text(example, "utf-8")
+    adapt = load_recipe(tmp_path / "recipe.yaml").adapt
+    assert adapt is not None and [task.name for task in adapt.tasks] == ["trec", "news"]
+    rows = [line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| `")]
+    assert set(AdaptSection.model_fields) <= set(rows)
+
+
 KEYS = st.sampled_from([*AdaptSection.model_fields, "name", "data", "path", "head", "kind", "limit"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(["mda", "none"]),
