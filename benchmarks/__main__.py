@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import adapters, elementwise, full, peers
+from benchmarks import adapters, elementwise, full, peers, rotations
 from benchmarks.machine import circumstances
 from benchmarks.measure import ROOT, say
 from benchmarks.page import write_page
 from benchmarks.settings import Settings
 
-BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers}
+BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers, "rotations": rotations}
+WITHOUT_MODELS = ("rotations",)
+"""Benchmarks that merge nothing."""
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +32,9 @@ def main(arguments: list[str]) -> None:
     settings = Settings(outputs.resolve(), given.quick, repeats, slow)
     for name in given.names or BENCHMARKS:
         say(f"{name}: {BENCHMARKS[name].TITLE}")
-        settings.models()
+        merges = name not in WITHOUT_MODELS
+        if merges:
+            settings.models()
         found, started = circumstances(), time.monotonic()
         measured = BENCHMARKS[name].run(settings)
         if measured is None:
@@ -40,7 +44,7 @@ def main(arguments: list[str]) -> None:
             "benchmark": name,
             "command": command,
             **found,
-            "settings": settings.describe(),
+            "settings": settings.describe() if merges else {"quick": given.quick},
             "seconds": round(time.monotonic() - started),
             **measured,
         }

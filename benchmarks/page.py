@@ -38,6 +38,13 @@ A merge does more than the goal's measure: it starts Python and torch, checks th
 the sha256 of every byte read and written.""",
     "peers": """The same checkpoints, the same method and parameters. Every process under one BLAS thread, ours with
 one worker. Where the results differ by more than rounding, the methods do: see the table of agreement.""",
+    "rotations": """Learning a task's rotation (MDA, Algorithm 2): one step is a batch of 64 features turned, the alignment
+loss, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
+the gradient, and Adam; no encoder. A table's line is a process of its own under one thread, forms in turn. *Subspace*
+learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full* learns all of SO(d), its target
+decomposed in that span all the same; *whole* is full with the target by decompositions of the `d x d` matrix, as the
+formula stands. Peak memory is what the steps add to what the process held before the rotation was made. The last
+column is the relative difference of the target from the one decomposed in the subspace.""",
 }
 
 
@@ -60,13 +67,15 @@ def section(title: str, result: Result) -> Iterator[str]:
     yield (
         f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
         f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
-        f"{given['size']} shapes: {given['parameters'] / 1e6:.1f}M parameters, {given['matrices']} matrices, float32; "
-        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}. "
+        f"{_models(given)}"
         f"Load average before the first run: {machine['load_before']:.1f} (near 0: the machine was this one's alone; "
         "seconds of the wall clock suffer from company, ratios of commands run in turn hardly).\n"
     )
     if "peer_versions" in result:
         yield "Peer: " + ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items()) + ".\n"
+    if "steps" in result:
+        yield from _steps(result["steps"])
+        return
     yield from table(("what was aimed for", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
     if "in_memory" in result:
         yield from table(
@@ -94,6 +103,42 @@ def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
     yield f"|{' --- |' * len(head)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
     yield ""
+
+
+def _models(given: Result) -> str:
+    if "size" not in given:
+        return ""
+    return (
+        f"{given['size']} shapes: {given['parameters'] / 1e6:.1f}M parameters, {given['matrices']} matrices, float32; "
+        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}. "
+    )
+
+
+def _steps(found: Sequence[Result]) -> Iterator[str]:
+    fastest = {(row["d"], row["classes"]): row["step_s"] for row in found if row["form"] == "subspace"}
+    return table(
+        ("d", "C", "form", "numbers learned", "steps", "one step", "from .. to", "times the subspace's", "peak memory",
+         "target's difference"),
+        (
+            (
+                str(row["d"]),
+                str(row["classes"]),
+                row["form"],
+                f"{row['learned']:,}",
+                str(row["steps"]),
+                _milliseconds(row["step_s"]),
+                " .. ".join(map(_milliseconds, row["step_range_s"])),
+                f"{_short(row['step_s'] / fastest[row['d'], row['classes']])} x",
+                f"{row['peak_bytes'] / 1e6:.1f} MB",
+                f"{row['target_error']:.0e}",
+            )
+            for row in found
+        ),
+    )  # fmt: skip
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{_short(1e3 * seconds)} ms"
 
 
 def _goal(found: Result) -> tuple[str, ...]:
