@@ -38,12 +38,13 @@ A merge does more than the goal's measure: it starts Python and torch, checks th
 the sha256 of every byte read and written.""",
     "peers": """The same checkpoints, the same method and parameters. Every process under one BLAS thread, ours with
 one worker. Where the results differ by more than rounding, the methods do: see the table of agreement.""",
-    "rotations": """Learning a task's rotation (MDA, Algorithm 2): one step is a batch of 64 features turned, the alignment
-loss, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
+    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features turned, the loss of
+alignment, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
 the gradient, and Adam; no encoder. A table's line is a process of its own under one thread, forms in turn. *Subspace*
 learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full* learns all of SO(d), its target
 decomposed in that span all the same; *whole* is full with the target by decompositions of the `d x d` matrix, as the
-formula stands. Peak memory is what the steps add to what the process held before the rotation was made. The last
+formula stands. Peak memory is what the steps add to what the process held before the rotation was made (memory freed
+before that may serve again, a few megabytes; a figure near them says no more than that it is small). The last
 column is the relative difference of the target from the one decomposed in the subspace.""",
 }
 
