@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mergeometry.strict_model import StrictModel
 
 Objective = Literal["mda", "adamerging", "distill"]
-Coefficients = Literal["task", "layer", "tensor", "direction", "fixed"]
+Coefficients = Literal["task", "layer", "tensor", "direction", "pair", "fixed"]
 Rotation = Literal["subspace", "full", "none"]
 
 
@@ -123,7 +123,7 @@ class AdaptSection(StrictModel):
     patience: CountOrNone = 5
     check_every: Count = 20
     encoder: EncoderOptions = EncoderOptions()
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
     accelerate: bool = False
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from mergeometry.adapt.train import Report
     from mergeometry.execution.run import Progress
     from mergeometry.plan import Plan
     from mergeometry.sink import RunRecord
@@ -33,15 +34,22 @@ def merge(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    report: Report | None = None,
 ) -> RunRecord:
     """Merge the models of a recipe into the folder ``output``, which appears whole or not at all.
 
-    ``workers`` is the number of processes (by default one a core, or none for small merges); it does
-    not change the result. ``progress`` is called with each finished `TensorTask`.
+    A recipe with an `adapt:` section learns first, on its unlabelled data. ``workers`` is the number of
+    processes (by default one a core, or none for small merges); it does not change the result. ``progress`` is
+    called with each finished `TensorTask`, ``report`` with each `Point` of learning.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
     """
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
 
-    return execute(make_plan(recipe), output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    plan = make_plan(recipe)
+    if plan.recipe.adapt is None:
+        return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    from mergeometry.adapt.run import adapt  # noqa: PLC0415  (needs transformers)
+
+    return adapt(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report)

@@ -20,6 +20,9 @@ _NOT_YET = {
 }
 
 
+LEARNING_STARTS_AT = 0.3
+"""Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
+
 Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
 """A number to multiply tensors by, which float32 must hold."""
 
@@ -140,6 +143,10 @@ class Recipe(StrictModel):
         without = [name for name in models if name not in tasks]
         if without:
             raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
+        if "scale" not in self.model_fields_set:
+            object.__setattr__(self, "scale", LEARNING_STARTS_AT)
+        if self.method.name == "adamerging" and "objective" not in self.adapt.model_fields_set:
+            object.__setattr__(self, "adapt", self.adapt.model_copy(update={"objective": "adamerging"}))
         return self
 
     def canonical(self) -> dict[str, Any]:

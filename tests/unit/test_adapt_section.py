@@ -41,7 +41,7 @@ def test_defaults() -> None:
     assert found.objective == "mda" and found.coefficients == "layer" and found.prototypes == "head"
     assert (found.steps, found.batch_size, found.patience, found.check_every) == (300, 16, 5, 20)
     assert found.learning_rate is None and found.rotation_learning_rate is None and found.temperature == 1.0
-    assert found.held_out == 0.1 and found.precision == "float32" and found.stops_early
+    assert found.held_out == 0.1 and found.precision == "auto" and found.stops_early
     assert not found.activation_checkpointing and not found.accelerate
     assert (found.encoder.kind, found.encoder.pooling, found.encoder.max_length) == ("auto", None, 128)
     assert found.tasks[0].data.path == "m.jsonl" and found.tasks[0].data.column is None

@@ -15,7 +15,7 @@ from mergeometry import methods
 from mergeometry.conformance import check
 from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
-from mergeometry.methods.base import Method, method_parameters
+from mergeometry.methods.base import Method
 
 PLUGIN = '''
 """Half of the first."""
@@ -97,7 +97,7 @@ def test_each_method_states_its_law_and_source(name: str) -> None:
     assert "Law" in kind.__doc__, f"{name} states no law"
     assert "arXiv" in kind.source
     method = registry.build(name, {})
-    assert list(method_parameters(method)) == list(inspect.signature(kind).parameters)
+    assert list(method.described()) == list(inspect.signature(kind).parameters)
     assert getattr(methods, kind.__name__) is kind
     with pytest.raises(AttributeError):
         method.rank = 3  # type: ignore[attr-defined]

@@ -32,9 +32,9 @@ class TaskRotation(torch.nn.Module, ABC):
         return rotation_at(self.coordinates, self.size) if self._held is None else self._held
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Compute ``R'`` once for all that is asked inside: for one forward and backward pass, no step between."""
-        self._held = self.turn()
+    def held(self, turn: Float[Tensor, "q q"] | None = None) -> Iterator[None]:
+        """Compute ``R'`` once for all that is asked inside, or take the one given: for one pass, no step between."""
+        self._held = self.turn() if turn is None else turn
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
 
@@ -45,7 +46,8 @@ def merge(
 
         mergeometry merge recipe.yaml --output merged
 
-    or without one:
+    A recipe with an `adapt:` section learns its coefficients on unlabelled data first (docs/learning.md).
+    Without a recipe file:
 
         mergeometry merge --base B --model A --model C --method dc_merge --output merged
     """
@@ -61,8 +63,12 @@ def merge(
         from mergeometry.plan import make_plan
 
         plan = make_plan(given)
-        with _bar(plan, quiet or as_json) as advance:
-            run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
+        hidden = quiet or as_json
+        if given.adapt is None:
+            with _bar(plan, hidden) as advance:
+                run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
+        else:
+            run = learn(plan, output, workers=workers, overwrite=overwrite, resume=resume, hidden=hidden)
         if as_json:
             typer.echo(json.dumps(run.to_json(), indent=1))
         elif not quiet:
@@ -72,6 +78,8 @@ def merge(
                 f"{len(run.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
                 f"peak memory {size(totals.peak_memory)}"
             )
+            if run.adapt is not None:
+                target.print(learned_line(run.adapt))
             for warning in run.warnings:
                 target.print(f"  note: {plain(warning)}")
 
@@ -82,9 +90,10 @@ def clean(
 ) -> None:
     """Remove what an interrupted merge left beside its output; a merge that still runs is left alone."""
     with plain_errors(debug):
-        from mergeometry.sink import remove_stale
+        from mergeometry.sink import remove_learning, remove_stale
 
-        removed = remove_stale(output)
+        staged, learned = remove_stale(output), remove_learning(output)
+        removed = staged or learned
         typer.echo(f"removed what was staged for {plain(output)}" if removed else "nothing was staged")
 
 

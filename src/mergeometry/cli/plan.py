@@ -34,11 +34,13 @@ def plan(
         from mergeometry.plan import make_plan
 
         made = make_plan(given)
+        learning = _learning(made)
         count = workers or default_workers(made.seconds(1))
         if as_json:
-            typer.echo(json.dumps(_as_json(made, count), indent=1))
+            typer.echo(json.dumps({**_as_json(made, count), **learning}, indent=1))
         else:
             _print(made, count, tensors)
+            _print_learning(learning)
 
 
 def _print(made: Plan, workers: int, tensors: bool) -> None:
@@ -71,6 +73,31 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
             shape = " x ".join(str(side) for side in task.base.shape) or "scalar"
             listing.add_row(plain(task.name), shape, task.kind, plain(task.method_name), scale, size(task.cost.memory))
         target.print(listing)
+
+
+def _learning(made: Plan) -> dict[str, Any]:
+    """What learning will take, with its data and heads looked at; nothing where the recipe has no such section."""
+    section = made.recipe.adapt
+    if section is None:
+        return {}
+    from mergeometry.adapt.dry_run import dry_run
+
+    return {"learning": dry_run(made, section)}
+
+
+def _print_learning(learning: dict[str, Any]) -> None:
+    if not learning:
+        return
+    found, target = learning["learning"], console()
+    for task in found["tasks"]:
+        target.print(f"task {plain(task['name'])}: {task['items']:,} unlabelled {task['kind']}")
+        for note in task["notes"]:
+            target.print(f"  note: {plain(note)}")
+    target.print(
+        f"learns by {found['objective']} for at most {found['steps']} steps, with a coefficient for each "
+        f"{found['coefficients']}: about {duration(found['seconds'])} on two cores and {size(found['memory_bytes'])} "
+        f"of memory"
+    )
 
 
 def _groups(made: Plan) -> dict[tuple[str, str, str], list[TensorTask]]:

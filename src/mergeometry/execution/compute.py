@@ -122,13 +122,15 @@ def _produce(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter)
         _refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if len(task.outputs) == 2:
         return _write_factors(job, merged_delta(task, inputs, None), writer)
-    if isinstance(task.method, Linear) and not task.adapters_only:
+    if isinstance(task.method, Linear) and not task.adapters_only and task.turned is None:
         return (_add_in_chunks(job, inputs, reader, writer),)
     base = inputs.numbers("base", task.base)
     delta = merged_delta(task, inputs, base)
     if isinstance(delta, LowRank):
         delta = delta.dense(base.dtype)
     merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), task.scale).tensor
+    if task.turned is not None:
+        merged = merged @ task.turned.to(merged.dtype)
     return (writer.write(job.slots[0], _stored(task, merged, task.outputs[0].code)),)
 
 
@@ -144,7 +146,9 @@ def _copy(job: Job, inputs: Inputs, writer: SlotWriter) -> tuple[str, ...]:
         return ()
     if task.base.code in MERGEABLE:
         numbers = inputs.checked("base", task.base, tensor.to(compute_dtype(task.base.code)))
-        if task.outputs[0].code != task.base.code:
+        if task.turned is not None:
+            numbers = numbers @ task.turned.to(numbers.dtype)
+        if task.outputs[0].code != task.base.code or task.turned is not None:
             tensor = _stored(task, numbers, task.outputs[0].code)
     return (writer.write(job.slots[0], tensor),)
 

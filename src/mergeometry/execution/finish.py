@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from mergeometry.dtypes import CODES, compute_dtype
+from mergeometry.execution.additions import Additions
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.inputs import Inputs
-from mergeometry.methods.base import method_parameters
 from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.sink import (
@@ -43,6 +43,7 @@ def write_companions(
     sidecars: SidecarPlan,
     fingerprint: str,
     started: float,
+    additions: Additions,
 ) -> RunRecord:
     """Write every file but the weights into the staged folder, and return the run record.
 
@@ -50,13 +51,18 @@ def write_companions(
         NumericalError: a head holds NaN or Inf.
         OutputError: a file cannot be written.
     """
-    heads, head_digests = _write_heads(plan, staging)
+    heads, head_digests = _write_heads(plan, staging, additions)
+    for name, data in additions.files.items():
+        staging.write_file(name, data)
     if plan.recipe.output.adapter:
         copied, library = _write_adapter_config(plan, staging), "peft"
     else:
         wanted = plan.recipe.output.dtype
         code = None if wanted == "base" else CODES[getattr(torch, wanted)]
-        copied, library = copy_sidecars(sidecars, staging, code=code), _library(plan, sidecars)
+        copied, library = (
+            copy_sidecars(sidecars, staging, code=code, keys=additions.configuration),
+            _library(plan, sidecars),
+        )
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
     record = RunRecord(
         recipe=plan.recipe.canonical(),
@@ -68,7 +74,8 @@ def write_companions(
         tensors=tuple(_tensors(plan, outcomes)),
         totals=_totals(plan, outcomes, started),
         sidecars=copied,
-        warnings=(*plan.notes, *heads, *_fallbacks(outcomes)),
+        warnings=(*plan.notes, *additions.notes, *heads, *_fallbacks(outcomes)),
+        adapt=additions.summary,
     )
     write_record(staging, record)
     staging.write_file("README.md", model_card(record, library=library).encode())
@@ -81,20 +88,21 @@ def safe_name(name: str) -> str:
     return plain if plain and plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _write_heads(plan: Plan, staging: Staging) -> tuple[list[str], dict[tuple[str, str], str]]:
+def _write_heads(plan: Plan, staging: Staging, additions: Additions) -> tuple[list[str], dict[tuple[str, str], str]]:
     said, digests = [], {}
     with TensorReader() as reader:
         inputs = Inputs(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
-        for label, infos in plan.heads.items():
-            tensors = {}
+        for label in dict.fromkeys([*plan.heads, *additions.heads]):
+            infos, tensors = plan.heads.get(label, ()), {}
             # Under the model's own names, which in an adapter's file stand behind a prefix.
-            for name, info in zip(names[label], infos, strict=True):
+            for name, info in zip(names[label] if infos else (), infos, strict=True):
                 tensors[name] = inputs.raw(label, info)
                 inputs.checked(label, info, tensors[name].to(compute_dtype(info.code)))
             place = f"heads/{safe_name(label)}.safetensors"
+            tensors |= additions.heads.get(label, {})
             staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
-            said.append(f"{label}: {len(infos)} head tensors kept in {place}")
+            said.append(f"{label}: {len(tensors)} head tensors kept in {place}")
         digests.update(inputs.digests)
     return said, digests
 
@@ -145,7 +153,7 @@ def _methods(plan: Plan) -> Iterator[MethodRecord]:
     for tasks in used.values():
         method = tasks[0].method
         assert method is not None
-        yield MethodRecord(tasks[0].method_name, method_parameters(method), method.source, len(tasks))
+        yield MethodRecord(tasks[0].method_name, method.described(), method.source, len(tasks))
 
 
 def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorRecord]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import ExecutionError, RecipeError
+from mergeometry.execution.additions import NOTHING, Additions
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.finish import write_companions
 from mergeometry.execution.pool import default_workers, run_jobs
@@ -30,8 +31,9 @@ def execute(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    additions: Additions = NOTHING,
 ) -> RunRecord:
-    """Carry out a plan; the output folder appears whole or not at all.
+    """Carry out a plan; the output folder, with the ``additions``, appears whole or not at all.
 
     Raises:
         RecipeError: fewer than one worker.
@@ -49,14 +51,15 @@ def execute(
         with staging:
             sidecars = sidecar_files(plan.base.path)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
-            identity = fingerprint(plan)
-            staging.create(plan.layout, identity, extra_bytes=sidecars.nbytes + heads + (1 << 20))
+            extra = sidecars.nbytes + heads + sum(map(len, additions.files.values())) + (1 << 20)
+            identity = fingerprint(plan, additions.identity)
+            staging.create(plan.layout, identity, extra_bytes=extra)
             outcomes = _earlier(plan, staging.completed())
             # Closed here and not when it is collected: no worker may still write when the staging is removed.
             with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
-            record = write_companions(plan, staging, outcomes, sidecars, identity, started)
+            record = write_companions(plan, staging, outcomes, sidecars, identity, started, additions)
             staging.publish()
     except KeyboardInterrupt as error:
         hint = "run the same command with --resume to go on from there" if staging.kept else "nothing was kept"
@@ -72,13 +75,14 @@ class Interrupted(ExecutionError):  # noqa: N818  (it is what the user wanted)
     """The user stopped the run."""
 
 
-def fingerprint(plan: Plan) -> str:
-    """Digest of all that decides the output's bytes: recipe, versions, and the identity of every input file."""
+def fingerprint(plan: Plan, more: str = "") -> str:
+    """Digest of all that decides the output's bytes: recipe, versions, the identity of every input file, ``more``."""
     files = {info.file: info.stamp for info in plan.infos()}
     identity = {
         "recipe": plan.recipe.canonical(),
         "versions": versions(),
         "files": sorted([str(path), *stamp] for path, stamp in files.items()),
+        **({"more": more} if more else {}),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -51,6 +51,18 @@ def elected_mean(
     return merged.reshape(tasks[0].shape)
 
 
+def elected_parts(
+    tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float]
+) -> list[Float[Tensor, "*shape"]]:
+    """Each task's trimmed entries that have the elected sign, zero elsewhere: what `elected_mean` averages.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2; AdaMerging (arXiv 2310.02575) section 3.2 for its plus form.
+    """
+    kept = [_trimmed(task, magnitude_threshold(task, count)) for task in tasks]
+    sign = torch.stack([values * weight for values, weight in zip(kept, weights, strict=True)]).sum(dim=0).sign()
+    return [values * (values.sign() == sign) for values in kept]
+
+
 def _trimmed(values: Float[Tensor, " n"], threshold: float) -> Float[Tensor, " n"]:
     # Hard shrinkage zeroes |x| <= bound, one vector instruction where a mask takes eighteen times as long;
     # the next number below the threshold as the bound keeps the entries that equal it.

@@ -16,7 +16,7 @@ described, validated when the method is built, and refused when unknown.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -61,6 +61,10 @@ class Method(ABC):
     source: ClassVar[str]
     order_invariant: ClassVar[bool] = True
     """Whether the order of the models leaves the result the same (up to rounding)."""
+    has_parts: ClassVar[bool] = False
+    """Whether `parts` can say what each task adds, which learning its coefficients needs."""
+    needs_learning: ClassVar[bool] = False
+    """Whether the method is nothing without an `adapt:` section."""
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
@@ -80,6 +84,18 @@ class Method(ABC):
     @abstractmethod
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Merge the task vectors of one tensor, whatever they are held as."""
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """What each task adds to the merge: the parts sum to what `apply` returns.
+
+        Raises:
+            ValueError: the method mixes tasks so that no part of its result is one task's own.
+        """
+        raise ValueError(f"{type(self).__name__} has no part for each task, so there are no coefficients to learn")
+
+    def described(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order in which they are declared."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def __call__(self, deltas: Sequence[Delta], weights: Sequence[float] | None = None) -> Delta:
         """Merge task vectors of one shape: the result is low-rank only where every input is.
@@ -103,14 +119,20 @@ class Method(ABC):
 class Linear(Method):
     """A weighted sum of task vectors; the engine adds them one at a time, low-rank ones as they are."""
 
+    has_parts: ClassVar[bool] = True
+
     @abstractmethod
     def coefficients(self, weights: Sequence[float]) -> list[float]:
         """What each task vector is multiplied by before they are added."""
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Add the task vectors, each times its coefficient."""
+        return sum_of(self.parts(deltas, weights))
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """Each task vector times its coefficient."""
         pairs = zip(deltas, self.coefficients(weights), strict=True)
-        return sum_of([d.scaled(c) if isinstance(d, LowRank) else d * c for d, c in pairs])
+        return [d.scaled(c) if isinstance(d, LowRank) else d * c for d, c in pairs]
 
 
 class Elementwise(Method):
@@ -122,8 +144,7 @@ class Elementwise(Method):
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Form what is low-rank, then merge."""
-        dtype = next((d.dtype for d in deltas if isinstance(d, Tensor)), torch.float32)
-        return self.merge([d.dense(dtype) if isinstance(d, LowRank) else d for d in deltas], weights)
+        return self.merge(dense_deltas(deltas), weights)
 
 
 class Matrixwise(Method):
@@ -151,11 +172,15 @@ class Spectral(Matrixwise):
 class Directional(Matrixwise):
     """A merge of the leading directions of each task; the engine decomposes each task vector once."""
 
+    has_parts: ClassVar[bool] = True
     rank: Rank
 
     @abstractmethod
     def merge(self, directions: Sequence[Directions]) -> LowRank:
-        """Merge the tasks' leading singular triplets into one low-rank task vector."""
+        """Merge the tasks' leading singular triplets into one low-rank task vector.
+
+        The columns of its right factor are the tasks' own directions, task by task: `parts` cuts there.
+        """
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse tensors that are no matrices, and ranks that they do not have."""
@@ -171,9 +196,24 @@ class Directional(Matrixwise):
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Decompose each task vector, weigh its singular values, merge."""
-        return self.merge(
-            [self.directions(delta, len(deltas)).scaled(weight) for delta, weight in zip(deltas, weights, strict=True)]
-        )
+        return self.merge(self._weighed(deltas, weights))
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """The merge cut at the columns of its right factor, which belong to one task each (MDA, Algorithm 2)."""
+        directions = self._weighed(deltas, weights)
+        merged, found, first = self.merge(directions), [], 0
+        for count in (task.count for task in directions):
+            own = slice(first, first + count)
+            found.append(LowRank(merged.left, merged.core[:, own], merged.right[:, own]))
+            first += count
+        if first != merged.right.shape[1]:
+            raise ValueError(f"expected {first} right directions of a merge, got {merged.right.shape[1]}")
+        return found
+
+    def _weighed(self, deltas: Iterable[Delta], weights: Sequence[float]) -> list[Directions]:
+        # One task vector at a time: of a dense one only its leading directions stay in memory.
+        tasks = len(weights)
+        return [self.directions(delta, tasks).scaled(weight) for delta, weight in zip(deltas, weights, strict=True)]
 
 
 def rank_of(rank: int | float | str, shape: Sequence[int], tasks: int, held: int | None = None) -> int:
@@ -189,13 +229,14 @@ def rank_of(rank: int | float | str, shape: Sequence[int], tasks: int, held: int
     return held if held is not None else max(1, smaller // tasks)
 
 
+def dense_deltas(deltas: Sequence[Delta]) -> list[Float[Tensor, "*shape"]]:
+    """Task vectors as plain tensors: what is low-rank is formed, in the others' dtype."""
+    dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)
+    return [delta.dense(dtype) if isinstance(delta, LowRank) else delta for delta in deltas]
+
+
 def weighed(delta: Delta, weight: float) -> Delta:
     """A task vector times its model's weight; untouched where the weight is one."""
     if weight == 1.0:
         return delta
     return delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight
-
-
-def method_parameters(method: Method) -> dict[str, Any]:
-    """A method's parameters as plain values, in the order in which it declares them."""
-    return {field.name: getattr(method, field.name) for field in fields(method)}  # type: ignore[arg-type]

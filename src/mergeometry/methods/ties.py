@@ -10,8 +10,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, share_of
-from mergeometry.methods.base import Elementwise, parameters
+from mergeometry.linalg.selection import elected_mean, elected_parts, share_of
+from mergeometry.methods.base import Elementwise, dense_deltas, parameters
+from mergeometry.values import Delta
 
 
 @parameters
@@ -24,6 +25,8 @@ class Ties(Elementwise):
     """
 
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
+
+    has_parts: ClassVar[bool] = True
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.2
 
@@ -43,3 +46,13 @@ class Ties(Elementwise):
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
         return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """Each task's share of the mean: its agreeing entries over the weight of all that agree."""
+        dense = dense_deltas(deltas)
+        if dense[0].numel() == 0:
+            return list(dense)
+        agreeing = elected_parts(dense, share_of(dense[0].numel(), self.density), weights)
+        shares = torch.stack([w * (own != 0) for own, w in zip(agreeing, weights, strict=True)]).sum(dim=0)
+        shares.clamp_(min=torch.finfo(dense[0].dtype).tiny)
+        return [own * w / shares for own, w in zip(agreeing, weights, strict=True)]

@@ -76,6 +76,11 @@ class _Methods:
     def __init__(self, recipe: Recipe) -> None:
         self.main = self._build(recipe.method)
         self.other = self._build(recipe.other)
+        if self.main[1].needs_learning and recipe.adapt is None:
+            raise RecipeError(
+                f"{recipe.method.name} learns its coefficients on unlabelled data, and there is no `adapt:` section",
+                hint="see docs/learning.md; without data, task_arithmetic adds the same task vectors at one scale",
+            )
         self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
         if _is_matrixwise(self.other[1]):
             raise RecipeError(

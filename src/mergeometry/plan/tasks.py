@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mergeometry.plan.cost import PROCESS_BYTES, Cost
@@ -13,6 +13,8 @@ from mergeometry.sink import Layout, OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mergeometry.methods.base import Method
 
 Source: TypeAlias = TensorInfo | AdapterDelta | None
@@ -38,6 +40,8 @@ class TensorTask:
     outputs: tuple[OutputTensor, ...]
     """One tensor, or the two factors of an adapter; none where an adapter output leaves it alone."""
     cost: Cost
+    turned: Tensor | None = field(default=None, compare=False, repr=False)
+    """A rotation R of the inputs to fold into the merged matrix, ``W R``; none by default."""
 
     @property
     def adapters_only(self) -> bool:

@@ -4,6 +4,7 @@ from mergeometry.sink.adapter import AdapterModule, adapter_config, adapter_tens
 from mergeometry.sink.card import model_card
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_out, weights_digest
+from mergeometry.sink.learning_place import LearningPlace, remove_learning
 from mergeometry.sink.record import (
     CopiedFile,
     InputRecord,
@@ -28,6 +29,7 @@ __all__ = [
     "FileSystem",
     "InputRecord",
     "Layout",
+    "LearningPlace",
     "LeftOut",
     "MethodRecord",
     "OutputTensor",
@@ -47,6 +49,7 @@ __all__ = [
     "lay_out",
     "model_card",
     "read_record",
+    "remove_learning",
     "remove_stale",
     "safetensors_bytes",
     "sidecar_files",

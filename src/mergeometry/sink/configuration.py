@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ class Rewritten:
     changes: tuple[str, ...]
 
 
-def rewritten(source: Path, name: str, code: str | None) -> Rewritten | None:
-    """Return the configuration as the output needs it; None if it can be copied byte for byte.
+def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any] | None = None) -> Rewritten | None:
+    """Return the configuration as the output needs it, with ``keys`` set; None if it can be copied byte for byte.
 
     Raises ``SourceError`` if it is too large, malformed, nested too deeply, or names a key twice.
     """
@@ -45,6 +45,10 @@ def rewritten(source: Path, name: str, code: str | None) -> Rewritten | None:
             changes.extend(_without_code(mapping))
             if code is not None:
                 changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
+        for key, value in (keys or {}).items():
+            if isinstance(content, dict) and content.get(key) != value:
+                content[key] = value
+                changes.append(f"{key} set to {json.dumps(value)}")
         data = f"{json.dumps(content, indent=2)}\n".encode()
     except RecursionError as error:
         raise SourceError("a configuration is nested too deeply", file=source) from error

@@ -163,11 +163,16 @@ class RunRecord:
     totals: Totals
     sidecars: SidecarRecord = field(default_factory=SidecarRecord)
     warnings: tuple[str, ...] = ()
+    adapt: Mapping[str, Any] | None = None
+    """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
-        return {"schema": self.schema, **{key: value for key, value in asdict(self).items() if key != "schema"}}
+        plain = asdict(self)
+        if self.adapt is None:
+            del plain["adapt"]
+        return {"schema": self.schema, **{key: value for key, value in plain.items() if key != "schema"}}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -186,6 +191,7 @@ class RunRecord:
             Totals.from_json(fields.mapping("totals")),
             SidecarRecord.from_json(fields.mapping("sidecars")),
             fields.texts("warnings"),
+            fields.mapping("adapt") if value.get("adapt") is not None else None,
         )
 
 

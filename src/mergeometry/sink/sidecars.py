@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from mergeometry import limits
 from mergeometry.errors import SourceError, printable
@@ -84,15 +85,20 @@ def sidecar_files(base_folder: Path) -> SidecarPlan:
     return SidecarPlan(tuple(survey.files), tuple(survey.left_out), tuple(survey.notes))
 
 
-def copy_sidecars(plan: SidecarPlan, staging: Staging, *, code: str | None = None) -> SidecarRecord:
+def copy_sidecars(
+    plan: SidecarPlan, staging: Staging, *, code: str | None = None, keys: Mapping[str, Any] | None = None
+) -> SidecarRecord:
     """Copy what was settled; configurations lose references to code and get the output's dtype ``code``.
+
+    ``keys`` are set in the model's own config.json, on top.
 
     Raises ``SourceError`` for a malformed configuration and ``OutputError`` if the copy cannot be written.
     """
     copied: list[CopiedFile] = []
     notes = list(plan.notes)
     for file in plan.files:
-        new = rewritten(file.source, file.name, code) if file.name.endswith(".json") else None
+        wanted = (keys or {}) if file.name == "config.json" else {}
+        new = rewritten(file.source, file.name, code, wanted) if file.name.endswith(".json") else None
         if new is None:
             copied.append(CopiedFile(file.name, staging.copy_file(file.name, file.source), ()))
         else:

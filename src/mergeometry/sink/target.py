@@ -28,6 +28,11 @@ def staging_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.mergeometry-staging")
 
 
+def learning_folder(target: Path) -> Path:
+    """Return the folder beside a settled target in which the state of learning is kept."""
+    return target.with_name(f".{target.name}.mergeometry-learning")
+
+
 def occupied(target: Path) -> bool:
     """Whether something stands at the target; an empty folder does not count, it is replaced."""
     if target.is_symlink() or not target.is_dir():

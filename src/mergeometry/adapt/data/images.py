@@ -23,7 +23,7 @@ from mergeometry.adapt_section import DataSource
 from mergeometry.errors import DataError
 
 _COLUMN = "image"
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -120,7 +120,7 @@ def _check(content: bytes, path: Path, image: Any) -> None:
         with warnings.catch_warnings():
             # Pillow warns of images that unfold to very many pixels; our own limit below is what counts.
             warnings.simplefilter("ignore")
-            found = image.open(BytesIO(content), formats=_FORMATS)
+            found = image.open(BytesIO(content), formats=FORMATS)
             width, height = found.size
             found.verify()
     # Pillow answers damaged files with OSError, SyntaxError, ValueError, struct.error and more.
@@ -133,4 +133,4 @@ def _check(content: bytes, path: Path, image: Any) -> None:
 
 def _undecodable(path: Path, reason: str) -> DataError:
     what = "it is of no known format" if "identify" in reason else reason
-    return DataError(f"The image cannot be decoded: {what}.", file=path, hint=f"known: {', '.join(_FORMATS)}")
+    return DataError(f"The image cannot be decoded: {what}.", file=path, hint=f"known: {', '.join(FORMATS)}")

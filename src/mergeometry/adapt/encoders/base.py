@@ -1,0 +1,103 @@
+"""The interface that learning sees of a model: inputs with sizes, batches, and features under given weights."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One task's inputs, ready to be batched.
+
+    ``sizes`` is what each costs (tokens, or 1), ``rows`` how many features it gives (1, or its predicted tokens).
+    """
+
+    items: Sequence[Any]
+    sizes: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Inputs of one forward pass as the model takes them; ``rows[i]`` features belong to input i."""
+
+    arguments: Mapping[str, Any]
+    rows: tuple[int, ...]
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Features = Float[Tensor, "rows d"]
+
+
+class Encoder(ABC):
+    """A model that gives features of ``width`` numbers, run under weights that are handed to it.
+
+    ``module`` holds the base's weights, which stay as they are; ``names`` leads from the names on disk to the
+    parameters of ``module``, or to None for a tensor that the forward pass does not use.
+    """
+
+    module: nn.Module
+    names: Mapping[str, str | None]
+    width: int
+    budget: int
+    """Sum of sizes that one forward pass is meant for."""
+    language_model: bool = False
+    """Whether each feature is a token's, and the head is the model's own output layer."""
+
+    @abstractmethod
+    def prepare(self, data: Any) -> Inputs:
+        """Turn a task's data into inputs: tokens, or images still to be decoded.
+
+        Raises:
+            DataError: the data are of another kind than the model takes.
+        """
+
+    @abstractmethod
+    def batch(self, items: Sequence[Any]) -> Batch:
+        """Put a few items together for one forward pass."""
+
+    @abstractmethod
+    def features(self, module: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Features:
+        """Features of a batch under ``weights`` (by parameter name; others are the base's), item by item."""
+
+    def copies(self, count: int) -> list[nn.Module]:
+        """Modules that share every weight: running one under other weights does not disturb another."""
+        shared = [*self.module.parameters(), *self.module.buffers()]
+        made = []
+        for _ in range(count):
+            copied = copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared})
+            made.append(copied)
+        return made
+
+    def base(self, name: str) -> Tensor:
+        """The base's own weight of a parameter."""
+        return self.module.get_parameter(name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.module.parameters()).device
+
+
+def pooled(hidden: Float[Tensor, "b s d"], mask: Int[Tensor, "b s"] | None, pooling: str) -> Float[Tensor, "b d"]:
+    """One feature a sequence: the mean over its tokens, its first or its last one."""
+    if pooling == "first":
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(dim=1) if pooling == "mean" else hidden[:, -1]
+    if pooling == "last":
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
+        return hidden[torch.arange(len(hidden)), last]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

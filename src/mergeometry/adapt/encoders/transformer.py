@@ -1,0 +1,63 @@
+"""What the encoders that run through transformers share: importing it, and building a model from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mergeometry.errors import DataError
+
+
+def import_transformers() -> Any:
+    """Import transformers.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        import transformers  # noqa: PLC0415
+    except ImportError as error:
+        raise DataError("Learning runs the model through transformers.", hint="pip install 'mergeometry[adapt]'") from (
+            error
+        )
+    return transformers
+
+
+def build(kind: str, folder: Path, device: torch.device, **options: Any) -> Any:
+    """Build a model of an ``AutoModel`` class from a folder, in float32, frozen, without any download.
+
+    Raises:
+        DataError: transformers cannot build it.
+    """
+    transformers = import_transformers()
+    # The fused attention of CPUs is several times slower than the plain one when gradients are taken (measured).
+    # Elsewhere transformers chooses: not every model has the fused one.
+    if device.type == "cpu":
+        options["attn_implementation"] = "eager"
+    with quiet(transformers):
+        try:
+            model = getattr(transformers, kind).from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, **options
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            raise DataError(f"transformers cannot build the base model: {error}", file=folder) from error
+    return model.eval().requires_grad_(False).to(device)
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Silence transformers' bar and its remarks on weights that are not run."""
+    logging = transformers.utils.logging
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,152 @@
+"""One tensor whose merging coefficients are learned: its value, and the gradient of its coefficients.
+
+| form    | holds                            | coefficients             | value                          |
+| ------- | -------------------------------- | ------------------------ | ------------------------------ |
+| `Thin`  | directions of all tasks          | (R,), or (R, R) in pairs | ``left diag(c values) right.T`` |
+| `Dense` | a task vector for each task      | (T,)                     | ``sum_t c_t parts_t``          |
+
+Gradients are closed forms of the gradient of the whole weight, so no copy of it is kept for them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mergeometry.linalg.svd import top_directions
+from mergeometry.values import Delta, LowRank
+
+
+class Learnable(ABC):
+    """The update of one tensor as a function of coefficients; ``counts[t]`` of them belong to task t."""
+
+    counts: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def update(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "*shape"]:
+        """The merged task vector under these coefficients."""
+
+    @abstractmethod
+    def pull_back(self, gradient: Float[Tensor, "*shape"], like: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The gradient of a loss by the coefficients (shaped as ``like``), from its gradient by the tensor."""
+
+    @property
+    def owner(self) -> Int[Tensor, " r"]:
+        """The task that each coefficient belongs to."""
+        return torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the parts take."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Learnable:
+        """The same on another device."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thin(Learnable):
+    """Directions of all tasks, task by task, with the strength that a coefficient of one gives each."""
+
+    left: Float[Tensor, "m r"]
+    values: Float[Tensor, " r"]
+    right: Float[Tensor, "n r"]
+    counts: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Shape (m, n) of the tensor."""
+        return (self.left.shape[0], self.right.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the factors."""
+        return sum(factor.numel() * factor.element_size() for factor in (self.left, self.values, self.right))
+
+    def update(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "m n"]:
+        """``left diag(c * values) right.T``; in pairs, ``left (c * sqrt(values values^T)) right.T``."""
+        core = self.core(coefficients)
+        return (self.left * core if core.ndim == 1 else self.left @ core) @ self.right.mT
+
+    def low_rank(self, coefficients: Float[Tensor, "..."]) -> LowRank:
+        """The same update as thin factors."""
+        core = self.core(coefficients)
+        return LowRank(self.left, torch.diag(core) if core.ndim == 1 else core, self.right)
+
+    def core(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """What stands between the factors: its diagonal, or all of it where coefficients are pairs'."""
+        if coefficients.ndim == 1:
+            return coefficients * self.values
+        roots = self.values.sqrt()
+        return coefficients * roots[:, None] * roots
+
+    def pull_back(self, gradient: Float[Tensor, "m n"], like: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """``values * diag(left^T G right)``, or all of ``left^T G right`` for pairs."""
+        inner = self.left.mT @ gradient
+        if like.ndim == 1:
+            return self.values * (inner * self.right.mT).sum(dim=1)
+        roots = self.values.sqrt()
+        return (inner @ self.right) * roots[:, None] * roots
+
+    def to(self, device: torch.device) -> Thin:
+        """The same on another device."""
+        return Thin(self.left.to(device), self.values.to(device), self.right.to(device), self.counts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense(Learnable):
+    """A whole task vector for each task: of tensors that are no matrices, or of methods that keep them whole."""
+
+    parts: tuple[Float[Tensor, "*shape"], ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """One coefficient a task."""
+        return (1,) * len(self.parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Shape of the tensor."""
+        return tuple(self.parts[0].shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the task vectors."""
+        return sum(part.numel() * part.element_size() for part in self.parts)
+
+    def update(self, coefficients: Float[Tensor, " t"]) -> Float[Tensor, "*shape"]:
+        """``sum_t c_t parts_t``, adding one task vector at a time."""
+        total = torch.zeros(self.shape, dtype=coefficients.dtype, device=coefficients.device)
+        for part, coefficient in zip(self.parts, coefficients.tolist(), strict=True):
+            total.add_(part, alpha=coefficient)
+        return total
+
+    def pull_back(self, gradient: Float[Tensor, "*shape"], like: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+        """``<G, parts_t>`` for each task."""
+        flat = gradient.reshape(-1)
+        return torch.stack([flat @ part.reshape(-1).to(flat.dtype) for part in self.parts]).to(like.dtype)
+
+    def to(self, device: torch.device) -> Dense:
+        """The same on another device."""
+        return Dense(tuple(part.to(device) for part in self.parts))
+
+
+def learnable_of(parts: Sequence[Delta]) -> Learnable:
+    """Parts of a merge as something to learn: directions where all are low-rank, whole task vectors otherwise."""
+    thin = [part for part in parts if isinstance(part, LowRank)]
+    if len(thin) == len(parts) and any(part.rank for part in thin):
+        tasks = [top_directions(part, part.rank) for part in thin]
+        return Thin(
+            torch.cat([task.left for task in tasks], dim=1).float(),
+            torch.cat([task.values for task in tasks]).float(),
+            torch.cat([task.right for task in tasks], dim=1).float(),
+            tuple(task.count for task in tasks),
+        )
+    return Dense(tuple(part.dense() if isinstance(part, LowRank) else part.float() for part in parts))

@@ -1,0 +1,254 @@
+"""Forward and backward passes side by side on threads, added up in a fixed order: any number gives the same bytes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mergeometry.adapt.batches import Chosen, pack
+from mergeometry.adapt.checkpointing import checkpoint_blocks
+from mergeometry.adapt.coefficients import CoefficientTable
+from mergeometry.adapt.encoders.base import Inputs
+from mergeometry.adapt.encoders.language import OUTPUT, LanguageModel
+from mergeometry.adapt.experts import ExpertFeatures
+from mergeometry.adapt.merged import MergedModel, Site
+from mergeometry.adapt.objective import Measured, Objective, TaskTerms
+from mergeometry.adapt.rotation import TaskRotation
+from mergeometry.evaluate.metrics import Head
+
+
+@dataclass(slots=True)
+class Sum:
+    """What the passes of one step add up to."""
+
+    loss: float = 0.0
+    terms: dict[tuple[int, str], float] = field(default_factory=dict)
+    coefficients: dict[str, Tensor] = field(default_factory=dict)
+    turns: dict[int, Tensor] = field(default_factory=dict)
+    sums: dict[int, tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]] = field(default_factory=dict)
+
+    def add(self, other: Sum) -> None:
+        """Add another pass's results."""
+        self.loss += other.loss
+        for key, value in other.terms.items():
+            self.terms[key] = self.terms.get(key, 0.0) + value
+        for own, more in ((self.coefficients, other.coefficients), (self.turns, other.turns)):
+            for key, value in more.items():
+                own[key] = own[key] + value if key in own else value  # pyright: ignore[reportArgumentType]
+        for task, (total, count) in other.sums.items():
+            before = self.sums.get(task)
+            self.sums[task] = (total, count) if before is None else (before[0] + total, before[1] + count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """All that stays the same through learning: model, inputs, experts' features, what the terms compare with."""
+
+    merged: MergedModel
+    inputs: Sequence[Inputs]
+    experts: Mapping[int, ExpertFeatures]
+    terms: Sequence[TaskTerms]
+    rotations: Sequence[TaskRotation | None]
+    objective: Objective
+    dtype: torch.dtype
+    checkpointing: bool = False
+
+
+class Passes:
+    """Runs the passes of a step on ``workers`` threads, each with a module of its own that shares all weights."""
+
+    def __init__(self, scene: Scene, workers: int) -> None:
+        self._scene = scene
+        self._modules: SimpleQueue[nn.Module] = SimpleQueue()
+        for module in scene.merged.encoder.copies(workers):
+            if scene.checkpointing:
+                checkpoint_blocks(module)
+            self._modules.put(module)
+        self._threads = ThreadPoolExecutor(workers, "learning", initializer=torch.set_num_threads, initargs=(1,))
+
+    def close(self) -> None:
+        """Stop the threads; a pass under way is finished first."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def gradients(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
+        """Objective of these inputs with the gradients of all coefficients and rotations."""
+        return self._run(chosen, table, self._forward_backward)
+
+    def values(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
+        """Objective of these inputs, without gradients."""
+        return self._run(chosen, table, self._forward)
+
+    def features(self, chosen: Sequence[Chosen], table: CoefficientTable) -> list[Float[Tensor, "rows d"]]:
+        """Features of these inputs under the present coefficients, one tensor for each, in their order."""
+        scene = self._scene
+        weights = scene.merged.weights(table, scene.dtype)
+        found: dict[Chosen, Tensor] = {}
+        with torch.no_grad():
+            for part in pack(chosen, scene.inputs, scene.merged.encoder.budget):
+                batch = scene.merged.encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
+                with scene_precision(scene):
+                    rows = scene.merged.encoder.features(scene.merged.encoder.module, weights, batch)
+                found.update(zip(part, rows.split(list(batch.rows)), strict=True))
+        return [found[one] for one in chosen]
+
+    def _run(self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[..., Sum]) -> Sum:
+        scene = self._scene
+        weights = scene.merged.weights(table, scene.dtype)
+        totals = [0] * len(scene.inputs)
+        for one in chosen:
+            totals[one.task] += scene.inputs[one.task].rows[one.row]
+        turns = {index: rotation.turn().detach() for index, rotation in unique(scene.rotations)}
+        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)
+        # The largest first, so that no thread ends alone with one; the sum is in this order whoever is done first.
+        jobs = [self._threads.submit(work, part, weights, totals, turns, table) for part in reversed(packs)]
+        result = Sum()
+        for job in jobs:
+            result.add(job.result())
+        return result
+
+    def _forward(
+        self,
+        part: Sequence[Chosen],
+        weights: Mapping[str, Tensor],
+        totals: Sequence[int],
+        turns: Mapping[int, Tensor],
+        table: CoefficientTable,
+    ) -> Sum:
+        del table
+        with torch.no_grad(), self._module() as module:
+            measured = self._measure(module, weights, part, weights, totals, turns)
+        return Sum(float(measured.loss), dict(measured.terms), {}, {}, dict(measured.sums))
+
+    def _forward_backward(
+        self,
+        part: Sequence[Chosen],
+        weights: Mapping[str, Tensor],
+        totals: Sequence[int],
+        turns: Mapping[int, Tensor],
+        table: CoefficientTable,
+    ) -> Sum:
+        found: dict[str, Tensor] = {}
+        leaves: dict[str, Tensor] = {}
+        for site in self._scene.merged.sites:
+            leaf = leaves[site.parameter] = weights[site.parameter].detach().requires_grad_()
+            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, found))
+        turned = {index: turn.clone().requires_grad_() for index, turn in turns.items()}
+        parameters = {name: leaf for name, leaf in leaves.items() if name != OUTPUT}
+
+        def forward_backward(module: nn.Module) -> Measured:
+            # Both inside one call under the given weights: what checkpointing computes again, it computes with them.
+            measured = self._measure(module, {}, part, leaves, totals, turned)
+            measured.loss.backward()
+            return measured
+
+        with torch.enable_grad(), self._module() as module:
+            measured = under(module, parameters, forward_backward)
+        gradients = {index: turn.grad for index, turn in turned.items() if turn.grad is not None}
+        return Sum(float(measured.loss.detach()), dict(measured.terms), found, gradients, dict(measured.sums))
+
+    def _contraction(self, site: Site, table: CoefficientTable, found: dict[str, Tensor]) -> Callable[[Tensor], None]:
+        def contract(leaf: Tensor) -> None:
+            # At once, so that gradients of whole weights are never all in memory.
+            assert leaf.grad is not None
+            found[site.name] = self._scene.merged.pull_back(site, leaf.grad, table)
+            leaf.grad = None
+
+        return contract
+
+    @contextmanager
+    def _module(self) -> Iterator[nn.Module]:
+        module = self._modules.get()
+        try:
+            yield module
+        finally:
+            self._modules.put(module)
+
+    def _measure(
+        self,
+        module: nn.Module,
+        given: Mapping[str, Tensor],
+        part: Sequence[Chosen],
+        weights: Mapping[str, Tensor],
+        totals: Sequence[int],
+        turns: Mapping[int, Tensor],
+    ) -> Measured:
+        scene, encoder = self._scene, self._scene.merged.encoder
+        batch = encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
+        with scene_precision(scene):
+            features = encoder.features(module, given, batch)
+        owners = [one.task for one, rows in zip(part, batch.rows, strict=True) for _ in range(rows)]
+        teachers = {
+            task: torch.cat([scene.experts[task].of(one.row) for one in part if one.task == task]).to(features)
+            for task in {one.task for one in part}
+            if task in scene.experts
+        }
+        heads = [self._head(terms, weights) for terms in scene.terms]
+        with _held(scene.rotations, turns) as rotations:
+            return scene.objective.measure(features, owners, teachers, scene.terms, rotations, totals, heads)
+
+    def _head(self, terms: TaskTerms, weights: Mapping[str, Tensor]) -> Head | None:
+        encoder = self._scene.merged.encoder
+        if isinstance(encoder, LanguageModel):
+            return output_head(encoder.head_weight(weights))
+        return terms.head
+
+
+class _Under(nn.Module):
+    """Runs a function of a module as its forward pass, so that other weights can be put under it."""
+
+    def __init__(self, module: nn.Module, work: Callable[[nn.Module], Measured]) -> None:
+        super().__init__()
+        self.module, self._work = module, work
+
+    def forward(self) -> Measured:
+        return self._work(self.module)
+
+
+def under(module: nn.Module, weights: Mapping[str, Tensor], work: Callable[[nn.Module], Measured]) -> Measured:
+    """What ``work`` returns for the module while it holds other weights."""
+    named = {f"module.{name}": weight for name, weight in weights.items()}
+    return torch.func.functional_call(_Under(module, work), named, ())
+
+
+def output_head(weight: Float[Tensor, "vocabulary d"]) -> Head:
+    """A language model's output layer as a head."""
+    return Head(weight.float(), torch.zeros(len(weight), device=weight.device))
+
+
+def unique(rotations: Sequence[TaskRotation | None]) -> Iterator[tuple[int, TaskRotation]]:
+    """Each rotation once, under the first task that it belongs to: language models share one."""
+    seen: set[int] = set()
+    for index, rotation in enumerate(rotations):
+        if rotation is not None and id(rotation) not in seen:
+            seen.add(id(rotation))
+            yield index, rotation
+
+
+@contextmanager
+def scene_precision(scene: Scene) -> Iterator[None]:
+    """The arithmetic of forward passes: whole 32 bit, or matrix products in bfloat16."""
+    device = scene.merged.encoder.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=scene.dtype == torch.bfloat16):
+        yield
+
+
+@contextmanager
+def _held(
+    rotations: Sequence[TaskRotation | None], turns: Mapping[int, Tensor]
+) -> Iterator[Sequence[TaskRotation | None]]:
+    """Rotations that take the given turns in place of their own coordinates; copies, so that threads do not meet."""
+    own = {id(rotation): index for index, rotation in unique(rotations)}
+    made: dict[int, TaskRotation] = {}
+    with ExitStack() as stack:
+        for index, rotation in unique(rotations):
+            made[index] = copy.copy(rotation)
+            stack.enter_context(made[index].held(turns[index]))
+        yield [None if rotation is None else made[own[id(rotation)]] for rotation in rotations]

@@ -1,0 +1,73 @@
+"""The folder beside an output in which the state of learning is kept until the output is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem
+from mergeometry.sink.lock import RunLock
+from mergeometry.sink.target import learning_folder, refuse_taken, settled
+
+
+class LearningPlace:
+    """Holds the folder from entry to exit, for one live run at a time; what it holds stays until `done`.
+
+    Raises:
+        OutputError: the output may not be written, or another run learns for the same output.
+    """
+
+    def __init__(
+        self, output: str | Path, *, overwrite: bool = False, resume: bool = False, inputs: Sequence[Path] = ()
+    ) -> None:
+        self._target, self._resume = settled(output), resume
+        refuse_taken(self._target, overwrite=overwrite, inputs=inputs)
+        self.folder = learning_folder(self._target)
+        self._files = FileSystem()
+        self._lock = RunLock(self.folder, self._files)
+
+    def __enter__(self) -> Self:
+        with explained("the output's parent folder cannot be made", self._target.parent):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        if not self._resume:
+            self.done()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def done(self) -> None:
+        """Forget what is kept: the output is published, or learning starts afresh."""
+        with explained("what was kept of learning cannot be removed", self.folder):
+            for child in self.folder.iterdir():
+                if child.name != "lock":
+                    child.unlink()
+
+
+def remove_learning(output: str | Path) -> bool:
+    """Remove what an interrupted run of learning left beside an output; say whether there was anything.
+
+    Raises:
+        OutputError: the run is alive, or files cannot be removed.
+    """
+    folder = learning_folder(settled(output))
+    if not folder.is_dir():
+        return False
+    lock = RunLock(folder, FileSystem())
+    lock.acquire()
+    try:
+        with explained("what was kept of learning cannot be removed", folder):
+            for child in folder.iterdir():
+                if child.name != "lock":
+                    with suppress(FileNotFoundError):
+                        child.unlink()
+    finally:
+        lock.release()
+    return True
