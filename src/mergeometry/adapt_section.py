@@ -33,8 +33,9 @@ class LossWeights:
 _PRESETS = {
     "mda": LossWeights(entropy=1.0, alpha=0.8, beta=0.2, distill=0.0, hidden=0.0),
     "adamerging": LossWeights(entropy=1.0, alpha=0.0, beta=0.0, distill=0.0, hidden=0.0),
-    "distill": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=0.0),
+    "distill": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=3.0),
 }
+_COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "layer", "distill": "pair"}
 
 
 def _no_truth(value: object) -> object:
@@ -102,9 +103,10 @@ class AdaptSection(StrictModel):
     """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key.
 
     Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` say which.
+    So do `coefficients` that are not given.
     """
 
-    objective: Objective = "mda"
+    objective: Objective = "distill"
     tasks: Annotated[tuple[AdaptTask, ...], Field(min_length=1)]
     coefficients: Coefficients = "layer"
     rotation: Rotation | None = None
@@ -129,6 +131,8 @@ class AdaptSection(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> AdaptSection:
+        if "coefficients" not in self.model_fields_set:
+            object.__setattr__(self, "coefficients", _COEFFICIENTS[self.objective])
         names = [task.name for task in self.tasks]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -146,7 +146,8 @@ class Recipe(StrictModel):
         if "scale" not in self.model_fields_set:
             object.__setattr__(self, "scale", LEARNING_STARTS_AT)
         if self.method.name == "adamerging" and "objective" not in self.adapt.model_fields_set:
-            object.__setattr__(self, "adapt", self.adapt.model_copy(update={"objective": "adamerging"}))
+            given = self.adapt.model_dump(exclude_unset=True) | {"objective": "adamerging"}
+            object.__setattr__(self, "adapt", AdaptSection.model_validate(given))
         return self
 
     def canonical(self) -> dict[str, Any]:

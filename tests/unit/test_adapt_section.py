@@ -38,7 +38,7 @@ def refusal(adapt: Any, **changes: Any) -> str:
 
 def test_defaults() -> None:
     found = section()
-    assert found.objective == "mda" and found.coefficients == "layer" and found.prototypes == "head"
+    assert found.objective == "distill" and found.coefficients == "pair" and found.prototypes == "head"
     assert (found.steps, found.batch_size, found.patience, found.check_every) == (300, 16, 5, 20)
     assert found.learning_rate is None and found.rotation_learning_rate is None and found.temperature == 1.0
     assert found.held_out == 0.1 and found.precision == "auto" and found.stops_early
@@ -52,18 +52,18 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("keys", "weights", "rotation", "needs_heads"),
     [
-        ({}, (1.0, 0.8, 0.2, 0.0, 0.0), "subspace", True),
+        ({"objective": "mda"}, (1.0, 0.8, 0.2, 0.0, 0.0), "subspace", True),
         ({"objective": "adamerging"}, (1.0, 0.0, 0.0, 0.0, 0.0), "none", True),
-        ({"objective": "distill"}, (0.0, 0.0, 0.0, 1.0, 0.0), "none", False),
-        ({"objective": "distill", "entropy": 0.1}, (0.1, 0.0, 0.0, 1.0, 0.0), "none", True),
+        ({}, (0.0, 0.0, 0.0, 1.0, 3.0), "none", False),
+        ({"objective": "distill", "entropy": 0.1}, (0.1, 0.0, 0.0, 1.0, 3.0), "none", True),
         ({"objective": "distill", "hidden": 2, "distill": 0}, (0.0, 0.0, 0.0, 0.0, 2.0), "none", False),
-        ({"objective": "distill", "rotation": "full"}, (0.0, 0.0, 0.0, 1.0, 0.0), "full", True),
-        ({"objective": "distill", "alpha": 1}, (0.0, 1.0, 0.0, 1.0, 0.0), "none", True),
-        ({"rotation": "none"}, (1.0, 0.8, 0.0, 0.0, 0.0), "none", True),
-        ({"rotation": "none", "beta": 0}, (1.0, 0.8, 0.0, 0.0, 0.0), "none", True),
-        ({"rotation": "full", "alpha": 0.5, "beta": 0.1}, (1.0, 0.5, 0.1, 0.0, 0.0), "full", True),
+        ({"objective": "distill", "rotation": "full"}, (0.0, 0.0, 0.0, 1.0, 3.0), "full", True),
+        ({"objective": "distill", "alpha": 1}, (0.0, 1.0, 0.0, 1.0, 3.0), "none", True),
+        ({"objective": "mda", "rotation": "none"}, (1.0, 0.8, 0.0, 0.0, 0.0), "none", True),
+        ({"objective": "mda", "rotation": "none", "beta": 0}, (1.0, 0.8, 0.0, 0.0, 0.0), "none", True),
+        ({"objective": "mda", "rotation": "full", "alpha": 0.5, "beta": 0.1}, (1.0, 0.5, 0.1, 0.0, 0.0), "full", True),
         ({"objective": "adamerging", "rotation": "subspace", "beta": 0.3}, (1.0, 0.0, 0.3, 0.0, 0.0), "subspace", True),
-        ({"entropy": 0}, (0.0, 0.8, 0.2, 0.0, 0.0), "subspace", True),
+        ({"objective": "mda", "entropy": 0}, (0.0, 0.8, 0.2, 0.0, 0.0), "subspace", True),
     ],
 )
 def test_what_is_left_out_comes_from_the_objective(
@@ -144,8 +144,8 @@ def test_an_unknown_key_names_the_nearest(keys: dict[str, Any], wanted: str) -> 
         ({"beta": 0.1, "objective": "adamerging"}, "`rotation` is none"),
         ({"coefficients": "fixed", "rotation": "none"}, "nothing to learn"),
         ({"coefficients": "fixed", "objective": "distill"}, "nothing to learn"),
-        ({"objective": "distill", "distill": 0}, "must be above 0"),
-        ({"entropy": 0, "alpha": 0}, "must be above 0"),
+        ({"objective": "distill", "distill": 0, "hidden": 0}, "must be above 0"),
+        ({"objective": "mda", "entropy": 0, "alpha": 0}, "must be above 0"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(keys: dict[str, Any], wanted: str) -> None:

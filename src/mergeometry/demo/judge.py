@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,6 +53,11 @@ class Judge:
                 features = self._encoder.encode(examined.texts)
                 found[task] = (examined.head.predict(features) == examined.labels).tolist()
         return found
+
+    def give_head(self, task: str, weight: Tensor, bias: Tensor) -> None:
+        """Classify a task with another head from here on: one that learning has turned."""
+        for examined in self._splits.values():
+            examined[task] = replace(examined[task], head=Head(weight, bias))
 
     def moved(self, merged: Weights, scale: float) -> Weights:
         """The weights that a merge would have at another scale: a merge is linear in it."""
