@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,39 @@ def models(tmp_path: Path) -> Path:
         tuned.bert.load_state_dict(base.state_dict(), strict=False)
         moved(tuned, 0.02)
         tuned.save_pretrained(tmp_path / name)
-    for name in ("lora-a", "lora-b"):
+    for name in ("lora-a", "lora-b", "first-adapter", "second-adapter"):
         settings = LoraConfig(r=4, lora_alpha=8, target_modules=["query", "value", "dense"])
         adapted = get_peft_model(BertModel.from_pretrained(tmp_path / "base"), settings)
         moved(adapted, 0.05, only="lora_")
         adapted.save_pretrained(tmp_path / name)
+    for name in ("first", "second"):
+        what_learning_reads(tmp_path, name)
+    tokenizer().save_pretrained(tmp_path / "base")
     return tmp_path
+
+
+WORDS = [
+    *["which", "of", "the", "two", "is", "it", "a", "red", "or", "green"],
+    *["blue", "one", "where", "when", "who", "not", "yes", "no", "?"],
+]
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *WORDS]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16)
+
+
+def what_learning_reads(folder: Path, name: str) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.randn(3, 32), "bias": torch.zeros(3)}, folder / f"{name}-head.safetensors")
+    texts = [" ".join(WORDS[(start * step) % len(WORDS)] for step in range(1, 8)) for start in range(40)]
+    (folder / f"{name}.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), "utf-8")
 
 
 def moved(model: Any, by: float, only: str = "") -> None:

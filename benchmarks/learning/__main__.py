@@ -1,0 +1,42 @@
+"""The command line: ``python -m benchmarks.learning [rows] [ablations] [--seeds 0 1 2]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from benchmarks.learning.ends import write_ends
+from benchmarks.learning.rows import ABLATIONS, ROWS, SEEDS
+from benchmarks.learning.runner import ROOT, run_rows
+from benchmarks.learning.tables import write_tables
+from benchmarks.machine import circumstances
+
+KINDS = {"rows": ROWS, "ablations": ABLATIONS}
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
+    parser.add_argument("kinds", nargs="*", help="rows, ablations; both by default")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--side-by-side", type=int, default=2, help="processes at a time, one thread each")
+    given = parser.parse_args(arguments)
+    for kind in given.kinds or KINDS:
+        found, started = circumstances(), time.monotonic()
+        results = run_rows(KINDS[kind], given.seeds, "test", side_by_side=given.side_by_side)
+        kept = {
+            **found,
+            "command": f"python -m benchmarks.learning {kind}",
+            "seeds": given.seeds,
+            "seconds": time.monotonic() - started,
+            "rows": [{"name": row.name, **row.spec(), "runs": results[row.name]} for row in KINDS[kind]],
+        }
+        (RESULTS / f"learning_{kind}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    write_ends(RESULTS / "learning_ends.json")
+    write_tables(RESULTS, ROOT / "docs" / "learning.md")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,108 @@
+"""Writes the figures of learning into docs/learning.md, between its marks, from the JSON of the runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mergeometry.demo.leaderboard import Leaderboard, gain_shares
+
+DATA_FREE = ("dc_merge linear", "tsv_m", "mda directions", "task_arithmetic")
+"""Rows of the leaderboard without data that stand beside the learned ones, at the scale validation chose."""
+
+
+def write_tables(results: Path, page: Path) -> None:
+    """Rewrite every table of the page that there are results for."""
+    text = page.read_text("utf-8")
+    ends = json.loads((results / "learning_ends.json").read_text("utf-8"))
+    for kind, lines in (("rows", _rows), ("ablations", _ablations)):
+        file = results / f"learning_{kind}.json"
+        if file.is_file():
+            found = json.loads(file.read_text("utf-8"))
+            table = "\n".join([*lines(found, ends, results), "", _where(found)])
+            text = between(text, kind, f"{table}\n")
+    page.write_text(text, "utf-8")
+
+
+def between(text: str, name: str, table: str) -> str:
+    """The page with the text between the marks of a table replaced."""
+    begin, end = f"<!-- {name}: written by `python -m benchmarks.learning` -->\n", f"<!-- end of {name} -->"
+    before, mark, rest = text.partition(begin)
+    if not mark:
+        raise ValueError(f"docs/learning.md has no mark for {name}")
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def summary(row: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, float]:
+    """Gain kept in % with its spread over seeds and over texts, accuracy, worst task, minutes and peak of a row."""
+    shares = [gain_shares(run["correct"], ends["base"], ends["experts"]) for run in row["runs"]]
+    accuracy = [{task: float(np.mean(right)) for task, right in run["correct"].items()} for run in row["runs"]]
+    experts = {task: float(np.mean(right)) for task, right in ends["experts"].items()}
+    tasks = [np.mean([run[task] - experts[task] for run in accuracy]) for task in experts]
+    return {
+        "kept": 100 * float(np.mean([share[0] for share in shares])),
+        "seeds": 100 * float(np.std([share[0] for share in shares], ddof=1)) if len(shares) > 1 else float("nan"),
+        "texts": 100 * float(np.mean([share[1:].std() for share in shares])),
+        "accuracy": 100 * float(np.mean([list(run.values()) for run in accuracy])),
+        "worst": 100 * float(min(tasks)),
+        "minutes": float(np.median([run["seconds"] for run in row["runs"]])) / 60,
+        "peak": max(run["peak_memory"] for run in row["runs"]) / 1e9,
+        "numbers": row["runs"][0]["learned_numbers"],
+    }
+
+
+def _rows(found: Mapping[str, Any], ends: Mapping[str, Any], results: Path) -> Iterator[str]:
+    board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
+    yield "| merge | learned numbers | gain kept, % | accuracy, % | worst task, points | minutes | peak GB |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in board.rows:
+        if row.name in DATA_FREE:
+            worst = min(row.at_best.accuracy[task] - board.experts[task] for task in board.tasks)
+            yield (
+                f"| {row.name}, scale {row.best_scale:g} | 0 | {100 * row.at_best.gain_kept:.0f} "
+                f"| {100 * row.at_best.mean:.1f} | {100 * worst:+.1f} | {row.seconds / 60:.2f} "
+                f"| {row.peak_memory / 1e9:.1f} |"
+            )
+    for row in found["rows"]:
+        own = summary(row, ends)
+        yield (
+            f"| {row['name']} | {own['numbers']:,} | **{own['kept']:.0f}** ± {own['seeds']:.0f} "
+            f"| {own['accuracy']:.1f} | {own['worst']:+.1f} | {own['minutes']:.1f} | {own['peak']:.1f} |"
+        )
+
+
+def _ablations(found: Mapping[str, Any], ends: Mapping[str, Any], _results: Path) -> Iterator[str]:
+    yield "| Algorithm 2 with | gain kept, % | against the first |"
+    yield "| --- | ---: | ---: |"
+    first = [run["correct"] for run in found["rows"][0]["runs"]]
+    for row in found["rows"]:
+        own = summary(row, ends)
+        pairs = zip((run["correct"] for run in row["runs"]), first, strict=True)
+        apart = [
+            gain_shares(right, ends["base"], ends["experts"]) - gain_shares(base, ends["base"], ends["experts"])
+            for right, base in pairs
+        ]
+        change = "" if row is found["rows"][0] else f"{100 * _mean(apart):+.1f} ± {100 * _spread(apart):.1f}"
+        yield f"| {row['name']} | {own['kept']:.1f} ± {own['seeds']:.1f} | {change} |"
+
+
+def _mean(shares: Sequence[np.ndarray]) -> float:
+    return float(np.mean([share[0] for share in shares]))
+
+
+def _spread(shares: Sequence[np.ndarray]) -> float:
+    """Standard deviation of the mean over seeds, the test texts drawn anew: the same draws for every seed."""
+    return float(np.mean([share[1:] for share in shares], axis=0).std())
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
+    return (
+        f"{len(found['seeds'])} seeds, test texts, one thread a process, two processes side by side; `{found['command']}`, "
+        f"{found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; {versions}."
+    )
