@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-WORDS = [
+WORDS = re.findall(r"\S+", "which of the two is it a red or green blue one where when who not yes no ?")
     *["which", "of", "the", "two", "is", "it", "a", "red", "or", "green"],
     *["blue", "one", "where", "when", "who", "not", "yes", "no", "?"],
 ]
