@@ -12,19 +12,19 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
-import torch  # noqa: E402
+import torch
 
-from mergeometry.adapt.result import folded_heads  # noqa: E402
-from mergeometry.adapt.run import ready  # noqa: E402
-from mergeometry.adapt.setup import Prepared, prepare  # noqa: E402
-from mergeometry.demo.judge import Judge  # noqa: E402
-from mergeometry.execution.compute import process_usage  # noqa: E402
-from mergeometry.execution.threads import one_thread  # noqa: E402
-from mergeometry.plan import make_plan  # noqa: E402
-from mergeometry.recipe import load_recipe  # noqa: E402
-from mergeometry.suite.backbone import backbone  # noqa: E402
-from mergeometry.suite.command import list_tasks, load_expert  # noqa: E402
-from mergeometry.suite.tasks import load  # noqa: E402
+from mergeometry.adapt.result import folded_heads
+from mergeometry.adapt.run import ready
+from mergeometry.adapt.setup import Prepared, prepare
+from mergeometry.demo.judge import Judge
+from mergeometry.execution.compute import process_usage
+from mergeometry.execution.threads import one_thread
+from mergeometry.plan import make_plan
+from mergeometry.recipe import load_recipe
+from mergeometry.suite.backbone import backbone
+from mergeometry.suite.command import list_tasks, load_expert
+from mergeometry.suite.tasks import load
 
 EVERYTHING = 1 << 30
 
@@ -77,7 +77,7 @@ def learn(row: dict[str, Any], seed: int, texts: Path, threads: int) -> tuple[Pr
 
 
 def score(prepared: Prepared, split: str) -> dict[str, list[int]]:
-    """Whether each text of a split is classified right by the merged encoder and the task's head, rotation folded in."""
+    """Whether each text of a split is classified right by the merge and the task's head, rotation folded in."""
     names = [task.name for task in list_tasks()]
     judge = Judge(backbone(), tuple(names), EVERYTHING, EVERYTHING)
     merged = prepared.scene.merged

@@ -103,6 +103,6 @@ def _spread(shares: Sequence[np.ndarray]) -> float:
 def _where(found: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
     return (
-        f"{len(found['seeds'])} seeds, test texts, one thread a process, two processes side by side; `{found['command']}`, "
-        f"{found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; {versions}."
+        f"{len(found['seeds'])} seeds, test texts, one thread a process, two processes side by side; "
+        f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; {versions}."
     )
