@@ -10,7 +10,7 @@ import time
 from benchmarks.learning.ends import write_ends
 from benchmarks.learning.rows import ABLATIONS, ROWS, SEEDS
 from benchmarks.learning.runner import ROOT, run_rows
-from benchmarks.learning.tables import write_tables
+from benchmarks.learning.tables import write_line, write_tables
 from benchmarks.machine import circumstances
 
 KINDS = {"rows": ROWS, "ablations": ABLATIONS}
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
         (RESULTS / f"learning_{kind}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     write_ends(RESULTS / "learning_ends.json")
     write_tables(RESULTS, ROOT / "docs" / "learning.md")
+    write_line(RESULTS, ROOT / "README.md")
 
 
 if __name__ == "__main__":

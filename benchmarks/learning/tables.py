@@ -18,7 +18,8 @@ DATA_FREE = ("dc_merge linear", "tsv_m", "mda directions", "task_arithmetic")
 def write_tables(results: Path, page: Path) -> None:
     """Rewrite every table of the page that there are results for."""
     text = page.read_text("utf-8")
-    ends = json.loads((results / "learning_ends.json").read_text("utf-8"))
+    place = results / "learning_ends.json"
+    ends = json.loads(place.read_text("utf-8")) if place.is_file() else {}
     for kind, lines in (("rows", _rows), ("ablations", _ablations)):
         file = results / f"learning_{kind}.json"
         if file.is_file():
@@ -28,12 +29,29 @@ def write_tables(results: Path, page: Path) -> None:
     page.write_text(text, "utf-8")
 
 
+def write_line(results: Path, readme: Path) -> None:
+    """Rewrite the README's sentence on what learning is worth."""
+    file = results / "learning_rows.json"
+    if not file.is_file():
+        return
+    found, ends = json.loads(file.read_text("utf-8")), json.loads((results / "learning_ends.json").read_text("utf-8"))
+    best = max(found["rows"], key=lambda row: summary(row, ends)["kept"])
+    own = summary(best, ends)
+    board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
+    line = (
+        f"On the suite above this keeps **{own['kept']:.0f} ± {own['seeds']:.0f} %** of the experts' gain where "
+        f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %, after "
+        f"{own['minutes']:.0f} minutes on one core ({best['name']}, {len(found['seeds'])} seeds, peak {own['peak']:.1f} GB)."
+    )
+    readme.write_text(between(readme.read_text("utf-8"), "learning", f"{line}\n"), "utf-8")
+
+
 def between(text: str, name: str, table: str) -> str:
     """The page with the text between the marks of a table replaced."""
     begin, end = f"<!-- {name}: written by `python -m benchmarks.learning` -->\n", f"<!-- end of {name} -->"
     before, mark, rest = text.partition(begin)
     if not mark:
-        raise ValueError(f"docs/learning.md has no mark for {name}")
+        raise ValueError(f"the page has no mark for {name}")
     _, _, after = rest.partition(end)
     return f"{before}{begin}{table}{end}{after}"
 
@@ -104,5 +122,6 @@ def _where(found: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
     return (
         f"{len(found['seeds'])} seeds, test texts, one thread a process, two processes side by side; "
-        f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; {versions}."
+        f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; "
+        f"{versions}."
     )

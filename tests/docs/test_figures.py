@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.leaderboard import BEGIN, END, read, with_table
+from benchmarks.learning.tables import write_line, write_tables
 
 from mergeometry.methods import registry
 from mergeometry.report.markdown import leaderboard_markdown
@@ -22,3 +23,12 @@ def test_readme_quotes_the_kept_leaderboard() -> None:
 def test_every_method_has_a_section() -> None:
     page = (ROOT / "docs" / "methods.md").read_text("utf-8")
     assert [name for name in registry.names() if f"\n## {name}\n" not in page] == []
+
+
+def test_the_figures_of_learning_are_those_that_were_measured(tmp_path: Path) -> None:
+    results = ROOT / "benchmarks" / "results"
+    for page, write in (("docs/learning.md", write_tables), ("README.md", write_line)):
+        copy = tmp_path / Path(page).name
+        copy.write_text((ROOT / page).read_text("utf-8"), "utf-8")
+        write(results, copy)
+        assert copy.read_text("utf-8") == (ROOT / page).read_text("utf-8"), f"{page}: python -m benchmarks.learning"
