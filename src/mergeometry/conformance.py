@@ -250,6 +250,26 @@ def check_same_bytes(method: Method) -> None:
         _expect(torch.equal(first, second), "the same bytes", f"a difference of {float((first - second).norm()):.2e}")
 
 
+@_law
+def check_parts(method: Method) -> None:
+    """Cut a merge into parts that sum to it, one for each model, where ``has_parts`` is declared; refuse elsewhere."""
+    weights = [1.0, 0.5, 2.0]
+    thin = [_low_rank(seed, 12, 8) for seed in range(3)]
+    for deltas in (_matrices(12, 8), _matrices(7, 11), thin, [thin[0], LowRank.zero(12, 8), thin[2]]):
+        if not _accepts(method, 3, deltas[0], weights):
+            continue
+        try:
+            parts = method.parts(deltas, weights)
+        except ValueError as error:
+            _expect(not method.has_parts, "parts, as has_parts declares", error)
+            continue
+        _expect(method.has_parts, "has_parts to declare that there are parts", method.has_parts)
+        _expect(len(parts) == 3, "a part for each of 3 models", len(parts))
+        total = torch.stack([_dense(part).double() for part in parts]).sum(dim=0)
+        bound = SINGLE_ROUNDING if isinstance(deltas[0], LowRank) else ROUNDING
+        _expect_close(total, _dense(method(deltas, weights)), "the sum of the parts", bound=bound)
+
+
 CHECKS: tuple[Check, ...] = tuple(_collected)
 """Every law, in the order in which `check` runs them."""
 

@@ -97,7 +97,7 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
     if granularity in ("task", "layer", "tensor", "fixed"):
         key = {"task": "all", "layer": layer_of(name), "tensor": name, "fixed": name}[granularity]
         # A tensor with a scale of its own cannot share a parameter with the others.
-        return Place(f"{key}@{start:g}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
+        return Place(f"{key}@{start!r}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
     if isinstance(tensor, Dense):
         return Place(name, False), torch.full((tasks,), start)
     assert isinstance(tensor, Thin)

@@ -141,7 +141,7 @@ class Dense(Learnable):
 def learnable_of(parts: Sequence[Delta]) -> Learnable:
     """Parts of a merge as something to learn: directions where all are low-rank, whole task vectors otherwise."""
     thin = [part for part in parts if isinstance(part, LowRank)]
-    if len(thin) == len(parts) and any(part.rank for part in thin):
+    if len(thin) == len(parts):
         tasks = [top_directions(part, part.rank) for part in thin]
         return Thin(
             torch.cat([task.left for task in tasks], dim=1).float(),

@@ -67,11 +67,16 @@ def distillation(
 
 
 def hidden_matching(
-    student: Float[Tensor, "*b d"], teacher: Float[Tensor, "*b d"], mask: Bool[Tensor, "*b"] | None = None
+    student: Float[Tensor, "*b d"],
+    teacher: Float[Tensor, "*b d"],
+    mask: Bool[Tensor, "*b"] | None = None,
+    energy: float | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of ``||h_s - h_t||^2`` over rows, or those of the mask, as a share of the mean of ``||h_t||^2``.
 
     A share, so that layers and tasks of different widths and scales count alike. The teacher takes no gradient.
+    ``energy`` is that mean over all rows of a task, where the rows given are some of them: shares of the same whole
+    add up over batches.
 
     Source: FitNets (Romero et al., arXiv 1412.6550) section 2.2, without their regressor: the widths are equal.
 
@@ -79,8 +84,8 @@ def hidden_matching(
         ValueError: no row is left by the mask.
     """
     wanted, found = _rows(teacher.detach(), mask), _rows(student, mask)
-    energy = wanted.square().sum(dim=-1).mean().clamp(min=torch.finfo(wanted.dtype).tiny)
-    return (found - wanted).square().sum(dim=-1).mean() / energy
+    own = wanted.square().sum(dim=-1).mean() if energy is None else wanted.new_tensor(energy)
+    return (found - wanted).square().sum(dim=-1).mean() / own.clamp(min=torch.finfo(wanted.dtype).tiny)
 
 
 def class_means(

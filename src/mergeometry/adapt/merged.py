@@ -17,7 +17,7 @@ from mergeometry.execution.inputs import Inputs as Files
 from mergeometry.methods.base import Directional
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
-from mergeometry.values import LowRank
+from mergeometry.values import Delta, LowRank
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +122,16 @@ def sites_of(plan: Plan, encoder: Encoder) -> list[Site]:
     return found
 
 
-def _parts(task: TensorTask, files: Files) -> list:
+def _parts(task: TensorTask, files: Files) -> list[Delta]:
     method = task.method
     assert method is not None
     base = None if task.adapters_only else _base(task, files)
     deltas = (load_delta(task, index, files, base) for index in range(len(task.sources)))
-    # Directional methods take them one at a time; the others hold all of one tensor.
-    return method.parts(deltas if isinstance(method, Directional) else list(deltas), task.weights)  # pyright: ignore[reportArgumentType]
+    if isinstance(method, Directional):
+        # One task vector at a time: only its leading directions stay in memory.
+        pairs = zip(deltas, task.weights, strict=True)
+        return method.parts_of([method.directions(own, len(task.sources)).scaled(weight) for own, weight in pairs])
+    return method.parts(list(deltas), task.weights)
 
 
 def _base(task: TensorTask, files: Files) -> Tensor:

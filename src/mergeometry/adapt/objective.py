@@ -26,6 +26,8 @@ class TaskTerms:
     prototypes: Float[Tensor, "d c"] | None
     teacher: Head | None
     """The head that the expert's features go through; the task's own, or an expert's output layer."""
+    energy: float | None = None
+    """Mean squared length of the expert's features over all of the task's inputs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,7 @@ class Objective:
             found["distill"] = (weights.distill, distillation(logits, task.teacher.logits(teacher), self.temperature))
         if weights.hidden:
             assert teacher is not None
-            found["hidden"] = (weights.hidden, hidden_matching(turned, teacher))
+            found["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
         return found
 
 

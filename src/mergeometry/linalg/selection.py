@@ -63,7 +63,7 @@ def elected_parts(
     return [values * (values.sign() == sign) for values in kept]
 
 
-def _trimmed(values: Float[Tensor, " n"], threshold: float) -> Float[Tensor, " n"]:
+def _trimmed(values: Float[Tensor, "*shape"], threshold: float) -> Float[Tensor, "*shape"]:
     # Hard shrinkage zeroes |x| <= bound, one vector instruction where a mask takes eighteen times as long;
     # the next number below the threshold as the bound keeps the entries that equal it.
     bound = torch.nextafter(torch.tensor(threshold, dtype=values.dtype), torch.tensor(-1.0, dtype=values.dtype))

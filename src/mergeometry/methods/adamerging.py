@@ -33,6 +33,11 @@ class AdaMerging(Method):
         """They all agree, and are added."""
         return "sum"
 
+    @property
+    def stays_low_rank(self) -> bool:
+        """A sum does, trimmed entries do not."""
+        return self.density is None
+
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that elect no sign."""
         super().check(tasks, shape, weights)

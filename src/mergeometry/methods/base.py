@@ -81,6 +81,11 @@ class Method(ABC):
         """
         return None
 
+    @property
+    def stays_low_rank(self) -> bool:
+        """Whether low-rank task vectors merge to a low-rank one, which an adapter can hold."""
+        return True
+
     @abstractmethod
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Merge the task vectors of one tensor, whatever they are held as."""
@@ -137,6 +142,11 @@ class Linear(Method):
 
 class Elementwise(Method):
     """A merge of each entry, or of entries against the tensor's others; any shape, dense."""
+
+    @property
+    def stays_low_rank(self) -> bool:
+        """Entries know of no rank."""
+        return False
 
     @abstractmethod
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
@@ -200,7 +210,14 @@ class Directional(Matrixwise):
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """The merge cut at the columns of its right factor, which belong to one task each (MDA, Algorithm 2)."""
-        directions = self._weighed(deltas, weights)
+        return self.parts_of(self._weighed(deltas, weights))
+
+    def parts_of(self, directions: Sequence[Directions]) -> list[Delta]:
+        """The same from what `directions` found in each task vector, its values weighed.
+
+        Raises:
+            ValueError: the merge has other right directions than the tasks have.
+        """
         merged, found, first = self.merge(directions), [], 0
         for count in (task.count for task in directions):
             own = slice(first, first + count)

@@ -53,6 +53,8 @@ class Ties(Elementwise):
         if dense[0].numel() == 0:
             return list(dense)
         agreeing = elected_parts(dense, share_of(dense[0].numel(), self.density), weights)
-        shares = torch.stack([w * (own != 0) for own, w in zip(agreeing, weights, strict=True)]).sum(dim=0)
+        shares = torch.stack([w * (own != 0).to(own.dtype) for own, w in zip(agreeing, weights, strict=True)]).sum(
+            dim=0
+        )
         shares.clamp_(min=torch.finfo(dense[0].dtype).tiny)
         return [own * w / shares for own, w in zip(agreeing, weights, strict=True)]

@@ -45,11 +45,9 @@ def adapter_outputs(
     Raises:
         ValueError: the update is not low-rank, so no adapter can hold it.
     """
-    from mergeometry.methods.base import Elementwise  # noqa: PLC0415  (needs torch)
-
     if any(isinstance(source, TensorInfo) for source in sources):
         raise ValueError("a model holds the tensor itself, so an adapter cannot hold its update")
-    if isinstance(method, Elementwise):
+    if not method.stays_low_rank:
         raise ValueError("the method's result is not low-rank, so an adapter cannot hold it")
     if any(isinstance(source, AdapterDelta) and source.embedding for source in sources):
         raise ValueError("it is an adapted embedding, and adapters are written for linear layers only")
