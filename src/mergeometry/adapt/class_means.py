@@ -51,7 +51,9 @@ class ClassMeans:
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` returned."""
         for name, value in tensors.items():
-            if name.startswith("means/sum/"):
-                self._sums[int(name.rpartition("/")[2])] = value.clone()
-            elif name.startswith("means/count/"):
-                self._counts[int(name.rpartition("/")[2])] = value.clone()
+            if not name.startswith("means/"):
+                continue
+            _, kind, number = name.split("/")
+            prototypes = self._prototypes[int(number)]
+            own = value.clone() if prototypes is None else value.to(prototypes.device, copy=True)
+            (self._sums if kind == "sum" else self._counts)[int(number)] = own

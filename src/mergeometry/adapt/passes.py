@@ -1,8 +1,9 @@
-"""Forward and backward passes side by side on threads, added up in a fixed order: any number gives the same bytes."""
+"""Forward and backward passes side by side, on threads and in processes, added up so that any number does the same."""
 
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mergeometry.adapt.batches import Chosen, pack
@@ -21,31 +22,10 @@ from mergeometry.adapt.encoders.language import OUTPUT, LanguageModel
 from mergeometry.adapt.experts import ExpertFeatures
 from mergeometry.adapt.merged import MergedModel, Site
 from mergeometry.adapt.objective import Measured, Objective, TaskTerms
+from mergeometry.adapt.processes import Alone, Processes
 from mergeometry.adapt.rotation import TaskRotation
+from mergeometry.adapt.sums import Sum
 from mergeometry.evaluate.metrics import Head
-
-
-@dataclass(slots=True)
-class Sum:
-    """What the passes of one step add up to."""
-
-    loss: float = 0.0
-    terms: dict[tuple[int, str], float] = field(default_factory=dict)
-    coefficients: dict[str, Tensor] = field(default_factory=dict)
-    turns: dict[int, Tensor] = field(default_factory=dict)
-    sums: dict[int, tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]] = field(default_factory=dict)
-
-    def add(self, other: Sum) -> None:
-        """Add another pass's results."""
-        self.loss += other.loss
-        for key, value in other.terms.items():
-            self.terms[key] = self.terms.get(key, 0.0) + value
-        for own, more in ((self.coefficients, other.coefficients), (self.turns, other.turns)):
-            for key, value in more.items():
-                own[key] = own[key] + value if key in own else value  # pyright: ignore[reportArgumentType]
-        for task, (total, count) in other.sums.items():
-            before = self.sums.get(task)
-            self.sums[task] = (total, count) if before is None else (before[0] + total, before[1] + count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +40,7 @@ class Scene:
     objective: Objective
     dtype: torch.dtype
     checkpointing: bool = False
+    processes: Processes = field(default_factory=Alone)
 
 
 class Passes:
@@ -90,14 +71,19 @@ class Passes:
         """Features of these inputs under the present coefficients, one tensor for each, in their order."""
         scene = self._scene
         weights = scene.merged.weights(table, scene.dtype)
+        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)
+        computed = (self._features(part, weights) for part in scene.processes.mine(packs))
         found: dict[Chosen, Tensor] = {}
-        with torch.no_grad():
-            for part in pack(chosen, scene.inputs, scene.merged.encoder.budget):
-                batch = scene.merged.encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
-                with scene_precision(scene):
-                    rows = scene.merged.encoder.features(scene.merged.encoder.module, weights, batch)
-                found.update(zip(part, rows.split(list(batch.rows)), strict=True))
+        for part, rows in zip(packs, scene.processes.in_order(len(packs), computed), strict=True):
+            counts = [scene.inputs[one.task].rows[one.row] for one in part]
+            found.update(zip(part, rows.split(counts), strict=True))
         return [found[one] for one in chosen]
+
+    def _features(self, part: Sequence[Chosen], weights: Mapping[str, Tensor]) -> Float[Tensor, "rows d"]:
+        encoder = self._scene.merged.encoder
+        batch = encoder.batch([self._scene.inputs[one.task].items[one.row] for one in part])
+        with torch.no_grad(), scene_precision(self._scene):
+            return encoder.features(encoder.module, weights, batch)
 
     def _run(self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[..., Sum]) -> Sum:
         scene = self._scene
@@ -106,12 +92,22 @@ class Passes:
         for one in chosen:
             totals[one.task] += scene.inputs[one.task].rows[one.row]
         turns = {index: rotation.turn().detach() for index, rotation in unique(scene.rotations)}
-        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)
-        # The largest first, so that no thread ends alone with one; the sum is in this order whoever is done first.
-        jobs = [self._threads.submit(work, part, weights, totals, turns, table) for part in reversed(packs)]
-        result = Sum()
-        for job in jobs:
-            result.add(job.result())
+        # The largest first, so that no thread ends alone with one; sums are in this order whoever is done first.
+        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
+        jobs = deque(
+            self._threads.submit(work, part, weights, totals, turns, table) for part in scene.processes.mine(packs)
+        )
+        result, tensors = Sum(), {}
+        values: list[tuple[float, dict[tuple[int, str], float]]] = []
+        while jobs:
+            done = jobs.popleft().result()
+            values.append((done.loss, done.terms))
+            for name, tensor in done.tensors().items():
+                tensors[name] = tensors[name].add_(tensor) if name in tensors else tensor.double()
+            del done
+        result.take(scene.processes.added(tensors))
+        for loss, terms in scene.processes.in_order(len(packs), iter(values)):
+            result.add_values(loss, terms)
         return result
 
     def _forward(
