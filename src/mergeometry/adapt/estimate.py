@@ -88,9 +88,11 @@ def physical_memory() -> int:
 
 
 def _part_elements(plan: Plan, task: TensorTask) -> int:
+    assert task.method is not None
     shape = task.base.shape
     ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in task.sources if source is not None]
-    if len(shape) == 2 and (isinstance(task.method, Directional) or None not in ranks):
+    low = isinstance(task.method, Directional) or (None not in ranks and task.method.stays_low_rank)
+    if len(shape) == 2 and low:
         counts = [
             rank_of(task.method.rank, shape, len(plan.models), rank) if isinstance(task.method, Directional) else rank
             for rank in ranks

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergeometry.adapt.batches import Chosen, pack
 from mergeometry.adapt.encoders.base import Encoder, Inputs
+from mergeometry.adapt.processes import Alone, Processes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +25,11 @@ class ExpertFeatures:
         """Features of one input."""
         return self.rows[self.first[item] : self.first[item + 1]]
 
+    @property
+    def energy(self) -> float:
+        """Mean squared length of a feature."""
+        return float(torch.linalg.vector_norm(self.rows, dim=1).double().square().mean())
+
 
 def expert_features(
     encoder: Encoder,
@@ -31,8 +37,12 @@ def expert_features(
     inputs: Inputs,
     dtype: torch.dtype,
     progress: Callable[[int], None] | None = None,
+    processes: Processes | None = None,
 ) -> ExpertFeatures:
-    """Features of a task's inputs under its expert's weights; ``progress`` is told how many inputs are done."""
+    """Features of a task's inputs under its expert's weights; ``progress`` is told how many inputs are done.
+
+    Each of the ``processes`` computes its share, and has all in the end.
+    """
     first = [0]
     for rows in inputs.rows:
         first.append(first[-1] + rows)
@@ -40,14 +50,19 @@ def expert_features(
     everything: Sequence[Chosen] = [Chosen(0, row) for row in range(len(inputs))]
     done = 0
     given = {name: weight.to(dtype) for name, weight in weights.items()}
-    with torch.no_grad():
-        for part in pack(everything, [inputs], encoder.budget):
-            batch = encoder.batch([inputs.items[one.row] for one in part])
-            with torch.autocast(encoder.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                features = encoder.features(encoder.module, given, batch).float().cpu()
-            for one, own in zip(part, features.split(list(batch.rows)), strict=True):
-                found[first[one.row] : first[one.row + 1]] = own
-            done += len(part)
-            if progress:
-                progress(done)
+
+    def features(part: Sequence[Chosen]) -> Float[Tensor, "rows d"]:
+        batch = encoder.batch([inputs.items[one.row] for one in part])
+        with torch.no_grad(), torch.autocast(encoder.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return encoder.features(encoder.module, given, batch).float().cpu()
+
+    together = processes or Alone()
+    packs = pack(everything, [inputs], encoder.budget)
+    computed = together.in_order(len(packs), map(features, together.mine(packs)))
+    for part, rows in zip(packs, computed, strict=True):
+        for one, own in zip(part, rows.split([inputs.rows[one.row] for one in part]), strict=True):
+            found[first[one.row] : first[one.row + 1]] = own
+        done += len(part)
+        if progress:
+            progress(done)
     return ExpertFeatures(found, tuple(first))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mergeometry.adapt.coefficients import CoefficientTable
 from mergeometry.adapt.learnable import Thin, learnable_of
 from mergeometry.methods.base import Method
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.values import Delta, LowRank
 
 
@@ -46,17 +46,24 @@ class LearnedMethod(Method):
         return {**self.start.described(), "learned": self.granularity}
 
 
-def learned_plan(plan: Plan, table: CoefficientTable) -> Plan:
-    """The plan with every merged tensor's method and scale replaced by what was learned."""
-    tasks = []
+def learned_plan(plan: Plan, table: CoefficientTable, doubles: Mapping[str, str]) -> Plan:
+    """The plan with every merged tensor's method and scale replaced by what was learned.
+
+    ``doubles`` are stored twice: each is computed anew as the tensor that stands for it, from that one's inputs.
+    """
+    tasks = {task.name: _learned(task, table) for task in plan.tasks if task.name not in doubles}
     for task in plan.tasks:
-        if task.method is None:
-            tasks.append(task)
-            continue
-        coefficients = table.of(task.name).detach().cpu().clone().to(torch.float32)
-        method = LearnedMethod(task.method, table.granularity, coefficients)
-        tasks.append(replace(task, method=method, scale=1.0))
-    return replace(plan, tasks=tuple(tasks))
+        first = doubles.get(task.name)
+        if first is not None:
+            tasks[task.name] = replace(tasks[first], name=task.name, outputs=task.outputs, equal=task.equal)
+    return replace(plan, tasks=tuple(tasks[task.name] for task in plan.tasks))
+
+
+def _learned(task: TensorTask, table: CoefficientTable) -> TensorTask:
+    if task.method is None:
+        return task
+    coefficients = table.of(task.name).detach().cpu().clone().to(torch.float32)
+    return replace(task, method=LearnedMethod(task.method, table.granularity, coefficients), scale=1.0)
 
 
 def start_of(plan: Plan) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,8 +58,10 @@ class MergedModel:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
-def load_learnables(plan: Plan, progress: Callable[[int, int], None] | None = None) -> dict[str, Learnable]:
-    """Read every task vector once, and keep what each task adds to the merge.
+def load_learnables(
+    plan: Plan, doubles: Collection[str] = (), progress: Callable[[int, int], None] | None = None
+) -> dict[str, Learnable]:
+    """Read every task vector once, but those of ``doubles``, and keep what each task adds to the merge.
 
     Raises:
         RecipeError: a method of the plan has no part for each task.
@@ -67,7 +69,7 @@ def load_learnables(plan: Plan, progress: Callable[[int, int], None] | None = No
         NumericalError: an input is not finite.
     """
     check_parts(plan)
-    tasks = [task for task in plan.tasks if task.method is not None]
+    tasks = [task for task in plan.tasks if task.method is not None and task.name not in doubles]
     found, labels = {}, [model.label for model in plan.models]
     with TensorReader() as reader:
         for number, task in enumerate(tasks):

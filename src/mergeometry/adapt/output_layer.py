@@ -17,6 +17,8 @@ from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe import Recipe
 from mergeometry.sink import OutputTensor
 
+_UNTIED: Mapping[str, Any] = {"tie_word_embeddings": False}
+
 
 def check_output(recipe: Recipe, kind: str) -> None:
     """Refuse to write a rotation that the output has no place for, before anything is learned.
@@ -46,15 +48,16 @@ def with_rotated_output(
     if not isinstance(encoder, LanguageModel) or rotation is None:
         return plan, {}
     matrix = rotation.matrix().detach().cpu()
-    if encoder.output_name is not None:
-        tasks = [_turned(task, matrix) if task.name == encoder.output_name else task for task in plan.tasks]
-        return replace(plan, tasks=tuple(tasks)), {}
+    there = encoder.output_name or encoder.output_copy
+    if there is not None:
+        tasks = [_turned(task, matrix) if task.name == there else task for task in plan.tasks]
+        return replace(plan, tasks=tuple(tasks)), _UNTIED if encoder.tied else {}
     shared = next(task for task in plan.tasks if encoder.names.get(task.name) == encoder.tied)
     name = encoder.layer_name
     code = shared.outputs[0].code
     own = replace(_turned(shared, matrix), name=name, outputs=(OutputTensor(name, code, shared.base.shape),), equal=())
     tasks = [*plan.tasks, own]
-    return replace(plan, tasks=tuple(tasks), layout=lay_out_plan(plan.recipe, tasks)), {"tie_word_embeddings": False}
+    return replace(plan, tasks=tuple(tasks), layout=lay_out_plan(plan.recipe, tasks)), _UNTIED
 
 
 def _turned(task: TensorTask, matrix: Tensor) -> TensorTask:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,13 +21,14 @@ from mergeometry.adapt.heads import read_head
 from mergeometry.adapt.learned import learned_plan
 from mergeometry.adapt.merged import check_parts
 from mergeometry.adapt.output_layer import check_output, with_rotated_output
+from mergeometry.adapt.processes import Processes, join
 from mergeometry.adapt.result import files, folded_heads, summary
 from mergeometry.adapt.setup import Say, identity_of, prepare
 from mergeometry.adapt.state_file import StateFile
-from mergeometry.adapt.train import Report
+from mergeometry.adapt.train import Point, Report, State
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.evaluate.metrics import Head
-from mergeometry.execution.run import Additions, Interrupted, Progress, execute, fingerprint
+from mergeometry.execution.run import Additions, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink import LearningPlace, RunRecord
@@ -33,8 +39,8 @@ def adapt(
     output: str | Path,
     *,
     workers: int | None = None,
-    threads: int = 2,
-    device: str = "cpu",
+    threads: int | None = None,
+    device: str = "auto",
     overwrite: bool = False,
     resume: bool = False,
     say: Say | None = None,
@@ -43,46 +49,96 @@ def adapt(
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section asks for, then write the merge with it.
 
-    ``threads`` is how many forward and backward passes run side by side; it does not change the result. ``say`` is
-    told what is being prepared, ``report`` of every step of learning, ``progress`` of every tensor written.
+    ``threads`` is how many forward and backward passes run side by side; it does not change the result. ``device`` is
+    where learning computes (auto, cpu, cuda, cuda:i); the merge is written on the CPU. ``say`` is told what is being
+    prepared, ``report`` of every step of learning, ``progress`` of every tensor written.
+
+    Among the processes of a launcher (`accelerate: true`) each calls this; the main one writes and is the only one to
+    call ``say``, ``report`` and ``progress``, and all return its record.
 
     Raises:
         MergeometryError: something is wrong with the recipe, data, heads, inputs or output; nothing was published.
         NumericalError: learning diverged; the last good state is kept for ``resume``.
+        ExecutionError: another process failed.
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
-    say = say or _silent
+    with join(section.accelerate, device) as processes, ExitStack() as stack:
+        place = None
+        if processes.main:
+            place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=_inputs(plan)))
+            say, report = say or _silent, report or _silent
+        else:
+            say, report = _silent, _silent
+        learned, additions = _learned(plan, section, place, processes, threads, resume, say, report)
+
+        def write() -> str:
+            assert place is not None
+            record = execute(
+                learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
+                additions=additions,
+            )  # fmt: skip
+            place.done()
+            return json.dumps(record.to_json())
+
+        return RunRecord.from_json(json.loads(processes.from_main(write)))
+
+
+def _learned(
+    plan: Plan,
+    section: AdaptSection,
+    place: LearningPlace | None,
+    processes: Processes,
+    threads: int | None,
+    resume: bool,
+    say: Say,
+    report: Report,
+) -> tuple[Plan, Additions]:
+    """The plan with what was learned in it: whatever learning held in memory is free again once this returns."""
     started = time.perf_counter()
-    with LearningPlace(output, overwrite=overwrite, resume=resume, inputs=_inputs(plan)) as place:
-        data, encoder, heads = ready(plan, section, torch.device(device), say)
-        kept = StateFile(place.folder, identity_of(plan, section, data, fingerprint(plan)))
-        with one_thread():
-            prepared = prepare(plan, section, encoder, data, heads, workers=threads, say=say)
-            earlier = kept.read() if resume else None
-            if earlier is not None:
-                prepared.learner.take(earlier)
-            try:
-                state = prepared.learner.learn(report or (lambda _point: None), kept.write)
-            except KeyboardInterrupt as error:
-                hint = "run the same command with --resume to go on from the last check"
-                raise Interrupted("learning was interrupted; nothing was published", hint=hint) from error
-        seconds = time.perf_counter() - started
-        labels = [model.label for model in plan.models]
-        learned, keys = with_rotated_output(learned_plan(plan, prepared.table), encoder, prepared.scene.rotations)
-        additions = Additions(
-            identity=identity_of(plan, section, data, ""),
-            files=files(prepared, state, labels),
-            heads=folded_heads(prepared, labels),
-            summary=summary(section, prepared, state, data, seconds),
-            notes=prepared.notes,
-            configuration=keys,
+    data, encoder, heads = ready(plan, section, processes.device, say)
+    processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [own.digest for own in data]]))
+    kept = None if place is None else StateFile(place.folder, identity_of(plan, section, data, heads))
+    with one_thread():
+        prepared = prepare(
+            plan, section, encoder, data, heads, workers=threads or processes.threads, say=say, processes=processes
         )
-        record = execute(
-            learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, additions=additions
-        )
-        place.done()
-    return record
+        notes = prepared.notes
+        earlier = _earlier(kept if resume else None, processes)
+        if earlier is not None:
+            prepared.learner.take(earlier)
+        elif kept is not None and kept.path.exists():
+            notes += ("what was kept of learning is of other inputs or settings, or damaged: it started anew",)
+        try:
+            state = prepared.learner.learn(report, _silent if kept is None else kept.write)
+        except KeyboardInterrupt as error:
+            hint = "run the same command with --resume to go on from the last check"
+            raise Interrupted("learning was interrupted; nothing was published", hint=hint) from error
+    seconds = time.perf_counter() - started
+    labels = [model.label for model in plan.models]
+    learned, keys = with_rotated_output(
+        learned_plan(plan, prepared.table, encoder.doubles), encoder, prepared.scene.rotations
+    )
+    beside = files(prepared, state, labels)
+    return learned, Additions(
+        identity=hashlib.sha256(b"".join(beside.values())).hexdigest(),
+        files=beside,
+        heads=folded_heads(prepared, labels),
+        summary=summary(section, prepared, state, data, seconds),
+        notes=notes,
+        configuration=keys,
+    )
+
+
+def _earlier(kept: StateFile | None, processes: Processes) -> State | None:
+    """The state that the main process kept, for all."""
+
+    def read() -> dict[str, Any] | None:
+        state = None if kept is None else kept.read()
+        return None if state is None else asdict(state)
+
+    plain = processes.from_main(read)
+    return None if plain is None else State(**{**plain, "points": [Point(**point) for point in plain["points"]]})
 
 
 def ready(
@@ -117,5 +173,5 @@ def _inputs(plan: Plan) -> Sequence[Path]:
     return [plan.base.path, *(model.path for model in plan.models)]
 
 
-def _silent(_text: str, _done: int, _total: int) -> None:
+def _silent(*_: object) -> None:
     pass

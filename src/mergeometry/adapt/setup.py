@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +22,7 @@ from mergeometry.adapt.merged import MergedModel, Site, expert_weights, load_lea
 from mergeometry.adapt.objective import Objective, TaskTerms
 from mergeometry.adapt.passes import Passes, Scene, output_head
 from mergeometry.adapt.precision import dtype_of
+from mergeometry.adapt.processes import Alone, Processes
 from mergeometry.adapt.prototypes import Prototypes, head_prototypes, random_prototypes
 from mergeometry.adapt.rates import rates_of
 from mergeometry.adapt.rotation import TaskRotation
@@ -30,13 +31,18 @@ from mergeometry.adapt.train import Learner
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.errors import DataError
 from mergeometry.evaluate.metrics import Head
+from mergeometry.execution.run import fingerprint
 from mergeometry.plan.tasks import Plan
+from mergeometry.recipe import Recipe
 
 HELD_OUT_MOST = 200
 """Inputs of a task that are held out at most: a check takes their forward passes."""
 
 LOOKED_AT = 256
 """Inputs of a task that spans and class means are first estimated on."""
+
+_FREE = ("steps", "learning_rate", "rotation_learning_rate", "patience", "check_every")
+"""Keys of the section that may differ between a run and the one that takes it up again."""
 
 Say = Callable[[str, int, int], None]
 """Told what is being prepared, and how much of it is done."""
@@ -62,6 +68,7 @@ def prepare(
     *,
     workers: int,
     say: Say,
+    processes: Processes | None = None,
 ) -> Prepared:
     """Read all task vectors and experts, and put the learner together; ``data`` and ``heads`` are in the models' order.
 
@@ -74,26 +81,32 @@ def prepare(
     dtype, labels = dtype_of(section.precision, encoder.device), [model.label for model in plan.models]
     sites = sites_of(plan, encoder)
     notes = [f"{label}: {note}" for label, own in zip(labels, data, strict=True) for note in own.notes]
-    notes += unused_note(plan, sites)
+    notes += unused_note(plan, sites, encoder.doubles)
     inputs = [encoder.prepare(own) for own in data]
-    tensors = load_learnables(plan, lambda done, total: say("reading task vectors", done, total))
+    tensors = load_learnables(plan, encoder.doubles, lambda done, total: say("reading task vectors", done, total))
     tensors = {name: tensor.to(encoder.device) for name, tensor in tensors.items()}
     merged = MergedModel(encoder, tensors, sites)
     table = CoefficientTable(section.coefficients, tensors, start_of(plan))
     table.parameters = {key: value.to(encoder.device) for key, value in table.parameters.items()}
-    inputs, experts, teachers = _experts(plan, section, encoder, sites, inputs, heads, dtype, say)
+    processes = processes or Alone(encoder.device)
+    inputs, experts, teachers = _experts(plan, section, encoder, sites, inputs, heads, dtype, say, processes)
     prototypes = _prototypes(section, encoder, heads, plan.recipe.seed)
     notes += [f"{label}: {own.note}" for label, own in zip(labels, prototypes, strict=True) if own and own.note]
     terms = [
-        TaskTerms(head, own.vectors.float().to(encoder.device) if own else None, teacher)
-        for head, own, teacher in zip(heads, prototypes, teachers, strict=True)
+        TaskTerms(
+            head,
+            own.vectors.float().to(encoder.device) if own else None,
+            teacher,
+            experts[task].energy if task in experts else None,
+        )
+        for task, (head, own, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
     ]
     splits = [split(len(own), section.held_out, HELD_OUT_MOST, plan.recipe.seed, t) for t, own in enumerate(inputs)]
     looked = [learned[:LOOKED_AT] for learned, _ in splits]
     still: tuple[TaskRotation | None, ...] = (None,) * len(labels)
     scene = Scene(
         merged, inputs, experts, terms, still, Objective(section.weights, section.temperature), dtype,
-        section.activation_checkpointing,
+        section.activation_checkpointing, processes,
     )  # fmt: skip
     rotations, said = _rotations(section, scene, table, looked, labels, say)
     notes += said
@@ -135,9 +148,9 @@ def check_heads(section: AdaptSection, encoder: Encoder, heads: Sequence[Head | 
         )
 
 
-def unused_note(plan: Plan, sites: Sequence[Site]) -> list[str]:
+def unused_note(plan: Plan, sites: Sequence[Site], doubles: Collection[str] = ()) -> list[str]:
     """Say which merged tensors the forward pass does not use: nothing can be learned for them."""
-    run = {site.name for site in sites}
+    run = {site.name for site in sites} | set(doubles)
     idle = [task.name for task in plan.tasks if task.method is not None and task.name not in run]
     if not idle:
         return []
@@ -145,14 +158,18 @@ def unused_note(plan: Plan, sites: Sequence[Site]) -> list[str]:
     return [f"{len(idle)} merged tensors are not run by the encoder, so nothing is learned for them: {shown}"]
 
 
-def identity_of(plan: Plan, section: AdaptSection, data: Sequence[UnlabelledData], fingerprint: str) -> str:
+def identity_of(plan: Plan, section: AdaptSection, data: Sequence[UnlabelledData], heads: Sequence[Head | None]) -> str:
     """Digest of all that a course of learning depends on; rates and lengths may change when it is taken up again."""
-    free = {"steps", "learning_rate", "rotation_learning_rate", "patience", "check_every"}
-    recipe = plan.recipe.canonical()
-    recipe["adapt"] = {key: value for key, value in section.model_dump(mode="json").items() if key not in free}
-    recipe.pop("output", None)
-    told = {"recipe": recipe, "files": fingerprint, "data": [own.digest for own in data]}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    usual = {name: AdaptSection.model_fields[name].default for name in _FREE}
+    recipe = plan.recipe.model_copy(
+        update={"adapt": section.model_copy(update=usual), "output": Recipe.model_fields["output"].default}
+    )
+    told = [[own.digest for own in data], [None if head is None else _digest(head) for head in heads]]
+    return fingerprint(replace(plan, recipe=recipe), json.dumps(told))
+
+
+def _digest(head: Head) -> str:
+    return hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in (head.weight, head.bias))).hexdigest()
 
 
 def _experts(
@@ -164,6 +181,7 @@ def _experts(
     heads: Sequence[Head | None],
     dtype: torch.dtype,
     say: Say,
+    processes: Processes,
 ) -> tuple[list[Inputs], Mapping[int, ExpertFeatures], list[Head | None]]:
     """What is needed of each expert: the continuations it would write, its features, the head they go through."""
     wanted = section.weights.distill or section.weights.hidden
@@ -181,7 +199,7 @@ def _experts(
             continue
         total = len(own_inputs[task])
         found[task] = expert_features(
-            encoder, weights, own_inputs[task], dtype, lambda done, n=name, t=total: say(n, done, t)
+            encoder, weights, own_inputs[task], dtype, lambda done, n=name, t=total: say(n, done, t), processes
         )
         if isinstance(encoder, LanguageModel):
             kept = encoder.head_weight(weights)
@@ -228,12 +246,12 @@ def _rotations(
     passes.close()
     if scene.merged.encoder.language_model:
         # Shared by all tasks, so that it folds into the one output layer.
-        rotation = feature_rotation(kind, torch.cat(features))
+        rotation = feature_rotation(kind, torch.cat(features)).to(scene.merged.encoder.device)
         return (rotation,) * tasks, []
     made, said = [], []
     for label, own, terms in zip(labels, features, scene.terms, strict=True):
         rotation, note = task_rotation(kind, own, terms)
-        made.append(rotation)
+        made.append(rotation.to(scene.merged.encoder.device))
         said += [f"{label}: {note}"] if note else []
     return tuple(made), said
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,12 @@ from mergeometry.adapt.batches import Chosen, Sampler
 from mergeometry.adapt.class_means import ClassMeans
 from mergeometry.adapt.coefficients import CoefficientTable
 from mergeometry.adapt.passes import Passes, Scene, Sum, unique
+from mergeometry.adapt.rotation import TaskRotation
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.errors import NumericalError
+
+_ORTHOGONAL = 1e-5
+"""Largest entry of ``R R^T - I`` of what counts as a rotation."""
 
 Report = Callable[["Point"], None]
 """Told of every step, and of every check."""
@@ -71,6 +75,7 @@ class Learner:
         self._solver = self._optimiser()
         self.means = ClassMeans(scene.terms) if section.weights.beta else None
         self.state = State()
+        self._kept_step = 0
 
     def start(self, rows: Sequence[Sequence[int]]) -> None:
         """Estimate the class means under the starting coefficients, from these rows of each task."""
@@ -86,18 +91,17 @@ class Learner:
         Raises:
             NumericalError: the objective or a gradient is not finite; the state is that of the last check.
         """
-        section = self._section
         try:
-            while self.state.step < section.steps:
-                if section.stops_early and self.state.step == 0 and not self.state.points:
+            if not self.state.points:
+                if self._held_out:
                     self._check(Point(0, math.nan, {}), report)
+                self._keep(keep)
+            while self.state.step < self._section.steps and not self._out_of_patience():
                 point = self._step()
                 self.state.step += 1
-                if self.state.step % section.check_every == 0 or self.state.step == section.steps:
+                if self.state.step % self._section.check_every == 0 or self.state.step == self._section.steps:
                     self._check(point, report)
-                    keep(self.snapshot())
-                    if section.stops_early and self.state.waited >= section.patience:
-                        break
+                    self._keep(keep)
                 else:
                     self.state.points.append(point)
                     report(point)
@@ -105,6 +109,13 @@ class Learner:
         finally:
             self._passes.close()
         return self.state
+
+    def _keep(self, keep: Callable[[State], None]) -> None:
+        keep(self.snapshot())
+        self._kept_step = self.state.step
+
+    def _out_of_patience(self) -> bool:
+        return self._section.stops_early and self.state.waited >= self._section.patience
 
     def snapshot(self) -> State:
         """The present state with every tensor that a resumed run needs."""
@@ -121,7 +132,7 @@ class Learner:
 
     def take(self, state: State) -> None:
         """Go on from a state that `snapshot` returned."""
-        self.state = state
+        self.state, self._kept_step = state, state.step
         with torch.no_grad():
             for name, parameter in self._parameters():
                 parameter.copy_(state.tensors[f"now/{name}"])
@@ -131,7 +142,11 @@ class Learner:
                     if key.startswith("adam/") and key.split("/", 2)[2] == name
                 }
                 if kept:
-                    self._solver.state[parameter] = {key: value.clone() for key, value in kept.items()}
+                    # Adam counts steps on the CPU, whatever it learns on.
+                    self._solver.state[parameter] = {
+                        key: value.to("cpu" if key == "step" else parameter.device, copy=True)
+                        for key, value in kept.items()
+                    }
         if self.means is not None:
             self.means.take(state.tensors)
 
@@ -141,6 +156,8 @@ class Learner:
             # A half cosine: steps get small at the end, where the last state would otherwise be a noisy one.
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * number / self._section.steps))
         result = self._passes.gradients(self._sampler.step(number), self.table)
+        # First of all, so that no decomposition ever sees a number that is not finite.
+        self._refuse_broken(number + 1, result.loss, ())
         if self.means is not None:
             self.means.add(result.sums)
         self._solver.zero_grad(set_to_none=True)
@@ -148,7 +165,8 @@ class Learner:
             self.table.parameters[key].grad = gradient
         rotation = self._turn_back(result)
         loss = result.loss + self._section.weights.beta * rotation
-        self._refuse_broken(number + 1, loss)
+        gradients = [parameter.grad for _, parameter in self._parameters() if parameter.grad is not None]
+        self._refuse_broken(number + 1, loss, gradients)
         self._solver.step()
         return Point(number + 1, loss, self._named(result, rotation))
 
@@ -167,18 +185,26 @@ class Learner:
         return distance
 
     def _check(self, point: Point, report: Report) -> None:
+        """Take the point up, with the objective of held-out inputs under the present parameters where there are any.
+
+        What is kept after a check has thus been run: a step too far shows in the next forward pass only.
+        """
         state = self.state
+        looked = self._held_out or self._sampler.step(point.step - 1)
+        result = self._passes.values(looked, self.table)
+        self._refuse_broken(point.step, result.loss, [self._skewness(own) for own in self._rotations.values()])
+        value = result.loss + self._section.weights.beta * self._distance()
+        # Of one process, so that all stop at one step even where machines round differently.
+        value = self.scene.processes.from_main(lambda: value)
         if self._held_out:
-            result = self._passes.values(self._held_out, self.table)
-            value = result.loss + self._section.weights.beta * self._distance()
             by_task = {
                 label: {name: result.terms[task, name] for found, name in result.terms if found == task}
                 for task, label in enumerate(self._labels)
             }
+            point = Point(point.step, point.loss, point.terms, value, by_task)
         else:
-            value, by_task = -float(point.step), {}
-        shown = value if self._held_out else None
-        point = Point(point.step, point.loss, point.terms, shown, by_task)
+            # Nothing tells states apart, so the last one counts as the best.
+            value = -float(point.step)
         state.points.append(point)
         if value < state.best:
             state.best, state.best_step, state.waited = value, point.step, 0
@@ -193,6 +219,13 @@ class Learner:
         with torch.no_grad():
             apart = [r.distance(self.means.target(index, r)) for index, r in self._rotations.items()]
         return float(sum(apart)) / len(self.scene.terms) if apart else 0.0
+
+    def _skewness(self, rotation: TaskRotation) -> Tensor:
+        """NaN for coordinates so large that rounding left no rotation of them, which no loss need show."""
+        with torch.no_grad():
+            turn = rotation.turn()
+            error = (turn @ turn.mT - torch.eye(len(turn)).to(turn)).abs()
+        return torch.where(error < _ORTHOGONAL, error, torch.nan)
 
     def _restore_best(self) -> None:
         with torch.no_grad():
@@ -221,12 +254,16 @@ class Learner:
             named["rotation"] = rotation
         return named
 
-    def _refuse_broken(self, step: int, loss: float) -> None:
-        gradients = [parameter.grad for _, parameter in self._parameters() if parameter.grad is not None]
-        if math.isfinite(loss) and all(bool(torch.isfinite(gradient.sum())) for gradient in gradients):
-            return
-        raise NumericalError(
-            f"learning diverged: the objective is not finite at step {step}",
-            hint="lower adapt.learning_rate (or rotation_learning_rate), or set precision: float32; "
-            f"the state of step {step - 1 - (step - 1) % self._section.check_every} is kept",
-        )
+    def _refuse_broken(self, step: int, loss: float, tensors: Iterable[Tensor]) -> None:
+        if not math.isfinite(loss) or not all(bool(torch.isfinite(tensor.sum())) for tensor in tensors):
+            raise self._diverged(step)
+
+    def _diverged(self, step: int) -> NumericalError:
+        if step == 0:
+            hint = "nothing is learned yet: lower `scale`, which learning starts from, or set precision: float32"
+        else:
+            hint = (
+                "lower adapt.learning_rate (or rotation_learning_rate), or set precision: float32; "
+                f"--resume then goes on from step {self._kept_step}, the last that was kept"
+            )
+        return NumericalError(f"learning diverged: the objective is not finite at step {step}", hint=hint)

@@ -94,7 +94,8 @@ def _write_heads(plan: Plan, staging: Staging, additions: Additions) -> tuple[li
         inputs = Inputs(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
         for label in dict.fromkeys([*plan.heads, *additions.heads]):
-            infos, tensors = plan.heads.get(label, ()), {}
+            # A learned head takes the place of the one that it came from, which no longer fits the features.
+            infos, tensors = () if label in additions.heads else plan.heads.get(label, ()), {}
             # Under the model's own names, which in an adapter's file stand behind a prefix.
             for name, info in zip(names[label] if infos else (), infos, strict=True):
                 tensors[name] = inputs.raw(label, info)

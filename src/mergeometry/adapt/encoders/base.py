@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -49,6 +50,8 @@ class Encoder(ABC):
 
     module: nn.Module
     names: Mapping[str, str | None]
+    doubles: Mapping[str, str] = MappingProxyType({})
+    """Tensors on disk that hold what another holds as well, with that other one: both are written alike."""
     width: int
     budget: int
     """Sum of sizes that one forward pass is meant for."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mergeometry.adapt.encoders.base import Encoder
-from mergeometry.adapt.encoders.names import parameter_names
+from mergeometry.adapt.encoders.names import parameter_names, stored_again
 from mergeometry.adapt.encoders.transformer import build
 from mergeometry.errors import DataError
 from mergeometry.sources import TensorInfo
@@ -32,6 +32,8 @@ class LanguageModel(Encoder):
     """The output layer's name on disk, where it has one."""
     layer_name: str
     """The output layer's name as a parameter of its own."""
+    output_copy: str | None
+    """The name on disk of a copy of the embedding that stands for a tied output layer."""
 
     def _take(self, kind: str, folder: Path, disk: Mapping[str, TensorInfo], device: torch.device) -> None:
         model: Any = build(kind, folder, device)
@@ -45,6 +47,9 @@ class LanguageModel(Encoder):
         self.layer_name = next(name for name, found in model.named_modules() if found is layer) + ".weight"
         before = dict(model.named_parameters())
         stored = parameter_names(model, disk)
+        again = stored_again(model, disk, stored)
+        self.doubles = {name: first for name, (first, _) in again.items()}
+        self.output_copy = next((name for name, (_, own) in again.items() if own == self.layer_name), None)
         model.set_output_embeddings(nn.Identity())
         self.module = model
         after = {id(parameter): name for name, parameter in model.named_parameters()}

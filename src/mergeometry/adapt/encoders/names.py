@@ -43,6 +43,23 @@ def parameter_names(
     return _once(module, disk, pairs)
 
 
+def stored_again(
+    module: nn.Module, disk: Mapping[str, TensorInfo], names: Mapping[str, str | None]
+) -> dict[str, tuple[str, str]]:
+    """Tensors on disk that `parameter_names` did not count, since another stands for the same parameter.
+
+    Each with that other one, and with its own parameter's name: an output layer beside the embedding that it shares.
+    """
+    own = {name: parameter.shape for name, parameter in module.named_parameters(remove_duplicate=False)}
+    counted = {id(module.get_parameter(parameter)): name for name, parameter in names.items() if parameter is not None}
+    found = {}
+    for name, parameter in match_names(disk, own, ()).pairs.items():
+        first = counted.get(id(module.get_parameter(parameter)))
+        if names.get(name) is None and first is not None:
+            found[name] = (first, parameter)
+    return found
+
+
 def _absent(module: nn.Module, own: Iterable[str], pairs: Mapping[str, str], unused: Iterable[str]) -> list[str]:
     """Parameters without a tensor on disk, of those that are run."""
     stored = {id(module.get_parameter(name)) for name in {*pairs.values(), *unused}}
