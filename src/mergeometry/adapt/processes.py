@@ -194,6 +194,7 @@ def join(accelerate: bool, device: str) -> Processes:
         return Alone(chosen_device(device))
     try:
         from accelerate import PartialState  # noqa: PLC0415  (seconds)
+        from accelerate.utils import parse_flag_from_env  # noqa: PLC0415
     except ImportError as error:
         raise DataError(
             "several processes learn together through Accelerate, which is not installed",
@@ -208,8 +209,10 @@ def join(accelerate: bool, device: str) -> Processes:
         )
     if device != "auto":
         chosen_device(device)
+    # `accelerate launch --cpu` sets the flag, which the state of Accelerate alone does not read.
+    without = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     try:
-        state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+        state = PartialState(cpu=without, timeout=PATIENCE)
         atexit.register(_part)
         own = torch.device("cpu") if state.device is None else state.device
         exchange = Exchange.among(state.process_index, state.num_processes, own, PATIENCE)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from mergeometry.sink import RunRecord
 
 
-def learn(plan: Plan, output: Path, *, workers: int | None, overwrite: bool, resume: bool, hidden: bool) -> RunRecord:
+def learn(
+    plan: Plan, output: Path, *, workers: int | None, device: str, overwrite: bool, resume: bool, hidden: bool
+) -> RunRecord:
     """Learn and merge, with a bar on a terminal."""
     from mergeometry.adapt.run import adapt
 
     with _bars(plan, hidden) as bars:
         return adapt(
-            plan, output, workers=workers, overwrite=overwrite, resume=resume,
+            plan, output, workers=workers, device=device, overwrite=overwrite, resume=resume,
             say=bars.say, report=bars.report, progress=bars.progress,
         )  # fmt: skip
 
@@ -36,7 +38,8 @@ def learned_line(summary: Mapping[str, Any]) -> str:
     )
     return (
         f"  learned by {summary['objective']}: {summary['learned_numbers']:,} coefficients, "
-        f"one a {summary['coefficients']}, rotation {summary['rotation']}, {summary['steps']} steps in {duration(summary['seconds'])}{course}"
+        f"one a {summary['coefficients']}, rotation {summary['rotation']}, "
+        f"{summary['steps']} steps in {duration(summary['seconds'])}{course}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,19 @@ import typer
 
 from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
-from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
+from mergeometry.cli.show import (
+    Debug,
+    Json,
+    Quiet,
+    Set,
+    console,
+    duration,
+    plain,
+    plain_errors,
+    size,
+    spoken_for,
+    wrong_usage,
+)
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
@@ -30,7 +43,10 @@ def merge(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one a core, none for a small merge.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: auto or cpu.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging takes none."),
+    ] = "auto",
     executor: Annotated[str, typer.Option(help="Who computes: local.")] = "local",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run of this recipe ended.")
@@ -46,15 +62,19 @@ def merge(
 
         mergeometry merge recipe.yaml --output merged
 
-    A recipe with an `adapt:` section learns its coefficients on unlabelled data first (docs/learning.md).
+    A recipe with an `adapt:` section learns its coefficients on unlabelled data first (docs/learning.md); with
+    `adapt: {accelerate: true}` on several GPUs, started by Accelerate:
+
+        accelerate launch -m mergeometry merge recipe.yaml --output merged
+
     Without a recipe file:
 
         mergeometry merge --base B --model A --model C --method dc_merge --output merged
     """
     if output is None:
         wrong_usage("--output says where to write; there is no default")
-    if device not in {"auto", "cpu"}:
-        wrong_usage(f"--device {device}: this version computes on the CPU (auto, cpu)")
+    if device not in {"auto", "cpu"} and not device.startswith("cuda"):
+        wrong_usage(f"--device {device}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
     if executor != "local":
         wrong_usage(f"--executor {executor}: this version has the executor `local` only")
     with plain_errors(debug):
@@ -63,12 +83,15 @@ def merge(
         from mergeometry.plan import make_plan
 
         plan = make_plan(given)
-        hidden = quiet or as_json
+        hidden = quiet or as_json or spoken_for()
         if given.adapt is None:
+            _refuse_for_merging(device)
             with _bar(plan, hidden) as advance:
                 run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
         else:
-            run = learn(plan, output, workers=workers, overwrite=overwrite, resume=resume, hidden=hidden)
+            run = learn(plan, output, workers=workers, device=device, overwrite=overwrite, resume=resume, hidden=hidden)
+        if spoken_for():
+            return
         if as_json:
             typer.echo(json.dumps(run.to_json(), indent=1))
         elif not quiet:
@@ -82,6 +105,14 @@ def merge(
                 target.print(learned_line(run.adapt))
             for warning in run.warnings:
                 target.print(f"  note: {plain(warning)}")
+
+
+def _refuse_for_merging(device: str) -> None:
+    """Refuse a GPU, and several processes, for a recipe that learns nothing: each would write the same output."""
+    if device not in {"auto", "cpu"}:
+        wrong_usage(f"--device {device}: only learning computes on a GPU, and the recipe has no `adapt:` section")
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        wrong_usage("several processes were started by a launcher, and the recipe has no `adapt:` section to share")
 
 
 def clean(

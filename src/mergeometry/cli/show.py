@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+_GRACE = 20
+"""Seconds in which a launcher ends this process because the main one, which says why, has failed."""
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output instead of tables.")]
@@ -48,8 +52,7 @@ def plain_errors(debug: bool) -> Iterator[None]:
 
 def wrong_usage(text: str) -> NoReturn:
     """Refuse a combination of options that cannot be meant."""
-    typer.echo(f"error: {text}", err=True)
-    raise typer.Exit(WRONG_USAGE)
+    _leave(text, WRONG_USAGE, debug=False)
 
 
 def console(*, err: bool = False) -> Console:
@@ -84,8 +87,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
+def spoken_for() -> bool:
+    """Whether another process of the same launcher speaks for this one, so that each message comes once."""
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and os.environ.get("RANK", "0") != "0"
+
+
 def _leave(text: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
+    if spoken_for():
+        # Once a process ends, the launcher ends all others: the main one has to come first to be heard.
+        try:
+            time.sleep(_GRACE)
+        except KeyboardInterrupt:
+            raise typer.Exit(status) from None
     typer.echo(f"error: {text}", err=True)
     raise typer.Exit(status)
