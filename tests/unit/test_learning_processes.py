@@ -8,26 +8,38 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from torch.distributed import TCPStore
 
 import learning_models
 import models
+from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.devices import chosen_device
-from mergeometry.adapt.processes import Alone, join
+from mergeometry.adapt.encoders import build_encoder
+from mergeometry.adapt.encoders.seq2seq import Seq2SeqEncoder
+from mergeometry.adapt.exchange import Exchange
+from mergeometry.adapt.experts import with_targets
+from mergeometry.adapt.processes import Alone, Together, join
 from mergeometry.adapt.run import adapt
 from mergeometry.adapt.sums import Sum
+from mergeometry.adapt_section import EncoderOptions
 from mergeometry.api import make_plan
-from mergeometry.errors import DataError, RecipeError
+from mergeometry.errors import DataError, ExecutionError, MergeometryError, RecipeError
+from mergeometry.sources import open_checkpoint
 
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
+CPU = torch.device("cpu")
 SETTINGS = {
     "objective": "mda",
     "hidden": 0.5,
@@ -193,6 +205,105 @@ def test_several_processes_have_to_be_wanted(monkeypatch: pytest.MonkeyPatch) ->
         join(False, "cpu")
     with pytest.raises(RecipeError, match="is one device"):
         join(True, "cuda:1")
+
+
+def together(work: Callable[[Together], Any], count: int = 3, patience: float = 20.0) -> list[Any]:
+    """What the work gives in each of several threads that play processes; an error stands for itself."""
+    limit = timedelta(seconds=patience)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=limit)
+
+    def play(rank: int) -> Any:
+        own = TCPStore("127.0.0.1", store.port, is_master=False, timeout=limit)
+        try:
+            with Together(rank, count, CPU, Exchange(own, rank, count, CPU, limit)) as processes:
+                return work(processes)
+        except MergeometryError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(play, range(count)))
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 3, 7])
+def test_results_come_in_order(total: int) -> None:
+    items = list(range(total))
+
+    def work(processes: Together) -> list[int]:
+        own = (torch.full((2,), item) for item in processes.mine(items))
+        return [int(found.sum()) for found in processes.in_order(total, own)]
+
+    assert together(work) == [[2 * item for item in items]] * 3
+
+
+def test_large_and_many_values_pass() -> None:
+    large = torch.arange(2_500_000, dtype=torch.float32)  # more than two entries of the store
+
+    def work(processes: Together) -> list[Any]:
+        said = [processes.from_main(lambda number=number: {"n": number, "none": None}) for number in range(20)]
+        return [said, torch.equal(processes.from_main(lambda: large), large)]
+
+    assert together(work) == [[[{"n": number, "none": None} for number in range(20)], True]] * 3
+
+
+def test_all_hear_of_the_first_failure() -> None:
+    def work(processes: Together) -> Any:
+        if processes.rank == 2:
+            raise DataError("nothing is left", hint="bring more")
+        return list(processes.in_order(3, iter([1])))
+
+    first, second, third = together(work)
+    for heard in (first, second):
+        assert isinstance(heard, ExecutionError)
+        assert "process 2 of learning failed" in str(heard) and "nothing is left" in str(heard)
+        assert "bring more" in str(heard)
+    assert isinstance(third, DataError)
+
+
+def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(processes: Together) -> Any:
+        if processes.rank == 1:
+            time.sleep(1.5)
+            return None
+        return list(processes.in_order(2, iter([1])))
+
+    first, _ = together(work, count=2, patience=0.5)
+    assert isinstance(first, ExecutionError) and "process 1 of learning has been silent" in str(first)
+
+
+def test_other_data_on_another_machine_are_refused() -> None:
+    found = together(lambda processes: processes.refuse_unlike("b" if processes.rank == 1 else "a"))
+    assert all(isinstance(error, MergeometryError) for error in found)
+    assert any("learns from other data" in str(error) for error in found)
+
+
+def test_experts_write_their_targets_in_shares(tmp_path: Path) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=38, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    model = transformers.T5ForConditionalGeneration(config)
+    for parameter in model.parameters():
+        parameter.data += 0.5 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path)
+    learning_models.save_tokenizer(tmp_path)
+    encoder = build_encoder(open_checkpoint(tmp_path, "base"), EncoderOptions(), CPU)
+    assert isinstance(encoder, Seq2SeqEncoder)
+    encoder.budget = 24
+    inputs = encoder.prepare(UnlabelledData(tuple(learning_models.texts_of(0, 20)), "texts", (), ""))
+    expected = encoder.continue_with(encoder.module, {}, inputs)
+    assert len({pair.target for pair in expected.items}) > 1
+    assert with_targets(encoder, {}, inputs, Alone()) == expected
+    lock = Lock()  # one module, whose weights are put in place for each call
+
+    class Locked(Seq2SeqEncoder):
+        def continue_with(self, *given: Any, **more: Any) -> Any:
+            with lock:
+                return super().continue_with(*given, **more)
+
+    encoder.__class__ = Locked
+    assert together(lambda processes: with_targets(encoder, {}, inputs, processes)) == [expected] * 3
 
 
 def test_sums_of_gradients_that_cancel_are_exact() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergeometry.adapt.batches import Chosen, pack
 from mergeometry.adapt.encoders.base import Encoder, Inputs
+from mergeometry.adapt.encoders.seq2seq import Pair, Seq2SeqEncoder
 from mergeometry.adapt.processes import Alone, Processes
 
 
@@ -66,3 +67,24 @@ def expert_features(
         if progress:
             progress(done)
     return ExpertFeatures(found, tuple(first))
+
+
+def with_targets(
+    encoder: Seq2SeqEncoder, weights: Mapping[str, Tensor], inputs: Inputs, processes: Processes
+) -> Inputs:
+    """A task's inputs with the targets that its expert writes; each of the processes lets it write its share."""
+    packs = pack([Chosen(0, row) for row in range(len(inputs))], [inputs], encoder.budget)
+
+    def written(part: Sequence[Chosen]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        rows = [one.row for one in part]
+        own = Inputs([inputs.items[r] for r in rows], tuple(inputs.sizes[r] for r in rows), (0,) * len(rows))
+        found = encoder.continue_with(encoder.module, weights, own)
+        return [(pair.source, pair.target) for pair in found.items]
+
+    items: dict[int, Pair] = {}
+    computed = processes.in_order(len(packs), map(written, processes.mine(packs)))
+    for part, pairs in zip(packs, computed, strict=True):
+        items.update((one.row, Pair(*both)) for one, both in zip(part, pairs, strict=True))
+    ordered = [items[row] for row in range(len(inputs))]
+    sizes = tuple(len(pair.source) + len(pair.target) for pair in ordered)
+    return Inputs(ordered, sizes, tuple(len(pair.target) for pair in ordered))

@@ -16,7 +16,7 @@ from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.encoders.base import Encoder, Inputs
 from mergeometry.adapt.encoders.language import OUTPUT, LanguageModel
 from mergeometry.adapt.encoders.seq2seq import Seq2SeqEncoder
-from mergeometry.adapt.experts import ExpertFeatures, expert_features
+from mergeometry.adapt.experts import ExpertFeatures, expert_features, with_targets
 from mergeometry.adapt.learned import start_of
 from mergeometry.adapt.merged import MergedModel, Site, expert_weights, load_learnables, sites_of
 from mergeometry.adapt.objective import Objective, TaskTerms
@@ -194,7 +194,7 @@ def _experts(
         say(name, 0, len(inputs[task]))
         weights = {key: value.to(encoder.device) for key, value in expert_weights(plan, task, encoder, sites)}
         if isinstance(encoder, Seq2SeqEncoder):
-            own_inputs[task] = encoder.continue_with(encoder.module, weights, inputs[task])
+            own_inputs[task] = with_targets(encoder, weights, inputs[task], processes)
         if not wanted:
             continue
         total = len(own_inputs[task])
