@@ -106,3 +106,40 @@ def task_of(folder: Path, number: int, classes: int | None, count: int, width: i
 def with_settings(inputs: Mapping[str, Any], settings: Mapping[str, Any], **recipe: Any) -> dict[str, Any]:
     """The recipe with settings of its `adapt:` section, in float32."""
     return {**inputs, **recipe, "adapt": {**inputs["adapt"], "precision": "float32", **settings}}
+
+
+def prepared_of(recipe: Mapping[str, Any], workers: int = 1) -> Any:
+    """What learning starts from: the learner of a recipe, that its result can be held against."""
+    from mergeometry.adapt.run import ready
+    from mergeometry.adapt.setup import prepare
+    from mergeometry.execution.threads import one_thread
+    from mergeometry.plan import make_plan
+    from mergeometry.recipe import load_recipe
+
+    plan = make_plan(load_recipe(recipe))
+    assert plan.recipe.adapt is not None
+    data, encoder, heads = ready(plan, plan.recipe.adapt, torch.device("cpu"), _silent)
+    with one_thread():
+        return prepare(plan, plan.recipe.adapt, encoder, data, heads, workers=workers, say=_silent)
+
+
+def learned_by(recipe: Mapping[str, Any]) -> Any:
+    """The same after its last step."""
+    prepared = prepared_of(recipe)
+    prepared.learner.learn(_silent, _silent)
+    return prepared
+
+
+def features_of(prepared: Any, task: int, rows: Sequence[int]) -> torch.Tensor:
+    """The learner's own features of a task's inputs, its rotation not yet applied."""
+    from mergeometry.adapt.batches import Chosen
+    from mergeometry.adapt.passes import Passes
+
+    passes = Passes(prepared.scene, 1)
+    found = passes.features([Chosen(task, row) for row in rows], prepared.table)
+    passes.close()
+    return torch.cat(found)
+
+
+def _silent(*_: object) -> None:
+    pass

@@ -13,6 +13,7 @@ from mergeometry.methods import registry
 from mergeometry.methods.base import Elementwise, Method, parameters
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "adamerging": [{"density": 1.0}, {"density": 0.2}],
     "ties": [{"density": 1.0}, {"density": 0.01}],
     "tsv_m": [{"rank": 2}, {"rank": 0.5}],
     "iso_cts": [{"common": 0.0}, {"common": 1.0}, {"rank": 0.5}],

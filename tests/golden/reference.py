@@ -108,6 +108,19 @@ def ties(taus, density, weights=None):
     return elect_and_mean([trim(tau, density) for tau in taus], full_weights(taus, weights))
 
 
+def adamerging(taus, density=None, weights=None):
+    """The sum that learned coefficients are to be put into, all one; the plus form of elected entries with a density.
+
+    A task vector is multiplied by its weight before it is trimmed and voted on.
+    """
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    if density is None:
+        return sum(scaled)
+    kept = [trim(tau, density) for tau in scaled]
+    sign = np.sign(sum(kept))
+    return sum(np.where(np.sign(tau) == sign, tau, 0.0) for tau in kept)
+
+
 def tsv_m(taus, rank=None, weights=None):
     taus = as_float64(taus)
     tops = decomposed(taus, rank, weights)

@@ -24,6 +24,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("average", {}, {}),
     ("task_arithmetic", {}, {}),
     ("ties", {"density": 0.2}, {"density": 0.2}),
+    ("adamerging", {}, {}),
+    ("adamerging", {"density": 0.2}, {"density": 0.2}),
     ("tsv_m", {"rank": RANK}, {"rank": RANK}),
     ("iso_c", {}, {}),
     ("iso_cts", {"rank": 8 * RANK}, {"rank": 8 * RANK}),
