@@ -96,6 +96,8 @@ def _leave(text: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     if spoken_for():
+        if status == INTERRUPTED:
+            raise typer.Exit(status)  # Ctrl-C reaches all of them, and a launcher waits for each
         # Once a process ends, the launcher ends all others: the main one has to come first to be heard.
         try:
             time.sleep(_GRACE)
