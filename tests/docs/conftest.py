@@ -36,7 +36,26 @@ def models(tmp_path: Path) -> Path:
     for name in ("first", "second"):
         what_learning_reads(tmp_path, name)
     tokenizer().save_pretrained(tmp_path / "base")
+    language_models(tmp_path)
     return tmp_path
+
+
+def language_models(folder: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder / "language-model")
+    tokenizer().save_pretrained(folder / "language-model")
+    for name in ("newswire", "reviews"):
+        settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+        adapted = get_peft_model(LlamaForCausalLM.from_pretrained(folder / "language-model"), settings)
+        moved(adapted, 0.05, only="lora_")
+        adapted.save_pretrained(folder / f"{name}-adapter")
+        what_learning_reads(folder, name)
 
 
 WORDS = re.findall(r"\S+", "which of the two is it a red or green blue one where when who not yes no ?")
