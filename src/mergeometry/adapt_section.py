@@ -99,15 +99,14 @@ class EncoderOptions(StrictModel):
     max_length: Count = 128
 
 
-class AdaptSection(StrictModel):
-    """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key.
+class LearningSettings(StrictModel):
+    """How coefficients and rotations are learned, whatever they are learned on.
 
     Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` say which.
     So do `coefficients` that are not given.
     """
 
     objective: Objective = "distill"
-    tasks: Annotated[tuple[AdaptTask, ...], Field(min_length=1)]
     coefficients: Coefficients = "layer"
     rotation: Rotation | None = None
     prototypes: Literal["head", "random"] = "head"
@@ -124,19 +123,13 @@ class AdaptSection(StrictModel):
     held_out: Share = 0.1
     patience: CountOrNone = 5
     check_every: Count = 20
-    encoder: EncoderOptions = EncoderOptions()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
-    accelerate: bool = False
 
     @model_validator(mode="after")
-    def _consistent(self) -> AdaptSection:
+    def _consistent(self) -> LearningSettings:
         if "coefficients" not in self.model_fields_set:
             object.__setattr__(self, "coefficients", _COEFFICIENTS[self.objective])
-        names = [task.name for task in self.tasks]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two tasks are named {twice!r}")
         turns = self.resolved_rotation != "none"
         if not turns and self.beta:
             raise ValueError("`beta` holds rotations near their target, and `rotation` is none: leave `beta` out")
@@ -177,6 +170,22 @@ class AdaptSection(StrictModel):
     def stops_early(self) -> bool:
         """Whether training may end before its last step: there are texts held out, and patience to lose."""
         return self.patience > 0 and self.held_out > 0
+
+
+class AdaptSection(LearningSettings):
+    """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key."""
+
+    tasks: Annotated[tuple[AdaptTask, ...], Field(min_length=1)]
+    encoder: EncoderOptions = EncoderOptions()
+    accelerate: bool = False
+
+    @model_validator(mode="after")
+    def _named_once(self) -> AdaptSection:
+        names = [task.name for task in self.tasks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tasks are named {twice!r}")
+        return self
 
     def with_paths(self, resolve: Callable[[str], str]) -> AdaptSection:
         """Return the section with every path of data and heads resolved by the function given."""

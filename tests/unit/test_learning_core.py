@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import learning_models
 import learning_reference as reference
 import models
+from mergeometry.adapt.assemble import HELD_OUT_MOST, LOOKED_AT, Prepared
 from mergeometry.adapt.batches import Chosen, Sampler, generator, pack, split
 from mergeometry.adapt.coefficients import CoefficientTable, layer_of
 from mergeometry.adapt.encoders.base import Inputs
@@ -24,7 +25,7 @@ from mergeometry.adapt.learnable import Dense, Thin, learnable_of
 from mergeometry.adapt.merged import MergedModel, Site
 from mergeometry.adapt.passes import Passes
 from mergeometry.adapt.run import ready
-from mergeometry.adapt.setup import HELD_OUT_MOST, LOOKED_AT, Prepared, identity_of, prepare
+from mergeometry.adapt.setup import identity_of, prepare
 from mergeometry.adapt.state_file import StateFile
 from mergeometry.adapt.train import Point, State
 from mergeometry.errors import NumericalError
@@ -637,6 +638,15 @@ def test_rotations_stay_rotations(inputs: dict[str, Any], rotation: str) -> None
         assert float((R - torch.eye(16)).norm()) > 0.3, f"rotation {task} hardly moved"
     count = len(prepared.table.parameters)
     assert all(torch.equal(a, b) for a, b in zip(start[:count], outcome(prepared)[:count], strict=True))
+
+
+def test_a_full_rotation_follows_its_target_alone(inputs: dict[str, Any]) -> None:
+    """Neither alignment nor a subspace asks for prototypes here, but the target does."""
+    settings = {**QUICK, "rotation": "full", "alpha": 0.0, "entropy": 1e-6, "beta": 5.0, "coefficients": "fixed"}
+    prepared = prepared_of(plan_of(inputs, {**settings, "steps": 80, "check_every": 40, "rotation_learning_rate": 0.1}))
+    state = prepared.learner.learn(silent, lambda state: None)
+    distances = [point.terms["rotation"] for point in state.points if point.terms]
+    assert distances[-1] < 0.2 * distances[0]
 
 
 @pytest.mark.parametrize("held_out", [0.2, 0.0])

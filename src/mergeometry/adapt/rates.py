@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mergeometry.adapt_section import AdaptSection
+from mergeometry.adapt_section import LearningSettings
 
 _DISTILLED = {"task": 0.03, "layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01}
 _PREDICTED = 1e-3
@@ -11,7 +11,7 @@ _PREDICTED = 1e-3
 _ROTATION = 1e-3
 
 
-def rates_of(section: AdaptSection) -> tuple[float, float]:
+def rates_of(section: LearningSettings) -> tuple[float, float]:
     """Adam's rates for coefficients and for rotations."""
     distilled = section.weights.entropy == 0
     usual = _DISTILLED[section.coefficients] if distilled else _PREDICTED

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from mergeometry.adapt.assemble import Prepared
 from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.passes import unique
 from mergeometry.adapt.rotation import fold_into
-from mergeometry.adapt.setup import Prepared
 from mergeometry.adapt.train import State
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.sink import safetensors_bytes

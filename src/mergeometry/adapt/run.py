@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mergeometry.adapt.assemble import Say
 from mergeometry.adapt.data import UnlabelledData, read_unlabelled
 from mergeometry.adapt.encoders import Encoder, build_encoder
 from mergeometry.adapt.encoders.build import kind_of
@@ -23,7 +24,7 @@ from mergeometry.adapt.merged import check_parts
 from mergeometry.adapt.output_layer import check_output, with_rotated_output
 from mergeometry.adapt.processes import Processes, join
 from mergeometry.adapt.result import files, folded_heads, summary
-from mergeometry.adapt.setup import Say, identity_of, prepare
+from mergeometry.adapt.setup import identity_of, prepare
 from mergeometry.adapt.state_file import StateFile
 from mergeometry.adapt.train import Point, Report, State
 from mergeometry.adapt_section import AdaptSection

@@ -1,62 +1,26 @@
-"""From a plan to something that can be learned: data, encoder, heads, parts, experts' features, rotations."""
+"""From a plan to something that can be learned: task vectors, experts and data read from their files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from mergeometry.adapt.batches import Chosen, generator, split
-from mergeometry.adapt.coefficients import CoefficientTable
+from mergeometry.adapt.assemble import Material, Prepared, Say, assemble, check_heads
 from mergeometry.adapt.data import UnlabelledData
-from mergeometry.adapt.encoders.base import Encoder, Inputs
-from mergeometry.adapt.encoders.language import OUTPUT, LanguageModel
-from mergeometry.adapt.encoders.seq2seq import Seq2SeqEncoder
-from mergeometry.adapt.experts import ExpertFeatures, expert_features, with_targets
+from mergeometry.adapt.encoders.base import Encoder
 from mergeometry.adapt.learned import start_of
 from mergeometry.adapt.merged import MergedModel, Site, expert_weights, load_learnables, sites_of
-from mergeometry.adapt.objective import Objective, TaskTerms
-from mergeometry.adapt.passes import Passes, Scene, output_head
-from mergeometry.adapt.precision import dtype_of
-from mergeometry.adapt.processes import Alone, Processes
-from mergeometry.adapt.prototypes import Prototypes, head_prototypes, random_prototypes
-from mergeometry.adapt.rates import rates_of
-from mergeometry.adapt.rotation import TaskRotation
-from mergeometry.adapt.spans import feature_rotation, task_rotation
-from mergeometry.adapt.train import Learner
+from mergeometry.adapt.processes import Processes
 from mergeometry.adapt_section import AdaptSection
-from mergeometry.errors import DataError
 from mergeometry.evaluate.metrics import Head
 from mergeometry.execution.run import fingerprint
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import Recipe
 
-HELD_OUT_MOST = 200
-"""Inputs of a task that are held out at most: a check takes their forward passes."""
-
-LOOKED_AT = 256
-"""Inputs of a task that spans and class means are first estimated on."""
-
 _FREE = ("steps", "learning_rate", "rotation_learning_rate", "patience", "check_every")
 """Keys of the section that may differ between a run and the one that takes it up again."""
-
-Say = Callable[[str, int, int], None]
-"""Told what is being prepared, and how much of it is done."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A learner that is ready to start, with what its result will be made of."""
-
-    learner: Learner
-    scene: Scene
-    table: CoefficientTable
-    heads: tuple[Head | None, ...]
-    notes: tuple[str, ...]
 
 
 def prepare(
@@ -77,75 +41,21 @@ def prepare(
         DataError: data, heads and objective do not fit each other.
         NumericalError: an input is not finite.
     """
-    check_heads(section, encoder, heads, [model.label for model in plan.models])
-    dtype, labels = dtype_of(section.precision, encoder.device), [model.label for model in plan.models]
+    labels = [model.label for model in plan.models]
+    # Before task vectors are read, which takes long.
+    check_heads(section, encoder, heads, labels)
     sites = sites_of(plan, encoder)
     notes = [f"{label}: {note}" for label, own in zip(labels, data, strict=True) for note in own.notes]
     notes += unused_note(plan, sites, encoder.doubles)
     inputs = [encoder.prepare(own) for own in data]
     tensors = load_learnables(plan, encoder.doubles, lambda done, total: say("reading task vectors", done, total))
-    tensors = {name: tensor.to(encoder.device) for name, tensor in tensors.items()}
-    merged = MergedModel(encoder, tensors, sites)
-    table = CoefficientTable(section.coefficients, tensors, start_of(plan))
-    table.parameters = {key: value.to(encoder.device) for key, value in table.parameters.items()}
-    processes = processes or Alone(encoder.device)
-    inputs, experts, teachers = _experts(plan, section, encoder, sites, inputs, heads, dtype, say, processes)
-    prototypes = _prototypes(section, encoder, heads, plan.recipe.seed)
-    notes += [f"{label}: {own.note}" for label, own in zip(labels, prototypes, strict=True) if own and own.note]
-    terms = [
-        TaskTerms(
-            head,
-            own.vectors.float().to(encoder.device) if own else None,
-            teacher,
-            experts[task].energy if task in experts else None,
-        )
-        for task, (head, own, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
-    ]
-    splits = [split(len(own), section.held_out, HELD_OUT_MOST, plan.recipe.seed, t) for t, own in enumerate(inputs)]
-    looked = [learned[:LOOKED_AT] for learned, _ in splits]
-    still: tuple[TaskRotation | None, ...] = (None,) * len(labels)
-    scene = Scene(
-        merged, inputs, experts, terms, still, Objective(section.weights, section.temperature), dtype,
-        section.activation_checkpointing, processes,
+    merged = MergedModel(encoder, {name: tensor.to(encoder.device) for name, tensor in tensors.items()}, sites)
+    material = Material(
+        labels, merged, start_of(plan), inputs, heads,
+        lambda task: expert_weights(plan, task, encoder, sites), plan.recipe.seed,
     )  # fmt: skip
-    rotations, said = _rotations(section, scene, table, looked, labels, say)
-    notes += said
-    scene = replace(scene, rotations=rotations)
-    learner = Learner(
-        scene, table, section, [rows for rows, _ in splits], [held for _, held in splits],
-        rates_of(section), plan.recipe.seed, labels, workers,
-    )  # fmt: skip
-    learner.start(looked)
-    if learner.means is not None:
-        notes += _predicted(learner, labels, heads)
-    return Prepared(learner, scene, table, tuple(heads), tuple(notes))
-
-
-def check_heads(section: AdaptSection, encoder: Encoder, heads: Sequence[Head | None], labels: Sequence[str]) -> None:
-    """Refuse an objective that needs classes where there are none.
-
-    Raises:
-        DataError: with every task that lacks a head.
-    """
-    weights = section.weights
-    if encoder.language_model:
-        if weights.alpha or weights.beta:
-            raise DataError(
-                "a language model has no classes to align features with",
-                hint="write adapt: {alpha: 0, beta: 0}, or objective: distill",
-            )
-        return
-    lacking = [label for label, head in zip(labels, heads, strict=True) if head is None]
-    if lacking and section.needs_heads:
-        raise DataError(
-            f"no head is given for {', '.join(lacking)}",
-            hint="write `head:` for the task, a safetensors file; only objective: distill does without",
-        )
-    if lacking and weights.distill and not weights.hidden:
-        raise DataError(
-            f"no head is given for {', '.join(lacking)}, so there are no predictions to distill",
-            hint="give `head:`, or match features alone: {distill: 0, hidden: 1}",
-        )
+    prepared = assemble(material, section, workers=workers, say=say, processes=processes)
+    return replace(prepared, notes=(*notes, *prepared.notes))
 
 
 def unused_note(plan: Plan, sites: Sequence[Site], doubles: Collection[str] = ()) -> list[str]:
@@ -170,100 +80,3 @@ def identity_of(plan: Plan, section: AdaptSection, data: Sequence[UnlabelledData
 
 def _digest(head: Head) -> str:
     return hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in (head.weight, head.bias))).hexdigest()
-
-
-def _experts(
-    plan: Plan,
-    section: AdaptSection,
-    encoder: Encoder,
-    sites: Sequence[Site],
-    inputs: Sequence[Inputs],
-    heads: Sequence[Head | None],
-    dtype: torch.dtype,
-    say: Say,
-    processes: Processes,
-) -> tuple[list[Inputs], Mapping[int, ExpertFeatures], list[Head | None]]:
-    """What is needed of each expert: the continuations it would write, its features, the head they go through."""
-    wanted = section.weights.distill or section.weights.hidden
-    writes = isinstance(encoder, Seq2SeqEncoder)
-    found, teachers, own_inputs = {}, list(heads), list(inputs)
-    if not (wanted or writes):
-        return own_inputs, found, teachers
-    for task, model in enumerate(plan.models):
-        name = f"running the expert {model.label}"
-        say(name, 0, len(inputs[task]))
-        weights = {key: value.to(encoder.device) for key, value in expert_weights(plan, task, encoder, sites)}
-        if isinstance(encoder, Seq2SeqEncoder):
-            own_inputs[task] = with_targets(encoder, weights, inputs[task], processes)
-        if not wanted:
-            continue
-        total = len(own_inputs[task])
-        found[task] = expert_features(
-            encoder, weights, own_inputs[task], dtype, lambda done, n=name, t=total: say(n, done, t), processes
-        )
-        if isinstance(encoder, LanguageModel):
-            kept = encoder.head_weight(weights)
-            teachers[task] = output_head(kept if kept is encoder.output or OUTPUT in weights else kept.clone())
-    return own_inputs, found, teachers
-
-
-def _prototypes(
-    section: AdaptSection, encoder: Encoder, heads: Sequence[Head | None], seed: int
-) -> list[Prototypes | None]:
-    needed = (section.weights.alpha or section.resolved_rotation == "subspace") and not encoder.language_model
-    if not needed:
-        return [None] * len(heads)
-    made: list[Prototypes | None] = []
-    for task, head in enumerate(heads):
-        assert head is not None
-        if section.prototypes == "head":
-            made.append(head_prototypes(head.weight))
-        else:
-            made.append(
-                random_prototypes(head.weight.shape[0], head.weight.shape[1], generator("prototypes", seed, task))
-            )
-    return made
-
-
-def _rotations(
-    section: AdaptSection,
-    scene: Scene,
-    table: CoefficientTable,
-    looked: Sequence[Sequence[int]],
-    labels: Sequence[str],
-    say: Say,
-) -> tuple[tuple[TaskRotation | None, ...], list[str]]:
-    kind, tasks = section.resolved_rotation, len(labels)
-    if kind == "none":
-        return (None,) * tasks, []
-    say("looking at features", 0, tasks)
-    passes = Passes(scene, 1)
-    features: list[Tensor] = []
-    for task, rows in enumerate(looked):
-        found = passes.features([Chosen(task, row) for row in rows], table)
-        features.append(torch.cat(found).float())
-        say("looking at features", task + 1, tasks)
-    passes.close()
-    if scene.merged.encoder.language_model:
-        # Shared by all tasks, so that it folds into the one output layer.
-        rotation = feature_rotation(kind, torch.cat(features)).to(scene.merged.encoder.device)
-        return (rotation,) * tasks, []
-    made, said = [], []
-    for label, own, terms in zip(labels, features, scene.terms, strict=True):
-        rotation, note = task_rotation(kind, own, terms)
-        made.append(rotation.to(scene.merged.encoder.device))
-        said += [f"{label}: {note}"] if note else []
-    return tuple(made), said
-
-
-def _predicted(learner: Learner, labels: Sequence[str], heads: Sequence[Head | None]) -> list[str]:
-    said = []
-    assert learner.means is not None
-    for task, (label, head) in enumerate(zip(labels, heads, strict=True)):
-        never = learner.means.never_predicted(task)
-        if never and head is not None:
-            said.append(
-                f"{label}: {never} of {len(head.bias)} classes are predicted for none of the inputs looked at; "
-                "their prototypes pull nothing (other labels than in training, or too little data)"
-            )
-    return said

@@ -15,7 +15,7 @@ from mergeometry.adapt.class_means import ClassMeans
 from mergeometry.adapt.coefficients import CoefficientTable
 from mergeometry.adapt.passes import Passes, Scene, Sum, unique
 from mergeometry.adapt.rotation import TaskRotation
-from mergeometry.adapt_section import AdaptSection
+from mergeometry.adapt_section import LearningSettings
 from mergeometry.errors import NumericalError
 
 _ORTHOGONAL = 1e-5
@@ -58,7 +58,7 @@ class Learner:
         self,
         scene: Scene,
         table: CoefficientTable,
-        section: AdaptSection,
+        section: LearningSettings,
         rows: Sequence[Sequence[int]],
         held_out: Sequence[Sequence[int]],
         rates: tuple[float, float],
