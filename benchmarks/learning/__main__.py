@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     for kind in given.kinds or KINDS:
         found, started = circumstances(), time.monotonic()
-        results = run_rows(KINDS[kind], given.seeds, "test", side_by_side=given.side_by_side)
+        together = kind == "ablations"
+        results = run_rows(KINDS[kind], given.seeds, side_by_side=given.side_by_side, together=together)
         kept = {
             **found,
             "command": f"python -m benchmarks.learning {kind}",

@@ -76,17 +76,16 @@ def learn(row: dict[str, Any], seed: int, texts: Path, threads: int) -> tuple[Pr
     }
 
 
-def score(prepared: Prepared, split: str) -> dict[str, list[int]]:
-    """Whether each text of a split is classified right by the merge and the task's head, rotation folded in."""
+def score(prepared: Prepared, judge: Judge) -> dict[str, list[int]]:
+    """Whether each test text is classified right by the merge and the task's head, rotation folded in."""
     names = [task.name for task in list_tasks()]
-    judge = Judge(backbone(), tuple(names), EVERYTHING, EVERYTHING)
     merged = prepared.scene.merged
     weights = merged.weights(prepared.table, torch.float32)
     by_disk = {site.name: weights[site.parameter] for site in merged.sites}
     for name, head in folded_heads(prepared, names).items():
         judge.give_head(name, head["weight"], head["bias"])
     return {
-        task: [int(one) for one in right] for task, right in judge.correct({**judge.base, **by_disk}, split).items()
+        task: [int(one) for one in right] for task, right in judge.correct({**judge.base, **by_disk}, "test").items()
     }
 
 
@@ -96,8 +95,12 @@ def _silent(_text: str, _done: int, _total: int) -> None:
 
 def main() -> None:
     given = json.loads(sys.stdin.read())
-    prepared, took = learn(given["row"], given["seed"], Path(given["texts"]), given["threads"])
-    print(json.dumps({**took, "correct": score(prepared, given["split"])}))
+    judge = None
+    for job in given["jobs"]:
+        prepared, took = learn(job["row"], job["seed"], Path(given["texts"]), given["threads"])
+        # After the first course of learning, whose peak of memory is then its own.
+        judge = judge or Judge(backbone(), tuple(task.name for task in list_tasks()), 1, EVERYTHING)
+        print(json.dumps({**took, "seed": job["seed"], "correct": score(prepared, judge)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,47 +21,52 @@ WORK = ROOT / "benchmarks" / "work" / "learning"
 
 
 def run_rows(
-    rows: Sequence[Row], seeds: Sequence[int], split: str, *, side_by_side: int = 2, threads: int = 1
+    rows: Sequence[Row], seeds: Sequence[int], *, side_by_side: int = 2, threads: int = 1, together: bool = False
 ) -> dict[str, list[dict[str, Any]]]:
-    """Each row's results, one for each seed, in the seeds' order."""
+    """Each row's results, one for each seed, in the seeds' order.
+
+    Every pair is a process of its own, so that its peak of memory is its own too; ``together`` gives each process all
+    seeds of a row, which loads the texts once.
+    """
     texts = WORK / "texts"
     if not texts.is_dir():
         write_texts(texts)
-    wanted = [(row, seed) for row in rows for seed in seeds]
+    groups = [[(row, seed) for seed in seeds] for row in rows]
+    jobs = groups if together else [[pair] for group in groups for pair in group]
     done = 0
 
-    def one(pair: tuple[Row, int]) -> dict[str, Any]:
+    def one(pairs: list[tuple[Row, int]]) -> None:
         nonlocal done
-        row, seed = pair
         started = time.monotonic()
-        result = _kept(row, seed, split, texts, threads)
+        _run(pairs, texts, threads)
         done += 1
         took = time.monotonic() - started
-        print(f"[{done}/{len(wanted)}] {row.name}, seed {seed}: {took:.0f} s", file=sys.stderr, flush=True)
-        return result
+        print(f"[{done}/{len(jobs)}] {pairs[0][0].name}: {took:.0f} s", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(side_by_side) as pool:
-        found = list(pool.map(one, wanted))
-    results: dict[str, list[dict[str, Any]]] = {}
-    for (row, _), result in zip(wanted, found, strict=True):
-        results.setdefault(row.name, []).append(result)
-    return results
+        list(pool.map(one, jobs))
+    return {row.name: [json.loads(_place(row, seed, threads).read_text("utf-8")) for seed in seeds] for row in rows}
 
 
-def _kept(row: Row, seed: int, split: str, texts: Path, threads: int) -> dict[str, Any]:
-    given = {"row": row.spec(), "seed": seed, "split": split, "texts": str(texts), "threads": threads}
-    told = json.dumps({**given, "texts": ""}, sort_keys=True)
-    place = WORK / "results" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
-    if place.is_file():
-        return json.loads(place.read_text("utf-8"))
+def _run(pairs: list[tuple[Row, int]], texts: Path, threads: int) -> None:
+    wanted = [pair for pair in pairs if not _place(*pair, threads).is_file()]
+    if not wanted:
+        return
+    jobs = [{"row": row.spec(), "seed": seed} for row, seed in wanted]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.learning.child"]
     ran = subprocess.run(
-        command, input=json.dumps(given), capture_output=True, text=True, cwd=ROOT, env=environment, check=False
-    )
+        [sys.executable, "-m", "benchmarks.learning.child"],
+        input=json.dumps({"jobs": jobs, "texts": str(texts), "threads": threads}),
+        capture_output=True, text=True, cwd=ROOT, env=environment, check=False,
+    )  # fmt: skip
     if ran.returncode:
-        raise RuntimeError(f"{row.name}, seed {seed}: {ran.stderr[-2000:]}")
-    result = {**json.loads(ran.stdout.splitlines()[-1]), "seed": seed}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(result), "utf-8")
-    return result
+        raise RuntimeError(f"{wanted[0][0].name}: {ran.stderr[-2000:]}")
+    for pair, line in zip(wanted, ran.stdout.splitlines()[-len(wanted) :], strict=True):
+        place = _place(*pair, threads)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(line, "utf-8")
+
+
+def _place(row: Row, seed: int, threads: int) -> Path:
+    told = json.dumps({"row": row.spec(), "seed": seed, "threads": threads}, sort_keys=True)
+    return WORK / "results" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"

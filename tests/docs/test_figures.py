@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks import language_page
 from benchmarks.leaderboard import BEGIN, END, read, with_table
 from benchmarks.learning.tables import write_line, write_tables
 
@@ -32,3 +33,10 @@ def test_the_figures_of_learning_are_those_that_were_measured(tmp_path: Path) ->
         copy.write_text((ROOT / page).read_text("utf-8"), "utf-8")
         write(results, copy)
         assert copy.read_text("utf-8") == (ROOT / page).read_text("utf-8"), f"{page}: python -m benchmarks.learning"
+
+
+def test_the_figures_of_language_models_are_those_that_were_measured(tmp_path: Path) -> None:
+    page, copy = ROOT / "docs" / "language-models.md", tmp_path / "language-models.md"
+    copy.write_text(page.read_text("utf-8"), "utf-8")
+    language_page.write(ROOT / "benchmarks" / "results" / "language_learning.json", copy)
+    assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m benchmarks.language_learning page"

