@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods
+    from mergeometry.adapt.plain_module import learn
     from mergeometry.api import make_plan, merge
     from mergeometry.errors import MergeometryError
     from mergeometry.plan import Plan
@@ -29,6 +30,7 @@ _HOMES = {
     "Plan": "plan",
     "Recipe": "recipe",
     "RunRecord": "sink",
+    "learn": "adapt.plain_module",
     "load_recipe": "recipe",
     "make_plan": "api",
     "merge": "api",
@@ -41,6 +43,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "RunRecord",
+    "learn",
     "load_recipe",
     "make_plan",
     "merge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from mergeometry.adapt.learnable import Learnable, learnable_of
 from mergeometry.errors import DataError, RecipeError
 from mergeometry.execution.compute import load_delta
 from mergeometry.execution.inputs import Inputs as Files
-from mergeometry.methods.base import Directional
+from mergeometry.methods.base import Directional, Method
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, LowRank
@@ -124,16 +124,19 @@ def sites_of(plan: Plan, encoder: Encoder) -> list[Site]:
     return found
 
 
+def parts_of(method: Method, deltas: Iterable[Delta], weights: Sequence[float]) -> list[Delta]:
+    """What each task adds to a merge; where the method allows, one task vector at a time is in memory."""
+    if isinstance(method, Directional):
+        pairs = zip(deltas, weights, strict=True)
+        return method.parts_of([method.directions(own, len(weights)).scaled(weight) for own, weight in pairs])
+    return method.parts(list(deltas), weights)
+
+
 def _parts(task: TensorTask, files: Files) -> list[Delta]:
-    method = task.method
-    assert method is not None
+    assert task.method is not None
     base = None if task.adapters_only else _base(task, files)
     deltas = (load_delta(task, index, files, base) for index in range(len(task.sources)))
-    if isinstance(method, Directional):
-        # One task vector at a time: only its leading directions stay in memory.
-        pairs = zip(deltas, task.weights, strict=True)
-        return method.parts_of([method.directions(own, len(task.sources)).scaled(weight) for own, weight in pairs])
-    return method.parts(list(deltas), task.weights)
+    return parts_of(task.method, deltas, task.weights)
 
 
 def _base(task: TensorTask, files: Files) -> Tensor:

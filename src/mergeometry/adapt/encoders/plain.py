@@ -40,7 +40,7 @@ class PlainEncoder(Encoder):
     ) -> None:
         frozen = {id(own): nn.Parameter(own.detach(), requires_grad=False) for own in module.parameters()}
         shared = {id(own): own for own in module.buffers()}
-        self.module = copy.deepcopy(module, memo={**frozen, **shared}).eval()
+        self.module = _each_its_own(copy.deepcopy(module, memo={**frozen, **shared})).eval()
         self.width, self._function = width, features
         own = [name for name, _ in self.module.named_parameters()]
         self.names = dict(zip(own, own, strict=True)) if names is None else dict(names)
@@ -119,6 +119,27 @@ class _Run(nn.Module):
 
     def forward(self, inputs: Any) -> Any:
         return self._function(self.module, inputs)
+
+
+def _each_its_own(module: nn.Module) -> nn.Module:
+    """Put a shell of its own, around the same weights, wherever a submodule stands in a second place.
+
+    torch.func.functional_call gives a module that has two names its weights twice, and takes them away once.
+    """
+    seen: set[int] = set()
+
+    def visited(found: nn.Module) -> nn.Module:
+        again = id(found) in seen
+        seen.add(id(found))
+        if again:
+            found = copy.copy(found)
+            for registry in ("_parameters", "_buffers", "_modules"):
+                setattr(found, registry, dict(getattr(found, registry)))
+        for name, child in found._modules.items():
+            found._modules[name] = child if child is None else visited(child)
+        return found
+
+    return visited(module)
 
 
 def _check(item: Any) -> None:
