@@ -31,11 +31,12 @@ RESULT = ROOT / "benchmarks" / "results" / "learning_memory.json"
 TASKS, CLASSES, VOCABULARY, LONGEST = 8, 10, 2000, 64
 TEXTS, BATCH, STEPS = 24, 4, 3
 LIMIT = 6e9
+# The hungriest first.
 CASES = {
     f"{start} {objective}{' checkpointing' if checkpointing else ''}": (start, objective, checkpointing)
-    for start in ("tsv_m", "adamerging")
-    for objective in ("mda", "distill")
     for checkpointing in (False, True)
+    for start in ("adamerging", "tsv_m")
+    for objective in ("mda", "distill")
 }
 
 
