@@ -186,15 +186,12 @@ class Passes:
             for task in {one.task for one in part}
             if task in scene.experts
         }
-        heads = [self._head(terms, weights) for terms in scene.terms]
+        heads: Sequence[Head | None] = [terms.head for terms in scene.terms]
+        if isinstance(encoder, LanguageModel):
+            # One for all tasks: a vocabulary in float32 is large.
+            heads = [output_head(encoder.head_weight(weights))] * len(heads)
         with _held(scene.rotations, turns) as rotations:
             return scene.objective.measure(features, owners, teachers, scene.terms, rotations, totals, heads)
-
-    def _head(self, terms: TaskTerms, weights: Mapping[str, Tensor]) -> Head | None:
-        encoder = self._scene.merged.encoder
-        if isinstance(encoder, LanguageModel):
-            return output_head(encoder.head_weight(weights))
-        return terms.head
 
 
 class _Under(nn.Module):
