@@ -9,8 +9,8 @@ import time
 
 from benchmarks.learning.ends import write_ends
 from benchmarks.learning.rows import ABLATIONS, ROWS, SEEDS
-from benchmarks.learning.runner import ROOT, run_rows
-from benchmarks.learning.tables import write_line, write_tables
+from benchmarks.learning.runner import ROOT, kept_rows, run_rows
+from benchmarks.learning.tables import packed, write_line, write_tables
 from benchmarks.machine import circumstances
 
 KINDS = {"rows": ROWS, "ablations": ABLATIONS}
@@ -22,17 +22,26 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("kinds", nargs="*", help="rows, ablations; both by default")
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--side-by-side", type=int, default=2, help="processes at a time, one thread each")
+    parser.add_argument("--kept", action="store_true", help="run nothing: write what earlier runs have kept")
     given = parser.parse_args(arguments)
     for kind in given.kinds or KINDS:
         found, started = circumstances(), time.monotonic()
         together = kind == "ablations"
-        results = run_rows(KINDS[kind], given.seeds, side_by_side=given.side_by_side, together=together)
+        results = (
+            kept_rows(KINDS[kind], given.seeds)
+            if given.kept
+            else run_rows(KINDS[kind], given.seeds, side_by_side=given.side_by_side, together=together)
+        )
         kept = {
             **found,
             "command": f"python -m benchmarks.learning {kind}",
             "seeds": given.seeds,
             "seconds": time.monotonic() - started,
-            "rows": [{"name": row.name, **row.spec(), "runs": results[row.name]} for row in KINDS[kind]],
+            "rows": [
+                {"name": row.name, **row.spec(), "runs": [packed(run) for run in results[row.name]]}
+                for row in KINDS[kind]
+                if results[row.name]
+            ],
         }
         (RESULTS / f"learning_{kind}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     write_ends(RESULTS / "learning_ends.json")

@@ -61,10 +61,10 @@ ABLATIONS = (
     _ablation("coefficients fixed", coefficients="fixed"),
     _ablation("prototypes random", prototypes="random"),
     _ablation("alpha 0", alpha=0.0),
-    _ablation("alpha 1.6", alpha=1.6),
     _ablation("beta 0", beta=0.0),
-    _ablation("beta 0.8", beta=0.8),
     _ablation("rank 0.01 (3 directions a task)", rank=0.01),
+    _ablation("alpha 1.6", alpha=1.6),
+    _ablation("beta 0.8", beta=0.8),
 )
 """Algorithm 2 with one thing changed at a time.
 

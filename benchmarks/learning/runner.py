@@ -48,6 +48,14 @@ def run_rows(
     return {row.name: [json.loads(_place(row, seed, threads).read_text("utf-8")) for seed in seeds] for row in rows}
 
 
+def kept_rows(rows: Sequence[Row], seeds: Sequence[int], threads: int = 1) -> dict[str, list[dict[str, Any]]]:
+    """What earlier runs left of these rows: of each the seeds that are there, without running any."""
+    places = {row.name: [_place(row, seed, threads) for seed in seeds] for row in rows}
+    return {
+        name: [json.loads(place.read_text("utf-8")) for place in own if place.is_file()] for name, own in places.items()
+    }
+
+
 def _run(pairs: list[tuple[Row, int]], texts: Path, threads: int) -> None:
     wanted = [pair for pair in pairs if not _place(*pair, threads).is_file()]
     if not wanted:

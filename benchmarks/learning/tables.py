@@ -15,6 +15,20 @@ DATA_FREE = ("dc_merge linear", "tsv_m", "mda directions", "task_arithmetic")
 """Rows of the leaderboard without data that stand beside the learned ones, at the scale validation chose."""
 
 
+def packed(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run with its answers as texts of ones and zeros: a line for each task."""
+    return {**run, "correct": {task: "".join(map(str, right)) for task, right in run["correct"].items()}}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What was kept in a file, with the answers of each run as lists again."""
+    found = json.loads(file.read_text("utf-8"))
+    for row in found["rows"]:
+        for run in row["runs"]:
+            run["correct"] = {task: [int(one) for one in right] for task, right in run["correct"].items()}
+    return found
+
+
 def write_tables(results: Path, page: Path) -> None:
     """Rewrite every table of the page that there are results for."""
     text = page.read_text("utf-8")
@@ -23,7 +37,7 @@ def write_tables(results: Path, page: Path) -> None:
     for kind, lines in (("rows", _rows), ("ablations", _ablations)):
         file = results / f"learning_{kind}.json"
         if file.is_file():
-            found = json.loads(file.read_text("utf-8"))
+            found = read(file)
             table = "\n".join([*lines(found, ends, results), "", _where(found)])
             text = between(text, kind, f"{table}\n")
     page.write_text(text, "utf-8")
@@ -34,15 +48,14 @@ def write_line(results: Path, readme: Path) -> None:
     file = results / "learning_rows.json"
     if not file.is_file():
         return
-    found, ends = json.loads(file.read_text("utf-8")), json.loads((results / "learning_ends.json").read_text("utf-8"))
+    found, ends = read(file), json.loads((results / "learning_ends.json").read_text("utf-8"))
     best = max(found["rows"], key=lambda row: summary(row, ends)["kept"])
     own = summary(best, ends)
     board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
     line = (
         f"On the suite above this keeps **{own['kept']:.0f} ± {own['seeds']:.0f} %** of the experts' gain where "
-        f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %, after "
-        f"{own['minutes']:.0f} minutes on one core ({best['name']}, {len(found['seeds'])} seeds; peak "
-        f"{own['peak']:.1f} GB)."
+        f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %: {best['name']}, "
+        f"{own['runs']} seeds, the suite's training texts without their labels."
     )
     readme.write_text(between(readme.read_text("utf-8"), "learning", f"{line}\n"), "utf-8")
 
@@ -72,42 +85,43 @@ def summary(row: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, float]
         "minutes": float(np.median([run["seconds"] for run in row["runs"]])) / 60,
         "peak": row["runs"][0]["peak_memory"] / 1e9,
         "numbers": row["runs"][0]["learned_numbers"],
+        "runs": len(row["runs"]),
     }
 
 
 def _rows(found: Mapping[str, Any], ends: Mapping[str, Any], results: Path) -> Iterator[str]:
     board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
-    yield "| merge | learned numbers | gain kept, % | accuracy, % | worst task, points | minutes | peak GB |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| merge | learned numbers | seeds | gain kept, % | accuracy, % | worst task, points | minutes | peak GB |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in board.rows:
         if row.name in DATA_FREE:
             worst = min(row.at_best.accuracy[task] - board.experts[task] for task in board.tasks)
             yield (
-                f"| {row.name}, scale {row.best_scale:g} | 0 | {100 * row.at_best.gain_kept:.0f} "
+                f"| {row.name}, scale {row.best_scale:g} | 0 | | {100 * row.at_best.gain_kept:.0f} "
                 f"| {100 * row.at_best.mean:.1f} | {100 * worst:+.1f} | {row.seconds / 60:.2f} "
                 f"| {row.peak_memory / 1e9:.1f} |"
             )
     for row in found["rows"]:
         own = summary(row, ends)
         yield (
-            f"| {row['name']} | {own['numbers']:,} | **{own['kept']:.0f}** ± {own['seeds']:.0f} "
+            f"| {row['name']} | {own['numbers']:,} | {own['runs']} | **{own['kept']:.0f}** ± {own['seeds']:.0f} "
             f"| {own['accuracy']:.1f} | {own['worst']:+.1f} | {own['minutes']:.1f} | {own['peak']:.1f} |"
         )
 
 
 def _ablations(found: Mapping[str, Any], ends: Mapping[str, Any], _results: Path) -> Iterator[str]:
-    yield "| Algorithm 2 with | gain kept, % | against the first |"
-    yield "| --- | ---: | ---: |"
+    yield "| Algorithm 2 with | seeds | gain kept, % | against the first |"
+    yield "| --- | ---: | ---: | ---: |"
     first = [run["correct"] for run in found["rows"][0]["runs"]]
     for row in found["rows"]:
         own = summary(row, ends)
-        pairs = zip((run["correct"] for run in row["runs"]), first, strict=True)
+        pairs = zip((run["correct"] for run in row["runs"]), first, strict=False)
         apart = [
             gain_shares(right, ends["base"], ends["experts"]) - gain_shares(base, ends["base"], ends["experts"])
             for right, base in pairs
         ]
         change = "" if row is found["rows"][0] else f"{100 * _mean(apart):+.1f} ± {100 * _spread(apart):.1f}"
-        yield f"| {row['name']} | {own['kept']:.1f} ± {own['seeds']:.1f} | {change} |"
+        yield f"| {row['name']} | {own['runs']} | {own['kept']:.1f} ± {own['seeds']:.1f} | {change} |"
 
 
 def _mean(shares: Sequence[np.ndarray]) -> float:
@@ -122,7 +136,7 @@ def _spread(shares: Sequence[np.ndarray]) -> float:
 def _where(found: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
     return (
-        f"{len(found['seeds'])} seeds, test texts, one thread a process, two processes side by side; "
+        "Test texts, one thread a process, on a machine that other work shared, so that minutes are upper bounds; "
         f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; "
         f"{versions}."
     )
