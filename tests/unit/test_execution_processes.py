@@ -125,7 +125,7 @@ from mergeometry.execution import compute, pool
 real = compute.compute
 def slow(job):
     outcome = real(job)
-    time.sleep(0.3)
+    time.sleep(1.0)
     return outcome
 pool.compute = slow
 def said(task):
