@@ -22,7 +22,7 @@ WITHOUT_MODELS = ("rotations",)
 
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
-    work = given.work or ROOT / "benchmarks" / "work"
+    work = given.work or ROOT / "benchmarks" / "scratch"
     # A quick look is no measurement: its page stands apart from the one that people read.
     kept = work / "quick" if given.quick else ROOT / "benchmarks"
     results = given.results or kept / "results"
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny shapes, one run: shows that everything works")
     parser.add_argument("--repeats", type=int, default=5, help="runs of commands that take seconds (default 5)")
     parser.add_argument("--slow-repeats", type=int, default=3, help="runs of those that take minutes (default 3)")
-    parser.add_argument("--work", type=Path, help="where models and outputs are written (default benchmarks/work)")
+    parser.add_argument("--work", type=Path, help="where models and outputs are written (default benchmarks/scratch)")
     parser.add_argument("--results", type=Path, help="where the JSON goes (default benchmarks/results)")
     parser.add_argument("--page", type=Path, help="the page to rewrite (default docs/benchmarks.md)")
     return parser

@@ -27,7 +27,7 @@ from mergeometry.execution.threads import one_thread
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "language_learning.json"
-WORK = ROOT / "benchmarks" / "work" / "language_learning"
+WORK = ROOT / "benchmarks" / "scratch" / "language_learning"
 SEEDS = (0, 1, 2)
 
 SETTINGS: dict[str, Any] = {

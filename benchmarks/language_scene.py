@@ -19,7 +19,6 @@ from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.encoders.base import Inputs
 from mergeometry.adapt.encoders.language import LanguageModel
 from mergeometry.adapt.encoders.tokens import Tokens
-from mergeometry.adapt.encoders.transformer import import_transformers
 from mergeometry.adapt.experts import ExpertFeatures
 from mergeometry.adapt.learned import start_of
 from mergeometry.adapt.merged import MergedModel, expert_weights, load_learnables, sites_of
@@ -27,6 +26,7 @@ from mergeometry.adapt.precision import dtype_of
 from mergeometry.adapt.rotation import TaskRotation
 from mergeometry.adapt.run import ready
 from mergeometry.adapt.setup import Prepared, prepare
+from mergeometry.evaluate.library import import_transformers
 from mergeometry.plan import make_plan
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import load_recipe

@@ -25,7 +25,7 @@ def with_table(page: str, table: str) -> str:
 
 
 def main() -> None:
-    output = ROOT / "benchmarks" / "work" / "leaderboard"
+    output = ROOT / "benchmarks" / "scratch" / "leaderboard"
     board = run_demo(
         output, lambda text, done, total: print(f"[{done}/{total}] {text}", file=sys.stderr), counts=COUNTS
     )

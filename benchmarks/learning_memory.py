@@ -26,7 +26,7 @@ from benchmarks.rotations import _peak_from_here, _status
 from benchmarks.sizes import VIT_B
 from benchmarks.synthetic import decaying
 
-WORK = ROOT / "benchmarks" / "work" / "learning"
+WORK = ROOT / "benchmarks" / "scratch" / "learning"
 RESULT = ROOT / "benchmarks" / "results" / "learning_memory.json"
 TASKS, CLASSES, VOCABULARY, LONGEST = 8, 10, 2000, 64
 TEXTS, BATCH, STEPS = 24, 4, 3

@@ -2,9 +2,9 @@
 
 It needs an environment of its own, since its pins are not ours:
 
-    python -m venv benchmarks/work/venv-mergekit
-    benchmarks/work/venv-mergekit/bin/pip install torch==2.13.0  # first, or pip brings gigabytes of CUDA
-    benchmarks/work/venv-mergekit/bin/pip install mergekit==0.1.5
+    python -m venv benchmarks/scratch/venv-mergekit
+    benchmarks/scratch/venv-mergekit/bin/pip install torch==2.13.0  # first, or pip brings gigabytes of CUDA
+    benchmarks/scratch/venv-mergekit/bin/pip install mergekit==0.1.5
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METHODS = {"average": "linear", "task_arithmetic": "task_arithmetic", "ties": "t
 
 
 def run(settings: Settings) -> dict[str, Any] | None:
-    tool = ROOT / "benchmarks" / "work" / "venv-mergekit" / "bin" / "mergekit-yaml"
+    tool = ROOT / "benchmarks" / "scratch" / "venv-mergekit" / "bin" / "mergekit-yaml"
     if not tool.exists():
         say(f"skipped: there is no {relative(tool)}; benchmarks/peers.py says how to make it")
         return None

@@ -97,10 +97,13 @@ def main() -> None:
     given = json.loads(sys.stdin.read())
     judge = None
     for job in given["jobs"]:
-        prepared, took = learn(job["row"], job["seed"], Path(given["texts"]), given["threads"])
+        prepared, took = learn(job["row"], job["seed"], Path(given["texts"]), job["threads"])
         # After the first course of learning, whose peak of memory is then its own.
         judge = judge or Judge(backbone(), tuple(task.name for task in list_tasks()), 1, EVERYTHING)
-        print(json.dumps({**took, "seed": job["seed"], "correct": score(prepared, judge)}), flush=True)
+        print(
+            json.dumps({**took, "seed": job["seed"], "threads": job["threads"], "correct": score(prepared, judge)}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

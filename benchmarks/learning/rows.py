@@ -7,7 +7,7 @@ from typing import Any
 
 SEEDS = (0, 1, 2)
 
-TA, TSV, MDA = "task_arithmetic", "tsv_m", {"name": "mda", "simplex": "directions"}
+TSV, MDA = "tsv_m", {"name": "mda", "simplex": "directions"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Row:
     scale: float
     adapt: dict[str, Any]
     texts: int = 600
+    threads: int = 1
+    """What it runs on; figures are the same for any number, minutes are not."""
 
     def spec(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -43,7 +45,7 @@ ROWS = (
     ),
     Row("MDA, rotations only", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "fixed"}),
     Row("MDA, both", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "layer"}),
-    Row("distill, a coefficient a pair", TSV, 0.5, {**_LONG, **_EXPERT, "coefficients": "pair"}, texts=3000),
+    Row("distill, a coefficient a pair", TSV, 0.5, {**_LONG, **_EXPERT, "coefficients": "pair"}, texts=3000, threads=2),
 )
 """What the figures compare. Starts and rates were chosen on validation texts with one seed."""
 

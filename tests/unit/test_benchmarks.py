@@ -93,5 +93,5 @@ def test_sizes_are_the_model_they_are_named_after() -> None:
 
 
 def test_commands_are_shown_as_typed() -> None:
-    command = [sys.executable, "-m", "mergeometry", "merge", "--base", str(ROOT / "benchmarks" / "work" / "base")]
-    assert shown(command) == "mergeometry merge --base benchmarks/work/base"
+    command = [sys.executable, "-m", "mergeometry", "merge", "--base", str(ROOT / "benchmarks" / "scratch" / "base")]
+    assert shown(command) == "mergeometry merge --base benchmarks/scratch/base"
