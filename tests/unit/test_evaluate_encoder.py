@@ -137,9 +137,9 @@ def test_without_transformers_the_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['transformers'] = None\n"
         "from mergeometry.errors import DataError\n"
-        "from mergeometry.evaluate.encoder import import_transformers\n"
+        "from mergeometry.evaluate.library import import_transformers\n"
         "try: import_transformers()\n"
         "except DataError as error: print(error)\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert 'pip install "mergeometry[suite]"' in shown
+    assert "pip install 'mergeometry[adapt]'" in shown and "mergeometry[suite]" in shown

@@ -5,8 +5,7 @@ Texts are tokenised once into batches; a model is built once and takes new weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mergeometry.errors import DataError
+from mergeometry.evaluate.library import import_transformers, quiet_transformers
 from mergeometry.evaluate.packed import PackedLinear, pack_linears
 from mergeometry.execution.threads import one_thread
 
@@ -147,32 +147,8 @@ def mean_pool(model: Any, batch: Batch) -> Float[Tensor, "texts d"]:
 def build_model(folder: Path) -> PreTrainedModel:
     """Build the encoder of a folder in 32 bit, without the pooler that mean pooling never runs."""
     transformers = import_transformers()
-    with _quiet(transformers):
+    with quiet_transformers():
         model = transformers.AutoModel.from_pretrained(
             folder, local_files_only=True, add_pooling_layer=False, dtype=torch.float32
         )
     return model.eval().requires_grad_(False)
-
-
-def import_transformers() -> Any:
-    """Import transformers, which only the suite needs."""
-    try:
-        import transformers  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError("Running an encoder needs transformers.", hint='pip install "mergeometry[suite]"') from error
-    return transformers
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    # It would draw a bar, and report the pooler's weights as unexpected.
-    logging = transformers.utils.logging
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

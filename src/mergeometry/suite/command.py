@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import OutputError
 from mergeometry.evaluate.encoder import Encoder, Tokenizer
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.suite.backbone import NAME, PIECES, backbone
-from mergeometry.suite.experts import PROVENANCE, is_complete, load_adapter, load_expert, save_adapter
+from mergeometry.suite.experts import is_complete, load_adapter, load_expert, save_adapter
 from mergeometry.suite.heads import fit_head
 from mergeometry.suite.packages import MINILM
 from mergeometry.suite.splits import Splits
+from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
 from mergeometry.suite.tasks import TASKS, Task, find_task, load
 from mergeometry.suite.train import Regime, Trained, encode_with, train_adapter
 
@@ -48,8 +45,7 @@ def train_expert(
     if is_complete(output) and not overwrite:
         say(f"{task}: already trained")
         return output
-    if output.exists() and not (is_complete(output) or (output.is_dir() and not any(output.iterdir()))):
-        raise OutputError("The output exists and is no expert.", file=output, hint="name another folder")
+    refuse_foreign(output, is_complete)
     found, regime = find_task(task), regime or Regime()
     folder, splits = backbone(progress), load(found)
     head, base = _fit(folder, found, splits)
@@ -63,17 +59,10 @@ def train_expert(
             f"{task}: epoch {epoch.number}/{regime.epochs}: loss {epoch.loss:.4f}, validation {epoch.validation:.3f}"
         ),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=output.parent) as workplace:
-        staged = Path(workplace) / "expert"
-        staged.mkdir()
-        save_adapter(trained.model, head, staged)
-        scores = {"base": base, "expert": score_expert(folder, staged, head, splits)}
-        record = _provenance(found, splits, regime, trained, scores)
-        (staged / PROVENANCE).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        if output.exists():
-            shutil.move(output, Path(workplace) / "before")
-        staged.rename(output)
+    with staged(output) as place:
+        save_adapter(trained.model, head, place)
+        scores = {"base": base, "expert": score_expert(folder, place, head, splits)}
+        write_provenance(place, _provenance(found, splits, regime, trained, scores))
     return output
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from torch import Tensor
 from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Prepared, Tokenizer, build_model, mean_pool
 from mergeometry.evaluate.metrics import Head, accuracy
-from mergeometry.evaluate.packed import pack_linears
 from mergeometry.execution.threads import one_thread
+from mergeometry.suite.adapters import fresh_adapter, pack_frozen
 from mergeometry.suite.backbone import NAME, PIECES
+from mergeometry.suite.schedule import warm_cosine
 from mergeometry.suite.splits import Splits
 
 # All linear maps of a BERT layer, and not the pooler's.
@@ -81,7 +80,7 @@ def train_adapter(
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     solver = torch.optim.AdamW(trained.values(), lr=regime.learning_rate, weight_decay=regime.weight_decay)
     total = regime.epochs * math.ceil(len(train) / regime.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: _rate(step, total, regime.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: warm_cosine(step, total, regime.warmup))
     shuffle = torch.Generator().manual_seed(regime.seed)
 
     epochs: list[Epoch] = []
@@ -120,29 +119,11 @@ def train_adapter(
 
 def build_adapter(folder: Path, regime: Regime) -> Any:
     """Build the encoder with a fresh adapter on all its linear layers; everything else is frozen."""
-    peft = import_peft()
-    config = peft.LoraConfig(
-        r=regime.rank,
-        lora_alpha=regime.alpha,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=list(LINEARS),
-        task_type="FEATURE_EXTRACTION",
+    model = fresh_adapter(
+        build_model(folder), LINEARS, rank=regime.rank, alpha=regime.alpha, kind="FEATURE_EXTRACTION", base=NAME
     )
-    with quiet_peft():
-        model = peft.get_peft_model(build_model(folder), config)
-    model.peft_config["default"].base_model_name_or_path = NAME
     pack_frozen(model)
     return model
-
-
-def pack_frozen(model: Any) -> None:
-    """Put packed layers in place of the frozen ones inside an adapter's layers."""
-    for module in model.modules():
-        if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
-            wrapper = torch.nn.ModuleDict({"base_layer": module.base_layer})
-            pack_linears(wrapper, trains=True)
-            module.base_layer = wrapper["base_layer"]
 
 
 def encode_with(model: Any, prepared: Prepared) -> Tensor:
@@ -154,25 +135,6 @@ def encode_with(model: Any, prepared: Prepared) -> Tensor:
     return features
 
 
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Silence peft, which asks transformers for an attribute under its old name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-def import_peft() -> Any:
-    """Import peft, which only the suite needs."""
-    try:
-        import peft  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError(
-            "Training or running an adapter needs peft.", hint='pip install "mergeometry[suite]"'
-        ) from error
-    return peft
-
-
 def _batches(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
     order = torch.randperm(len(lengths), generator=shuffle).tolist()
     batches: list[list[int]] = []
@@ -181,10 +143,3 @@ def _batches(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterato
         batches += [window[first : first + size] for first in range(0, len(window), size)]
     for place in torch.randperm(len(batches), generator=shuffle).tolist():
         yield batches[place]
-
-
-def _rate(step: int, total: int, warmup: float) -> float:
-    rising = max(1, round(total * warmup))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))

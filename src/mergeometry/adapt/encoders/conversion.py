@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mergeometry.adapt.encoders.transformer import import_transformers, quiet
+from mergeometry.evaluate.library import quiet_transformers
 from mergeometry.sources import TensorInfo, TensorReader
 
 
@@ -24,8 +24,7 @@ def loaded_names(module: nn.Module, disk: Mapping[str, TensorInfo]) -> tuple[dic
     # Whole numbers stay exact in float32 up to 2^24; files hold at most 100,000 tensors.
     marked = {name: torch.full((), float(place + 1)).expand(disk[name].shape) for place, name in enumerate(names)}
     kind: Any = type(module)
-    transformers = import_transformers()
-    with quiet(transformers):
+    with quiet_transformers():
         model, found = kind.from_pretrained(
             None,
             config=copy.deepcopy(module.config),

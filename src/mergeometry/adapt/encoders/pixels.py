@@ -16,8 +16,8 @@ from mergeometry import limits
 from mergeometry.adapt.data.extras import optional
 from mergeometry.adapt.data.images import FORMATS
 from mergeometry.adapt.data.lines import opened
-from mergeometry.adapt.encoders.transformer import import_transformers, quiet
 from mergeometry.errors import DataError
+from mergeometry.evaluate.library import import_transformers, quiet_transformers
 
 
 class Pixels:
@@ -28,7 +28,7 @@ class Pixels:
         self._turn: Any = optional("PIL.ImageOps", "adapt", "Reading images").exif_transpose
         self._folder = folder
         transformers = import_transformers()
-        with quiet(transformers):
+        with quiet_transformers():
             try:
                 # transformers 5 calls this variant `backend="pil"`, and takes the older name as well.
                 self._processor: Any = transformers.AutoImageProcessor.from_pretrained(

@@ -11,8 +11,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mergeometry.adapt.data import UnlabelledData
-from mergeometry.adapt.encoders.transformer import import_transformers, quiet
 from mergeometry.errors import DataError
+from mergeometry.evaluate.library import import_transformers, quiet_transformers
 
 
 class Tokens:
@@ -20,7 +20,7 @@ class Tokens:
 
     def __init__(self, folder: Path, longest: int) -> None:
         transformers = import_transformers()
-        with quiet(transformers):
+        with quiet_transformers():
             try:
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             except (OSError, ValueError, KeyError) as error:

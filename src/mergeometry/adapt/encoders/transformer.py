@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mergeometry.errors import DataError
-
-
-def import_transformers() -> Any:
-    """Import transformers.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    try:
-        import transformers  # noqa: PLC0415
-    except ImportError as error:
-        raise DataError("Learning runs the model through transformers.", hint="pip install 'mergeometry[adapt]'") from (
-            error
-        )
-    return transformers
+from mergeometry.evaluate.library import import_transformers, quiet_transformers
 
 
 def build(kind: str, folder: Path, device: torch.device, **options: Any) -> Any:
@@ -38,7 +22,7 @@ def build(kind: str, folder: Path, device: torch.device, **options: Any) -> Any:
     # Elsewhere transformers chooses: not every model has the fused one.
     if device.type == "cpu":
         options["attn_implementation"] = "eager"
-    with quiet(transformers):
+    with quiet_transformers():
         try:
             model = getattr(transformers, kind).from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, **options
@@ -46,18 +30,3 @@ def build(kind: str, folder: Path, device: torch.device, **options: Any) -> Any:
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             raise DataError(f"transformers cannot build the base model: {error}", file=folder) from error
     return model.eval().requires_grad_(False).to(device)
-
-
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """Silence transformers' bar and its remarks on weights that are not run."""
-    logging = transformers.utils.logging
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
-from mergeometry.evaluate.encoder import import_transformers
+from mergeometry.evaluate.library import import_transformers, quiet_transformers
 from mergeometry.evaluate.packed import pack_linears
 from mergeometry.suite.packages import SMOLLM, fetch
 
@@ -102,18 +102,3 @@ def plain_language_model(folder: Path) -> PreTrainedModel:
             folder, local_files_only=True, dtype=torch.float32
         )
     return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence the bars and the notes with which transformers loads and converts a model."""
-    logging: Any = import_transformers().utils.logging
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import OutputError
 from mergeometry.evaluate.encoder import Tokenizer
+from mergeometry.suite.adapters import write_adapter
 from mergeometry.suite.language_model.backbone import NAME, TOKENS, build_language_model, language_backbone
 from mergeometry.suite.language_model.domains import DOMAINS, Domain, Texts, find_domain
 from mergeometry.suite.language_model.experts import (
-    PROVENANCE,
     is_complete,
     load_adapter,
     load_language_expert,
-    save_adapter,
 )
 from mergeometry.suite.language_model.perplexity import perplexity
 from mergeometry.suite.language_model.train import Regime, Trained, train_adapter
 from mergeometry.suite.packages import SMOLLM
+from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
 
 __all__ = ["find_domain", "list_domains", "load_language_expert", "train_language_expert"]
 
@@ -57,8 +53,7 @@ def train_language_expert(
     if is_complete(output) and not overwrite:
         say(f"{domain}: already trained")
         return output
-    if output.exists() and not (is_complete(output) or (output.is_dir() and not any(output.iterdir()))):
-        raise OutputError("The output exists and is no expert.", file=output, hint="name another folder")
+    refuse_foreign(output, is_complete)
     folder, texts = language_backbone(progress), found.read()
     base = score_language_model(build_language_model(folder), folder, texts)
     say(f"{domain}: base: validation perplexity {base['validation']:.1f}")
@@ -71,17 +66,10 @@ def train_language_expert(
             f"validation perplexity {check.validation:.1f}"
         ),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=output.parent) as workplace:
-        staged = Path(workplace) / "expert"
-        staged.mkdir()
-        save_adapter(trained.model, staged)
-        scores = {"base": base, "expert": score_language_model(load_adapter(folder, staged), folder, texts)}
-        record = _provenance(found, texts, regime, trained, scores)
-        (staged / PROVENANCE).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        if output.exists():
-            shutil.move(output, Path(workplace) / "before")
-        staged.rename(output)
+    with staged(output) as place:
+        write_adapter(trained.model, place)
+        scores = {"base": base, "expert": score_language_model(load_adapter(folder, place), folder, texts)}
+        write_provenance(place, _provenance(found, texts, regime, trained, scores))
     return output
 
 

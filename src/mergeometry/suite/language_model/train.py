@@ -15,10 +15,11 @@ from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Tokenizer
 from mergeometry.evaluate.packed import pack_linears
 from mergeometry.execution.threads import one_thread
+from mergeometry.suite.adapters import fresh_adapter, pack_frozen
 from mergeometry.suite.language_model.backbone import NAME, TOKENS, plain_language_model
 from mergeometry.suite.language_model.domains import Texts
 from mergeometry.suite.language_model.perplexity import perplexity, token_losses
-from mergeometry.suite.train import import_peft, pack_frozen, quiet_peft
+from mergeometry.suite.schedule import warm_cosine
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -67,7 +68,7 @@ def train_adapter(
     pieces, checked = tokenizer.pieces(texts.train), tokenizer.prepare(texts.validation)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     solver = torch.optim.AdamW(trained.values(), lr=regime.learning_rate, weight_decay=regime.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: _rate(step, regime))
+    schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: warm_cosine(step, regime.steps, regime.warmup))
     batches = _batches(len(pieces), regime.batch, torch.Generator().manual_seed(regime.seed))
 
     checks: list[Checked] = []
@@ -104,18 +105,9 @@ def train_adapter(
 
 def build_adapter(folder: Path, regime: Regime) -> Any:
     """Build the language model with a fresh adapter on its attention; everything else is frozen."""
-    peft = import_peft()
-    config = peft.LoraConfig(
-        r=regime.rank,
-        lora_alpha=regime.alpha,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=list(LINEARS),
-        task_type="CAUSAL_LM",
+    model = fresh_adapter(
+        plain_language_model(folder), LINEARS, rank=regime.rank, alpha=regime.alpha, kind="CAUSAL_LM", base=NAME
     )
-    with quiet_peft():
-        model = peft.get_peft_model(plain_language_model(folder), config)
-    model.peft_config["default"].base_model_name_or_path = NAME
     pack_around_adapter(model)
     return model
 
@@ -136,10 +128,3 @@ def _batches(count: int, size: int, shuffle: torch.Generator) -> Iterator[list[i
         order = torch.randperm(count, generator=shuffle).tolist()
         for start in range(0, count - size + 1, size):
             yield order[start : start + size]
-
-
-def _rate(step: int, regime: Regime) -> float:
-    rising = max(1, round(regime.steps * regime.warmup))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, regime.steps - rising)))

@@ -1,0 +1,38 @@
+"""The transformers library: imported where it is needed only, and kept quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mergeometry.errors import DataError
+
+
+def import_transformers() -> Any:
+    """Import transformers, which runs every encoder.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        import transformers  # noqa: PLC0415
+    except ImportError as error:
+        hint = "pip install 'mergeometry[adapt]', or 'mergeometry[suite]' for the suite and the demo"
+        raise DataError("Running a model needs transformers.", hint=hint) from error
+    return transformers
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence its bars, and its remarks on weights that are not run."""
+    logging: Any = import_transformers().utils.logging
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
