@@ -185,10 +185,11 @@ def test_what_padding_holds_is_never_touched() -> None:
 def test_class_means_are_numpys() -> None:
     features, predicted = draw(16, 40, 6), torch.randint(5, (40,), generator=torch.Generator().manual_seed(0))
     predicted[predicted == 3] = 1
+    unit = features.numpy() / np.linalg.norm(features.numpy(), axis=1, keepdims=True)
     means, counts = class_means(features, predicted, 6)
     assert means.shape == (6, 6)
     for number in range(6):
-        members = features.numpy()[predicted.numpy() == number]
+        members = unit[predicted.numpy() == number]
         assert int(counts[number]) == len(members)
         expected = members.mean(axis=0) if len(members) else np.zeros(6)
         np.testing.assert_allclose(means[:, number].numpy(), expected, atol=1e-14)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.adapt.batches import Chosen, generator, split
@@ -100,14 +101,15 @@ def assemble(
         merged, inputs, experts, terms, still, Objective(section.weights, section.temperature), dtype,
         section.activation_checkpointing, processes,
     )  # fmt: skip
-    rotations, said = _rotations(section, scene, table, looked, material.labels, say)
+    features = [] if section.resolved_rotation == "none" else _features(scene, table, looked, say)
+    rotations, said = _rotations(section, scene, features, material.labels)
     notes += said
     scene = replace(scene, rotations=rotations)
     learner = Learner(
         scene, table, section, [rows for rows, _ in splits], [held for _, held in splits],
         rates_of(section), material.seed, material.labels, workers,
     )  # fmt: skip
-    learner.start(looked)
+    learner.start(features)
     if learner.means is not None:
         notes += _predicted(learner, material.labels, heads)
     return Prepared(learner, scene, table, tuple(heads), tuple(notes))
@@ -194,25 +196,24 @@ def _prototypes(
     return made
 
 
+def _features(
+    scene: Scene, table: CoefficientTable, looked: Sequence[Sequence[int]], say: Say
+) -> list[Float[Tensor, "n d"]]:
+    """Each task's features under the starting coefficients, which spans and class means are first estimated from."""
+    passes, features = Passes(scene, 1), []
+    for task, rows in enumerate(looked):
+        say("looking at features", task, len(looked))
+        features.append(torch.cat(passes.features([Chosen(task, row) for row in rows], table)).float())
+    passes.close()
+    return features
+
+
 def _rotations(
-    section: LearningSettings,
-    scene: Scene,
-    table: CoefficientTable,
-    looked: Sequence[Sequence[int]],
-    labels: Sequence[str],
-    say: Say,
+    section: LearningSettings, scene: Scene, features: list[Float[Tensor, "n d"]], labels: Sequence[str]
 ) -> tuple[tuple[TaskRotation | None, ...], list[str]]:
     kind, tasks = section.resolved_rotation, len(labels)
     if kind == "none":
         return (None,) * tasks, []
-    say("looking at features", 0, tasks)
-    passes = Passes(scene, 1)
-    features: list[Tensor] = []
-    for task, rows in enumerate(looked):
-        found = passes.features([Chosen(task, row) for row in rows], table)
-        features.append(torch.cat(found).float())
-        say("looking at features", task + 1, tasks)
-    passes.close()
     if scene.merged.encoder.language_model:
         # Shared by all tasks, so that it folds into the one output layer.
         rotation = feature_rotation(kind, torch.cat(features)).to(scene.merged.encoder.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,10 +57,6 @@ class CoefficientTable:
         value = self.parameters[place.key].detach()
         return value[self._owners[name].to(value.device)] if place.spread else value
 
-    def like(self, name: str) -> Float[Tensor, "..."]:
-        """A tensor shaped as the gradient that `gather` takes."""
-        return self.of(name)
-
     def gather(self, gradients: Mapping[str, Float[Tensor, "..."]]) -> dict[str, Float[Tensor, "..."]]:
         """Gradients of the parameters from those of the tensors' coefficients, added in the tensors' order."""
         total = {key: torch.zeros_like(value) for key, value in self.parameters.items()}
@@ -82,14 +78,6 @@ def layer_of(name: str) -> str:
     if found is None:
         return name.rpartition(".")[0] or name
     return found.group(1) or found.group(2)
-
-
-def merged_values(
-    tensors: Mapping[str, Learnable], table: CoefficientTable, names: Iterable[str]
-) -> Iterable[tuple[str, Float[Tensor, "..."]]]:
-    """The merged update of each named tensor, one at a time."""
-    for name in names:
-        yield name, tensors[name].update(table.of(name))
 
 
 def _place(granularity: Granularity, name: str, tensor: Learnable, start: float) -> tuple[Place, Tensor]:

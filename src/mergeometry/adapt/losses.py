@@ -88,20 +88,30 @@ def hidden_matching(
     return (found - wanted).square().sum(dim=-1).mean() / own.clamp(min=torch.finfo(wanted.dtype).tiny)
 
 
-def class_means(
-    unit_features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
+def class_sums(
+    features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
 ) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
-    """``Zbar``, the mean of the features predicted as each class, in columns, and how many those are.
+    """Sums of ``z/||z||`` over the features predicted as each class, in columns, and how many those are.
+
+    Those of passes add up to those of a step, and over the counts they are the means.
+    """
+    # A product, where adding row by row would come in any order on a GPU and never twice with the same bits.
+    member = torch.nn.functional.one_hot(predicted.long(), classes)
+    unit = torch.nn.functional.normalize(_wide(features), dim=1)
+    return unit.mT @ member.to(unit.dtype), member.sum(dim=0)
+
+
+def class_means(
+    features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
+) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
+    """``Zbar``, the mean of ``z/||z||`` over the features predicted as each class, in columns, and how many those are.
 
     The column of a class that is never predicted is zero, so that it pulls ``E Zbar^T`` nowhere.
 
     Source: MDA (arXiv 2512.00391) section 4.2.
     """
-    features = _wide(unit_features)
-    # A product, where adding row by row would come in any order on a GPU and never twice with the same bits.
-    member = torch.nn.functional.one_hot(predicted.long(), classes)
-    counts = member.sum(dim=0)
-    return (features.mT @ member.to(features.dtype)) / counts.clamp(min=1), counts
+    sums, counts = class_sums(features, predicted, classes)
+    return sums / counts.clamp(min=1), counts
 
 
 def _log_softmax(logits: Float[Tensor, "rows c"]) -> Float[Tensor, "rows c"]:

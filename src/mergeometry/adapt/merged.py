@@ -46,7 +46,7 @@ class MergedModel:
     def pull_back(self, site: Site, gradient: Tensor, table: CoefficientTable) -> Tensor:
         """The gradient of one tensor's coefficients from that of its weight."""
         oriented = (gradient.mT if site.transposed else gradient).float()
-        return self.tensors[site.name].pull_back(oriented, table.like(site.name))
+        return self.tensors[site.name].pull_back(oriented, table.of(site.name))
 
     def base(self, site: Site) -> Tensor:
         """The base's own weight."""

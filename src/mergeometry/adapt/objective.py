@@ -9,13 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mergeometry.adapt.losses import alignment, distillation, hidden_matching, prediction_entropy
+from mergeometry.adapt.losses import alignment, class_sums, distillation, hidden_matching, prediction_entropy
 from mergeometry.adapt.rotation import TaskRotation
 from mergeometry.adapt_section import LossWeights
 from mergeometry.evaluate.metrics import Head
-
-TERMS = ("entropy", "align", "rotation", "distill", "hidden")
-"""Names of the terms in logs and curves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,12 +96,3 @@ class Objective:
             assert teacher is not None
             found["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
         return found
-
-
-def class_sums(
-    features: Float[Tensor, "n d"], predicted: Int[Tensor, " n"], classes: int
-) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
-    """Sums of unit features predicted as each class, and how many those are; those of passes add up to a step's."""
-    member = torch.nn.functional.one_hot(predicted, classes)
-    unit = torch.nn.functional.normalize(features.float(), dim=1)
-    return unit.mT @ member.to(unit.dtype), member.sum(dim=0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 
 import torch
@@ -43,6 +44,15 @@ class Scene:
     processes: Processes = field(default_factory=Alone)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """What all passes of a step share: merged weights, rows of each task in the step, turns of the rotations."""
+
+    weights: Mapping[str, Tensor]
+    totals: Sequence[int]
+    turns: Mapping[int, Tensor]
+
+
 class Passes:
     """Runs the passes of a step on ``workers`` threads, each with a module of its own that shares all weights."""
 
@@ -61,7 +71,7 @@ class Passes:
 
     def gradients(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
         """Objective of these inputs with the gradients of all coefficients and rotations."""
-        return self._run(chosen, table, self._forward_backward)
+        return self._run(chosen, table, partial(self._forward_backward, table))
 
     def values(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
         """Objective of these inputs, without gradients."""
@@ -85,18 +95,18 @@ class Passes:
         with torch.no_grad(), scene_precision(self._scene):
             return encoder.features(encoder.module, weights, batch)
 
-    def _run(self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[..., Sum]) -> Sum:
+    def _run(
+        self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[[Sequence[Chosen], _Step], Sum]
+    ) -> Sum:
         scene = self._scene
-        weights = scene.merged.weights(table, scene.dtype)
         totals = [0] * len(scene.inputs)
         for one in chosen:
             totals[one.task] += scene.inputs[one.task].rows[one.row]
         turns = {index: rotation.turn().detach() for index, rotation in unique(scene.rotations)}
+        step = _Step(scene.merged.weights(table, scene.dtype), totals, turns)
         # The largest first, so that no thread ends alone with one; sums are in this order whoever is done first.
         packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
-        jobs = deque(
-            self._threads.submit(work, part, weights, totals, turns, table) for part in scene.processes.mine(packs)
-        )
+        jobs = deque(self._threads.submit(work, part, step) for part in scene.processes.mine(packs))
         result, tensors = Sum(), {}
         values: list[tuple[float, dict[tuple[int, str], float]]] = []
         while jobs:
@@ -110,38 +120,24 @@ class Passes:
             result.add_values(loss, terms)
         return result
 
-    def _forward(
-        self,
-        part: Sequence[Chosen],
-        weights: Mapping[str, Tensor],
-        totals: Sequence[int],
-        turns: Mapping[int, Tensor],
-        table: CoefficientTable,
-    ) -> Sum:
-        del table
+    def _forward(self, part: Sequence[Chosen], step: _Step) -> Sum:
         with torch.no_grad(), self._module() as module:
-            measured = self._measure(module, weights, part, weights, totals, turns)
+            measured = self._measure(module, step.weights, part, step)
         return Sum(float(measured.loss), dict(measured.terms), {}, {}, dict(measured.sums))
 
-    def _forward_backward(
-        self,
-        part: Sequence[Chosen],
-        weights: Mapping[str, Tensor],
-        totals: Sequence[int],
-        turns: Mapping[int, Tensor],
-        table: CoefficientTable,
-    ) -> Sum:
+    def _forward_backward(self, table: CoefficientTable, part: Sequence[Chosen], step: _Step) -> Sum:
         found: dict[str, Tensor] = {}
-        leaves: dict[str, Tensor] = {}
-        for site in self._scene.merged.sites:
-            leaf = leaves[site.parameter] = weights[site.parameter].detach().requires_grad_()
+        leaves = {name: weight.detach() for name, weight in step.weights.items()}
+        # Where coefficients are fixed no weight needs a gradient, and backward ends at the features.
+        for site in () if table.granularity == "fixed" else self._scene.merged.sites:
+            leaf = leaves[site.parameter].requires_grad_()
             leaf.register_post_accumulate_grad_hook(self._contraction(site, table, found))
-        turned = {index: turn.clone().requires_grad_() for index, turn in turns.items()}
+        turned = {index: turn.clone().requires_grad_() for index, turn in step.turns.items()}
         parameters = {name: leaf for name, leaf in leaves.items() if name != OUTPUT}
 
         def forward_backward(module: nn.Module) -> Measured:
             # Both inside one call under the given weights: what checkpointing computes again, it computes with them.
-            measured = self._measure(module, {}, part, leaves, totals, turned)
+            measured = self._measure(module, {}, part, _Step(leaves, step.totals, turned))
             measured.loss.backward()
             return measured
 
@@ -172,9 +168,7 @@ class Passes:
         module: nn.Module,
         given: Mapping[str, Tensor],
         part: Sequence[Chosen],
-        weights: Mapping[str, Tensor],
-        totals: Sequence[int],
-        turns: Mapping[int, Tensor],
+        step: _Step,
     ) -> Measured:
         scene, encoder = self._scene, self._scene.merged.encoder
         batch = encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
@@ -189,9 +183,9 @@ class Passes:
         heads: Sequence[Head | None] = [terms.head for terms in scene.terms]
         if isinstance(encoder, LanguageModel):
             # One for all tasks: a vocabulary in float32 is large.
-            heads = [output_head(encoder.head_weight(weights))] * len(heads)
-        with _held(scene.rotations, turns) as rotations:
-            return scene.objective.measure(features, owners, teachers, scene.terms, rotations, totals, heads)
+            heads = [output_head(encoder.head_weight(step.weights))] * len(heads)
+        with _held(scene.rotations, step.turns) as rotations:
+            return scene.objective.measure(features, owners, teachers, scene.terms, rotations, step.totals, heads)
 
 
 class _Under(nn.Module):

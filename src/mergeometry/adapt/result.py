@@ -64,6 +64,15 @@ def summary(
     section: AdaptSection, prepared: Prepared, state: State, data: Sequence[UnlabelledData], seconds: float
 ) -> Mapping[str, Any]:
     """What the run record says of learning."""
+    means, labels = prepared.learner.means, prepared.learner.labels
+    missed = (
+        {}
+        if means is None
+        else {
+            labels[task]: round(rotation.outside(means.of(task)), 4)
+            for task, rotation in unique(prepared.scene.rotations)
+        }
+    )
     checks = [point for point in state.points if point.held_out is not None]
     return {
         "objective": section.objective,
@@ -71,6 +80,8 @@ def summary(
         "coefficients": section.coefficients,
         "learned_numbers": prepared.table.count,
         "rotation": section.resolved_rotation,
+        # Share of the class means' energy that has left the span which each rotation turns in.
+        "outside_span": missed,
         "data": [{"items": len(own.items), "sha256": own.digest} for own in data],
         "steps": state.step,
         "kept_step": state.best_step,

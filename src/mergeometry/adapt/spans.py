@@ -22,7 +22,7 @@ def task_rotation(kind: str, features: Float[Tensor, "n d"], terms: TaskTerms) -
         return FullRotation(features.shape[1]), None
     assert terms.head is not None and terms.prototypes is not None
     predicted = terms.head.predict(features)
-    means, _ = class_means(torch.nn.functional.normalize(features, dim=1), predicted, len(terms.head.bias))
+    means, _ = class_means(features, predicted, len(terms.head.bias))
     basis = span_basis(torch.cat([terms.prototypes.to(means), means], dim=1))
     if 2 * basis.shape[1] >= features.shape[1]:
         return SubspaceRotation(basis), (

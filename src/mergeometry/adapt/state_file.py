@@ -68,11 +68,6 @@ class StateFile:
         plain.pop("best", None)
         return State(best=best, points=points, tensors=tensors, **plain)
 
-    def remove(self) -> None:
-        """Forget the state."""
-        for path in (self.path, self.path.with_suffix(".new")):
-            path.unlink(missing_ok=True)
-
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value

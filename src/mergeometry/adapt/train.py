@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.adapt.batches import Chosen, Sampler
 from mergeometry.adapt.class_means import ClassMeans
 from mergeometry.adapt.coefficients import CoefficientTable
+from mergeometry.adapt.losses import class_sums
 from mergeometry.adapt.passes import Passes, Scene, Sum, unique
 from mergeometry.adapt.rotation import TaskRotation
 from mergeometry.adapt_section import LearningSettings
@@ -66,7 +68,7 @@ class Learner:
         labels: Sequence[str],
         workers: int = 1,
     ) -> None:
-        self.scene, self.table, self._section, self._labels = scene, table, section, labels
+        self.scene, self.table, self._section, self.labels = scene, table, section, labels
         self._sampler = Sampler(rows, section.batch_size, seed)
         self._held_out = [Chosen(task, row) for task, own in enumerate(held_out) for row in own]
         self._passes = Passes(scene, workers)
@@ -77,11 +79,12 @@ class Learner:
         self.state = State()
         self._kept_step = 0
 
-    def start(self, rows: Sequence[Sequence[int]]) -> None:
-        """Estimate the class means under the starting coefficients, from these rows of each task."""
+    def start(self, features: Sequence[Float[Tensor, "n d"]]) -> None:
+        """Estimate the class means from features of each task under the starting coefficients, no rotation yet."""
         if self.means is not None:
-            chosen = [Chosen(task, row) for task, own in enumerate(rows) for row in own]
-            self.means.add(self._passes.values(chosen, self.table).sums)
+            for task, (own, terms) in enumerate(zip(features, self.scene.terms, strict=True)):
+                assert terms.head is not None
+                self.means.add({task: class_sums(own, terms.head.predict(own), len(terms.head.bias))})
 
     def learn(self, report: Report, keep: Callable[[State], None]) -> State:
         """Go on to the last step, or until held-out inputs stop gaining; then take the best state.
@@ -199,7 +202,7 @@ class Learner:
         if self._held_out:
             by_task = {
                 label: {name: result.terms[task, name] for found, name in result.terms if found == task}
-                for task, label in enumerate(self._labels)
+                for task, label in enumerate(self.labels)
             }
             point = Point(point.step, point.loss, point.terms, value, by_task)
         else:
@@ -235,7 +238,7 @@ class Learner:
 
     def _parameters(self) -> list[tuple[str, Tensor]]:
         learned = [] if self._section.coefficients == "fixed" else list(self.table.parameters.items())
-        turned = [(f"rotation/{self._labels[index]}", r.coordinates) for index, r in self._rotations.items()]
+        turned = [(f"rotation/{self.labels[index]}", r.coordinates) for index, r in self._rotations.items()]
         return [*learned, *turned]
 
     def _optimiser(self) -> torch.optim.Adam:
