@@ -265,9 +265,9 @@ def test_no_pattern_costs_more_than_milliseconds(pattern: str, name: str) -> Non
 def test_a_hostile_pattern_does_not_hold_up_an_adapter(tmp_path: Path, pattern: str, scaling: float) -> None:
     module = "a" * 40 + ".x"
     write(tmp_path, {"alpha_pattern": {pattern: 100}}, factors(module))
-    start = time.perf_counter()
+    start = time.process_time()
     assert open_adapter(tmp_path, "m").deltas[f"{module}.weight"].scaling == scaling
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ INDEX = "model.safetensors.index.json"
 
 
 def refused(path: Path, words: str) -> SourceError:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SourceError, match=words) as caught:
         open_model(path, "the model")
     assert caught.value.model == "the model"
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     return caught.value
 
 

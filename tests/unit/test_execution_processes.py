@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     started = time.monotonic()
     code, out, err = finished(process)
     assert code == 130, err
-    assert "Interrupted" in out and "--resume" in out and time.monotonic() - started < 20
+    assert "Interrupted" in out and "--resume" in out and time.monotonic() - started < 60
     assert not (tmp_path / "out").exists()
     from mergeometry.execution import compute, pool
 
@@ -171,7 +171,7 @@ def test_a_killed_run_leaves_no_workers(tmp_path: Path) -> None:
     assert process.stdout is not None and process.stdout.readline()
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := _group(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left, left

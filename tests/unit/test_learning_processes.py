@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import pytest
@@ -158,7 +158,7 @@ def test_a_failure_in_one_process_ends_all(tmp_path: Path, family: dict[str, Any
     done = launched(run, "merge", recipe, "--output", tmp_path / "merged")
     ended = time.time()
     assert done.returncode == 1
-    assert ended - fell.stat().st_mtime < 15
+    assert ended - fell.stat().st_mtime < 60
     assert re.search(said, done.stderr) and done.stderr.count("a page of the book") <= 1
     assert not (tmp_path / "merged").exists()
 
@@ -209,13 +209,15 @@ def test_several_processes_have_to_be_wanted(monkeypatch: pytest.MonkeyPatch) ->
 
 def together(work: Callable[[Together], Any], count: int = 3, patience: float = 20.0) -> list[Any]:
     """What the work gives in each of several threads that play processes; an error stands for itself."""
-    limit = timedelta(seconds=patience)
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=limit)
+    # On a busy machine a connection takes its time, whatever patience the processes then have with each other.
+    connecting = timedelta(seconds=60)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=connecting)
 
     def play(rank: int) -> Any:
-        own = TCPStore("127.0.0.1", store.port, is_master=False, timeout=limit)
+        own = TCPStore("127.0.0.1", store.port, is_master=False, timeout=connecting)
         try:
-            with Together(rank, count, CPU, Exchange(own, rank, count, CPU, limit)) as processes:
+            exchange = Exchange(own, rank, count, CPU, timedelta(seconds=patience))
+            with Together(rank, count, CPU, exchange) as processes:
                 return work(processes)
         except MergeometryError as error:
             return error
@@ -259,12 +261,17 @@ def test_all_hear_of_the_first_failure() -> None:
     assert isinstance(third, DataError)
 
 
-def test_silence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_ends() -> None:
+    heard = Event()
+
     def work(processes: Together) -> Any:
         if processes.rank == 1:
-            time.sleep(1.5)
+            heard.wait(60)
             return None
-        return list(processes.in_order(2, iter([1])))
+        try:
+            return list(processes.in_order(2, iter([1])))
+        finally:
+            heard.set()
 
     first, _ = together(work, count=2, patience=0.5)
     assert isinstance(first, ExecutionError) and "process 1 of learning has been silent" in str(first)
