@@ -11,8 +11,10 @@ import pytest
 
 from mergeometry.demo import work
 from mergeometry.demo.entries import ENTRIES, SCALES
-from mergeometry.demo.leaderboard import Leaderboard, Row, Score, gain_shares, rank, score
-from mergeometry.demo.store import Store, identity_of
+from mergeometry.demo.leaderboard import Leaderboard, Row, rank
+from mergeometry.demo.store import identity_of
+from mergeometry.evaluate.gain import Score, gain_shares, score
+from mergeometry.evaluate.store import Store
 from mergeometry.methods import registry
 from mergeometry.report.markdown import leaderboard_markdown
 from mergeometry.report.page import leaderboard_page

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mergeometry.demo.leaderboard import Correct
 from mergeometry.evaluate.encoder import Encoder, Prepared, Tokenizer
+from mergeometry.evaluate.gain import Correct
 from mergeometry.evaluate.metrics import Head
 from mergeometry.execution.threads import one_thread
 from mergeometry.sources import Checkpoint, TensorReader, open_adapter, open_checkpoint, read_factors
@@ -68,7 +68,7 @@ class Judge:
 
     def experts(self) -> Correct:
         """Each expert on the test texts of its own task."""
-        found: dict[str, list[bool]] = {}
+        found: dict[str, Sequence[float]] = {}
         for task in self._splits["test"]:
             adapter, weights = open_adapter(load_expert(task).folder, task), dict(self.base)
             with TensorReader() as reader, one_thread():

@@ -6,26 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float64
-
-RESAMPLES = 1000
-"""Times that the test texts are drawn anew, with replacement, to see how far a figure would move."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How one set of weights does on the test texts."""
-
-    accuracy: dict[str, float]
-    gain_kept: float
-    spread: float
-    """Standard deviation of ``gain_kept`` over resampled test texts."""
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the tasks."""
-        return sum(self.accuracy.values()) / len(self.accuracy)
+from mergeometry.evaluate.gain import Correct, Score, gain_shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +56,6 @@ class Leaderboard:
         return [row for row in self.rows[1:] if row.behind <= 2 * row.behind_spread]
 
 
-Correct = Mapping[str, list[bool]]
-"""Task to whether each test text was classified right, in one order for all weights."""
-
-
 def rank(rows: Sequence[tuple[Row, Correct]], base: Correct, experts: Correct) -> tuple[Row, ...]:
     """Sort rows by the gain kept at their best scale, and say how far each is behind the first, and how surely."""
     ordered = sorted(rows, key=lambda pair: -pair[0].at_best.gain_kept)
@@ -88,26 +65,3 @@ def rank(rows: Sequence[tuple[Row, Correct]], base: Correct, experts: Correct) -
         behind = first - gain_shares(correct, base, experts)
         ranked.append(replace(row, behind=float(behind[0]), behind_spread=float(behind[1:].std())))
     return tuple(ranked)
-
-
-def score(merged: Correct, base: Correct, experts: Correct) -> Score:
-    """Accuracy on each task, and the share of the gain kept with its spread over resampled texts."""
-    shares = gain_shares(merged, base, experts)
-    accuracy = {task: float(np.mean(correct)) for task, correct in merged.items()}
-    return Score(accuracy, float(shares[0]), float(shares[1:].std()))
-
-
-def gain_shares(merged: Correct, base: Correct, experts: Correct) -> Float64[np.ndarray, " draws"]:
-    """``sum_t (merged - base) / sum_t (experts - base)`` on the test texts, then on each of the resampled ones.
-
-    The draws are the same for all weights, so that differences between methods are differences on the same texts.
-    """
-    generator = np.random.default_rng(0)
-    kept, gained = np.zeros(RESAMPLES + 1), np.zeros(RESAMPLES + 1)
-    for task, correct in merged.items():
-        count = len(correct)
-        draws = np.vstack([np.arange(count), generator.integers(0, count, (RESAMPLES, count))])
-        before = np.asarray(base[task], dtype=float)
-        kept += (np.asarray(correct, dtype=float) - before)[draws].mean(axis=1)
-        gained += (np.asarray(experts[task], dtype=float) - before)[draws].mean(axis=1)
-    return kept / gained

@@ -11,8 +11,10 @@ from typing import Any
 
 from mergeometry.demo import work
 from mergeometry.demo.entries import ENTRIES, SCALES, TEST_TEXTS, VALIDATION_TEXTS, Entry
-from mergeometry.demo.leaderboard import Leaderboard, Row, rank, score
-from mergeometry.demo.store import Store, identity_of
+from mergeometry.demo.leaderboard import Leaderboard, Row, rank
+from mergeometry.demo.store import identity_of
+from mergeometry.evaluate.gain import score
+from mergeometry.evaluate.store import Store
 from mergeometry.execution.threads import ENVIRONMENT
 from mergeometry.suite.backbone import backbone
 from mergeometry.suite.command import list_tasks

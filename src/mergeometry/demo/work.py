@@ -15,8 +15,8 @@ import numpy as np
 
 from mergeometry.demo.entries import SCALES, Entry
 from mergeometry.demo.judge import Judge, read_weights
-from mergeometry.demo.leaderboard import Correct
 from mergeometry.errors import ExecutionError
+from mergeometry.evaluate.gain import Correct
 from mergeometry.execution.threads import ENVIRONMENT
 from mergeometry.sources import open_checkpoint
 from mergeometry.suite.command import load_expert
