@@ -50,24 +50,30 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
 @suite.command()
 def train(
     tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the experts, one folder a task.")] = Path(
-        "experts"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the experts, one folder a task. [default: experts]"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
     """Train experts anew, minutes a task on one core; tasks that are finished already are left alone."""
     with plain_errors(debug):
-        from mergeometry.suite.command import find_task, list_tasks, train_expert
+        from mergeometry.suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
 
         names = tasks or [task.name for task in list_tasks()]
         for name in names:
             find_task(name)  # a misspelt name is refused before the first hour of work
+        form, place = (FULL, output or full_folder()) if full else (ADAPTER, output or Path("experts"))
         target = console(err=True)
         for name in names:
             folder = train_expert(
-                name, output / name, lambda text: target.print(plain(text), soft_wrap=True), overwrite=overwrite
-            )
+                name, place / name, lambda text: target.print(plain(text), soft_wrap=True), form=form,
+                overwrite=overwrite,
+            )  # fmt: skip
             typer.echo(str(folder))
 
 

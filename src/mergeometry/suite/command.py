@@ -12,15 +12,19 @@ from typing import Any
 from mergeometry.evaluate.encoder import Encoder, Tokenizer
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.suite.backbone import NAME, PIECES, backbone
-from mergeometry.suite.experts import is_complete, load_adapter, load_expert, save_adapter
+from mergeometry.suite.experts import load_adapter, load_expert
+from mergeometry.suite.forms import ADAPTER, FULL, Form
+from mergeometry.suite.full import full_folder, load_full_expert
 from mergeometry.suite.heads import fit_head
+from mergeometry.suite.loop import Course, Trained, encode_with
 from mergeometry.suite.packages import MINILM
 from mergeometry.suite.splits import Splits
 from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
 from mergeometry.suite.tasks import TASKS, Task, find_task, load
-from mergeometry.suite.train import Regime, Trained, encode_with, train_adapter
 
-__all__ = ["list_tasks", "load_expert", "train_expert"]
+__all__ = [
+    "ADAPTER", "FULL", "full_folder", "list_tasks", "load_expert", "load_full_expert", "train_expert",
+]  # fmt: skip
 
 
 def list_tasks() -> tuple[Task, ...]:
@@ -33,42 +37,52 @@ def train_expert(
     output: Path,
     progress: Callable[[str], None] | None = None,
     *,
-    regime: Regime | None = None,
+    form: Form = ADAPTER,
+    regime: Course | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Fit the head, train the adapter, and write the expert into ``output``, which appears whole or not at all.
+    """Fit the head, train an expert of the form, and write it into ``output``, which appears whole or not at all.
 
     An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
     many tasks goes on where it was.
+
+    Raises:
+        DataError: there is no such task, or its texts or the backbone cannot be had.
+        OutputError: something else stands in ``output``.
     """
     say = progress or (lambda _message: None)
-    if is_complete(output) and not overwrite:
+    found = find_task(task)
+    course: Course = regime or form.regime
+    if form.is_complete(output) and not overwrite:
         say(f"{task}: already trained")
         return output
-    refuse_foreign(output, is_complete)
-    found, regime = find_task(task), regime or Regime()
+    refuse_foreign(output, form.is_complete)
     folder, splits = backbone(progress), load(found)
     head, base = _fit(folder, found, splits)
     say(f"{task}: base with fitted head: validation {base['validation']:.3f}")
-    trained = train_adapter(
+    trained = form.train(
         folder,
         head,
         splits,
-        regime,
+        course,
         lambda epoch: say(
-            f"{task}: epoch {epoch.number}/{regime.epochs}: loss {epoch.loss:.4f}, validation {epoch.validation:.3f}"
+            f"{task}: epoch {epoch.number}/{course.epochs}: loss {epoch.loss:.4f}, validation {epoch.validation:.3f}"
         ),
     )
     with staged(output) as place:
-        save_adapter(trained.model, head, place)
-        scores = {"base": base, "expert": score_expert(folder, place, head, splits)}
-        write_provenance(place, _provenance(found, splits, regime, trained, scores))
+        form.save(trained.model, folder, head, place)
+        scores = {"base": base, "expert": _score(form.load(folder, place), folder, head, splits)}
+        write_provenance(place, _provenance(found, splits, form, course, trained, scores))
     return output
 
 
 def score_expert(folder: Path, expert: Path, head: Head, splits: Splits) -> dict[str, float]:
-    """Return the accuracies of an expert as it stands on disk."""
-    model, tokenizer = load_adapter(folder, expert), Tokenizer(folder, PIECES)
+    """Return the accuracies of an adapter as it stands on disk."""
+    return _score(load_adapter(folder, expert), folder, head, splits)
+
+
+def _score(model: Any, folder: Path, head: Head, splits: Splits) -> dict[str, float]:
+    tokenizer = Tokenizer(folder, PIECES)
     return {
         name: round(accuracy(head, encode_with(model, tokenizer.prepare(split.texts)), split.labels), 4)
         for name, split in (("validation", splits.validation), ("test", splits.test))
@@ -89,12 +103,12 @@ def _fit(folder: Path, task: Task, splits: Splits) -> tuple[Head, dict[str, floa
 
 
 def _provenance(
-    task: Task, splits: Splits, regime: Regime, trained: Trained, scores: dict[str, dict[str, float]]
+    task: Task, splits: Splits, form: Form, course: Course, trained: Trained, scores: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
     return {
         "task": task.name,
         "title": task.title,
-        "command": f"mergeometry suite train {task.name}",
+        "command": f"{form.command} {task.name}",
         "backbone": {"name": NAME, "package": MINILM.requirement, "sha256": MINILM.sha256, "licence": MINILM.licence},
         "data": {
             "package": task.source,
@@ -105,7 +119,7 @@ def _provenance(
             "classes": list(task.classes),
         },
         "head": "logistic regression on the base's features of the training texts; then frozen",
-        "regime": asdict(regime),
+        "regime": asdict(course),
         "epochs": [asdict(epoch) for epoch in trained.epochs],
         "kept_epoch": trained.best.number,
         "steps": trained.epochs[-1].steps,

@@ -1,66 +1,36 @@
-"""Trains a LoRA adapter against a frozen head, and keeps the epoch that validation likes best."""
+"""Trains a LoRA adapter against a frozen head."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mergeometry.errors import DataError
-from mergeometry.evaluate.encoder import Prepared, Tokenizer, build_model, mean_pool
-from mergeometry.evaluate.metrics import Head, accuracy
-from mergeometry.execution.threads import one_thread
+from mergeometry.evaluate.encoder import build_model
+from mergeometry.evaluate.metrics import Head
 from mergeometry.suite.adapters import fresh_adapter, pack_frozen
-from mergeometry.suite.backbone import NAME, PIECES
-from mergeometry.suite.schedule import warm_cosine
+from mergeometry.suite.backbone import NAME
+from mergeometry.suite.loop import Course, Epoch, Trained, train_weights
 from mergeometry.suite.splits import Splits
 
 # All linear maps of a BERT layer, and not the pooler's.
 LINEARS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
-_WINDOW = 8  # batches whose texts are sorted by length together, so that little is padding
 
 
-@dataclass(frozen=True)
-class Regime:
-    """How an expert is trained: hard enough that merging is a problem, and to convergence.
+@dataclass(frozen=True, kw_only=True)
+class Regime(Course):
+    """How an adapter is trained: hard enough that merging is a problem, and to convergence.
 
     Small steps leave task vectors so short that their plain sum keeps every expert's accuracy, and then all
     merging methods look alike.
     """
 
+    learning_rate: float = 1e-3
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 1e-3
-    epochs: int = 5
-    batch: int = 32
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training texts led to; ``steps`` counts from the start."""
-
-    number: int
-    steps: int
-    loss: float
-    validation: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A PEFT model with the weights of its best epoch, and the course of its training."""
-
-    model: Any
-    epochs: tuple[Epoch, ...]
-    best: Epoch
 
 
 def train_adapter(
@@ -72,49 +42,7 @@ def train_adapter(
 ) -> Trained:
     """Train all of an adapter's matrices on cross-entropy through the frozen head."""
     torch.manual_seed(regime.seed)  # the adapter's first matrices
-    model = build_adapter(folder, regime)
-    tokenizer = Tokenizer(folder, PIECES)
-    train, validation = splits.train, splits.validation
-    pieces, checked = tokenizer.pieces(train.texts), tokenizer.prepare(validation.texts)
-    labels = torch.tensor(train.labels)
-    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    solver = torch.optim.AdamW(trained.values(), lr=regime.learning_rate, weight_decay=regime.weight_decay)
-    total = regime.epochs * math.ceil(len(train) / regime.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: warm_cosine(step, total, regime.warmup))
-    shuffle = torch.Generator().manual_seed(regime.seed)
-
-    epochs: list[Epoch] = []
-    best: Epoch | None = None
-    best_weights: dict[str, Tensor] = {}
-    steps = 0
-    with one_thread():
-        for number in range(1, regime.epochs + 1):
-            losses: list[float] = []
-            for rows in _batches([len(text) for text in pieces], regime.batch, shuffle):
-                batch = tokenizer.batch(pieces, rows)
-                loss = torch.nn.functional.cross_entropy(head.logits(mean_pool(model, batch)), labels[batch.rows])
-                solver.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(trained.values(), regime.clip)
-                solver.step()
-                schedule.step()
-                losses.append(loss.item())
-                steps += 1
-            if not math.isfinite(losses[-1]):
-                raise DataError("The loss is not finite any more.", hint="train with a lower learning rate")
-            score = accuracy(head, encode_with(model, checked), validation.labels)
-            epoch = Epoch(number, steps, round(sum(losses) / len(losses), 5), round(score, 4))
-            epochs.append(epoch)
-            if best is None or epoch.validation > best.validation:
-                best = epoch
-                best_weights = {name: weight.detach().clone() for name, weight in trained.items()}
-            if progress is not None:
-                progress(epoch)
-    assert best is not None
-    with torch.no_grad():
-        for name, weight in trained.items():
-            weight.copy_(best_weights[name])
-    return Trained(model, tuple(epochs), best)
+    return train_weights(build_adapter(folder, regime), folder, head, splits, regime, progress)
 
 
 def build_adapter(folder: Path, regime: Regime) -> Any:
@@ -124,22 +52,3 @@ def build_adapter(folder: Path, regime: Regime) -> Any:
     )
     pack_frozen(model)
     return model
-
-
-def encode_with(model: Any, prepared: Prepared) -> Tensor:
-    """Return the features of a model that carries its adapter beside its weights."""
-    features = torch.empty(prepared.count, model.config.hidden_size)
-    with one_thread(), torch.inference_mode():
-        for batch in prepared.batches:
-            features[batch.rows] = mean_pool(model, batch)
-    return features
-
-
-def _batches(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
-    order = torch.randperm(len(lengths), generator=shuffle).tolist()
-    batches: list[list[int]] = []
-    for start in range(0, len(order), size * _WINDOW):
-        window = sorted(order[start : start + size * _WINDOW], key=lambda row: lengths[row])
-        batches += [window[first : first + size] for first in range(0, len(window), size)]
-    for place in torch.randperm(len(batches), generator=shuffle).tolist():
-        yield batches[place]

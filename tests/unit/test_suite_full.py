@@ -1,0 +1,129 @@
+"""Full fine-tunes: every weight moves but those never run, the folder merges, and a run that is cut off goes on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import mergeometry as mg
+from mergeometry.cli.app import app
+from mergeometry.errors import DataError, OutputError
+from mergeometry.evaluate.encoder import Encoder, Tokenizer
+from mergeometry.evaluate.metrics import Head
+from mergeometry.suite import command
+from mergeometry.suite.backbone import PIECES, backbone
+from mergeometry.suite.command import FULL, load_full_expert, train_expert
+from mergeometry.suite.full import FullRegime, full_folder, is_complete_full, train_full
+from mergeometry.suite.splits import Splits
+from mergeometry.suite.tasks import Task, load
+
+ONCE = FullRegime(epochs=1, batch=16)
+
+
+def few(task: str | Task) -> Splits:
+    splits = load(task)
+    return Splits(splits.train.take(32), splits.validation.take(40), splits.test.take(40))
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "load", few)
+        yield train_expert("trec", tmp_path_factory.mktemp("full") / "trec", form=FULL, regime=ONCE)
+
+
+def test_every_weight_that_is_run_moves_and_no_other(expert: Path) -> None:
+    base, tuned = load_file(backbone() / "model.safetensors"), load_file(expert / "model.safetensors")
+    assert {name: (weight.shape, weight.dtype) for name, weight in base.items()} == {
+        name: (weight.shape, weight.dtype) for name, weight in tuned.items()
+    }
+    still = {name for name, weight in base.items() if torch.equal(weight, tuned[name])}
+    assert {"embeddings.position_ids", "pooler.dense.bias", "pooler.dense.weight"} <= still
+    # A key's bias adds the same to all scores of a query, so nothing depends on it but rounding.
+    assert all("position_ids" in name or "pooler" in name or name.endswith("key.bias") for name in still)
+
+
+def test_only_words_that_were_read_move(expert: Path) -> None:
+    name = "embeddings.word_embeddings.weight"
+    change = load_file(expert / "model.safetensors")[name] - load_file(backbone() / "model.safetensors")[name]
+    read = {piece for text in Tokenizer(backbone(), PIECES).pieces(few("trec").train.texts) for piece in text}
+    assert set(change.abs().sum(1).nonzero().flatten().tolist()) == read
+
+
+def test_the_record_says_what_was_trained(expert: Path) -> None:
+    found = load_full_expert("trec", expert)
+    assert found.provenance["command"] == "mergeometry suite train --full trec"
+    assert found.provenance["regime"]["learning_rate"] == 3e-4
+    assert "rank" not in found.provenance["regime"]
+    texts = few("trec").test
+    features = Encoder(expert).encode(Tokenizer(expert, PIECES).prepare(texts.texts))
+    right = (found.head.logits(features).argmax(1) == torch.tensor(texts.labels)).float().mean().item()
+    assert right == pytest.approx(found.provenance["accuracy"]["expert"]["test"], abs=1e-4)
+
+
+def test_the_folder_merges_and_gives_itself_back(expert: Path, tmp_path: Path) -> None:
+    recipe = {"base": str(backbone()), "models": [str(expert)], "method": "task_arithmetic", "scale": 1.0}
+    mg.merge(recipe, output=tmp_path / "merged")
+    merged, tuned = load_file(tmp_path / "merged" / "model.safetensors"), load_file(expert / "model.safetensors")
+    assert all(torch.allclose(merged[name].float(), tuned[name].float(), atol=1e-6) for name in tuned)
+
+
+def test_a_finished_expert_is_left_alone_and_a_half_one_is_refused(expert: Path, tmp_path: Path) -> None:
+    messages: list[str] = []
+    train_expert("trec", expert, messages.append, form=FULL)
+    assert messages == ["trec: already trained"]
+    (tmp_path / "config.json").write_text("{}")
+    assert not is_complete_full(tmp_path)
+    with pytest.raises(OutputError, match="no expert"):
+        train_expert("trec", tmp_path, form=FULL)
+
+
+def test_a_run_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load", few)
+    with pytest.raises(KeyboardInterrupt):
+        train_expert("trec", tmp_path / "trec", form=replace(FULL, save=cut_off), regime=replace(ONCE, batch=32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_loss_falls_and_the_best_epoch_is_kept() -> None:
+    splits = few("movie")
+    head = Head(torch.randn(2, 384, generator=torch.Generator().manual_seed(0)) / 10, torch.zeros(2))
+    trained = train_full(backbone(), head, splits, replace(ONCE, epochs=2))
+    assert trained.epochs[-1].loss < trained.epochs[0].loss
+    assert trained.best.validation == max(epoch.validation for epoch in trained.epochs)
+
+
+def test_a_regime_too_fast_says_so() -> None:
+    head = Head(torch.full((2, 384), torch.inf), torch.zeros(2))
+    with pytest.raises(DataError, match="not finite"):
+        train_full(backbone(), head, few("movie"), ONCE)
+
+
+def test_the_default_place_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
+    assert full_folder().is_relative_to(tmp_path)
+    with pytest.raises(DataError, match="no full fine-tune of 'trec'") as caught:
+        load_full_expert("trec")
+    assert "mergeometry suite train --full trec" in str(caught.value)
+
+
+def test_the_command_trains_full_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, Path, object]] = []
+
+    def record(task: str, output: Path, _progress: object, *, form: object, overwrite: bool) -> Path:
+        seen.append((task, output, form))
+        return output
+
+    monkeypatch.setattr(command, "train_expert", record)
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
+    assert CliRunner().invoke(app, ["suite", "train", "--full", "trec"]).exit_code == 0
+    assert CliRunner().invoke(app, ["suite", "train", "trec", "-o", str(tmp_path)]).exit_code == 0
+    assert seen == [("trec", full_folder() / "trec", FULL), ("trec", tmp_path / "trec", command.ADAPTER)]
