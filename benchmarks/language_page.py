@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.marks import between
+
+COMMAND = "python -m benchmarks.language_learning"
+
 Result = Mapping[str, Any]
 
 
@@ -17,18 +21,8 @@ def write(result: Path, page: Path) -> None:
     found = json.loads(result.read_text("utf-8"))
     text = page.read_text("utf-8")
     for name, lines in (("rows", _rows), ("folders", _folders), ("generations", _generations)):
-        text = between(text, name, "\n".join(lines(found)) + "\n")
+        text = between(text, name, "\n".join(lines(found)) + "\n", COMMAND)
     page.write_text(text, "utf-8")
-
-
-def between(text: str, name: str, written: str) -> str:
-    """The page with the text between the marks of a part replaced."""
-    begin, end = f"<!-- {name}: written by `python -m benchmarks.language_learning` -->\n", f"<!-- end of {name} -->"
-    before, mark, rest = text.partition(begin)
-    if not mark:
-        raise ValueError(f"the page has no mark for {name}")
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}{written}{end}{after}"
 
 
 def mean(scores: Mapping[str, float]) -> float:

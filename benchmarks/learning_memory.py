@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import circumstances
+from benchmarks.marks import between
 from benchmarks.measure import ROOT, printed_json, program, say
 from benchmarks.rotations import _peak_from_here, _status
 from benchmarks.sizes import VIT_B
 from benchmarks.synthetic import decaying
 
 WORK = ROOT / "benchmarks" / "scratch" / "learning"
+PAGE = ROOT / "docs" / "learning.md"
 RESULT = ROOT / "benchmarks" / "results" / "learning_memory.json"
 TASKS, CLASSES, VOCABULARY, LONGEST = 8, 10, 2000, 64
 TEXTS, BATCH, STEPS = 24, 4, 3
@@ -65,6 +67,19 @@ def write(cases: dict[str, Any]) -> None:
         **circumstances(),
     }
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    write_table(figures)
+
+
+def write_table(figures: dict[str, Any]) -> None:
+    """Rewrite the table of docs/learning.md."""
+    lines = ["| start, objective | peak GB, preparing | peak GB, learning |", "| --- | ---: | ---: |"]
+    for name, case in figures["cases"].items():
+        peaks = case["peak_bytes"]
+        lines.append(f"| {name} | {peaks['preparing'] / 1e9:.1f} | {peaks['learning'] / 1e9:.1f} |")
+    machine = figures["machine"]
+    lines += ["", f"L{figures['what'][1:]}; {figures['date']}, {machine['cpu']}, {machine['cores']} cores."]
+    text = PAGE.read_text("utf-8")
+    PAGE.write_text(between(text, "memory", "\n".join(lines) + "\n", "python -m benchmarks.learning_memory"), "utf-8")
 
 
 def measure(start: str, objective: str, checkpointing: bool) -> dict[str, Any]:

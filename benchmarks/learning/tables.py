@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.marks import between
 from mergeometry.demo.leaderboard import Leaderboard, gain_shares
+
+COMMAND = "python -m benchmarks.learning"
 
 DATA_FREE = ("dc_merge linear", "tsv_m", "mda directions", "task_arithmetic")
 """Rows of the leaderboard without data that stand beside the learned ones, at the scale validation chose."""
@@ -39,7 +42,7 @@ def write_tables(results: Path, page: Path) -> None:
         if file.is_file():
             found = read(file)
             table = "\n".join([*lines(found, ends, results), "", _where(found)])
-            text = between(text, kind, f"{table}\n")
+            text = between(text, kind, f"{table}\n", COMMAND)
     page.write_text(text, "utf-8")
 
 
@@ -57,17 +60,7 @@ def write_line(results: Path, readme: Path) -> None:
         f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %: {best['name']}, "
         f"{own['runs']} seeds, the suite's training texts without their labels."
     )
-    readme.write_text(between(readme.read_text("utf-8"), "learning", f"{line}\n"), "utf-8")
-
-
-def between(text: str, name: str, table: str) -> str:
-    """The page with the text between the marks of a table replaced."""
-    begin, end = f"<!-- {name}: written by `python -m benchmarks.learning` -->\n", f"<!-- end of {name} -->"
-    before, mark, rest = text.partition(begin)
-    if not mark:
-        raise ValueError(f"the page has no mark for {name}")
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}{table}{end}{after}"
+    readme.write_text(between(readme.read_text("utf-8"), "learning", f"{line}\n", COMMAND), "utf-8")
 
 
 def summary(row: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, float]:
