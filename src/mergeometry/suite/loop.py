@@ -63,7 +63,7 @@ def train_weights(
     course: Course,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Trained:
-    """Train those weights of a model that require gradients; ``folder`` holds its tokenizer.
+    """Train those weights of a text encoder that require gradients; ``folder`` holds its tokenizer.
 
     Raises:
         DataError: the loss is not finite any more.
@@ -72,10 +72,38 @@ def train_weights(
     train, validation = splits.train, splits.validation
     pieces, checked = tokenizer.pieces(train.texts), tokenizer.prepare(validation.texts)
     labels = torch.tensor(train.labels)
+
+    def losses(shuffle: torch.Generator) -> Iterator[Tensor]:
+        for rows in _batches([len(text) for text in pieces], course.batch, shuffle):
+            batch = tokenizer.batch(pieces, rows)
+            yield torch.nn.functional.cross_entropy(head.logits(mean_pool(model, batch)), labels[batch.rows])
+
+    def score() -> float:
+        return accuracy(head, encode_with(model, checked), validation.labels)
+
+    return train_to_best(model, math.ceil(len(train) / course.batch), losses, score, course, progress)
+
+
+def train_to_best(
+    model: Any,
+    batches: int,
+    losses: Callable[[torch.Generator], Iterator[Tensor]],
+    score: Callable[[], float],
+    course: Course,
+    progress: Callable[[Epoch], None] | None = None,
+) -> Trained:
+    """Train those weights of a model that require gradients, and keep those of its best epoch.
+
+    ``losses`` goes once through the training data, ``batches`` steps, each loss computed with the weights as they
+    are when it is asked for; ``score`` is the model's accuracy on validation data.
+
+    Raises:
+        DataError: the loss is not finite any more.
+    """
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     # Fused, because one pass over the word embeddings' moments is ten times as fast as five.
     solver = torch.optim.AdamW(trained.values(), lr=course.learning_rate, weight_decay=course.weight_decay, fused=True)
-    total = course.epochs * math.ceil(len(train) / course.batch)
+    total = course.epochs * batches
     schedule = torch.optim.lr_scheduler.LambdaLR(solver, lambda step: warm_cosine(step, total, course.warmup))
     shuffle = torch.Generator().manual_seed(course.seed)
 
@@ -85,21 +113,18 @@ def train_weights(
     steps = 0
     with one_thread():
         for number in range(1, course.epochs + 1):
-            losses: list[float] = []
-            for rows in _batches([len(text) for text in pieces], course.batch, shuffle):
-                batch = tokenizer.batch(pieces, rows)
-                loss = torch.nn.functional.cross_entropy(head.logits(mean_pool(model, batch)), labels[batch.rows])
+            values: list[float] = []
+            for loss in losses(shuffle):
                 solver.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained.values(), course.clip)
                 solver.step()
                 schedule.step()
-                losses.append(loss.item())
+                values.append(loss.item())
                 steps += 1
-            if not math.isfinite(losses[-1]):
+            if not math.isfinite(values[-1]):
                 raise DataError("The loss is not finite any more.", hint="train with a lower learning rate")
-            score = accuracy(head, encode_with(model, checked), validation.labels)
-            epoch = Epoch(number, steps, round(sum(losses) / len(losses), 5), round(score, 4))
+            epoch = Epoch(number, steps, round(sum(values) / len(values), 5), round(score(), 4))
             epochs.append(epoch)
             if best is None or epoch.validation > best.validation:
                 best = epoch

