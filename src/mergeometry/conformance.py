@@ -10,7 +10,7 @@
 
 A law binds a method only on what its own ``check`` accepts: shapes, numbers of models and weights that it
 refuses are left out. Laws that differ between families are declared by the method and held against it here:
-``equal_models``, ``order_invariant``.
+``equal_models``, ``order_invariant``, ``homogeneous``.
 """
 
 from __future__ import annotations
@@ -180,7 +180,12 @@ def check_finite(method: Method) -> None:
 
 @_law
 def check_scale(method: Method) -> None:
-    """Scale with the task vectors, over forty orders of magnitude and through zero: merge(c x) = c merge(x)."""
+    """Scale with the task vectors, over forty orders of magnitude and through zero: merge(c x) = c merge(x).
+
+    It binds where ``homogeneous`` is declared.
+    """
+    if not method.homogeneous:
+        return
     for dtype, bound in ((torch.float64, ROUNDING), (torch.float32, SINGLE_ROUNDING)):
         for shape in ((12, 8), (7, 11), (9,)):
             # Powers of two, so that the scaled inputs are exact and no rounding may move a threshold.
@@ -195,7 +200,12 @@ def check_scale(method: Method) -> None:
 
 @_law
 def check_weights_scale(method: Method) -> None:
-    """Take a weight of all models alike for a factor of the merge, or for nothing (weighted means)."""
+    """Take a weight of all models alike for a factor of the merge, or for nothing (weighted means).
+
+    It binds where ``homogeneous`` is declared.
+    """
+    if not method.homogeneous:
+        return
     for factor in (0.5, 3.0):
         deltas = _matrices(12, 8)
         if not _accepts(method, 3, deltas[0], [factor] * 3):

@@ -14,6 +14,10 @@ from mergeometry.methods.base import Elementwise, Method, parameters
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
+    "dare": [{"density": 1.0}, {"density": 0.5}],
+    "dare_ties": [{"density": 1.0}, {"density": 0.5}],
+    "knots": [{"density": 1.0}, {"density": 0.01}, {"combine": "sum"}],
+    "wudi": [{"solver": "adam", "steps": 20, "learning_rate": 1e-3}],
     "ties": [{"density": 1.0}, {"density": 0.01}],
     "tsv_m": [{"rank": 2}, {"rank": 0.5}],
     "iso_cts": [{"common": 0.0}, {"common": 1.0}, {"rank": 0.5}],

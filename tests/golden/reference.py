@@ -7,6 +7,8 @@ A weight multiplies its task vector before the merge, except in the two weighted
 is the weight of the mean.
 """
 
+import hashlib
+import json
 import math
 
 import numpy as np
@@ -119,6 +121,68 @@ def adamerging(taus, density=None, weights=None):
     kept = [trim(tau, density) for tau in scaled]
     sign = np.sign(sum(kept))
     return sum(np.where(np.sign(tau) == sign, tau, 0.0) for tau in kept)
+
+
+def stay(shape, density, seed, tensor, task):
+    """Which entries chance keeps: 32 bits for each from Philox, low half of a word first, against the density."""
+    key = int.from_bytes(hashlib.sha256(json.dumps([seed, tensor, task]).encode()).digest()[:16], "little")
+    size = math.prod(shape)
+    words = [int(word) for word in np.random.Philox(key=key).random_raw((size + 1) // 2)]
+    numbers = [half for word in words for half in (word % 2**32, word // 2**32)]
+    chances = np.array(numbers[:size]) / 2**32
+    return (chances < density).reshape(shape)
+
+
+def after_drop(taus, density, seed, tensor, names):
+    names = [str(t) for t in range(len(taus))] if names is None else names
+    return [
+        np.where(stay(tau.shape, density, seed, tensor, name), tau / density, 0.0)
+        for tau, name in zip(taus, names, strict=True)
+    ]
+
+
+def dare(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
+    kept = after_drop(as_float64(taus), density, seed, tensor, names)
+    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+
+
+def dare_ties(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
+    return elect_and_mean(after_drop(as_float64(taus), density, seed, tensor, names), full_weights(taus, weights))
+
+
+def knots(taus, combine="ties", density=0.2, weights=None):
+    """Its parts of the decomposition are `D Q_t^T`; directions of no strength have none."""
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    P, D, Qt = np.linalg.svd(np.concatenate(scaled, axis=1), full_matrices=False)
+    alive = D / D[0] > 1e-6
+    P, D, Qt = P[:, alive], D[alive], Qt[alive]
+    parts = np.split(D[:, None] * Qt, len(taus), axis=1)
+    if combine == "sum":
+        return P @ sum(parts)
+    return P @ elect_and_mean([trim(part, density, rounding=1e-9) for part in parts], [1.0] * len(taus))
+
+
+def wudi(taus, solver="exact", steps=300, learning_rate=1e-5, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    if solver == "adam":
+        return adam(scaled, steps, learning_rate)
+    # ||(tau - tau_t) tau_t^T||^2 / ||tau_t||^2 is ||A_t tau^T - A_t tau_t^T||^2 with the rows A_t = tau_t / ||tau_t||.
+    rows = [tau / np.linalg.norm(tau) for tau in scaled]
+    A = np.concatenate(rows)
+    B = np.concatenate([row @ tau.T for row, tau in zip(rows, scaled, strict=True)])
+    return np.linalg.lstsq(A, B, rcond=1e-6)[0].T
+
+
+def adam(taus, steps, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Kingma and Ba 2015, Algorithm 1, on the gradient of the sum of interferences, term by term."""
+    tau = sum(taus)
+    first, second = np.zeros_like(tau), np.zeros_like(tau)
+    for step in range(1, steps + 1):
+        gradient = sum(2 * (tau - own) @ own.T @ own / np.linalg.norm(own) ** 2 for own in taus)
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        tau = tau - learning_rate * (first / (1 - beta1**step)) / (np.sqrt(second / (1 - beta2**step)) + epsilon)
+    return tau
 
 
 def tsv_m(taus, rank=None, weights=None):

@@ -11,6 +11,7 @@ import torch
 import mergeometry as mg
 import models
 from mergeometry.methods import registry
+from mergeometry.methods.base import Elementwise, Linear
 from mergeometry.plan.kinds import is_matrix
 from mergeometry.values import Delta, LowRank
 
@@ -41,13 +42,13 @@ def expected(family: dict[str, Any], method: str, weights: list[float], scale: f
     found = {}
     for name, stored in models.loaded(Path(family["base"])).items():
         base = stored if stored.dtype == torch.float64 else stored.float()
-        elementwise = registry.find(method).__bases__[0].__name__ in {"Linear", "Elementwise"}
+        elementwise = issubclass(registry.find(method), Linear | Elementwise)
         law = registry.build(method if elementwise or is_matrix(name, base.shape) else "average", {})
         deltas = [update(place, name, base) for place in folders(family)]
         if all(isinstance(delta, LowRank) and delta.rank == 0 for delta in deltas):
             found[name] = base
             continue
-        merged = law(deltas, weights)
+        merged = law.for_tensor(0, name, [place.name for place in folders(family)])(deltas, weights)
         dense = merged.dense(base.dtype) if isinstance(merged, LowRank) else merged.to(base.dtype)
         found[name] = base + scale * dense
     return found

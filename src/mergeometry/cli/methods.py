@@ -13,6 +13,9 @@ from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
 
+_FAMILIES = "mergeometry.methods.base"
+"""The module that defines what a method may need; a method is of the first of its kinds there."""
+
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show one method with its parameters and its law.")] = None,
@@ -42,7 +45,7 @@ def _describe(name: str, method: type[Method]) -> dict[str, Any]:
         "summary": summary,
         "law": law,
         "source": method.source,
-        "needs": method.__mro__[1].__name__.lower(),
+        "needs": next(kind.__name__ for kind in method.__mro__ if kind.__module__ == _FAMILIES).lower(),
         "parameters": {
             key: {
                 "default": value.get("default"),

@@ -63,6 +63,19 @@ def elected_parts(
     return [values * (values.sign() == sign) for values in kept]
 
 
+def elected_shares(
+    tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float]
+) -> list[Float[Tensor, "*shape"]]:
+    """What each task adds to `elected_mean`: its agreeing entries times its weight, over the weight of all that agree.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2.
+    """
+    agreeing = elected_parts(tasks, count, weights)
+    shares = torch.stack([w * (own != 0).to(own.dtype) for own, w in zip(agreeing, weights, strict=True)]).sum(dim=0)
+    shares.clamp_(min=torch.finfo(shares.dtype).tiny)
+    return [own * w / shares for own, w in zip(agreeing, weights, strict=True)]
+
+
 def _trimmed(values: Float[Tensor, "*shape"], threshold: float) -> Float[Tensor, "*shape"]:
     # Hard shrinkage zeroes |x| <= bound, one vector instruction where a mask takes eighteen times as long;
     # the next number below the threshold as the bound keeps the entries that equal it.

@@ -82,6 +82,11 @@ class Method(ABC):
         return None
 
     @property
+    def homogeneous(self) -> bool:
+        """Whether task vectors all times a number merge to the merge times that number."""
+        return True
+
+    @property
     def stays_low_rank(self) -> bool:
         """Whether low-rank task vectors merge to a low-rank one, which an adapter can hold."""
         return True
@@ -89,6 +94,13 @@ class Method(ABC):
     @abstractmethod
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Merge the task vectors of one tensor, whatever they are held as."""
+
+    def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
+        """The method as it merges one tensor of a recipe: what draws random numbers gets its streams here.
+
+        ``seed`` is the recipe's, ``tensor`` the name in the base, ``tasks`` the models' names.
+        """
+        return self
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """What each task adds to the merge: the parts sum to what `apply` returns.
@@ -173,6 +185,13 @@ class Spectral(Matrixwise):
     @abstractmethod
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Merge matrices; low-rank inputs give a low-rank result."""
+
+    def extra_cost(self, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:
+        """Operations and bytes beyond those of decomposing the task vectors' sum, which a plan counts on.
+
+        ``ranks`` holds each task's low rank, or None where it is dense; ``number`` is the size of a dense entry.
+        """
+        return 0.0, 0
 
     def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Weigh the matrices, then merge."""

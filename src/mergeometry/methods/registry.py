@@ -20,7 +20,7 @@ from mergeometry.errors import RecipeError
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
 
-_NOT_METHODS = {"base", "registry"}
+_NOT_METHODS = {"base", "drawing", "registry"}
 GROUP = "mergeometry.methods"
 
 

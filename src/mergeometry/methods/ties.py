@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, elected_parts, share_of
+from mergeometry.linalg.selection import elected_mean, elected_shares, share_of
 from mergeometry.methods.base import Elementwise, dense_deltas, parameters
 from mergeometry.values import Delta
 
@@ -52,9 +52,4 @@ class Ties(Elementwise):
         dense = dense_deltas(deltas)
         if dense[0].numel() == 0:
             return list(dense)
-        agreeing = elected_parts(dense, share_of(dense[0].numel(), self.density), weights)
-        shares = torch.stack([w * (own != 0).to(own.dtype) for own, w in zip(agreeing, weights, strict=True)]).sum(
-            dim=0
-        )
-        shares.clamp_(min=torch.finfo(dense[0].dtype).tiny)
-        return [own * w / shares for own, w in zip(agreeing, weights, strict=True)]
+        return list(elected_shares(dense, share_of(dense[0].numel(), self.density), weights))

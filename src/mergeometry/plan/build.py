@@ -112,6 +112,7 @@ def _task(
     (method_name, method), scale = _choose(recipe, methods, info.name, matrix)
     shape = tuple(reversed(info.shape)) if transposed else info.shape
     method.check(len(sources), shape, weights)
+    method = method.for_tensor(recipe.seed, info.name, [entry.name for entry in recipe.models])
     rank = adapter_rank(recipe, info, sources)
     if recipe.output.adapter:
         outputs = adapter_outputs(info.name, method, sources, shape, rank, code)

@@ -82,7 +82,7 @@ def merge_cost(
 
 def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:
     """Operations and bytes: the base beside the hungriest of decomposing, merging and adding."""
-    from mergeometry.methods.base import Directional, rank_of  # noqa: PLC0415  (needs torch)
+    from mergeometry.methods.base import Directional, Spectral, rank_of  # noqa: PLC0415  (needs torch)
 
     long, short = max(shape), min(shape)
     tasks, held = len(ranks), number * long * short * sum(rank is None for rank in ranks)
@@ -114,4 +114,5 @@ def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None], n
     adding = thin + 3 * number * long * short
     base = number * long * short
     peak = _ALGEBRA_BYTES + base + held + _ALLOCATOR * max(decomposing, merging, adding)
-    return flops, int(peak)
+    more = method.extra_cost(shape, ranks, number) if isinstance(method, Spectral) else (0.0, 0)
+    return flops + more[0], int(peak + more[1])

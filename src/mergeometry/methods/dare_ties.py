@@ -1,0 +1,53 @@
+"""DARE with TIES: drop entries at random, rescale the rest, elect a sign, average what agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.linalg.selection import elected_mean, elected_shares
+from mergeometry.methods.base import dense_deltas, parameters
+from mergeometry.methods.drawing import Density, Drawing
+from mergeometry.values import Delta
+
+
+@parameters
+class DareTies(Drawing):
+    """Drop each entry of each task vector by chance, rescale those that stay, then elect and average as TIES does.
+
+    Law: ``tau_t' = (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density``; then
+    ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
+    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop stands in place of the trimming of TIES, which finds
+    nothing left to trim where ``density`` is below the share that it keeps.
+    """
+
+    source: ClassVar[str] = (
+        "Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, sections 3.2 and 3.3; "
+        "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
+    )
+    has_parts: ClassVar[bool] = True
+
+    density: Density = 0.1
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights under which a weighted mean is no mean."""
+        super().check(tasks, shape, weights)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError("dare_ties elects by weighted vote: weights must not be negative, nor all zero")
+
+    def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
+        """Drop, rescale, elect, and average what agrees."""
+        if deltas[0].numel() == 0:
+            return torch.zeros_like(deltas[0])
+        return elected_mean(self.drop(deltas), deltas[0].numel(), weights)
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """Each task's share of the mean: its agreeing entries over the weight of all that agree."""
+        kept = self.drop(dense_deltas(deltas))
+        if kept[0].numel() == 0:
+            return list(kept)
+        return list(elected_shares(kept, kept[0].numel(), weights))
