@@ -34,6 +34,8 @@ class FullRegime(Course):
     """
 
     learning_rate: float = 3e-4
+    epochs: int = 4
+    precision: str = "auto"
 
 
 def full_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mergeometry.adapt.precision import dtype_of
 from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Prepared, Tokenizer, mean_pool
 from mergeometry.evaluate.metrics import Head, accuracy
@@ -21,11 +24,16 @@ from mergeometry.suite.schedule import warm_cosine
 from mergeometry.suite.splits import Splits
 
 _WINDOW = 8  # batches whose texts are sorted by length together, so that little is padding
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """How weights are trained, whichever they are."""
+    """How weights are trained, whichever they are.
+
+    ``precision`` is of matrix products alone: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 where
+    the processor is fast at it. Weights, sums and the solver are float32 always.
+    """
 
     learning_rate: float
     epochs: int = 5
@@ -34,6 +42,7 @@ class Course:
     weight_decay: float = 0.0
     clip: float = 1.0
     seed: int = 0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with the weights of its best epoch, and the course of its training."""
+    """A model with the weights of its best epoch, and the course of its training; ``products`` is a dtype's name."""
 
     model: Any
     epochs: tuple[Epoch, ...]
     best: Epoch
+    products: str
 
 
 def train_weights(
@@ -76,7 +86,9 @@ def train_weights(
     def losses(shuffle: torch.Generator) -> Iterator[Tensor]:
         for rows in _batches([len(text) for text in pieces], course.batch, shuffle):
             batch = tokenizer.batch(pieces, rows)
-            yield torch.nn.functional.cross_entropy(head.logits(mean_pool(model, batch)), labels[batch.rows])
+            with products(course):
+                features = mean_pool(model, batch)
+            yield torch.nn.functional.cross_entropy(head.logits(features.float()), labels[batch.rows])
 
     def score() -> float:
         return accuracy(head, encode_with(model, checked), validation.labels)
@@ -135,7 +147,7 @@ def train_to_best(
     with torch.no_grad():
         for name, weight in trained.items():
             weight.copy_(best_weights[name])
-    return Trained(model, tuple(epochs), best)
+    return Trained(model, tuple(epochs), best, str(dtype_of(course.precision, _CPU)).removeprefix("torch."))
 
 
 def encode_with(model: Any, prepared: Prepared) -> Float[Tensor, "texts d"]:
@@ -145,6 +157,18 @@ def encode_with(model: Any, prepared: Prepared) -> Float[Tensor, "texts d"]:
         for batch in prepared.batches:
             features[batch.rows] = mean_pool(model, batch)
     return features
+
+
+@contextmanager
+def products(course: Course) -> Iterator[None]:
+    """Compute matrix products in the precision that the course asks for."""
+    dtype = dtype_of(course.precision, _CPU)
+    if dtype == torch.float32:
+        yield
+        return
+    # On short inputs the fused attention's backward pass in bfloat16 takes longer than all the rest.
+    with torch.autocast(_CPU.type, dtype), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def _batches(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
