@@ -149,6 +149,7 @@ def _provenance(
         },
         "head": "logistic regression on the base's class token of the training images; then frozen",
         "regime": asdict(course),
+        "products": trained.products,
         "epochs": [asdict(epoch) for epoch in trained.epochs],
         "kept_epoch": trained.best.number,
         "steps": trained.epochs[-1].steps,

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from mergeometry.adapt.precision import dtype_of
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.execution.threads import one_thread
 from mergeometry.suite.adapters import fresh_adapter, pack_frozen
-from mergeometry.suite.loop import Course, Epoch, Trained, train_to_best
+from mergeometry.suite.loop import Course, Epoch, Trained, products, train_to_best
 from mergeometry.suite.vision.backbone import NAME, build_vision_model, features_of, prepare_pixels
 from mergeometry.suite.vision.images import ImageSplits
 
@@ -28,6 +29,7 @@ class VisionRegime(Course):
 
     learning_rate: float = 1e-3
     epochs: int = 6
+    precision: str = "auto"
     rank: int = 16
     alpha: int = 32
 
@@ -38,6 +40,7 @@ class FullVisionRegime(Course):
 
     learning_rate: float = 1e-4
     epochs: int = 6
+    precision: str = "auto"
 
 
 def train_vision_adapter(
@@ -68,12 +71,23 @@ def build_vision_adapter(folder: Path, regime: VisionRegime) -> Any:
     model = build_vision_model(folder)
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     adapted = fresh_adapter(model, linears, rank=regime.rank, alpha=regime.alpha, kind="FEATURE_EXTRACTION", base=NAME)
-    pack_frozen(adapted)
+    _lighten(adapted, regime)
     return adapted
 
 
+def _lighten(adapted: Any, course: Course) -> None:
+    """Keep the frozen layers in the form in which their products are taken, not to convert them at every step."""
+    dtype = dtype_of(course.precision, torch.device("cpu"))
+    if dtype == torch.float32:
+        pack_frozen(adapted)
+        return
+    for module in adapted.modules():
+        if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
+            module.base_layer.to(dtype)
+
+
 def encode_images(model: Any, images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n d"]:
-    """Return the features of a model as it stands, with or without an adapter beside its weights."""
+    """Return the features of a model as it stands, in the precision that is in force."""
     with one_thread(), torch.inference_mode():
         return torch.cat([features_of(model, prepare_pixels(part)) for part in images.split(_BATCH)])
 
@@ -90,10 +104,13 @@ def _train(
 
     def losses(shuffle: torch.Generator) -> Iterator[Tensor]:
         for rows in torch.randperm(len(train), generator=shuffle).split(course.batch):
-            logits = head.logits(features_of(model, prepare_pixels(train.pixels[rows])))
-            yield torch.nn.functional.cross_entropy(logits, labels[rows])
+            with products(course):
+                features = features_of(model, prepare_pixels(train.pixels[rows]))
+            yield torch.nn.functional.cross_entropy(head.logits(features.float()), labels[rows])
 
     def score() -> float:
-        return accuracy(head, encode_images(model, validation.pixels), validation.labels)
+        with products(course):
+            features = encode_images(model, validation.pixels)
+        return accuracy(head, features.float(), validation.labels)
 
     return train_to_best(model, math.ceil(len(train) / course.batch), losses, score, course, progress)
