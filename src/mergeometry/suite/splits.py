@@ -86,7 +86,7 @@ def thin(examples: Iterable[Example], most: int) -> list[Example]:
     """Keep at most ``most`` examples of a class, chosen at random once and for ever."""
     seen: Counter[int] = Counter()
     kept: list[Example] = []
-    for example in sorted(examples, key=lambda example: _rank(example.text)):
+    for example in sorted(examples, key=lambda example: by_rank(example.text)):
         seen[example.label] += 1
         if seen[example.label] <= most:
             kept.append(example)
@@ -112,13 +112,41 @@ def official(train: Iterable[Example], test: Iterable[Example], sizes: Sizes) ->
     return Splits(_split(rest, sizes.train), _split(validation, sizes.validation), _split(testing, sizes.test))
 
 
+def official_beside(other: Splits, train: Iterable[Example], test: Iterable[Example], sizes: Sizes) -> Splits:
+    """Keep a source's own test set, and every text that another task has too in the split that it has there.
+
+    So no expert of one task has learnt from a text that the other is judged by. The only text of a class is
+    learnt from.
+    """
+    places = {opening(text): "train" for text in other.train.texts}
+    places |= {opening(text): "validation" for text in other.validation.texts}
+    places |= {opening(text): "test" for text in other.test.texts}
+    training = [example for example in unique(train) if places.get(opening(example.text)) != "test"]
+    known = {opening(example.text) for example in training}
+    testing = [
+        example
+        for example in unique(test)
+        if opening(example.text) not in known and places.get(opening(example.text), "test") == "test"
+    ]
+    counts = Counter(example.label for example in training)
+    pools: dict[str, list[Example]] = {"train": [], "validation": [], "free": []}
+    for example in training:
+        pools[places.get(opening(example.text), "train" if counts[example.label] == 1 else "free")].append(example)
+    validation, rest = _deal(pools["free"], (sizes.validation - len(pools["validation"]),))
+    return Splits(
+        _split([*pools["train"], *rest], sizes.train),
+        _split([*pools["validation"], *validation], sizes.validation),
+        _split(testing, sizes.test),
+    )
+
+
 def _deal(examples: Sequence[Example], counts: Sequence[int]) -> list[list[Example]]:
     documents: dict[str, list[Example]] = {}
     for example in examples:
         documents.setdefault(example.document, []).append(example)
     pools: list[list[Example]] = [[] for _ in range(len(counts) + 1)]
     current = 0
-    for document in sorted(documents, key=_rank):
+    for document in sorted(documents, key=by_rank):
         if current < len(counts) and len(pools[current]) >= counts[current]:
             current += 1
         pools[current].extend(documents[document])
@@ -126,10 +154,10 @@ def _deal(examples: Sequence[Example], counts: Sequence[int]) -> list[list[Examp
 
 
 def _split(examples: Iterable[Example], most: int) -> Split:
-    chosen = sorted(examples, key=lambda example: _rank(example.text))[:most]
+    chosen = sorted(examples, key=lambda example: by_rank(example.text))[:most]
     return Split(tuple(example.text for example in chosen), tuple(example.label for example in chosen))
 
 
-def _rank(text: str) -> bytes:
-    # A hash in place of a seeded generator: the order depends on nothing but the text itself.
+def by_rank(text: str) -> bytes:
+    """Return what texts are put into random order by: a hash, so that it depends on nothing but the text itself."""
     return hashlib.sha256(b"mergeometry\0" + text.encode()).digest()

