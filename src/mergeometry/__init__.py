@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mergeometry import methods
+    from mergeometry import methods, refinements
     from mergeometry.adapt.plain_module import learn
-    from mergeometry.api import make_plan, merge
+    from mergeometry.api import compare, make_plan, merge
     from mergeometry.errors import MergeometryError
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
@@ -30,6 +30,7 @@ _HOMES = {
     "Plan": "plan",
     "Recipe": "recipe",
     "RunRecord": "sink",
+    "compare": "api",
     "learn": "adapt.plain_module",
     "load_recipe": "recipe",
     "make_plan": "api",
@@ -43,17 +44,19 @@ __all__ = [
     "Plan",
     "Recipe",
     "RunRecord",
+    "compare",
     "learn",
     "load_recipe",
     "make_plan",
     "merge",
     "methods",
+    "refinements",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "methods":
-        return import_module("mergeometry.methods")
+    if name in {"methods", "refinements"}:
+        return import_module(f"mergeometry.{name}")
     if name in _HOMES:
         return getattr(import_module(f"mergeometry.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

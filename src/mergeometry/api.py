@@ -1,8 +1,8 @@
-"""The Python calls behind the command line: load a recipe, plan it, merge it."""
+"""The Python calls behind the command line: load a recipe, plan it, merge it, compare methods on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,9 @@ from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from mergeometry.adapt.train import Report
+    from mergeometry.comparison.result import Comparison
+    from mergeometry.comparison.run import Say
+    from mergeometry.comparison.tasks_file import TasksFile
     from mergeometry.execution.run import Progress
     from mergeometry.plan import Plan
     from mergeometry.sink import RunRecord
@@ -53,3 +56,38 @@ def merge(
     from mergeometry.adapt.run import adapt  # noqa: PLC0415  (needs transformers)
 
     return adapt(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report)
+
+
+def compare(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    methods: str | Path | Sequence[Any],
+    tasks: TasksFile | str | Path | Mapping[str, Any],
+    *,
+    output: str | Path = "comparison",
+    scales: str | Sequence[float] | None = None,
+    leave_out: Collection[str] = (),
+    workers: int | None = None,
+    say: Say | None = None,
+) -> Comparison:
+    """Merge the models of a recipe by many methods, score each at every scale, and say what each keeps.
+
+    ``methods`` is ``"all"``, names with commas between them (``"tsv_m, ties(density=0.1)"``), a list or a YAML file;
+    ``tasks`` a TASKS.yaml (docs/comparing.md) or its content. Validation inputs choose each method's scale, test
+    inputs are reported. Models named in ``leave_out`` are not merged, and their tasks unseen. No merged model is
+    written; scores are kept in ``output`` as soon as they are known, and a second run goes on with them.
+
+    Raises:
+        MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
+            or the disk failed.
+    """
+    from mergeometry.comparison.entries import read_entries  # noqa: PLC0415  (needs torch)
+    from mergeometry.comparison.run import run_comparison  # noqa: PLC0415
+    from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
+    from mergeometry.comparison.setup import set_up  # noqa: PLC0415
+    from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
+
+    entries, everything = read_entries(methods)
+    tried, judged = read_scales(scales), load_tasks(tasks)
+    common = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    setup = set_up(common, entries, judged, leave_out, everything=everything)
+    return run_comparison(setup, Path(output), tried, workers=workers, say=say)

@@ -46,13 +46,18 @@ class LowRank:
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "m n"]:
         """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype``."""
+        left, right = self.pair(dtype)
+        return left @ right
+
+    def pair(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "m q"], Float[Tensor, "q n"]]:
+        """The two thin matrices whose product `dense` is, the core taken into the side where it costs least."""
         (m, n), (r, s) = self.shape, self.core.shape
         values = self.core.diagonal()
         if r == s and self.core.count_nonzero() == values.count_nonzero():
-            return self.left.to(dtype) @ (self.right * values).to(dtype).mT
+            return self.left.to(dtype), (self.right * values).to(dtype).mT
         if n * r * s + m * n * r <= m * r * s + m * n * s:
-            return self.left.to(dtype) @ (self.core @ self.right.mT).to(dtype)
-        return (self.left @ self.core).to(dtype) @ self.right.to(dtype).mT
+            return self.left.to(dtype), (self.core @ self.right.mT).to(dtype)
+        return (self.left @ self.core).to(dtype), self.right.to(dtype).mT
 
     def scaled(self, factor: float) -> LowRank:
         """The matrix times ``factor``."""

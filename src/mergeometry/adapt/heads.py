@@ -17,12 +17,12 @@ from mergeometry.strict_model import nearest
 _SHOWN = 12
 
 
-def read_head(source: HeadSource, task: str, width: int) -> Head:
+def read_head(source: HeadSource, task: str, width: int | None) -> Head:
     """Return the head of a task in float32: its weight (classes, width) and bias (classes).
 
-    ``width`` is the number of the encoder's features. Without names in the source, the head is the file's one
-    matrix and its one vector; a file without any vector is a head without a bias. The file is a head saved alone,
-    or a whole checkpoint with the head's names given.
+    ``width`` is the number of the encoder's features, or None where that is not known yet. Without names in the
+    source, the head is the file's one matrix and its one vector; a file without any vector is a head without a bias.
+    The file is a head saved alone, or a whole checkpoint with the head's names given.
 
     A bias is found by its weight's name, or by its length.
 
@@ -46,9 +46,9 @@ def read_head(source: HeadSource, task: str, width: int) -> Head:
     return Head(values, shift)
 
 
-def _check_shapes(weight: TensorInfo, bias: TensorInfo | None, width: int) -> None:
+def _check_shapes(weight: TensorInfo, bias: TensorInfo | None, width: int | None) -> None:
     classes, found = weight.shape
-    if found != width:
+    if width is not None and found != width:
         raise DataError(
             f"The head takes {found:,} features, and the encoder gives {width:,}.",
             tensor=weight.name,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mergeometry.cli.compare import compare, evaluate
 from mergeometry.cli.demo import demo
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 app.command()(merge)
 app.command()(plan)
+app.command()(compare)
+app.command()(evaluate)
 app.command()(methods)
 app.command()(clean)
 app.command()(demo)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from threading import Thread
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +22,9 @@ _WORTH_WORKERS = 15.0
 """Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
 
 _ORPHAN_SECONDS = 0.5
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 def default_workers(seconds: float) -> int:
@@ -35,34 +40,54 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
         ExecutionError: a worker process died, for want of memory most often.
         MergeometryError: the first error of any job; the others are stopped.
     """
-    if workers <= 1 or len(jobs) <= 1:
+    waiting = iter(jobs)
+    finished = side_by_side(compute, lambda: next(waiting, None), min(workers, len(jobs)))
+    with closing(finished):
+        for _, outcome in finished:
+            yield outcome
+
+
+def side_by_side(
+    work: Callable[[Given], Result], ask: Callable[[], Given | None], workers: int
+) -> Generator[tuple[Given, Result]]:
+    """Yield each piece of work with its result as it is finished; with one worker in this process, in order.
+
+    ``ask`` gives the next piece, or None where there is none for now: what a result calls for may be asked for after
+    that result was taken. ``work`` and the pieces must be importable and picklable.
+
+    Raises:
+        ExecutionError: a worker process died, for want of memory most often.
+        MergeometryError: the first error of any piece; the others are stopped.
+    """
+    if workers <= 1:
         with one_thread():
-            for job in jobs:
-                yield compute(job)
+            while (piece := ask()) is not None:
+                yield piece, work(piece)
         return
-    yield from _in_processes(jobs, min(workers, len(jobs)))
+    yield from _in_processes(work, ask, workers)
 
 
-def _in_processes(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
+def _in_processes(
+    work: Callable[[Given], Result], ask: Callable[[], Given | None], workers: int
+) -> Generator[tuple[Given, Result]]:
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
 
     executor = ProcessPoolExecutor(
         max_workers=workers, initializer=_prepare, initargs=(os.getpid(),), env=dict(ENVIRONMENT)
     )
-    waiting = iter(jobs)
-    running: set[Future[Outcome]] = set()
+    running: dict[Future[Result], Given] = {}
     finished = False
     try:
         while True:
             # Few jobs are handed over ahead, so that a stop does not have to wait for a queue to drain.
-            while len(running) < workers + 1 and (job := next(waiting, None)):
-                running.add(executor.submit(compute, job))
+            while len(running) < workers + 1 and (piece := ask()) is not None:
+                running[executor.submit(work, piece)] = piece
             if not running:
                 break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                yield running.pop(future), future.result()
         finished = True
     except BrokenProcessPool as error:
         raise ExecutionError(

@@ -43,16 +43,24 @@ def read_images(source: DataSource) -> tuple[Path, ...]:
 
 def images_and_notes(source: DataSource) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Return what `read_images` does, and a note where it is not all of the source."""
-    place = source.path or source.dataset or ""
     values = _values(source)
     if not values:
-        raise DataError("There are no images.", file=place)
+        raise DataError("There are no images.", file=source.path or source.dataset or "")
+    paths = _paths(spread(values, source.limit), source)
+    return paths, note_of_limit(len(paths), len(values))
+
+
+def image_paths(source: DataSource) -> tuple[Path, ...]:
+    """Return every image of a source as a file, in its order; DataError and SourceError as `read_images`."""
+    return _paths(_values(source.model_copy(update={"limit": None})), source)
+
+
+def _paths(values: Sequence[str | Path | None], source: DataSource) -> tuple[Path, ...]:
+    place = source.path or source.dataset or ""
     folder = None if source.path is None else Path(source.path)
     if folder is not None and not is_folder(folder):
         folder = folder.parent
-    chosen = spread(values, source.limit)
-    paths = tuple(_path(value, number, folder, place) for number, value in enumerate(chosen, 1))
-    return paths, note_of_limit(len(paths), len(values))
+    return tuple(_path(value, number, folder, place) for number, value in enumerate(values, 1))
 
 
 def digest_of_images(paths: Sequence[Path]) -> str:

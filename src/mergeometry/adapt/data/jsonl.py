@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mergeometry import limits
 from mergeometry.adapt.data.columns import check_size, column_place, missing
@@ -12,14 +12,16 @@ from mergeometry.adapt.data.lines import raw_lines
 from mergeometry.errors import DataError
 from mergeometry.sources.strict_json import parse_object
 
+Value = TypeVar("Value", str, str | int)
 
-def read_jsonl(path: Path, column: str) -> list[str]:
-    """Return the column's text of each line, "" for null; lines without anything are skipped.
+
+def read_jsonl(path: Path, column: str, value_of: Callable[[Any, str, int, Path], Value]) -> list[Value]:
+    """Return what ``value_of`` makes of the column in each line (`text` or `text_or_number`); empty lines are skipped.
 
     Raises DataError or SourceError, naming the line, for what is not UTF-8 or no JSON object, for a line without
-    the column and for a value that is no text.
+    the column and for a value that is of another kind.
     """
-    values: list[str] = []
+    values: list[Value] = []
     size = 0
     for number, raw in raw_lines(path):
         if not raw.strip():
@@ -28,16 +30,21 @@ def read_jsonl(path: Path, column: str) -> list[str]:
         row = parse_object(raw, path, f"JSON in line {number:,}", nesting=limits.JSON_NESTING, finite=False)
         if not values:
             column_place(column, list(row), path)
-        values.append(_text(row, column, number, path))
-        size += len(values[-1])
+        if column not in row:
+            raise missing(f"Line {number:,} has no column {column!r}", column, list(row), path)
+        values.append(value_of(row[column], column, number, path))
+        size += len(str(values[-1]))
         check_size(len(values), size, path)
     return values
 
 
-def _text(row: Mapping[str, Any], column: str, number: int, path: Path) -> str:
-    if column not in row:
-        raise missing(f"Line {number:,} has no column {column!r}", column, list(row), path)
-    value = row[column]
+def text_or_number(value: Any, column: str, number: int, path: Path) -> str | int:
+    """A label: a whole number as it is, a text as `text` takes it."""
+    return value if type(value) is int else text(value, column, number, path)
+
+
+def text(value: Any, column: str, number: int, path: Path) -> str:
+    """A text, "" for null; DataError for anything else."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mergeometry.adapt.data.arrow import Take, Value, read_parquet
 from mergeometry.adapt.data.delimited import read_delimited
-from mergeometry.adapt.data.jsonl import read_jsonl
+from mergeometry.adapt.data.jsonl import read_jsonl, text
 from mergeometry.errors import DataError
 
 TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
@@ -23,7 +23,7 @@ def read_table(path: Path, column: str, take: Take[Value]) -> list[Value] | list
     if ending == ".parquet":
         return read_parquet(path, column, take)
     if ending == ".jsonl":
-        return read_jsonl(path, column)
+        return read_jsonl(path, column, text)
     if ending in {".csv", ".tsv"}:
         return read_delimited(path, column, "," if ending == ".csv" else "\t")
     raise DataError(

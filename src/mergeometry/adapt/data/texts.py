@@ -36,7 +36,7 @@ def read_texts(source: DataSource) -> tuple[str, ...]:
 def texts_and_notes(source: DataSource) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what `read_texts` does, and a note for each way in which it is not all of the source."""
     place = source.path or source.dataset or ""
-    values = _values(source)
+    values = read_column(source)
     texts = [value for value in values if value.strip()]
     if not texts:
         raise DataError(f"All {len(values):,} texts are empty." if values else "There are no texts.", file=place)
@@ -46,7 +46,8 @@ def texts_and_notes(source: DataSource) -> tuple[tuple[str, ...], tuple[str, ...
     return chosen, notes + note_of_limit(len(chosen), len(texts))
 
 
-def _values(source: DataSource) -> list[str]:
+def read_column(source: DataSource) -> list[str]:
+    """Return every text of a source in its order, empty ones too; DataError and SourceError as `read_texts`."""
     column = source.column or _COLUMN
     if source.path is None:
         place, values = source.dataset or "", read_named(source, column, take_texts)

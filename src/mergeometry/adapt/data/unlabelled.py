@@ -37,7 +37,7 @@ def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
     Raises DataError or SourceError, under the task's name, for data that are missing, malformed or of another kind;
     see `read_texts` and `read_images`.
     """
-    with _naming(task.name):
+    with naming(task.name):
         if kind == "texts":
             texts, notes = texts_and_notes(task.data)
             return UnlabelledData(texts, kind, notes, digest_of_texts(texts))
@@ -66,7 +66,7 @@ def digest_of_texts(texts: Sequence[str]) -> str:
 
 
 @contextmanager
-def _naming(task: str) -> Iterator[None]:
+def naming(task: str) -> Iterator[None]:
     """Add the task's name, which is its model's, to every error; any other failure of the disk becomes one."""
     try:
         yield

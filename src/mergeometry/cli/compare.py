@@ -1,0 +1,184 @@
+"""``mergeometry compare`` and ``mergeometry evaluate``: methods and models scored on labelled tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mergeometry.cli.recipes import RecipeFile, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
+from mergeometry.cli.steps import steps
+
+if TYPE_CHECKING:
+    from mergeometry.comparison.result import Comparison
+
+Tasks = Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: heads and labelled inputs.")]
+
+
+def compare(
+    recipe: RecipeFile = None,
+    methods: Annotated[
+        str,
+        typer.Option(help="Names with commas between them, as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
+    ] = "all",
+    tasks: Annotated[Path | None, typer.Option("--tasks", help="A YAML file of tasks: heads, labelled inputs.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for results, tables, curves and the page.")
+    ] = Path("comparison"),
+    scales: Annotated[
+        str | None, typer.Option(help="first:last:step or a list; by default twelve from 0.1 to 3.")
+    ] = None,
+    leave_out: Annotated[
+        str, typer.Option(help="Models not to merge, with commas between them; their tasks are unseen.")
+    ] = "",
+    set_: Set = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and read no weight.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Merge by many methods, score each at every scale, and show what each keeps of its experts.
+
+        mergeometry compare recipe.yaml --methods all --tasks tasks.yaml
+
+    No merged model is written. Scores are kept in the output folder as soon as they are known: the same command goes
+    on where it was interrupted, and with another method or scale it computes just that one.
+    """  # fmt: skip
+    if tasks is None:
+        wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
+    with plain_errors(debug):
+        from mergeometry.comparison.entries import read_entries
+        from mergeometry.comparison.run import run_comparison
+        from mergeometry.comparison.scales import read_scales
+        from mergeometry.comparison.setup import set_up
+        from mergeometry.comparison.tasks_file import load_tasks
+
+        given = recipe_from(recipe, None, None, None, set_)
+        entries, everything = read_entries(methods)
+        tried = read_scales(scales)
+        away = [name.strip() for name in leave_out.split(",") if name.strip()]
+        setup = set_up(given, entries, load_tasks(tasks), away, everything=everything)
+        if plan:
+            from mergeometry.comparison.dry_run import dry_run
+
+            _print_plan(dry_run(setup, tried, workers or os.cpu_count() or 1), as_json)
+            return
+        with steps(hidden=quiet or as_json) as say:
+            found = run_comparison(setup, output, tried, workers=workers, say=say)
+        _write(found, output)
+        if as_json:
+            typer.echo(json.dumps(found.to_json(), indent=1))
+        elif not quiet:
+            _print(found)
+            console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model's folder: merged, fine-tuned or the base.")],
+    tasks: Tasks,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="The base of an adapter, or of weights without a tokenizer.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score one model on the test inputs of every task."""
+    with plain_errors(debug):
+        from mergeometry.comparison.evaluate import evaluate as score
+        from mergeometry.comparison.tasks_file import load_tasks
+
+        found = score(model, load_tasks(tasks), base)
+        if as_json:
+            typer.echo(json.dumps(found.to_json(), indent=1))
+            return
+        from rich.table import Table
+
+        table = Table("task", title=plain(model), title_justify="left")
+        table.add_column("inputs", justify="right")
+        table.add_column("accuracy, %" if found.measure == "accuracy" else "perplexity", justify="right")
+        factor = 100 if found.measure == "accuracy" else 1
+        for task, value in found.tasks.items():
+            table.add_row(plain(task), str(found.inputs[task]), f"{factor * value:.2f}")
+        table.add_section()
+        table.add_row("mean", str(sum(found.inputs.values())), f"{factor * found.mean:.2f}")
+        console().print(table)
+        for note in found.notes:
+            console().print(f"note: {plain(note)}")
+
+
+def _write(found: Comparison, output: Path) -> None:
+    from mergeometry.report.comparison import comparison_markdown, comparison_page
+    from mergeometry.report.curves import curves_svg
+    from mergeometry.sink import versions
+
+    version = versions()["mergeometry"]
+    for name, text in (
+        ("comparison.json", json.dumps(found.to_json(), indent=1) + "\n"),
+        ("table.md", comparison_markdown(found)),
+        ("curves.svg", curves_svg(found) + "\n"),
+        ("index.html", comparison_page(found, version)),
+    ):
+        # A page that is read while it is written is whole all the same.
+        staged = output / f".{name}.{os.getpid()}"
+        staged.write_text(text, "utf-8")
+        staged.replace(output / name)
+
+
+def _print(found: Comparison) -> None:
+    from rich.table import Table
+
+    from mergeometry.report.comparison import figure, kept, percent, points, summary
+
+    title = f"{len(found.seen)} experts merged {len(found.rows)} ways; test {found.measure}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True)
+    columns = ["gain kept, %", "behind", "mean", "of experts, %", "worst task", "scale", "kept at 1", "s", "MB"]
+    for column in [*columns, *(["unseen, against base"] if found.unseen else [])]:
+        table.add_column(column, justify="right")
+    table.add_row("experts", "100", "", figure(found, found.mean_of(found.experts)), "100")
+    table.add_section()
+    for row in found.rows:
+        best = row.at_best
+        unseen = f"{points(found, best.unseen_gain)} ± {points(found, best.unseen_spread)}"
+        table.add_row(
+            plain(row.name), kept(best.gain_kept, best.spread),
+            f"{points(found, row.behind)} ± {points(found, row.behind_spread)}", figure(found, best.mean),
+            percent(best.normalised), f"{plain(best.worst)} {percent(best.worst_normalised)}", f"{row.best_scale:g}",
+            kept(row.at_one.gain_kept, row.at_one.spread), f"{row.seconds:.1f}", f"{row.memory / 1e6:.0f}",
+            *([unseen] if found.unseen else []),
+        )  # fmt: skip
+    table.add_section()
+    table.add_row("base", "0", "", figure(found, found.mean_of(found.base)))
+    target = console()
+    target.print(table)
+    for sentence in [*summary(found), f"Took {duration(found.seconds)}."]:
+        if sentence:
+            target.print(plain(sentence), soft_wrap=True)
+    for note in found.notes:
+        target.print(f"note: {plain(note)}")
+
+
+def _print_plan(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    target = console()
+    target.print(f"compares {plain(', '.join(found['entries']))}")
+    target.print(f"at {len(found['scales'])} scales: {', '.join(f'{scale:g}' for scale in found['scales'])}")
+    for split, own in found["inputs"].items():
+        target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in own.items()))}")
+    if found["unseen"]:
+        target.print(f"unseen: {plain(', '.join(found['unseen']))}")
+    for note in found["notes"]:
+        target.print(f"note: {plain(note)}")
+    target.print(
+        f"merges {found['merges']} tensors by every method into at most {size(found['scratch_bytes'])} of scratch "
+        f"space; with {found['workers']} worker(s) about {duration(found['seconds'])} "
+        f"and at most {size(found['memory_bytes'])} of memory",
+        soft_wrap=True,
+    )

@@ -1,0 +1,1 @@
+"""Merges scored on labelled tasks without being written: many methods, many scales, one table."""

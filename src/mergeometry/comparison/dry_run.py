@@ -1,0 +1,69 @@
+"""What a comparison would read, keep on disk and take, without reading a weight: for ``mergeometry compare --plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mergeometry.comparison.judge import check_kind
+from mergeometry.comparison.merging import merge_jobs
+from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.plan.cost import PROCESS_BYTES
+
+_TRANSFORMERS_BYTES = 350_000_000
+"""What importing transformers adds to a process."""
+
+_FLOPS_PER_SECOND = 60e9
+"""Of one core running an encoder in float32."""
+
+_TOKENS = {"text": 1024, "causal": 512, "image": 2048}
+"""Tokens of one forward pass, for its activations."""
+
+
+def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, Any]:
+    """Foretell steps, scratch space, memory and rough seconds of a comparison that knows nothing yet."""
+    jobs, sizes = merge_jobs(setup.plans, Path("scratch"))
+    base = setup.plans[0].base
+    elements = sum(info.elements for info in base.tensors.values())
+    config = base.config or {}
+    kind = check_kind(setup.tasks.encoder, base)
+    wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
+    vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
+    activations = 4 * _TOKENS[kind] * (12 * wide + 2 * vocabulary) + 4 * _TOKENS[kind] * layers
+    # The base, the weights under test, and one tensor on its way from one to the other.
+    largest = max(info.elements for info in base.tensors.values())
+    scoring = 4 * (2 * elements + 3 * largest) + activations
+    merging = max((_merging_bytes([variant.task for variant in job.variants]) for job in jobs), default=0)
+    seconds = sum(plan.seconds(1) for plan in setup.plans) / workers
+    for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
+        inputs = sum(len(one.data.items) for one in setup.splits[split].values())
+        forward = 2 * elements * inputs * _length(kind, setup)
+        seconds += (points * len(setup.entries) + 2) * forward / _FLOPS_PER_SECOND / workers
+    return {
+        "entries": [entry.name for entry in setup.entries],
+        "scales": list(scales),
+        "seen": list(setup.seen),
+        "unseen": list(setup.unseen),
+        "inputs": {
+            split: {task: len(one.data.items) for task, one in own.items()} for split, own in setup.splits.items()
+        },
+        "notes": list(setup.notes),
+        "merges": len(jobs),
+        "scratch_bytes": sum(sizes.values()),
+        "memory_bytes": workers * (PROCESS_BYTES + _TRANSFORMERS_BYTES + max(scoring, merging)),
+        "workers": workers,
+        "seconds": seconds,
+    }
+
+
+def _merging_bytes(tasks: Sequence[Any]) -> int:
+    """Memory of one tensor's merges: the hungriest method's own, beside what the others keep of it until the end."""
+    elements = max(task.base.elements for task in tasks)
+    models = len(tasks[0].sources)
+    return max(task.cost.memory for task in tasks) + 4 * elements * (models + len(tasks))
+
+
+def _length(kind: str, setup: Setup) -> int:
+    """Tokens of a usual input: texts are rarely as long as they may be."""
+    return 256 if kind == "image" else min(setup.tasks.encoder.max_length, 40)

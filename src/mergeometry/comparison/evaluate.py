@@ -1,0 +1,67 @@
+"""Scores one model that stands on disk, merged or not, on labelled tasks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mergeometry.adapt.merged import expert_weights, sites_of
+from mergeometry.comparison.figures import measured
+from mergeometry.comparison.judge import Judge
+from mergeometry.comparison.result import Measure, mean_of
+from mergeometry.comparison.setup import TEST, read_splits
+from mergeometry.comparison.tasks_file import TasksFile
+from mergeometry.errors import MismatchError, SourceError
+from mergeometry.execution.threads import one_thread
+from mergeometry.plan import make_plan
+from mergeometry.recipe import load_recipe
+from mergeometry.sources import Adapter, open_model
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's accuracy, or perplexity, on the test inputs of each task."""
+
+    measure: Measure
+    tasks: dict[str, float]
+    inputs: dict[str, int]
+    mean: float
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as plain JSON values."""
+        return asdict(self)
+
+
+def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None) -> Evaluation:
+    """Score the model in a folder on every task's test inputs.
+
+    An adapter needs the ``base`` that it belongs to, and so does a model without configuration or tokenizer of its own.
+
+    Raises:
+        SourceError: there is no model, or an adapter without its base.
+        MismatchError: tasks, heads and inputs do not fit the model, with every reason.
+    """
+    model = open_model(folder, "the model")
+    plan = None
+    if base is None and isinstance(model, Adapter):
+        raise SourceError("the folder holds an adapter", file=folder, hint="--base BASE says what it belongs to")
+    if base is not None:
+        entry = {"path": str(folder), "name": "the model"}
+        plan = make_plan(load_recipe({"base": str(base), "models": [entry], "method": "task_arithmetic"}))
+    checkpoint = plan.base if plan is not None else model
+    assert not isinstance(checkpoint, Adapter)
+    splits, problems, notes = read_splits(tasks, checkpoint, {TEST: [task.name for task in tasks.tasks]})
+    if problems:
+        raise MismatchError("the tasks are not usable", problems, hint="no weight was read")
+    with one_thread():
+        judge = Judge(checkpoint, tasks.encoder, splits)
+        if plan is not None:
+            judge.load(expert_weights(plan, 0, judge.encoder, sites_of(plan, judge.encoder)))
+        names = [task.name for task in tasks.tasks]
+        counts = judge.counts(TEST)
+        measure: Measure = "accuracy" if counts is None else "perplexity"
+        found = measured(measure, judge.scores(TEST, names), counts)
+    inputs = {task: len(one.data.items) for task, one in splits[TEST].items()}
+    return Evaluation(measure, found, inputs, mean_of(measure, list(found.values())), tuple(notes))

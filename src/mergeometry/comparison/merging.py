@@ -1,0 +1,196 @@
+"""Merges one tensor by all methods at once: read once, decomposed once, each result into its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mergeometry.comparison.scratch import Place, Stored, room, store
+from mergeometry.errors import ExecutionError, MergeometryError
+from mergeometry.execution.compute import load_delta, process_usage
+from mergeometry.execution.inputs import Inputs
+from mergeometry.linalg.svd import top_directions
+from mergeometry.methods.base import Directional, Linear, rank_of
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.sources import TensorReader
+from mergeometry.values import Delta, Directions, LowRank
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to merge a tensor, the entries that merge it so, and where the result goes."""
+
+    task: TensorTask
+    users: tuple[int, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class MergeJob:
+    """All ways to merge one tensor; what a worker receives."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTensor:
+    """Where each variant's result is, and its seconds by itself: reading and decomposing are counted for each."""
+
+    stored: tuple[Stored, ...]
+    seconds: tuple[float, ...]
+    peak_memory: int
+
+
+def merge_jobs(plans: Sequence[Plan], folder: Path) -> tuple[list[MergeJob], dict[Path, int]]:
+    """One job for each tensor that any plan merges, the costliest first, and the scratch files with their sizes.
+
+    Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can go
+    when these are done.
+    """
+    sizes: dict[Path, int] = {}
+    labels = tuple(model.label for model in plans[0].models)
+    jobs = []
+    for tasks in zip(*(plan.tasks for plan in plans), strict=True):
+        groups: list[tuple[TensorTask, list[int]]] = []
+        for user, task in enumerate(tasks):
+            if task.method is None:
+                continue
+            known = next((users for other, users in groups if _alike(task, other)), None)
+            if known is None:
+                groups.append((task, [user]))
+            else:
+                known.append(user)
+        variants = []
+        for task, users in groups:
+            file = folder / ("-".join(map(str, users)) if len(users) < len(plans) else "all")
+            shape = tuple(reversed(task.base.shape)) if task.transposed else tuple(task.base.shape)
+            variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), shape)))
+            sizes[file] = sizes.get(file, 0) + room(shape)
+        if variants:
+            jobs.append(MergeJob(tasks[0].name, tuple(variants), labels))
+    return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
+
+
+def merge_tensor(job: MergeJob) -> MergedTensor:
+    """Merge one tensor by all its variants.
+
+    Raises:
+        SourceError: an input changed or ended early.
+        NumericalError: an input is not finite, or a decomposition failed.
+        ExecutionError: a method failed.
+    """
+    with TensorReader() as reader:
+        return _merged(job, Inputs(reader, job.labels))
+
+
+@dataclass(slots=True)
+class _Work:
+    """What has been gathered for one variant so far."""
+
+    variant: Variant
+    directions: list[Directions] = field(default_factory=list)
+    deltas: list[Delta] = field(default_factory=list)
+    total: Tensor | None = None
+    seconds: float = 0.0
+
+    def take(self, index: int, delta: Delta, shared: Directions | None) -> None:
+        """Keep of one model's task vector what the method needs: its directions, its share of a sum, or all of it."""
+        task = self.variant.task
+        method, weight = task.method, task.weights[index]
+        if isinstance(method, Directional):
+            self.directions.append(_cut(method, delta, len(task.sources), shared).scaled(weight))
+        elif isinstance(method, Linear) and not task.adapters_only:
+            dense = delta.dense() if isinstance(delta, LowRank) else delta
+            self.total = torch.zeros_like(dense) if self.total is None else self.total
+            self.total.add_(dense, alpha=method.coefficients(task.weights)[index])
+        else:
+            self.deltas.append(delta)
+
+    def merged(self) -> Delta:
+        """The merged task vector, once every model's was taken."""
+        method = self.variant.task.method
+        assert method is not None
+        if isinstance(method, Directional):
+            return method.merge(self.directions)
+        return method.apply(self.deltas, self.variant.task.weights) if self.total is None else self.total
+
+
+def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
+    works = [_Work(variant) for variant in job.variants]
+    first = job.variants[0].task
+    base = None if first.adapters_only else inputs.numbers("base", first.base)
+    for index in range(len(first.sources)):
+        started = time.perf_counter()
+        delta = load_delta(first, index, inputs, base)
+        reading = time.perf_counter() - started
+        shared, decomposing = _shared_directions(job.variants, delta)
+        for work in works:
+            started = time.perf_counter()
+            with _Naming(work.variant.task):
+                work.take(index, delta, shared)
+            directional = isinstance(work.variant.task.method, Directional)
+            work.seconds += reading + time.perf_counter() - started + (decomposing if directional else 0.0)
+    found = []
+    for work in works:
+        started = time.perf_counter()
+        with _Naming(work.variant.task):
+            merged = work.merged()
+        work.seconds += time.perf_counter() - started
+        found.append(store(work.variant.place, merged))
+    return MergedTensor(tuple(found), tuple(work.seconds for work in works), process_usage()[0])
+
+
+def _shared_directions(variants: Iterable[Variant], delta: Delta) -> tuple[Directions | None, float]:
+    """Leading directions for the method that asks for most of them, and how long they took."""
+    started = time.perf_counter()
+    asked = [_count(v.task.method, delta, len(v.task.sources)) for v in variants if _shares(v.task.method)]
+    if not asked:
+        return None, 0.0
+    return top_directions(delta, max(asked)), time.perf_counter() - started
+
+
+def _cut(method: Directional, delta: Delta, tasks: int, shared: Directions | None) -> Directions:
+    """As many of the shared directions as the method asks for; a method that finds its own way to them is let."""
+    if shared is None or not _shares(method):
+        return method.directions(delta, tasks)
+    return shared.leading(_count(method, delta, tasks))
+
+
+def _shares(method: object) -> bool:
+    return isinstance(method, Directional) and type(method).directions is Directional.directions
+
+
+def _count(method: object, delta: Delta, tasks: int) -> int:
+    assert isinstance(method, Directional)
+    return rank_of(method.rank, tuple(delta.shape), tasks, delta.rank if isinstance(delta, LowRank) else None)
+
+
+def _alike(one: TensorTask, other: TensorTask) -> bool:
+    """Whether two tasks of one tensor merge to the same task vector; the scale comes later."""
+    same = {"method_name": "", "cost": other.cost, "scale": other.scale, "outputs": other.outputs}
+    return replace(one, **same) == replace(other, method_name="")
+
+
+class _Naming:
+    """Turns any failure of a method into an error that names method and tensor."""
+
+    def __init__(self, task: TensorTask) -> None:
+        self._task = task
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MergeometryError):
+            raise ExecutionError(
+                f"a tensor could not be merged: {type(error).__name__}: {error}",
+                tensor=self._task.name,
+                hint=f"method {self._task.method_name}",
+            ) from error

@@ -1,0 +1,101 @@
+"""A comparison's result as plain values: figures of every method between the base and the experts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Measure = Literal["accuracy", "perplexity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How one set of weights does on the test inputs of the seen tasks, and on those of the unseen ones."""
+
+    tasks: dict[str, float]
+    """Task to its accuracy, or its perplexity."""
+    mean: float
+    """Mean accuracy; of perplexities the geometric mean, which is the perplexity of the mean log-loss."""
+    normalised: float
+    """Mean over the tasks of accuracy divided by the expert's, or of the expert's perplexity divided by this one."""
+    gain_kept: float | None
+    """Share of the experts' gain over the base, in accuracy or log-loss; None where the experts gain nothing."""
+    spread: float | None
+    """Standard deviation of ``gain_kept`` over resampled inputs."""
+    worst: str
+    """The task that keeps least of its expert."""
+    worst_normalised: float
+    unseen: dict[str, float]
+    unseen_mean: float | None
+    unseen_gain: float | None
+    """How much better than the base on unseen tasks: in mean accuracy, or in mean log-loss."""
+    unseen_spread: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRow:
+    """One method: at scale 1, at the scale that validation chose, and along the curve."""
+
+    name: str
+    method: dict[str, Any]
+    refine: list[Any]
+    validation: dict[str, float]
+    """Scale to mean validation accuracy, or perplexity of the mean log-loss."""
+    best_scale: float
+    at_one: Figures
+    at_best: Figures
+    behind: float
+    """How much less mean accuracy, or how much more mean log-loss, than the first row on the same test inputs."""
+    behind_spread: float
+    """Standard deviation of ``behind`` over resampled inputs."""
+    regret_at_one: float
+    """What scale 1 loses against the validated scale, in mean accuracy or mean log-loss on the test inputs."""
+    regret_spread: float
+    seconds: float
+    """Reading, decomposing and merging by this method alone, on one core; what methods share is counted for each."""
+    memory: int
+    """Bytes that a merge by this method alone takes at most, in one process, as `mergeometry plan` foretells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rows, best first, between the base and the experts."""
+
+    measure: Measure
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+    inputs: dict[str, dict[str, int]]
+    """Split to task to how many inputs it has."""
+    scales: tuple[float, ...]
+    base: dict[str, float]
+    experts: dict[str, float]
+    """Each expert on the test inputs of its own task."""
+    base_validation: float
+    experts_validation: float
+    rows: tuple[CompareRow, ...]
+    notes: tuple[str, ...]
+    seed: int
+    seconds: float
+    peak_memory: int
+    """The most that one process of the comparison held, in bytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as plain JSON values."""
+        return asdict(self)
+
+    def mean_of(self, figures: Mapping[str, float]) -> float:
+        """Mean of the seen tasks' accuracies, or geometric mean of their perplexities."""
+        return mean_of(self.measure, [figures[task] for task in self.seen])
+
+    def within_noise(self) -> list[CompareRow]:
+        """Rows that the first one does not beat by two standard deviations of the difference."""
+        return [row for row in self.rows[1:] if row.behind <= 2 * row.behind_spread]
+
+
+def mean_of(measure: Measure, values: Sequence[float]) -> float:
+    """Mean of accuracies, geometric mean of perplexities."""
+    if measure == "accuracy":
+        return sum(values) / len(values)
+    return math.exp(sum(map(math.log, values)) / len(values))

@@ -1,0 +1,204 @@
+"""Carries out a comparison: all merges into scratch files, then every method at every scale, then one result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mergeometry.comparison.ledger import Ledger
+from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
+from mergeometry.comparison.result import Comparison
+from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settings, carry_out
+from mergeometry.comparison.scratch import create
+from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.comparison.table import best_scale, table_of
+from mergeometry.errors import RecipeError
+from mergeometry.execution.pool import side_by_side
+from mergeometry.recipe import Recipe
+
+Say = Callable[[str, int, int], None]
+"""Told what was finished, and how many steps of how many are."""
+
+_SCRATCH = ".scratch-"
+
+
+def run_comparison(
+    setup: Setup, output: Path, scales: Sequence[float], *, workers: int | None = None, say: Say | None = None
+) -> Comparison:
+    """Merge by every entry, score everything that ``output`` does not know yet, and put the result together.
+
+    Task vectors are merged into scratch files in ``output``, which are gone afterwards. ``workers`` is the number of
+    processes, by default one a core; it does not change a figure.
+
+    Raises:
+        RecipeError: fewer than one worker.
+        MergeometryError: an input changed, a value is not finite, a method failed, or the disk is full.
+    """
+    started = time.perf_counter()
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 1:
+        raise RecipeError(f"workers must be at least 1, got {workers}")
+    output.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(setup, output / "results")
+    with _scratch(output) as folder:
+        course = _Course(setup, ledger, tuple(scales), folder, say or (lambda _text, _done, _total: None))
+        with closing(side_by_side(carry_out, course.ask, workers)) as finished:
+            for job, result in finished:
+                course.take(job, result)
+    return table_of(setup, ledger, tuple(scales), time.perf_counter() - started, course.peak_memory)
+
+
+class _Course:
+    """Which jobs are still to do: merges first, then the ends, then entry by entry."""
+
+    def __init__(self, setup: Setup, ledger: Ledger, scales: tuple[float, ...], folder: Path, say: Say) -> None:
+        self._setup, self._ledger, self._scales, self._say = setup, ledger, scales, say
+        self._settings = Settings(
+            json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, ledger.identity
+        )
+        self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
+        jobs, self._sizes = merge_jobs([setup.plans[entry] for entry in self._todo], folder) if self._todo else ([], {})
+        create(self._sizes)
+        self._merging = len(jobs)
+        self._waiting: deque[MergeJob | ScoreJob] = deque(jobs)
+        self._merged: list[list[tuple[str, MergedDelta]]] = [[] for _ in self._todo]
+        self._seconds = [0.0] * len(self._todo)
+        self._running: dict[int, set[str]] = {}
+        self._done = 0
+        self.peak_memory = 0
+        models = len(setup.plans[0].models)
+        self._total = len(jobs) + 2 + 2 * models + len(self._todo) * (len(scales) + 2)
+        if not jobs:
+            self._start_scoring()
+
+    def ask(self) -> MergeJob | ScoreJob | None:
+        """The next job, or None where there is none before another is finished."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def take(self, job: MergeJob | ScoreJob, result: MergedTensor | Scored) -> None:
+        """Keep a result, and add what it makes possible to what waits."""
+        self.peak_memory = max(self.peak_memory, result.peak_memory)
+        self._done += 1
+        if isinstance(job, MergeJob) and isinstance(result, MergedTensor):
+            self._take_merged(job, result)
+        elif isinstance(job, ScoreJob) and isinstance(result, Scored):
+            self._ledger.keep(job.key, result.to_json())
+            if job.entry is None:
+                self._say("the base and the experts", self._done, self._total)
+            else:
+                name = self._setup.entries[job.entry].name
+                self._say(f"{name} at {job.scale:g} on {job.split} inputs", self._done, self._total)
+                self._running[job.entry].discard(job.key)
+                self._go_on(job.entry)
+
+    def _take_merged(self, job: MergeJob, result: MergedTensor) -> None:
+        for variant, stored, seconds in zip(job.variants, result.stored, result.seconds, strict=True):
+            task = variant.task
+            for user in variant.users:
+                recipe = self._setup.plans[self._todo[user]].recipe
+                own = task.scale if _fixes(recipe, task.name) else None
+                delta = MergedDelta(stored, task.transposed, task.outputs[0].code, own)
+                self._merged[user].append((job.name, delta))
+                self._seconds[user] += seconds
+        self._say(f"merging {job.name}", self._done, self._total)
+        if self._done == self._merging:
+            for user, entry in enumerate(self._todo):
+                if not self._ledger.has(key := self._ledger.merging(entry)):
+                    self._ledger.keep(key, {"seconds": self._seconds[user]})
+            self._start_scoring()
+
+    def _start_scoring(self) -> None:
+        setup, ledger = self._setup, self._ledger
+        everything = tuple(task.name for task in setup.tasks.tasks)
+        for split, tasks in ((VALIDATION, setup.seen), (TEST, everything)):
+            self._add(ScoreJob(ledger.base(split), self._settings, split, tasks))
+            for place, model in enumerate(setup.plans[0].models):
+                if model.label in setup.seen:
+                    key = ledger.expert(place, split)
+                    self._add(ScoreJob(key, self._settings, split, (model.label,), expert=place))
+        for entry in self._todo:
+            self._running[entry] = set()
+            for scale in self._scales:
+                self._add(self._point(entry, scale, VALIDATION))
+        for entry in self._todo:
+            self._go_on(entry)
+
+    def _go_on(self, entry: int) -> None:
+        """Once validation has chosen an entry's scale, test it; once it is tested, let its files go."""
+        if self._running[entry]:
+            return
+        missing = self._missing(entry)
+        for scale in missing:
+            self._add(self._point(entry, scale, TEST), first=True)
+        if not missing:
+            self._free(entry)
+
+    def _missing(self, entry: int) -> list[float]:
+        """Scales that are not tested yet, or all where validation is not through."""
+        ledger, scales = self._ledger, self._scales
+        if not all(ledger.has(ledger.point(entry, scale, VALIDATION)) for scale in scales):
+            return list(scales)
+        best = best_scale(self._setup, ledger, entry, scales)
+        return [one for one in dict.fromkeys((1.0, best)) if not ledger.has(ledger.point(entry, one, TEST))]
+
+    def _point(self, entry: int, scale: float, split: str) -> ScoreJob:
+        tasks = self._setup.seen if split == VALIDATION else tuple(task.name for task in self._setup.tasks.tasks)
+        merged = tuple(self._merged[self._todo.index(entry)])
+        key = self._ledger.point(entry, scale, split)
+        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=scale, merged=merged)
+
+    def _add(self, job: ScoreJob, *, first: bool = False) -> None:
+        if self._ledger.has(job.key):
+            self._done += 1
+            return
+        if job.entry is not None:
+            self._running[job.entry].add(job.key)
+        self._waiting.appendleft(job) if first else self._waiting.append(job)
+
+    def _free(self, entry: int) -> None:
+        """Remove the scratch files that no unfinished entry uses."""
+        self._running.pop(entry, None)
+        place = self._todo.index(entry)
+        self._merged[place] = []
+        used = {delta.stored.place.file for merged in self._merged for _, delta in merged}
+        for file in [file for file in self._sizes if file not in used]:
+            file.unlink(missing_ok=True)
+            del self._sizes[file]
+
+
+def _fixes(recipe: Recipe, name: str) -> bool:
+    """Whether the recipe gives the tensor a scale of its own, which the curve leaves alone."""
+    rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
+    return rule is not None and rule.scale is not None
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A folder for merged task vectors that is gone afterwards; those of runs that were killed go now."""
+    for old in output.glob(f"{_SCRATCH}*"):
+        process = old.name.removeprefix(_SCRATCH).partition("-")[0]
+        if process.isdigit() and not _lives(int(process)):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=output))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

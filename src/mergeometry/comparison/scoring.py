@@ -1,0 +1,137 @@
+"""Scores one set of weights on one split: the base, an expert, or a merge at a scale; runs in worker processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergeometry.adapt.merged import Site, expert_weights, sites_of
+from mergeometry.comparison.judge import Judge
+from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_tensor
+from mergeometry.comparison.scratch import Stored
+from mergeometry.comparison.setup import TEST, VALIDATION, read_splits
+from mergeometry.comparison.tasks_file import load_tasks
+from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.errors import MismatchError, NumericalError
+from mergeometry.execution.compute import process_usage
+from mergeometry.plan import Plan, make_plan
+from mergeometry.recipe import load_recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every job of a comparison shares, as text, so that a worker builds its judge once from it."""
+
+    recipe: str
+    tasks: str
+    seen: tuple[str, ...]
+    identity: str
+    """Digest of everything that is read, so that no judge outlives its inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedDelta:
+    """One entry's task vector of one tensor: where it is, and how it becomes a weight."""
+
+    stored: Stored
+    transposed: bool
+    code: str
+    """The dtype that the weight is written in, and rounded to."""
+    scale: float | None
+    """A scale of its own from a `tensors:` rule, or None where it follows the curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """The base (neither expert nor merge), a model by its place, or a merge at a scale, on one split."""
+
+    key: str
+    settings: Settings
+    split: str
+    tasks: tuple[str, ...]
+    expert: int | None = None
+    entry: int | None = None
+    scale: float = 1.0
+    merged: tuple[tuple[str, MergedDelta], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A number for each input of the tasks, and how much each counts where they differ."""
+
+    scores: dict[str, list[float]]
+    weights: dict[str, list[int]] | None
+    peak_memory: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What is kept of it: no memory, which was another run's."""
+        return {"scores": self.scores, "weights": self.weights}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Scored:
+        """Read what `to_json` wrote."""
+        return cls(value["scores"], value["weights"], 0)
+
+
+def carry_out(job: MergeJob | ScoreJob) -> MergedTensor | Scored:
+    """Do one piece of a comparison's work.
+
+    Raises:
+        MergeometryError: an input changed, a value is not finite, or a method failed.
+    """
+    return merge_tensor(job) if isinstance(job, MergeJob) else score(job)
+
+
+def score(job: ScoreJob) -> Scored:
+    """Put the weights into the encoder and score them.
+
+    Raises:
+        NumericalError: a merged weight is not finite.
+    """
+    judge, plan, sites = _bench(job.settings)
+    if job.expert is not None:
+        judge.load(expert_weights(plan, job.expert, judge.encoder, sites))
+    else:
+        judge.load(_moved(judge, sites, dict(job.merged), job.scale))
+    weights = judge.counts(job.split)
+    own = None if weights is None else {task: weights[task] for task in job.tasks}
+    return Scored(judge.scores(job.split, job.tasks), own, process_usage()[0])
+
+
+@lru_cache(maxsize=1)
+def _bench(settings: Settings) -> tuple[Judge, Plan, list[Site]]:
+    """The judge of a comparison, with the plan that says where experts are."""
+    recipe, tasks = load_recipe(json.loads(settings.recipe)), load_tasks(json.loads(settings.tasks))
+    plan = make_plan(recipe)
+    wanted = {VALIDATION: settings.seen, TEST: [task.name for task in tasks.tasks]}
+    splits, problems, _ = read_splits(tasks, plan.base, wanted)
+    if problems:
+        raise MismatchError("the tasks changed while they were compared", problems)
+    judge = Judge(plan.base, tasks.encoder, splits)
+    return judge, plan, sites_of(plan, judge.encoder)
+
+
+def _moved(
+    judge: Judge, sites: list[Site], merged: dict[str, MergedDelta], scale: float
+) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a merge at a scale, rounded as they would be written."""
+    for site in sites:
+        delta = merged.get(site.name)
+        if delta is None:
+            continue
+        update = delta.stored.read()
+        base = judge.base(site.parameter)
+        by = scale if delta.scale is None else delta.scale
+        weight = base.add(update.mT if delta.transposed else update, alpha=by).to(TORCH_DTYPES[delta.code]).float()
+        if not bool(torch.isfinite(weight.sum())):
+            raise NumericalError(
+                f"a merged value is NaN or infinite in {delta.code} at scale {by:g}", tensor=site.name,
+                hint="compare lower scales, or set output.dtype wider",
+            )  # fmt: skip
+        yield site.parameter, weight

@@ -1,0 +1,105 @@
+"""Merged task vectors on disk between merging and scoring: one file for each set of methods that share them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from mergeometry.errors import OutputError
+from mergeometry.values import Delta, LowRank
+
+_NUMBER = 4
+"""Bytes of a number: encoders run in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Room for one tensor's merged task vector, dense; a low-rank one takes less of it."""
+
+    file: Path
+    offset: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A merged task vector in its place: dense, or two factors of ``rank`` whose product it is."""
+
+    place: Place
+    rank: int | None
+
+    def read(self) -> Float32[Tensor, "*shape"]:
+        """The dense task vector, mapped from the file where it is stored so."""
+        shape = self.place.shape
+        if self.rank is None:
+            return _mapped(self.place.file, self.place.offset, shape)
+        m, n = shape
+        left = _mapped(self.place.file, self.place.offset, (m, self.rank))
+        right = _mapped(self.place.file, self.place.offset + m * self.rank * _NUMBER, (self.rank, n))
+        return left @ right
+
+
+def room(shape: tuple[int, ...]) -> int:
+    """Bytes that a place of this shape takes."""
+    elements = 1
+    for side in shape:
+        elements *= side
+    return elements * _NUMBER
+
+
+def create(sizes: dict[Path, int]) -> None:
+    """Make the files at their full sizes; what is never written takes no room on most disks.
+
+    Raises:
+        OutputError: the disk has too little room for all of them.
+    """
+    for file, size in sizes.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as made:
+            made.truncate(size)
+    if sizes:
+        folder = next(iter(sizes)).parent
+        status = os.statvfs(folder)
+        if sum(sizes.values()) > status.f_bavail * status.f_frsize:
+            raise OutputError(
+                f"merged task vectors take up to {sum(sizes.values()) / 1e9:.1f} GB of scratch space, and the disk has "
+                f"{status.f_bavail * status.f_frsize / 1e9:.1f} GB left",
+                file=folder,
+                hint="compare fewer methods at a time: finished ones are kept in the output folder",
+            )
+
+
+def store(place: Place, delta: Delta) -> Stored:
+    """Write a merged task vector as factors where these are smaller, else dense."""
+    if isinstance(delta, LowRank):
+        m, n = delta.shape
+        left, right = delta.pair(torch.float32)
+        rank = left.shape[1]
+        if (m + n) * rank < m * n:
+            _write(place.file, place.offset, left)
+            _write(place.file, place.offset + m * rank * _NUMBER, right)
+            return Stored(place, rank)
+        delta = left @ right
+    _write(place.file, place.offset, delta.to(torch.float32))
+    return Stored(place, None)
+
+
+def _write(file: Path, offset: int, tensor: Tensor) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(offset)
+        opened.write(tensor.contiguous().numpy().data)
+
+
+def _mapped(file: Path, offset: int, shape: tuple[int, ...]) -> Tensor:
+    if 0 in shape:
+        return torch.zeros(shape)
+    # Copy on write: torch has no read-only tensors, and nobody writes into these.
+    return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="c", offset=offset, shape=shape or (1,))).reshape(
+        shape
+    )

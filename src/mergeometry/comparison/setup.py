@@ -1,0 +1,216 @@
+"""Everything that a comparison needs, checked against each other before a weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mergeometry.adapt.data import UnlabelledData, read_unlabelled
+from mergeometry.adapt.data.labels import LabelledData, read_labelled
+from mergeometry.adapt.heads import read_head
+from mergeometry.adapt_section import AdaptTask
+from mergeometry.comparison.entries import Entry
+from mergeometry.comparison.judge import Examination, check_kind
+from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
+from mergeometry.errors import MergeometryError, MismatchError, RecipeError
+from mergeometry.evaluate.metrics import Head
+from mergeometry.plan import Plan, make_plan
+from mergeometry.recipe import Recipe
+from mergeometry.sources import Checkpoint, open_checkpoint
+from mergeometry.strict_model import nearest
+
+VALIDATION, TEST = "validation", "test"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is compared on what: entries with their plans at scale 1, and the tasks with their inputs read."""
+
+    recipe: Recipe
+    """The common recipe, without the models that are left out."""
+    tasks: TasksFile
+    entries: tuple[Entry, ...]
+    plans: tuple[Plan, ...]
+    seen: tuple[str, ...]
+    """Tasks whose model is merged."""
+    unseen: tuple[str, ...]
+    splits: Mapping[str, Mapping[str, Examination]]
+    notes: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split to task to how many inputs it has."""
+        return {split: {task: len(one.data.items) for task, one in own.items()} for split, own in self.splits.items()}
+
+    @property
+    def digest(self) -> str:
+        """What a score depends on beyond the weights: the tasks' inputs, labels and heads, and the encoder."""
+        told = [
+            [split, task, one.data.digest, None if one.head is None else _digest(one.head)]
+            for split, tasks in self.splits.items()
+            for task, one in tasks.items()
+        ]
+        return hashlib.sha256(json.dumps([told, self.tasks.encoder.model_dump()]).encode()).hexdigest()
+
+
+def set_up(
+    recipe: Recipe, entries: Sequence[Entry], tasks: TasksFile, leave_out: Collection[str], *, everything: bool
+) -> Setup:
+    """Match recipe, entries and tasks, plan every merge, and read heads and inputs.
+
+    Models named in ``leave_out`` are not merged, and their tasks unseen. With ``everything``, entries that do not fit
+    these models are left out with a note, instead of being refused.
+
+    Raises:
+        RecipeError: the recipe learns, or nothing is left to merge.
+        MismatchError: with everything that does not fit, of methods, tasks, heads and inputs alike.
+    """
+    if recipe.adapt is not None:
+        raise RecipeError(
+            "the recipe has an `adapt:` section, and comparisons merge without learning",
+            hint="take the section out; `mergeometry evaluate` scores what a merge with it wrote",
+        )
+    problems, notes = [], []
+    names = [entry.name for entry in recipe.models]
+    problems += [
+        f"--leave-out: no model is named {one!r}{nearest(one, names)}" for one in leave_out if one not in names
+    ]
+    problems += list(_unknown(tasks, names, leave_out))
+    models = tuple(entry for entry in recipe.models if entry.name not in leave_out)
+    unscored = [entry.name for entry in models if entry.name not in {task.name for task in tasks.tasks}]
+    if unscored:
+        notes.append(f"merged but not scored, since no task has the name: {', '.join(unscored)}")
+    if not models:
+        raise RecipeError("no model is left to merge", hint="leave fewer out")
+    common = recipe.model_copy(update={"models": models})
+    planned, refused, said = _plans(common, entries, everything=everything)
+    problems, notes = problems + refused, notes + said
+    seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
+    if not seen and not problems:
+        problems.append("every task is unseen, and scales are chosen on the validation inputs of seen ones")
+    base = open_checkpoint(recipe.base, "base")
+    splits, wrong, said = read_splits(tasks, base, {VALIDATION: seen, TEST: [task.name for task in tasks.tasks]})
+    problems += wrong
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise MismatchError(f"the comparison is not usable ({count})", problems, hint="no weight was read")
+    return Setup(
+        common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
+        tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *said),
+    )  # fmt: skip
+
+
+def read_splits(
+    tasks: TasksFile, base: Checkpoint, wanted: Mapping[str, Collection[str]]
+) -> tuple[dict[str, dict[str, Examination]], list[str], list[str]]:
+    """Read heads and inputs of the tasks wanted in each split; with what is wrong, and what is worth a note."""
+    problems: list[str] = []
+    notes: list[str] = []
+    kind = ""
+    with _gathered(problems):
+        kind = check_kind(tasks.encoder, base)
+    found: dict[str, dict[str, Examination]] = {split: {} for split in wanted}
+    for task in tasks.tasks if kind else ():
+        head = None
+        with _gathered(problems, task.name):
+            head = _head(task, kind, base)
+            for split, names in wanted.items():
+                if task.name not in names:
+                    continue
+                source = task.validation if split == VALIDATION else task.test
+                if source is None:
+                    problems.append(f"task {task.name!r}: it has no `validation:` inputs, which scales are chosen on")
+                    continue
+                data = _data(task, source, kind, head)
+                notes += [f"{task.name}, {split}: {note}" for note in data.notes]
+                found[split][task.name] = Examination(data, head)
+    return found, problems, notes
+
+
+def _head(task: ScoredTask, kind: str, base: Checkpoint) -> Head | None:
+    if kind == "causal":
+        if task.head is not None or task.classes is not None:
+            raise RecipeError("a language model is scored by perplexity, without head and classes")
+        return None
+    if task.head is None:
+        raise RecipeError("it has no `head:`, a safetensors file with the weight and bias of its classes")
+    head = read_head(task.head, task.name, _width(base))
+    rows = head.weight.shape[0]
+    if task.classes is not None and len(task.classes) != rows:
+        raise RecipeError(f"it names {len(task.classes)} classes, and its head has {rows}")
+    return head
+
+
+def _data(task: ScoredTask, source: LabelledSource, kind: str, head: Head | None) -> LabelledData | UnlabelledData:
+    if head is None:
+        return read_unlabelled(AdaptTask(name=task.name, data=source), "texts")
+    inputs = "images" if kind == "image" else "texts"
+    return read_labelled(source, source.label, inputs, task.name, head.weight.shape[0], task.classes)
+
+
+def _width(base: Checkpoint) -> int | None:
+    """How many features the encoder gives, where the base's configuration says so in the usual place."""
+    found = (base.config or {}).get("hidden_size")
+    return found if isinstance(found, int) else None
+
+
+def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]) -> Iterator[str]:
+    for place, task in enumerate(tasks.tasks):
+        where = f"tasks.{place}.name"
+        if task.unseen and task.name in models and task.name not in leave_out:
+            yield f"{where}: {task.name!r} is unseen, and a model of that name is merged; --leave-out {task.name}"
+        if not task.unseen and task.name not in models:
+            guess = nearest(task.name, list(models))
+            yield f"{where}: no model is named {task.name!r}{guess} (or is it `unseen: true`?)"
+
+
+def _plans(
+    common: Recipe, entries: Sequence[Entry], *, everything: bool
+) -> tuple[list[tuple[Entry, Plan]], list[str], list[str]]:
+    planned, problems, notes = [], [], []
+    for entry in entries:
+        try:
+            planned.append((entry, make_plan(entry.recipe(common, 1.0))))
+        except MergeometryError as error:
+            reasons = error.mismatches if isinstance(error, MismatchError) else (error.what,)
+            if everything and not _concerns_inputs(error):
+                notes.append(f"{entry.name} is left out: {reasons[0]}")
+            else:
+                problems += [f"{entry.name}: {reason}" for reason in reasons]
+    if not planned and not problems:
+        problems.append("none of the methods fits these models")
+    # What is wrong with the inputs is wrong for every method.
+    return planned, list(dict.fromkeys(_once(problems, [entry.name for entry in entries]))), notes
+
+
+def _concerns_inputs(error: MergeometryError) -> bool:
+    return not isinstance(error, RecipeError) and "method" not in error.what
+
+
+def _once(problems: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Problems that all entries have alike, said once without an entry's name."""
+    reasons = {name: [p.removeprefix(f"{name}: ") for p in problems if p.startswith(f"{name}: ")] for name in names}
+    common = [reason for reason in reasons[names[0]] if all(reason in reasons[name] for name in names)] if names else []
+    yield from common
+    for problem in problems:
+        if not any(problem == f"{name}: {reason}" for name in names for reason in common):
+            yield problem
+
+
+@contextmanager
+def _gathered(problems: list[str], task: str = "") -> Iterator[None]:
+    """Put an error among the problems, in one line, in place of raising it."""
+    try:
+        yield
+    except MergeometryError as error:
+        where = f"task {task!r}: " if task else ""
+        file = f" ({error.file})" if error.file else ""
+        hint = f"; {error.hint}" if error.hint else ""
+        problems.append(f"{where}{error.what}{file}{hint}")
+
+
+def _digest(head: Head) -> str:
+    return hashlib.sha256(b"".join(part.numpy().tobytes() for part in (head.weight, head.bias))).hexdigest()

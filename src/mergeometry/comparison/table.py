@@ -1,0 +1,87 @@
+"""Puts a comparison's result together from the scores of single inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mergeometry.comparison.figures import Ends, difference, figures_of, measured, shown, worth
+from mergeometry.comparison.ledger import Ledger
+from mergeometry.comparison.result import CompareRow, Comparison, Measure
+from mergeometry.comparison.scales import nearest_to_one
+from mergeometry.comparison.scoring import Scored
+from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+
+
+def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]) -> float:
+    """The scale that does best on the validation inputs; among equals the nearest to 1."""
+    return nearest_to_one(scales, [_worth(setup, ledger, entry, scale) for scale in scales])
+
+
+def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: float, peak_memory: int) -> Comparison:
+    """The result of a comparison whose scores are all known, rows sorted by what they keep at their chosen scale."""
+    base, measure = ledger.scored(ledger.base(TEST)), _measure(ledger)
+    ends = Ends(measure, setup.seen, setup.unseen, base.scores, _experts(setup, ledger, TEST), base.weights)
+    tested = [
+        (entry, ledger.scored(ledger.point(entry, best_scale(setup, ledger, entry, scales), TEST)))
+        for entry in range(len(setup.entries))
+    ]
+    tested.sort(key=lambda pair: (-difference(pair[1].scores, base.scores, ends)[0], pair[0]))
+    rows = []
+    for entry, at_best in tested:
+        behind, behind_spread = difference(tested[0][1].scores, at_best.scores, ends)
+        at_one = ledger.scored(ledger.point(entry, 1.0, TEST))
+        regret, regret_spread = difference(at_best.scores, at_one.scores, ends)
+        plan = setup.plans[entry]
+        rows.append(
+            CompareRow(
+                name=setup.entries[entry].name,
+                method=plan.recipe.method.model_dump(mode="json"),
+                refine=list(setup.entries[entry].refine),
+                validation={f"{s:.10g}": shown(measure, _worth(setup, ledger, entry, s)) for s in scales},
+                best_scale=best_scale(setup, ledger, entry, scales),
+                at_one=figures_of(at_one.scores, ends),
+                at_best=figures_of(at_best.scores, ends),
+                behind=behind,
+                behind_spread=behind_spread,
+                regret_at_one=regret,
+                regret_spread=regret_spread,
+                seconds=ledger.value(ledger.merging(entry))["seconds"],
+                memory=plan.peak_memory(1),
+            )
+        )
+    validation = ledger.scored(ledger.base(VALIDATION))
+    experts = _experts(setup, ledger, VALIDATION)
+    return Comparison(
+        measure=measure,
+        seen=setup.seen,
+        unseen=setup.unseen,
+        inputs=setup.counts,
+        scales=scales,
+        base=measured(measure, base.scores, base.weights),
+        experts=measured(measure, ends.experts, ends.weights),
+        base_validation=shown(measure, worth(validation.scores, validation.weights, setup.seen)),
+        experts_validation=shown(measure, worth(experts, validation.weights, setup.seen)),
+        rows=tuple(rows),
+        notes=setup.notes,
+        seed=setup.recipe.seed,
+        seconds=seconds,
+        peak_memory=peak_memory,
+    )
+
+
+def _experts(setup: Setup, ledger: Ledger, split: str) -> Mapping[str, Sequence[float]]:
+    """Every expert's numbers on its own task."""
+    found: dict[str, Sequence[float]] = {}
+    for place, model in enumerate(setup.plans[0].models):
+        if model.label in setup.seen:
+            found[model.label] = ledger.scored(ledger.expert(place, split)).scores[model.label]
+    return {task: found[task] for task in setup.seen}
+
+
+def _worth(setup: Setup, ledger: Ledger, entry: int, scale: float) -> float:
+    found: Scored = ledger.scored(ledger.point(entry, scale, VALIDATION))
+    return worth(found.scores, found.weights, setup.seen)
+
+
+def _measure(ledger: Ledger) -> Measure:
+    return "accuracy" if ledger.scored(ledger.base(TEST)).weights is None else "perplexity"

@@ -1,0 +1,113 @@
+"""TASKS.yaml: which tasks models are scored on, where their inputs and heads are, and how inputs become features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from mergeometry import limits
+from mergeometry.adapt_section import DataSource, EncoderOptions, HeadSource, Text
+from mergeometry.errors import RecipeError
+from mergeometry.strict_model import StrictModel, explain
+from mergeometry.strict_yaml import parse_yaml
+
+_NOT_YET: Mapping[str, str] = {}
+
+
+def _as_path(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class LabelledSource(DataSource):
+    """Where a task's inputs are and the column beside them that holds their classes, by default ``label``."""
+
+    label: Text | None = None
+
+
+Source = Annotated[LabelledSource, BeforeValidator(_as_path)]
+
+
+class ScoredTask(StrictModel):
+    """One task: its head, inputs to choose a scale on and inputs to report on.
+
+    ``name`` is that of the task's own model; an ``unseen`` task has none. ``classes`` names the head's rows in their
+    order, for data whose labels are names. Language models have neither head nor classes.
+    """
+
+    name: Text
+    head: Annotated[HeadSource, BeforeValidator(_as_path)] | None = None
+    classes: tuple[Text, ...] | None = None
+    validation: Source | None = None
+    test: Source
+    unseen: bool = False
+
+
+class TasksFile(StrictModel):
+    """All tasks, and the encoder that they share."""
+
+    tasks: Annotated[tuple[ScoredTask, ...], Field(min_length=1)]
+    encoder: EncoderOptions = EncoderOptions()
+
+    @model_validator(mode="after")
+    def _named_once(self) -> TasksFile:
+        names = [task.name for task in self.tasks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tasks are named {twice!r}")
+        return self
+
+
+def load_tasks(source: str | Path | Mapping[str, Any] | TasksFile) -> TasksFile:
+    """Read tasks from a YAML file or a mapping; paths in a file are relative to its folder.
+
+    Raises:
+        RecipeError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+    """
+    if isinstance(source, TasksFile):
+        return source
+    if isinstance(source, Mapping):
+        return _validated(source, None)
+    path = Path(source)
+    tasks = _validated(_read(path), path)
+    return tasks.model_copy(update={"tasks": tuple(_placed(task, path.parent) for task in tasks.tasks)})
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limits.RECIPE_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise RecipeError(f"the tasks cannot be read: {error.strerror}", file=path) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError("the tasks are not UTF-8 text", file=path) from error
+    if len(raw) > limits.RECIPE_BYTES:
+        raise RecipeError(f"the file of tasks is larger than {limits.RECIPE_BYTES} bytes", file=path)
+    given = parse_yaml(text, path)
+    if not isinstance(given, dict):
+        raise RecipeError("tasks are a mapping of keys to values", file=path, hint="see docs/comparing.md")
+    return given
+
+
+def _validated(given: Mapping[str, Any], file: Path | None) -> TasksFile:
+    try:
+        return TasksFile.model_validate(given)
+    except ValidationError as error:
+        reasons = explain(error, TasksFile, _NOT_YET)
+        raise RecipeError("the tasks are not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+
+
+def _placed(task: ScoredTask, folder: Path) -> ScoredTask:
+    """The task with every path made one from here."""
+
+    def moved(part: Any) -> Any:
+        if part is None or part.path is None:
+            return part
+        return part.model_copy(update={"path": str(folder / Path(part.path).expanduser())})
+
+    return task.model_copy(
+        update={"head": moved(task.head), "validation": moved(task.validation), "test": moved(task.test)}
+    )

@@ -1,0 +1,116 @@
+"""A comparison as a Markdown table and as one HTML page that needs nothing else and runs no script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from mergeometry.report.curves import curves_svg
+
+if TYPE_CHECKING:
+    from mergeometry.comparison.result import Comparison
+
+
+def comparison_page(comparison: Comparison, version: str) -> str:
+    """Draw table and curves; every name is escaped, and the page may load and run nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["figure"] = lambda value: figure(comparison, value)
+    environment.filters["points"] = lambda value: points(comparison, value)
+    environment.filters["percent"] = percent
+    environment.filters["megabytes"] = lambda count: f"{count / 1e6:.0f}"
+    # The drawing escapes what it is given, as this page does.
+    curves = Markup(curves_svg(comparison))  # noqa: S704
+    return environment.get_template("comparison.html.jinja").render(
+        comparison=comparison, version=version, curves=curves, summary=summary(comparison)
+    )
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """One row a method, between the experts and the base, and the sentences of `summary`."""
+    unseen = bool(comparison.unseen)
+    head = ["method", "gain kept, %", "behind the first", f"mean {comparison.measure}", "of experts, %", "worst task",
+            "scale", "at 1: gain kept, %", "seconds", "memory, MB"]  # fmt: skip
+    head += ["unseen tasks, against the base"] if unseen else []
+    blank = [""] * (len(head) - 4)
+    lines = [
+        _row(head),
+        _row(["---"] + ["---:"] * (len(head) - 1)),
+        _row(["*experts, each on its own task*", "100", "", _mean(comparison, comparison.experts), *blank]),
+    ]
+    for row in comparison.rows:
+        best = row.at_best
+        cells = [
+            f"`{_plain(row.name)}`", kept(best.gain_kept, best.spread),
+            f"{points(comparison, row.behind)} ± {points(comparison, row.behind_spread)}",
+            figure(comparison, best.mean), percent(best.normalised),
+            f"{_plain(best.worst)} {percent(best.worst_normalised)}",
+            f"{row.best_scale:g}", kept(row.at_one.gain_kept, row.at_one.spread), f"{row.seconds:.1f}",
+            f"{row.memory / 1e6:.0f}",
+        ]  # fmt: skip
+        if unseen:
+            cells.append(f"{points(comparison, best.unseen_gain)} ± {points(comparison, best.unseen_spread)}")
+        lines.append(_row(cells))
+    lines.append(_row(["*base*", "0", "", _mean(comparison, comparison.base), *blank]))
+    return "\n".join(lines) + "\n\n" + " ".join(summary(comparison)) + "\n"
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """Who keeps most, what cannot be told apart from it, and what the figures are of."""
+    first, close = comparison.rows[0], [_plain(row.name) for row in comparison.within_noise()]
+    counts = {split: sum(own.values()) for split, own in comparison.inputs.items()}
+    kept_most = f"{_plain(first.name)} keeps most"
+    if first.at_best.gain_kept is not None:
+        kept_most += f": {kept(first.at_best.gain_kept, first.at_best.spread)} % of what the experts gain over the base"
+    others = f"Not told apart from it (two ±): {', '.join(close)}."
+    if not close:
+        others = "All others are told apart from it (two ±)." if len(comparison.rows) > 1 else ""
+    return [
+        f"{kept_most}.",
+        others,
+        f"{len(comparison.seen)} tasks, {counts['test']} test inputs; the scale is the best of "
+        f"{len(comparison.scales)} on {counts['validation']} validation inputs; "
+        "± is the standard deviation over resampled test inputs.",
+    ]
+
+
+def figure(comparison: Comparison, value: float) -> str:
+    """An accuracy in percent, or a perplexity."""
+    return f"{100 * value:.1f}" if comparison.measure == "accuracy" else f"{value:.2f}"
+
+
+def points(comparison: Comparison, value: float | None) -> str:
+    """A difference of accuracies in points, or of log-losses in nats."""
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if comparison.measure == "accuracy" else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent; nothing where there is none."""
+    return "" if value is None else f"{100 * value:.0f}"
+
+
+def kept(share: float | None, spread: float | None) -> str:
+    """A share of the gain with its spread, where the inputs are enough to tell one."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.0f}" + ("" if spread is None else f" ± {100 * spread:.0f}")
+
+
+def _mean(comparison: Comparison, figures: dict[str, float]) -> str:
+    return figure(comparison, comparison.mean_of(figures))
+
+
+def _plain(name: str) -> str:
+    """A name that cannot end its cell or break its row."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in name)
+    return printable.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
