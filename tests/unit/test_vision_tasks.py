@@ -21,7 +21,6 @@ FINGERPRINTS = {
     "digits": "728891d961a2a275",
     "emoji-category": "93366255201785a1",
     "emoji-tone": "75c21888a98b74d7",
-    "textile": "932166f6d3d99441",
     "letter": "dc9b6d4cb71f1018",
     "typeface": "7b043b59aaf9910d",
     "weight": "eaaefcebcc352d02",

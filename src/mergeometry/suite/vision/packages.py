@@ -47,13 +47,6 @@ EMOJI = Package(
     licence="MIT (package), OFL-1.1 (drawings)",
     registry=NPM,
 )
-TEXTILE = Package(
-    name="conformal-clip-data",
-    version="0.1.4",
-    sha256="00144ccc179a887dbea15923be8cf236d0c0f49bf7fb6f7bb288e40b53fb1bcb",
-    members=("conformal_clip_data/data/textile_images/simulated/*.jpg",),
-    licence="MIT",
-)
 
 
 def font_packages() -> dict[str, Package]:

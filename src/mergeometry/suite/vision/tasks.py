@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from mergeometry.errors import DataError
 from mergeometry.suite.packages import Package
 from mergeometry.suite.vision.images import ImageSplits
-from mergeometry.suite.vision.packages import DIGITS, EMOJI, FASHION, MNIST, TEXTILE, font_packages
-from mergeometry.suite.vision.sources import digits, emoji, glyphs, textile
+from mergeometry.suite.vision.packages import DIGITS, EMOJI, FASHION, MNIST, font_packages
+from mergeometry.suite.vision.sources import digits, emoji, glyphs
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ VISION_TASKS = {
         VisionTask("digits", "Tiny scans: digit", digits.CLASSES, (DIGITS,), digits.load_digits),
         VisionTask("emoji-category", "Emoji: group", emoji.CATEGORIES, (EMOJI,), emoji.load_category),
         VisionTask("emoji-tone", "Emoji: tone of skin", emoji.TONES, (EMOJI,), emoji.load_tone),
-        VisionTask("textile", "Cloth: defect", textile.CLASSES, (TEXTILE,), textile.load),
         VisionTask("letter", "Glyphs: letter", glyphs.LETTERS, _fonts(), glyphs.load_letter),
         VisionTask("typeface", "Words: kind of typeface", glyphs.KINDS, _fonts(), glyphs.load_kind),
         VisionTask("weight", "Words: weight of typeface", glyphs.WEIGHTS, _fonts(), glyphs.load_weight),

@@ -1,0 +1,60 @@
+"""Writes the vision suite as files that ``mergeometry compare`` reads: images, labels and heads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mergeometry.suite.vision.backbone import vision_backbone
+from mergeometry.suite.vision.experts import HEAD, full_vision_folder, load_vision_expert
+from mergeometry.suite.vision.images import Images, import_pillow
+from mergeometry.suite.vision.tasks import VISION_TASKS
+
+
+def write_vision_tasks(
+    output: Path,
+    *,
+    full: bool = False,
+    limit: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Path, list[dict[str, str]], dict[str, Any]]:
+    """Write the images, tables and heads of the suite below ``output``, an existing folder.
+
+    Returns the backbone's folder, the recipe's ``models``, and what ``tasks.yaml`` is to hold. The images are
+    written at the size at which the experts were trained on them, without loss.
+
+    Raises:
+        DataError: an expert is not trained, or a package cannot be fetched.
+    """
+    models: list[dict[str, str]] = []
+    tasks: list[dict[str, Any]] = []
+    (output / "heads").mkdir(exist_ok=True)
+    for task in VISION_TASKS.values():
+        expert = load_vision_expert(task.name, full_vision_folder() / task.name if full else None)
+        models.append({"path": str(expert.folder.resolve()), "name": task.name})
+        head = f"heads/{task.name}.safetensors"
+        shutil.copyfile(expert.folder / HEAD, output / head)
+        if progress is not None:
+            progress(f"writing the images of {task.name}")
+        splits = task.read()
+        entry: dict[str, Any] = {"name": task.name, "head": head}
+        for name, images in (("validation", splits.validation), ("test", splits.test)):
+            entry[name] = _write_images(output, f"{task.name}-{name}", images if limit is None else images.take(limit))
+        tasks.append(entry)
+    return vision_backbone(progress), models, {"encoder": {"kind": "image", "pooling": "first"}, "tasks": tasks}
+
+
+def _write_images(output: Path, stem: str, images: Images) -> str:
+    image, folder = import_pillow(), output / "data" / stem
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[str] = []
+    for number, (pixels, label) in enumerate(zip(images.pixels, images.labels, strict=True)):
+        name = f"{number:04d}.png"
+        image.fromarray(pixels.numpy()).save(folder / name)
+        rows.append(json.dumps({"image": f"{stem}/{name}", "label": label}) + "\n")
+    place = f"data/{stem}.jsonl"
+    (output / place).write_text("".join(rows), "utf-8")
+    return place
