@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+from mergeometry.cli.suite_files import tasks as write_tasks
 from mergeometry.cli.suite_vision import train_vision
 
 suite = typer.Typer(name="suite", help="The real tasks, and the experts trained on them.", no_args_is_help=True)
+suite.command("tasks")(write_tasks)
 suite.command("train-vision")(train_vision)
 
 
