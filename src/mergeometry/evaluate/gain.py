@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt16
 
 RESAMPLES = 1000
 """Times that the inputs are drawn anew, with replacement, to see how far a figure would move."""
@@ -59,15 +60,24 @@ def resampled_differences(
     first: Correct, second: Correct, tasks: Sequence[str], weights: Correct | None = None
 ) -> Float64[np.ndarray, " draws"]:
     """``sum_t (first - second)`` of the tasks' means, on all inputs and then on each of the resampled sets of them."""
-    generator = np.random.default_rng(0)
     found = np.zeros(RESAMPLES + 1)
-    for task in tasks:
-        count = len(second[task])
-        draws = np.vstack([np.arange(count), generator.integers(0, count, (RESAMPLES, count))])
+    counts = tuple(len(second[task]) for task in tasks)
+    for task, times in zip(tasks, _draws(counts), strict=True):
         differences = np.asarray(first[task], dtype=float) - np.asarray(second[task], dtype=float)
-        if weights is None:
-            found += differences[draws].mean(axis=1)
-        else:
-            counts = np.asarray(weights[task], dtype=float)
-            found += (differences * counts)[draws].sum(axis=1) / counts[draws].sum(axis=1)
+        own = np.ones(len(differences)) if weights is None else np.asarray(weights[task], dtype=float)
+        sums = times.astype(float) @ np.stack([differences * own, own], axis=1)
+        found += sums[:, 0] / sums[:, 1]
     return found
+
+
+@lru_cache(maxsize=4)
+def _draws(counts: tuple[int, ...]) -> tuple[UInt16[np.ndarray, "draws inputs"], ...]:
+    """How often each input of each task is drawn: once in the first row, by chance in the others."""
+    generator = np.random.default_rng(0)
+    found = []
+    for count in counts:
+        times = np.ones((RESAMPLES + 1, count), dtype=np.uint16)
+        for row, drawn in enumerate(generator.integers(0, count, (RESAMPLES, count)), 1):
+            times[row] = np.bincount(drawn, minlength=count)
+        found.append(times)
+    return tuple(found)
