@@ -101,6 +101,7 @@ class Recipe(StrictModel):
     method: MethodField
     scale: Factor = 1.0
     other: MethodField = MethodChoice(name="average")
+    refine: tuple[MethodField, ...] = ()
     tensors: tuple[TensorRule, ...] = ()
     heads: tuple[str, ...] = ()
     adapt: AdaptSection | None = None
@@ -129,6 +130,15 @@ class Recipe(StrictModel):
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
+        return self
+
+    @model_validator(mode="after")
+    def _refined_or_learned(self) -> Recipe:
+        if self.refine and self.adapt is not None:
+            raise ValueError(
+                "refine: a refinement changes the merge as a whole, so that no part of it is one model's own and "
+                "`adapt` has nothing to learn: leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")

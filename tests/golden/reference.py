@@ -185,6 +185,48 @@ def adam(taus, steps, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
     return tau
 
 
+def svc(merged, taus, alpha=None):
+    """Row by row: how much of each task's response to `u_r` the merged matrix already holds."""
+    taus = [tau for tau in as_float64(taus) if tau.any()]
+    P, D, Qt = np.linalg.svd(merged, full_matrices=False)
+    alpha = 1 / len(taus) if alpha is None else alpha
+    P, Qt = unique_among_equals(P, D, Qt, sum(tau @ tau.T for tau in taus))
+    calibrated = np.zeros_like(merged)
+    for r in range(D.size):
+        if D[r] <= 1e-6 * D[0]:
+            continue
+        held = P[:, r] @ merged
+        answers = [P[:, r] @ tau for tau in taus]
+        loudest = max(np.linalg.norm(answer) for answer in answers)
+        shares = [
+            held @ answer / (answer @ answer) if np.linalg.norm(answer) > 1e-6 * loudest else 0.0 for answer in answers
+        ]
+        gamma = len(taus) / sum(max(alpha, share) for share in shares)
+        calibrated += gamma * D[r] * np.outer(P[:, r], Qt[r])
+    return calibrated
+
+
+def unique_among_equals(P, D, Qt, energy):
+    """Left directions of one singular value: eigenvectors of the tasks' energy inside their span."""
+    P, Qt, r = P.copy(), Qt.copy(), 0
+    while r < D.size:
+        last = r
+        while last + 1 < D.size and D[last] - D[last + 1] <= 1e-6 * D[last]:
+            last += 1
+        if last > r and D[r] > 1e-6 * D[0]:
+            own = slice(r, last + 1)
+            _, turned = np.linalg.eigh(P[:, own].T @ energy @ P[:, own])
+            P[:, own], Qt[own] = P[:, own] @ turned, turned.T @ Qt[own]
+        r = last + 1
+    return P, Qt
+
+
+def norm(merged, taus, target="mean", factor=1.0):
+    norms = [np.linalg.norm(tau) for tau in as_float64(taus) if tau.any()]
+    wanted = np.mean(norms) if target == "mean" else np.sqrt(np.sum(np.square(norms)))
+    return factor * wanted / np.linalg.norm(merged) * merged
+
+
 def tsv_m(taus, rank=None, weights=None):
     taus = as_float64(taus)
     tops = decomposed(taus, rank, weights)

@@ -58,3 +58,12 @@ def test_one_process_stays_below_the_plan(tmp_path: Path, method: str) -> None:
 def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, workers: int) -> None:
     recipe = {**family(tmp_path, 2048, 2 * workers, kind), "method": method}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", workers) <= 1.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refine", ["svc", "norm"])
+@pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "iso_c", "tsv_m"])
+def test_refined_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, refine: str) -> None:
+    recipe = {**family(tmp_path, 2048, 2, kind), "method": method, "refine": [refine]}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7

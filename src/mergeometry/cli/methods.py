@@ -1,4 +1,4 @@
-"""``mergeometry methods``: what there is, with parameters and sources."""
+"""``mergeometry methods``: what there is, methods and refinements, with parameters and sources."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
+    from mergeometry.refinements.base import Refinement
 
-_FAMILIES = "mergeometry.methods.base"
-"""The module that defines what a method may need; a method is of the first of its kinds there."""
+_FAMILIES = ("mergeometry.methods.base", "mergeometry.refinements.base")
+"""The modules that define what a method may need; a method is of the first of its kinds there."""
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show one method with its parameters and its law.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show one of them with its parameters and its law.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the merge methods, or explain one."""
+    """List the merge methods and the refinements that may follow them, or explain one."""
     with plain_errors(debug):
+        from mergeometry.errors import RecipeError
         from mergeometry.methods import registry
+        from mergeometry.refinements import registry as refinements
+        from mergeometry.registration import nearest_of
 
-        described = [_describe(each, registry.find(each)) for each in ([name] if name else registry.names())]
+        if name:
+            both = [*registry.names(), *refinements.names()]
+            if name not in both:
+                raise RecipeError(f"there is no method or refinement {name!r}", hint=nearest_of(name, both))
+            found = refinements.find(name) if name in refinements.names() else registry.find(name)
+            described = [_describe(name, found)]
+        else:
+            described = [_describe(each, registry.find(each)) for each in registry.names()]
+            described += [_describe(each, refinements.find(each)) for each in refinements.names()]
         if as_json:
             typer.echo(json.dumps(described[0] if name else described, indent=1))
         elif name:
@@ -35,8 +47,10 @@ def methods(
             _print_all(described)
 
 
-def _describe(name: str, method: type[Method]) -> dict[str, Any]:
+def _describe(name: str, method: type[Method] | type[Refinement]) -> dict[str, Any]:
     from pydantic import TypeAdapter
+
+    from mergeometry.refinements.base import Refinement
 
     schema = TypeAdapter(method).json_schema()
     summary, _, law = inspect.cleandoc(method.__doc__ or "").partition("\n\n")
@@ -45,7 +59,8 @@ def _describe(name: str, method: type[Method]) -> dict[str, Any]:
         "summary": summary,
         "law": law,
         "source": method.source,
-        "needs": next(kind.__name__ for kind in method.__mro__ if kind.__module__ == _FAMILIES).lower(),
+        "kind": "refinement" if issubclass(method, Refinement) else "method",
+        "needs": next(kind.__name__ for kind in method.__mro__ if kind.__module__ in _FAMILIES).lower(),
         "parameters": {
             key: {
                 "default": value.get("default"),
@@ -60,15 +75,17 @@ def _describe(name: str, method: type[Method]) -> dict[str, Any]:
 def _print_all(described: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("method", "what it does", "parameters", "source")
-    for method in described:
-        table.add_row(
-            plain(method["name"]),
-            plain(method["summary"]),
-            plain(", ".join(method["parameters"])),
-            plain(method["source"]),
-        )
-    console().print(table)
+    for kind in ("method", "refinement"):
+        table = Table(kind, "what it does", "parameters", "source")
+        for method in described:
+            if method["kind"] == kind:
+                table.add_row(
+                    plain(method["name"]),
+                    plain(method["summary"]),
+                    plain(", ".join(method["parameters"])),
+                    plain(method["source"]),
+                )
+        console().print(table)
 
 
 def _print_one(method: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
         for task in made.tasks:
             scale = "" if task.method is None else f"{task.scale:g}"
             shape = " x ".join(str(side) for side in task.base.shape) or "scalar"
-            listing.add_row(plain(task.name), shape, task.kind, plain(task.method_name), scale, size(task.cost.memory))
+            listing.add_row(plain(task.name), shape, task.kind, plain(task.steps), scale, size(task.cost.memory))
         target.print(listing)
 
 
@@ -104,7 +104,7 @@ def _groups(made: Plan) -> dict[tuple[str, str, str], list[TensorTask]]:
     groups: dict[tuple[str, str, str], list[TensorTask]] = {}
     for task in made.tasks:
         scale = "" if task.method is None else f"{task.scale:g}"
-        groups.setdefault((task.kind, task.method_name, scale), []).append(task)
+        groups.setdefault((task.kind, task.steps, scale), []).append(task)
     return groups
 
 
@@ -118,6 +118,7 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
                 "dtype": task.base.code,
                 "kind": task.kind,
                 "method": task.method_name,
+                "refinements": [name for name, _ in task.refinements],
                 "scale": None if task.method is None else task.scale,
                 "flops": task.cost.flops,
                 "memory_bytes": task.cost.memory,

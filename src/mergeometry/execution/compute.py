@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergeometry.dtypes import MERGEABLE, TORCH_DTYPES, compute_dtype
-from mergeometry.errors import ExecutionError, MergeometryError, MismatchError, NumericalError
+from mergeometry.dtypes import MERGEABLE, compute_dtype
+from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.inputs import ChunkedInput, Inputs
+from mergeometry.execution.refining import refined, weighted_sum
+from mergeometry.execution.stored import as_stored
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.methods.base import Directional, Linear
 from mergeometry.plan.cost import CHUNK_ELEMENTS
@@ -77,7 +79,7 @@ def compute(job: Job) -> Outcome:
             raise ExecutionError(
                 f"a tensor could not be merged: {type(error).__name__}: {error}",
                 tensor=job.task.name,
-                hint=f"method {job.task.method_name}",
+                hint=f"method {job.task.steps}",
             ) from error
     notes = tuple(str(item.message) for item in caught if item.category is DecompositionFallbackWarning)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
@@ -92,11 +94,15 @@ def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Delta
     deltas = _deltas(task, inputs, base)
     if isinstance(method, Directional):
         # One task vector at a time: only its leading directions stay in memory.
-        count = len(task.sources)
-        return method.merge(
-            [method.directions(delta, count).scaled(weight) for delta, weight in zip(deltas, task.weights, strict=True)]
-        )
-    return method.apply(list(deltas), task.weights)
+        count, pairs = len(task.sources), zip(deltas, task.weights, strict=True)
+        merged = method.merge([method.directions(delta, count).scaled(weight) for delta, weight in pairs])
+    elif isinstance(method, Linear) and task.refinements and not task.adapters_only:
+        merged = weighted_sum(deltas, method.coefficients(task.weights))
+    else:
+        held = list(deltas)
+        return refined(task, method.apply(held, task.weights), held.__getitem__)
+    # They are read again, one at a time, by what comes after the merge.
+    return refined(task, merged, lambda index: load_delta(task, index, inputs, base))
 
 
 def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None) -> Delta:
@@ -122,7 +128,7 @@ def _produce(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter)
         _refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if len(task.outputs) == 2:
         return _write_factors(job, merged_delta(task, inputs, None), writer)
-    if isinstance(task.method, Linear) and not task.adapters_only and task.turned is None:
+    if isinstance(task.method, Linear) and not (task.adapters_only or task.refinements) and task.turned is None:
         return (_add_in_chunks(job, inputs, reader, writer),)
     base = inputs.numbers("base", task.base)
     delta = merged_delta(task, inputs, base)
@@ -131,7 +137,7 @@ def _produce(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter)
     merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), task.scale).tensor
     if task.turned is not None:
         merged = merged @ task.turned.to(merged.dtype)
-    return (writer.write(job.slots[0], _stored(task, merged, task.outputs[0].code)),)
+    return (writer.write(job.slots[0], as_stored(task, merged, task.outputs[0].code)),)
 
 
 def _deltas(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Iterator[Delta]:
@@ -149,7 +155,7 @@ def _copy(job: Job, inputs: Inputs, writer: SlotWriter) -> tuple[str, ...]:
         if task.turned is not None:
             numbers = numbers @ task.turned.to(numbers.dtype)
         if task.outputs[0].code != task.base.code or task.turned is not None:
-            tensor = _stored(task, numbers, task.outputs[0].code)
+            tensor = as_stored(task, numbers, task.outputs[0].code)
     return (writer.write(job.slots[0], tensor),)
 
 
@@ -185,7 +191,7 @@ def _add_in_chunks(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotW
         for coefficient, part in parts:
             own = part[first:last] if isinstance(part, Tensor) else part.read(first, last).to(weight.dtype).sub_(weight)
             delta.add_(own, alpha=coefficient)
-        stored = _stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code)
+        stored = as_stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code)
         digest.update(tensor_bytes(stored))
         writer.write_range(job.slots[0], first, stored)
     return digest.hexdigest()
@@ -207,30 +213,7 @@ def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...
         (job.slots[0], down, first.code),
         (job.slots[1], up, second.code),
     )
-    return tuple(writer.write(slot, _stored(task, tensor, code)) for slot, tensor, code in pairs)
-
-
-def _stored(task: TensorTask, values: Tensor, code: str) -> Tensor:
-    stored = values.to(TORCH_DTYPES[code])
-    bad = _misrepresented(values, stored)
-    if bad:
-        raise NumericalError(
-            f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
-            tensor=task.name,
-            hint=f"method {task.method_name}, scale {task.scale}: lower the scale, or set output.dtype wider",
-        )
-    return stored
-
-
-def _misrepresented(values: Tensor, stored: Tensor) -> int:
-    """How many values became NaN or infinite, or were clamped to the largest number of a narrow dtype."""
-    if stored.itemsize == 1:
-        # torch clamps to float8_e4m3fn in silence, infinity included; what rounds down to the largest is no loss.
-        limits = torch.finfo(stored.dtype)
-        return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
-    if bool(torch.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None))):
-        return 0
-    return int((~torch.isfinite(stored)).sum())
+    return tuple(writer.write(slot, as_stored(task, tensor, code)) for slot, tensor, code in pairs)
 
 
 def _zero(task: TensorTask) -> Delta:

@@ -71,6 +71,7 @@ def write_companions(
         versions=versions(),
         inputs=tuple(_inputs(plan, {**read, **head_digests})),
         methods=tuple(_methods(plan)),
+        refinements=tuple(_refinements(plan)),
         tensors=tuple(_tensors(plan, outcomes)),
         totals=_totals(plan, outcomes, started),
         sidecars=copied,
@@ -157,6 +158,12 @@ def _methods(plan: Plan) -> Iterator[MethodRecord]:
         yield MethodRecord(tasks[0].method_name, method.described(), method.source, len(tasks))
 
 
+def _refinements(plan: Plan) -> Iterator[MethodRecord]:
+    refined = [task.refinements for task in plan.tasks if task.refinements]
+    for name, refinement in refined[0] if refined else ():
+        yield MethodRecord(name, refinement.described(), refinement.source, len(refined))
+
+
 def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorRecord]:
     for task in plan.tasks:
         if not task.outputs:
@@ -165,7 +172,7 @@ def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorReco
         for output, digest in zip(task.outputs, outcome.written, strict=True):
             scale = None if task.method is None else task.scale
             yield TensorRecord(
-                output.name, task.method_name, scale, outcome.seconds, output.code, output.shape, digest, outcome.notes
+                output.name, task.steps, scale, outcome.seconds, output.code, output.shape, digest, outcome.notes
             )
 
 

@@ -17,11 +17,13 @@ from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask
 from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.refinements import registry as refinement_registry
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, TensorInfo, open_model
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
+    from mergeometry.refinements.base import Refinement
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -61,6 +63,8 @@ def make_plan(recipe: Recipe) -> Plan:
             refused.append(f"tensor {name!r}: {error}")
     if refused:
         raise MismatchError("the method cannot merge these tensors", refused, hint="`tensors:` rules give them another")
+    if recipe.refine and not any(task.refinements for task in tasks):
+        raise RecipeError("refine: no tensor is a merged matrix, so there is nothing to refine", hint="leave it out")
     heads = {
         model.label: tuple(_info(source_of(model, own), own) for own in match.heads)
         for model, match in zip(models, matches, strict=True)
@@ -81,6 +85,9 @@ class _Methods:
                 f"{recipe.method.name} learns its coefficients on unlabelled data, and there is no `adapt:` section",
                 hint="see docs/learning.md; without data, task_arithmetic adds the same task vectors at one scale",
             )
+        self.refinements: tuple[tuple[str, Refinement], ...] = tuple(
+            (choice.name, refinement_registry.build(choice.name, choice.given)) for choice in recipe.refine
+        )
         self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
         if _is_matrixwise(self.other[1]):
             raise RecipeError(
@@ -118,9 +125,11 @@ def _task(
         outputs = adapter_outputs(info.name, method, sources, shape, rank, code)
     else:
         outputs = (OutputTensor(info.name, code, info.shape),)
+    refinements = methods.refinements if matrix else ()
     cost = merge_cost(
         method,
         shape,
+        refinements=[refinement for _, refinement in refinements],
         ranks=[_low_rank(source) for source in sources],
         read=info.nbytes + sum(_read_bytes(source) for source in sources),
         written=sum(output.nbytes for output in outputs),
@@ -128,8 +137,9 @@ def _task(
     )
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
     return TensorTask(
-        info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs, cost
-    )
+        info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs, cost,
+        refinements=refinements,
+    )  # fmt: skip
 
 
 def _copy_task(

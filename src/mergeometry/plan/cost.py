@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
+    from mergeometry.refinements.base import Refinement
 
 PROCESS_BYTES = 275_000_000
 """Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""
@@ -57,6 +58,7 @@ def merge_cost(
     read: int,
     written: int,
     widest: int,
+    refinements: Sequence[Refinement] = (),
 ) -> Cost:
     """Cost of merging one tensor; ``ranks`` holds each task's low rank, or None where it is dense.
 
@@ -76,6 +78,15 @@ def merge_cost(
     else:
         flops = 40.0 * elements * len(ranks)
         memory = number * elements * (2 * len(ranks) + 1) + widest + written
+    if refinements:
+        # What reads its task vectors one at a time reads them again for each refinement, which holds one of them.
+        streams = isinstance(method, Directional | Linear)
+        held = number * elements * (1 if streams else len(dense)) if dense else 0
+        more = [refinement.cost(shape, len(ranks)) for refinement in refinements]
+        flops += sum(operations for operations, _ in more)
+        refining = 2 * number * elements + held + _ALLOCATOR * max(working for _, working in more)
+        memory = max(memory, int(_ALGEBRA_BYTES + refining) + widest + written)
+        read *= 1 + len(refinements) * streams
     seconds = (read + written) / _BYTES_PER_SECOND + elements * len(dense) / _ELEMENTS_PER_SECOND
     return Cost(read, written, flops, memory, seconds + flops / _FLOPS_PER_SECOND)
 

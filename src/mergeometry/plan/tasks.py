@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergeometry.methods.base import Method
+    from mergeometry.refinements.base import Refinement
 
 Source: TypeAlias = TensorInfo | AdapterDelta | None
 """Where a task's update of one tensor comes from; None is an adapter that leaves the tensor alone."""
@@ -42,6 +43,13 @@ class TensorTask:
     cost: Cost
     turned: Tensor | None = field(default=None, compare=False, repr=False)
     """A rotation R of the inputs to fold into the merged matrix, ``W R``; none by default."""
+    refinements: tuple[tuple[str, Refinement], ...] = ()
+    """Steps after the merge, in order, each with its name in the recipe."""
+
+    @property
+    def steps(self) -> str:
+        """The method and the refinements after it, in words."""
+        return " + ".join([self.method_name, *(name for name, _ in self.refinements)])
 
     @property
     def adapters_only(self) -> bool:

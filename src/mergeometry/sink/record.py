@@ -41,7 +41,7 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True)
 class MethodRecord:
-    """One method that was used, with its parameters, its source, and how many tensors it merged."""
+    """One method or refinement that was used, with its parameters, its source, and how many tensors it merged."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -165,6 +165,8 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     adapt: Mapping[str, Any] | None = None
     """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
+    refinements: tuple[MethodRecord, ...] = ()
+    """Steps after the merge of every matrix, in order."""
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +174,8 @@ class RunRecord:
         plain = asdict(self)
         if self.adapt is None:
             del plain["adapt"]
+        if not self.refinements:
+            del plain["refinements"]
         return {"schema": self.schema, **{key: value for key, value in plain.items() if key != "schema"}}
 
     @classmethod
@@ -192,6 +196,7 @@ class RunRecord:
             SidecarRecord.from_json(fields.mapping("sidecars")),
             fields.texts("warnings"),
             fields.mapping("adapt") if value.get("adapt") is not None else None,
+            fields.each("refinements", MethodRecord.from_json) if "refinements" in value else (),
         )
 
 

@@ -1,0 +1,39 @@
+"""Turns merged values into what is written, and lets no number through that the dtype cannot hold."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.errors import NumericalError
+from mergeometry.plan.tasks import TensorTask
+
+
+def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str) -> Shaped[Tensor, "*shape"]:
+    """Merged values in the dtype that they are written in.
+
+    Raises:
+        NumericalError: some became NaN or infinite, or left the dtype's range.
+    """
+    stored = values.to(TORCH_DTYPES[code])
+    bad = _misrepresented(values, stored)
+    if bad:
+        raise NumericalError(
+            f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
+            tensor=task.name,
+            hint=f"method {task.steps}, scale {task.scale}: lower the scale, or set output.dtype wider",
+        )
+    return stored
+
+
+def _misrepresented(values: Tensor, stored: Tensor) -> int:
+    """How many values became NaN or infinite, or were clamped to the largest number of a narrow dtype."""
+    if stored.itemsize == 1:
+        # torch clamps to float8_e4m3fn in silence, infinity included; what rounds down to the largest is no loss.
+        limits = torch.finfo(stored.dtype)
+        return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
+    if bool(torch.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None))):
+        return 0
+    return int((~torch.isfinite(stored)).sum())

@@ -1,0 +1,63 @@
+"""What a refinement is: a step after the merge of one matrix, given the task vectors that went into it.
+
+The file's name is the refinement's name in recipes; its dataclass fields are its parameters, as a method's are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mergeometry.values import Delta, LowRank
+
+
+class Refinement(ABC):
+    """A step that any method's merge of a matrix may be followed by; ``source`` names the paper."""
+
+    source: ClassVar[str]
+
+    @abstractmethod
+    def apply(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
+        """Refine a merged task vector, given the task vectors times their models' weights.
+
+        Low-rank in, low-rank out. ``deltas`` may be read from disk as it is walked through: once is best.
+        """
+
+    def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
+        """Operations, and bytes beside the base, the merged matrix and the task vectors, which a plan counts on."""
+        return 2.0 * shape[0] * shape[1] * (tasks + 1), 8 * shape[0] * shape[1]
+
+    def described(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order in which they are declared."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def __call__(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
+        """Refine a merged matrix: low-rank where it is, else dense in its dtype.
+
+        Raises:
+            ValueError: it is no matrix, there are no task vectors, or their shape is another.
+        """
+        shape = tuple(merged.shape)
+        if len(shape) != 2:
+            raise ValueError(f"needs a matrix, but the shape is {list(shape)}")
+        if not len(deltas):
+            raise ValueError("expected the task vectors that were merged, got none")
+        refined = self.apply(merged, deltas)
+        if isinstance(merged, Tensor) and isinstance(refined, LowRank):
+            return refined.dense(merged.dtype)
+        return refined
+
+
+def same_shape(delta: Delta, merged: Delta) -> Delta:
+    """The task vector, if it has the merged one's shape.
+
+    Raises:
+        ValueError: it has another.
+    """
+    if tuple(delta.shape) != tuple(merged.shape):
+        raise ValueError(f"expected task vectors of shape {list(merged.shape)}, got {list(delta.shape)}")
+    return delta

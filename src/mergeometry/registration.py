@@ -1,0 +1,98 @@
+"""Finds classes by name: those of a folder by their files, those of other packages by entry point.
+
+Names are listed without importing anything heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Collection, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from mergeometry.errors import RecipeError
+
+
+class Registry:
+    """The classes of one kind: a file of ``package`` each, or an entry point in the group of the package's name.
+
+    ``noun`` is what users call the kind, ``base`` the module and class that all of them inherit, ``helpers`` the
+    package's files that define none.
+    """
+
+    def __init__(self, package: str, noun: str, base: tuple[str, str], helpers: Collection[str]) -> None:
+        self._package = package
+        self._noun = noun
+        self._base = base
+        self._helpers = helpers
+
+    def names(self) -> list[str]:
+        """Every name that a recipe may give, sorted."""
+        return sorted(set(self._own()) | set(self._offered()))
+
+    def find(self, name: str) -> type[Any]:
+        """The class of this name.
+
+        Raises:
+            RecipeError: there is none (the nearest name is given), or a package offers something else under it.
+        """
+        kind = getattr(importlib.import_module(self._base[0]), self._base[1])
+        if name in self._own():
+            module = importlib.import_module(f"{self._package}.{name}")
+            classes = [
+                member
+                for member in vars(module).values()
+                if inspect.isclass(member) and issubclass(member, kind) and member.__module__ == module.__name__
+            ]
+            if len(classes) != 1:
+                place = f"{self._package.rpartition('.')[2]}/{name}.py"
+                raise RecipeError(f"{place} defines {len(classes)} {self._noun} classes; it must define one")
+            return classes[0]
+        offered = self._offered()
+        if name in offered:
+            found = offered[name].load()
+            if not (inspect.isclass(found) and issubclass(found, kind) and not inspect.isabstract(found)):
+                raise RecipeError(f"the entry point {name!r} of {self._package} does not lead to a {self._noun} class")
+            return found
+        raise RecipeError(f"there is no {self._noun} {name!r}", hint=nearest_of(name, self.names()))
+
+    def build(self, name: str, given: Mapping[str, Any]) -> Any:
+        """An instance with its parameters set and checked.
+
+        Raises:
+            RecipeError: no such name, an unknown parameter (the nearest is named), or a value out of range.
+        """
+        from pydantic import ValidationError  # noqa: PLC0415
+
+        kind = self.find(name)
+        known = list(inspect.signature(kind).parameters)
+        for key in given:
+            if key not in known:
+                hint = nearest_of(key, known) if known else f"{name} has no parameters"
+                raise RecipeError(f"{self._noun} {name!r} has no parameter {key!r}", hint=hint)
+        try:
+            return kind(**given)
+        except ValidationError as error:
+            reasons = "; ".join(
+                f"{'.'.join(str(part) for part in problem['loc'][:1])}: {problem['msg']}" for problem in error.errors()
+            )
+            hint = f"`mergeometry methods {name}` shows each"
+            raise RecipeError(f"{self._noun} {name!r}: {reasons}", hint=hint) from error
+
+    def _own(self) -> list[str]:
+        folder = Path(importlib.import_module(self._package).__file__ or "").parent
+        return [module.name for module in pkgutil.iter_modules([str(folder)]) if module.name not in self._helpers]
+
+    def _offered(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=self._package)}
+
+
+def nearest_of(word: str, known: list[str]) -> str:
+    """The known word that is nearest to a misspelt one, and all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known)
+    return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"
