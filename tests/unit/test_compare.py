@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,8 +129,21 @@ def test_merged_task_vectors_are_those_that_a_merge_writes(
             assert task.scale == (0.25 if tensors and "layer.0" in job.name else 1.0)
 
 
-def test_any_number_of_processes_finds_the_same(family: Path, found: Comparison, tmp_path: Path) -> None:
-    assert same(compared(family, tmp_path, workers=2), found)
+def test_any_number_of_processes_finds_the_same(family: Path, tmp_path: Path) -> None:
+    one, two = (
+        compared(family, tmp_path / str(workers), "tsv_m, ties(density=0.3)", scales=[2.0], workers=workers)
+        for workers in (1, 2)
+    )
+    assert same(one, two)
+
+
+def test_scratch_files_of_a_killed_run_go_with_the_next(family: Path, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, os.getpid()):
+        (tmp_path / f".scratch-{process}-x").mkdir()
+    compared(family, tmp_path, "average", scales=[1])
+    assert {path.name for path in tmp_path.iterdir()} == {"results", f".scratch-{os.getpid()}-x"}
 
 
 def test_an_interrupted_comparison_goes_on(family: Path, found: Comparison, tmp_path: Path) -> None:
@@ -236,3 +253,99 @@ def test_a_recipe_that_learns_is_refused(family: Path, tmp_path: Path) -> None:
     recipe = {**learning_models.family(tmp_path), "method": "tsv_m"}
     with pytest.raises(MergeometryError, match="without learning"):
         mg.compare(recipe, "average", family / "tasks.yaml", output=tmp_path / "out")
+
+
+def test_language_models_are_scored_by_the_perplexity_of_their_own_loss(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        tie_word_embeddings=True, pad_token_id=0,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    learning_models.save_base(model, tmp_path / "base")
+    tasks = []
+    for number in range(2):
+        learning_models.save_tuned(model, tmp_path / f"task{number}", number, size=0.3)
+        tasks.append(learning_models.task_of(tmp_path, number, None, 24))
+    recipe = {
+        "base": str(tmp_path / "base"), "models": [str(tmp_path / f"task{n}") for n in range(2)],
+        "adapt": {"tasks": tasks},
+    }  # fmt: skip
+    written(tmp_path, recipe, kind="causal")
+    found = compared(tmp_path, tmp_path / "out", "task_arithmetic", scales=[0.5])
+    assert found.measure == "perplexity"
+    (row,) = found.rows
+    own = json.loads((tmp_path / "recipe.yaml").read_text())
+    mg.merge({**own, "method": "task_arithmetic", "scale": row.best_scale}, tmp_path / "merged", workers=1)
+    for folder, figures in (("base", found.base), ("merged", row.at_best.tasks)):
+        for task in found.seen:
+            expected = perplexity_of(tmp_path / folder, tmp_path / "base", tmp_path / f"{task}-test.jsonl")
+            assert figures[task] == pytest.approx(expected, rel=1e-4)
+    assert found.experts["task1"] == pytest.approx(
+        perplexity_of(tmp_path / "task1", tmp_path / "base", tmp_path / "task1-test.jsonl"), rel=1e-4
+    )
+    assert evaluate(tmp_path / "merged", load_tasks(tmp_path / "tasks.yaml")).tasks == pytest.approx(row.at_best.tasks)
+
+
+def perplexity_of(folder: Path, base: Path, texts: Path) -> float:
+    """By the loss that transformers itself computes, one text at a time."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(base)
+    total, count = 0.0, 0
+    for line in texts.read_text("utf-8").splitlines():
+        tokens = tokenizer(json.loads(line)["text"], return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            total += float(model(input_ids=tokens, labels=tokens).loss) * (tokens.shape[1] - 1)
+        count += tokens.shape[1] - 1
+    return math.exp(total / count)
+
+
+def test_images_are_scored_as_the_model_itself_sees_them(tmp_path: Path) -> None:
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoModel, ViTConfig, ViTImageProcessor, ViTModel
+
+    torch.manual_seed(2)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8,
+    )  # fmt: skip
+    model = ViTModel(config, add_pooling_layer=False)
+    learning_models.save_base(model, tmp_path / "base")
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "base")
+    learning_models.save_tuned(model, tmp_path / "task0", 0, size=0.3)
+    learning_models.save_head(tmp_path / "head.safetensors", 3, 16, 0)
+    rows = []
+    for number in range(9):
+        image = torch.randint(0, 256, (20, 20, 3), dtype=torch.uint8).numpy()
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        rows.append(json.dumps({"image": f"{number}.png", "label": number % 3}))
+    (tmp_path / "images.jsonl").write_text("\n".join(rows))
+    place = str(tmp_path / "images.jsonl")
+    tasks = {
+        "tasks": [{"name": "task0", "head": str(tmp_path / "head.safetensors"), "validation": place, "test": place}]
+    }
+    recipe = {"base": str(tmp_path / "base"), "models": [str(tmp_path / "task0")], "method": "average"}
+    found = mg.compare(recipe, "task_arithmetic", tasks, output=tmp_path / "out", scales=[1], workers=1)
+    assert found.experts == pytest.approx(found.rows[0].at_one.tasks)
+    head = safetensors.torch.load_file(tmp_path / "head.safetensors")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "base", use_fast=False)
+    for folder, figures in (("base", found.base), ("task0", found.experts)):
+        own, right = AutoModel.from_pretrained(tmp_path / folder, add_pooling_layer=False).eval(), 0
+        for number in range(9):
+            pixels = processor(images=Image.open(tmp_path / f"{number}.png"), return_tensors="pt")["pixel_values"]
+            with torch.no_grad():
+                feature = own(pixel_values=pixels).last_hidden_state[0, 0]
+            right += int((head["weight"] @ feature + head["bias"]).argmax()) == number % 3
+        assert figures["task0"] == pytest.approx(right / 9)
+
+
+def test_refinements_follow_the_merge(family: Path, tmp_path: Path) -> None:
+    found = compared(family, tmp_path / "out", "tsv_m, tsv_m + norm", scales=[1])
+    refined = next(row for row in found.rows if row.refine)
+    assert refined.name == "tsv_m + norm" and refined.refine[0]["name"] == "norm"
+    recipe = {**json.loads((family / "recipe.yaml").read_text()), "method": "tsv_m", "refine": ["norm"]}
+    mg.merge(recipe, tmp_path / "merged", workers=1)
+    scores = evaluate(tmp_path / "merged", load_tasks(family / "tasks.yaml")).tasks
+    assert scores == pytest.approx(refined.at_one.tasks)

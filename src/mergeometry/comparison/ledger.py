@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,17 @@ from mergeometry.comparison.setup import Setup
 from mergeometry.evaluate.store import Store
 from mergeometry.execution.finish import safe_name
 from mergeometry.execution.run import fingerprint
-from mergeometry.plan.tasks import tensors_of
+from mergeometry.plan.tasks import Plan, tensors_of
 from mergeometry.sink import versions
 from mergeometry.sources import Adapter, Checkpoint
+
+_SCORED_BY = (
+    "values.py", "dtypes.py", "linalg/*.py", "sources/*.py", "plan/*.py", "execution/*.py", "methods/base.py",
+    "refinements/base.py", "adapt/encoders/*.py", "adapt/data/*.py", "adapt/batches.py", "adapt/heads.py",
+    "adapt/merged.py", "evaluate/packed.py", "comparison/judge.py", "comparison/merging.py", "comparison/scoring.py",
+    "comparison/scratch.py",
+)  # fmt: skip
+"""Files of this package that a score depends on, whatever its method."""
 
 
 class Ledger:
@@ -30,7 +39,7 @@ class Ledger:
         self.identity = _digest([_code(), versions(), setup.digest, base])
         self._store = Store(folder, self.identity)
         self._entries = [
-            f"{safe_name(entry.name)}-{fingerprint(plan)[:16]}"
+            f"{safe_name(entry.name)}-{_digest([fingerprint(plan), _methods(plan)])[:16]}"
             for entry, plan in zip(setup.entries, setup.plans, strict=True)
         ]
         self._models = [
@@ -84,8 +93,21 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _methods(plan: Plan) -> list[str]:
+    """Digests of the files of all methods and refinements that a plan uses: editing one leaves the others' scores."""
+    kinds = {type(task.method) for task in plan.tasks if task.method is not None}
+    kinds |= {type(step) for task in plan.tasks for _, step in task.refinements}
+    return sorted({_file(Path(inspect.getfile(kind))) for kind in kinds})
+
+
 @cache
 def _code() -> str:
-    """Digest of this package's code: another version may find other figures."""
-    files = sorted(Path(mergeometry.__file__).parent.rglob("*.py"))
-    return _digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    """Digest of the code that every score goes through."""
+    package = Path(mergeometry.__file__).parent
+    files = [file for part in _SCORED_BY for file in sorted(package.glob(part))]
+    return _digest([_file(file) for file in files])
+
+
+@cache
+def _file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.compute import load_delta, process_usage
 from mergeometry.execution.inputs import Inputs
+from mergeometry.execution.refining import refined
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.base import Directional, Linear, rank_of
 from mergeometry.plan.tasks import Plan, TensorTask
@@ -113,13 +114,17 @@ class _Work:
         else:
             self.deltas.append(delta)
 
-    def merged(self) -> Delta:
-        """The merged task vector, once every model's was taken."""
-        method = self.variant.task.method
-        assert method is not None
-        if isinstance(method, Directional):
-            return method.merge(self.directions)
-        return method.apply(self.deltas, self.variant.task.weights) if self.total is None else self.total
+    def merged(self, load: Callable[[int], Delta]) -> Delta:
+        """The merged task vector, once every model's was taken; refinements ask ``load`` for task vectors again."""
+        task = self.variant.task
+        if isinstance(task.method, Directional):
+            found: Delta = task.method.merge(self.directions)
+        elif self.total is not None:
+            found = self.total
+        else:
+            assert task.method is not None
+            found = task.method.apply(self.deltas, task.weights)
+        return refined(task, found, load)
 
 
 def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
@@ -141,7 +146,7 @@ def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
     for work in works:
         started = time.perf_counter()
         with _Naming(work.variant.task):
-            merged = work.merged()
+            merged = work.merged(lambda index: load_delta(first, index, inputs, base))
         work.seconds += time.perf_counter() - started
         found.append(store(work.variant.place, merged))
     return MergedTensor(tuple(found), tuple(work.seconds for work in works), process_usage()[0])

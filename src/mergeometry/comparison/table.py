@@ -36,7 +36,7 @@ def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: f
             CompareRow(
                 name=setup.entries[entry].name,
                 method=plan.recipe.method.model_dump(mode="json"),
-                refine=list(setup.entries[entry].refine),
+                refine=[step.model_dump(mode="json") for step in plan.recipe.refine],
                 validation={f"{s:.10g}": shown(measure, _worth(setup, ledger, entry, s)) for s in scales},
                 best_scale=best_scale(setup, ledger, entry, scales),
                 at_one=figures_of(at_one.scores, ends),
