@@ -12,7 +12,7 @@ from mergeometry.errors import DataError
 from mergeometry.evaluate.encoder import Tokenizer
 from mergeometry.suite.backbone import PIECES, backbone
 from mergeometry.suite.command import list_tasks
-from mergeometry.suite.sources import diagnosis, meaning, scripture, sentiment, spam
+from mergeometry.suite.sources import meaning, scripture, sentiment, spam
 from mergeometry.suite.splits import (
     Example,
     Sizes,
@@ -39,9 +39,9 @@ FINGERPRINTS = {
     "sms": "110948d58d93b33c",
     "nyt": "833d1d24977e11bd",
     "r52": "d099b074bfe85e9f",
-    "wordnet": "70d8ad96cb1e6814",
+    "nouns": "eaba4d370cff0b17",
+    "verbs": "4944f105aea0f226",
     "bible": "2c5667e38628dce2",
-    "diagnoses": "396fbcad3bd5d40c",
 }
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -105,8 +105,8 @@ def test_the_suites_are_lists_of_tasks_and_the_small_one_comes_first() -> None:
         ("amazon", lambda: sentiment._examples("amazonReviewSnippets")),
         ("nyt", lambda: sentiment._examples("nytEditorialSnippets")),
         ("sms", spam._examples),
-        ("diagnoses", diagnosis._examples),
-        ("wordnet", meaning._examples),
+        ("nouns", lambda: meaning._examples("noun", meaning._NOUNS)),
+        ("verbs", lambda: meaning._examples("verb", meaning._VERBS)),
         ("bible", scripture._examples),
     ],
 )
@@ -132,15 +132,9 @@ def test_what_one_task_learns_from_no_other_is_judged_by() -> None:
     assert shared == {("r8", "r52"), ("r52", "r8")}  # of one newswire
 
 
-def test_a_diagnosis_is_in_its_chapter() -> None:
-    chapters = {example.text: diagnosis.CLASSES[example.label] for example in diagnosis._examples()}
-    assert chapters["Scorbutic anemia"] == "blood"
-    assert chapters["Fall from snowboard"] == "external causes"
-    assert set(chapters.values()) == set(diagnosis.CLASSES)
-
-
 def test_a_gloss_is_a_definition_without_its_uses() -> None:
-    glosses = {example.text: meaning.CLASSES[example.label] for example in meaning._examples()}
+    nouns = meaning._examples("noun", meaning._NOUNS)
+    glosses = {example.text: meaning.NOUNS[example.label] for example in nouns}
     assert glosses["a member of the genus Canis (probably descended from the common wolf) that has been "
                    "domesticated by man since prehistoric times; occurs in many breeds"] == "animal"  # fmt: skip
 

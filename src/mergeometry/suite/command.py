@@ -21,10 +21,11 @@ from mergeometry.suite.loop import Course, Trained, encode_with
 from mergeometry.suite.packages import MINILM
 from mergeometry.suite.splits import Splits
 from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
-from mergeometry.suite.tasks import SUITES, TASKS, Task, find_task, load
+from mergeometry.suite.tasks import SUITES, TASKS, TEXT_8, TEXT_14, Task, find_task, load
 
 __all__ = [
-    "ADAPTER", "FULL", "SUITES", "full_folder", "list_tasks", "load_expert", "load_full_expert", "train_expert",
+    "ADAPTER", "FULL", "SUITES", "TASKS", "TEXT_8", "TEXT_14", "full_folder", "list_tasks", "load_expert",
+    "load_full_expert", "train_expert",
 ]  # fmt: skip
 
 

