@@ -22,8 +22,8 @@ FINGERPRINTS = {
     "emoji-category": "93366255201785a1",
     "emoji-tone": "75c21888a98b74d7",
     "letter": "dc9b6d4cb71f1018",
-    "typeface": "7b043b59aaf9910d",
-    "weight": "eaaefcebcc352d02",
+    "typeface": "db3dcc63c206dc22",
+    "cyrillic": "df806e462cdf3c2e",
     "script": "80fc05f191bcdb60",
 }
 

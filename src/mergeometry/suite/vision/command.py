@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.evaluate.packed import pack_linears
+from mergeometry.suite.forms import Form
 from mergeometry.suite.heads import fit_head
 from mergeometry.suite.loop import Course, Trained
 from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
@@ -27,30 +28,21 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class VisionForm:
-    """How experts of one form are trained, written and recognised; see `mergeometry.suite.forms.Form`."""
-
-    command: str
-    regime: Any
-    train: Callable[..., Trained]
-    save: Callable[[Any, Path, Head, Path], None]
-    is_complete: Callable[[Path], bool]
-
-
-ADAPTER = VisionForm(
+ADAPTER = Form(
     "mergeometry suite train-vision",
     train.VisionRegime(),
     train.train_vision_adapter,
     experts.save_vision_adapter,
     experts.is_complete,
+    load_vision_model,
 )
-FULL = VisionForm(
+FULL = Form(
     "mergeometry suite train-vision --full",
     train.FullVisionRegime(),
     train.train_full_vision,
     experts.save_full_vision,
     experts.is_complete_full,
+    load_vision_model,
 )
 
 
@@ -64,7 +56,7 @@ def train_vision_expert(
     output: Path,
     progress: Callable[[str], None] | None = None,
     *,
-    form: VisionForm = ADAPTER,
+    form: Form = ADAPTER,
     regime: Course | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -98,7 +90,7 @@ def train_vision_expert(
     )
     with staged(output) as place:
         form.save(trained.model, folder, head, place)
-        scores = {"base": base, "expert": score_vision_model(load_vision_model(folder, place), head, splits)}
+        scores = {"base": base, "expert": score_vision_model(form.load(folder, place), head, splits)}
         write_provenance(place, _provenance(found, splits, form, course, trained, scores))
     return output
 
@@ -123,7 +115,7 @@ def _fit(folder: Path, task: VisionTask, splits: ImageSplits) -> tuple[Head, dic
 def _provenance(
     task: VisionTask,
     splits: ImageSplits,
-    form: VisionForm,
+    form: Form,
     course: Course,
     trained: Trained,
     scores: dict[str, dict[str, float]],

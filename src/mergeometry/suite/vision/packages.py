@@ -51,17 +51,14 @@ EMOJI = Package(
 
 def font_packages() -> dict[str, Package]:
     """Return one package for each font family of the glyph tasks, by the family's name."""
+    scripts = ("latin", "cyrillic", "greek", "vietnamese")
     table = json.loads((Path(__file__).parent / "fonts.json").read_text("utf-8"))
     return {
         family: Package(
             name=f"@fontsource/{family}",
             version=version,
             sha256=sha256,
-            members=(
-                "package/metadata.json",
-                "package/files/*-latin-[3479]00-normal.woff",
-                *(f"package/files/*-{script}-400-normal.woff" for script in ("cyrillic", "greek", "vietnamese")),
-            ),
+            members=("package/metadata.json", *(f"package/files/*-{script}-400-normal.woff" for script in scripts)),
             licence="OFL-1.1, Apache-2.0 or UFL-1.0",
             registry=NPM,
         )

@@ -55,8 +55,8 @@ VISION_TASKS = {
         VisionTask("emoji-category", "Emoji: group", emoji.CATEGORIES, (EMOJI,), emoji.load_category),
         VisionTask("emoji-tone", "Emoji: tone of skin", emoji.TONES, (EMOJI,), emoji.load_tone),
         VisionTask("letter", "Glyphs: letter", glyphs.LETTERS, _fonts(), glyphs.load_letter),
+        VisionTask("cyrillic", "Glyphs: Cyrillic letter", glyphs.CYRILLIC, _fonts(), glyphs.load_cyrillic),
         VisionTask("typeface", "Words: kind of typeface", glyphs.KINDS, _fonts(), glyphs.load_kind),
-        VisionTask("weight", "Words: weight of typeface", glyphs.WEIGHTS, _fonts(), glyphs.load_weight),
         VisionTask("script", "Words: script", glyphs.SCRIPTS, _fonts(), glyphs.load_script),
     )
 }

@@ -1,4 +1,4 @@
-"""Letters and short words in real typefaces: which letter, which kind of typeface, how bold, which script.
+"""Letters and short words in real typefaces: which letter, of two alphabets, which kind of typeface, which script.
 
 A family of fonts is a document: none is in two splits, so that what is learnt must hold for typefaces never seen.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
-from string import ascii_lowercase, ascii_uppercase
+from string import ascii_lowercase
 from typing import Any
 
 from mergeometry.suite.packages import fetch
@@ -21,9 +21,7 @@ from mergeometry.suite.vision.images import ImageSplits, Picture, import_pillow,
 from mergeometry.suite.vision.packages import font_packages
 
 LETTERS = tuple(ascii_lowercase)
-KINDS = ("sans-serif", "serif", "monospace", "handwriting", "display")
-_WEIGHTS = {300: "light", 400: "regular", 700: "bold", 900: "black"}
-WEIGHTS = tuple(_WEIGHTS.values())
+KINDS = ("sans-serif", "serif", "monospace", "handwriting")  # the catalogue's fifth, display, can look like any
 _SCRIPTS = {
     "latin": ascii_lowercase,
     "vietnamese": "ăđơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ",
@@ -31,47 +29,36 @@ _SCRIPTS = {
     "greek": "αβγδεζηθικλμνξοπρσςτυφχψω",
 }
 SCRIPTS = tuple(_SCRIPTS)
+CYRILLIC = tuple(_SCRIPTS["cyrillic"])
 _MARGIN = 3  # pixels
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of fonts on disk, of one kind, with its files by script and weight."""
+    """A family of fonts on disk, of one kind, with its files by script."""
 
     name: str
     kind: str
-    files: dict[tuple[str, int], Path]
+    files: dict[str, Path]
 
 
 def load_letter() -> ImageSplits:
     """26 letters, each as a capital and as a small letter."""
-    pictures = [
-        Picture(f"{family.name} {letter}", drawn(family, letter), ascii_lowercase.index(letter.lower()), family.name)
-        for family in _families()
-        for letter in ascii_uppercase + ascii_lowercase
-    ]
-    return partition(thin(pictures, 26, lambda picture: picture.document), Sizes())
+    return _letters("latin", Sizes())
+
+
+def load_cyrillic() -> ImageSplits:
+    """32 letters, each as a capital and as a small letter; a dozen look like Latin ones and are called otherwise."""
+    return _letters("cyrillic", Sizes(train=1500))
 
 
 def load_kind() -> ImageSplits:
-    """Five kinds of typeface, as their catalogue files them, told from a word of three letters."""
+    """Four kinds of typeface, as their catalogue files them, told from a word of three letters."""
     pictures = [
         Picture(f"{family.name} {word}", drawn(family, word), KINDS.index(family.kind), family.name)
         for family in _families()
+        if family.kind in KINDS
         for word in _words(family.name, ascii_lowercase, 27)
-    ]
-    return partition(pictures, Sizes(train=1500))
-
-
-def load_weight() -> ImageSplits:
-    """Four weights of the same families, told from a word of three letters."""
-    pictures = [
-        Picture(f"{family.name} {weight} {word}", drawn(family, word, weight=weight), WEIGHTS.index(title), family.name)
-        for family in _families()
-        if all(("latin", weight) in family.files for weight in (300, 400, 700))
-        for weight, title in _WEIGHTS.items()
-        if ("latin", weight) in family.files
-        for word in _words(f"{family.name} {weight}", ascii_lowercase, 17)
     ]
     return partition(pictures, Sizes(train=1500))
 
@@ -79,25 +66,23 @@ def load_weight() -> ImageSplits:
 def load_script() -> ImageSplits:
     """Four scripts of the same families, told from a word of three letters; a few letters look alike in two."""
     pictures = [
-        Picture(
-            f"{family.name} {script} {word}", drawn(family, word, script=script), SCRIPTS.index(script), family.name
-        )
+        Picture(f"{family.name} {script} {word}", drawn(family, word, script), SCRIPTS.index(script), family.name)
         for family in _families()
-        if ("cyrillic", 400) in family.files
+        if "cyrillic" in family.files
         for script, alphabet in _SCRIPTS.items()
-        if (script, 400) in family.files
+        if script in family.files
         for word in _words(f"{family.name} {script}", alphabet, 23)
     ]
     return partition(pictures, Sizes(train=1500))
 
 
-def drawn(family: Family, word: str, *, script: str = "latin", weight: int = 400) -> bytes:
+def drawn(family: Family, word: str, script: str = "latin") -> bytes:
     """Draw a word in black on white, at a size and place that vary with the word, and whole."""
     image = import_pillow()
     from PIL import ImageDraw  # noqa: PLC0415
 
-    random = Random(f"{family.name} {script} {weight} {word}")  # noqa: S311
-    path, room = family.files[script, weight], SIDE - 2 * _MARGIN
+    random = Random(f"{family.name} {script} 400 {word}")  # noqa: S311
+    path, room = family.files[script], SIDE - 2 * _MARGIN
     size = round(random.uniform(0.75, 1.0) * (44 if len(word) == 1 else 28))
     left, top, right, bottom = _font(path, size).getbbox(word)
     while max(right - left, bottom - top) > room:
@@ -110,14 +95,27 @@ def drawn(family: Family, word: str, *, script: str = "latin", weight: int = 400
     return canvas.convert("RGB").tobytes()
 
 
+def _letters(script: str, sizes: Sizes) -> ImageSplits:
+    alphabet = _SCRIPTS[script]
+    pictures = [
+        Picture(f"{family.name} {letter}", drawn(family, letter, script), alphabet.index(letter.lower()), family.name)
+        for family in _families()
+        if script in family.files
+        for letter in alphabet.upper() + alphabet
+    ]
+    families = len({picture.document for picture in pictures})
+    # No more of a family than the splits take, so that they take many families.
+    most = -(-(sizes.train + sizes.validation + sizes.test) // families)
+    return partition(thin(pictures, most, lambda picture: picture.document), sizes)
+
+
 def _families() -> Iterator[Family]:
     for name, package in font_packages().items():
         folder = fetch(package) / "package"
         files = {
-            (script, weight): path
+            script: path
             for script in SCRIPTS
-            for weight in _WEIGHTS
-            if (path := folder / "files" / f"{name}-{script}-{weight}-normal.woff").is_file()
+            if (path := folder / "files" / f"{name}-{script}-400-normal.woff").is_file()
         }
         yield Family(name, json.loads((folder / "metadata.json").read_text("utf-8"))["category"], files)
 
