@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -245,6 +246,23 @@ def test_curves_rise_with_accuracy_and_fall_with_perplexity() -> None:
     assert one < half < two  # upwards is less
     half, one, two = first_line("perplexity")
     assert one > half > two
+
+
+def test_a_ruined_merge_does_not_flatten_the_curves() -> None:
+    made = replace(comparison("ties", "tsv_m"), base_validation=0.62, experts_validation=0.72)
+    made.rows[1].validation["2"] = 0.01
+    root = ElementTree.fromstring(curves_svg(made))
+    first, ruined = (line.get("points", "") for line in root.iter("{http://www.w3.org/2000/svg}polyline"))
+    assert max(float(point.split(",")[1]) for point in first.split()) < 400
+    assert float(ruined.split()[-1].split(",")[1]) > 460  # below the picture, which is clipped there
+
+
+def test_without_a_gain_no_share_of_it_is_claimed() -> None:
+    made = comparison("ties")
+    row = replace(made.rows[0], at_best=replace(made.rows[0].at_best, gain_kept=None, spread=None))
+    text = comparison_markdown(replace(made, rows=(row,)))
+    assert "gain nothing over the base" in text and "keeps most" not in text
+    assert "8 test inputs" in text  # those of the unseen task are no part of it
 
 
 def test_markdown_has_a_row_a_method_and_says_who_wins() -> None:

@@ -62,15 +62,17 @@ def comparison_markdown(comparison: Comparison) -> str:
 def summary(comparison: Comparison) -> list[str]:
     """Who keeps most, what cannot be told apart from it, and what the figures are of."""
     first, close = comparison.rows[0], [_plain(row.name) for row in comparison.within_noise()]
-    counts = {split: sum(own.values()) for split, own in comparison.inputs.items()}
-    kept_most = f"{_plain(first.name)} keeps most"
-    if first.at_best.gain_kept is not None:
-        kept_most += f": {kept(first.at_best.gain_kept, first.at_best.spread)} % of what the experts gain over the base"
+    counts = {split: sum(own[task] for task in comparison.seen) for split, own in comparison.inputs.items()}
+    if first.at_best.gain_kept is None:
+        found = f"The experts gain nothing over the base on these inputs; {_plain(first.name)} has the best mean."
+    else:
+        share = kept(first.at_best.gain_kept, first.at_best.spread)
+        found = f"{_plain(first.name)} keeps most: {share} % of what the experts gain over the base."
     others = f"Not told apart from it (two ±): {', '.join(close)}."
     if not close:
         others = "All others are told apart from it (two ±)." if len(comparison.rows) > 1 else ""
     return [
-        f"{kept_most}.",
+        found,
         others,
         f"{len(comparison.seen)} tasks, {counts['test']} test inputs; the scale is the best of "
         f"{len(comparison.scales)} on {counts['validation']} validation inputs; "

@@ -16,6 +16,9 @@ _WIDTH, _HEIGHT = 860, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 250, 18, 52
 _COLOURS = ("#2563c9", "#c2410c", "#15803d", "#9333ea", "#be123c", "#0e7490", "#a16207", "#4b5563")
 _DASHES = ("", "7 3", "2 3")
+_BELOW = 2.0
+"""How far below the base the drawing goes, in heights of the best figure above it."""
+
 _LABEL = 15
 """Pixels from one label to the next at least."""
 
@@ -41,8 +44,7 @@ class _Tick:
 def curves_svg(comparison: Comparison) -> str:
     """Draw validation accuracy (or perplexity, the better the higher) against scale; every name is escaped."""
     values = [value for row in comparison.rows for value in row.validation.values()]
-    values += [comparison.base_validation, comparison.experts_validation]
-    up = _Up(comparison.measure == "perplexity", values)
+    up = _Up(comparison.measure == "perplexity", values, comparison.base_validation, comparison.experts_validation)
     across = _Across(comparison.scales)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -92,12 +94,18 @@ class _Across:
 class _Up:
     """Figures on the vertical axis: accuracy grows upwards, perplexity (on its logarithm) downwards."""
 
-    def __init__(self, downwards: bool, values: Sequence[float]) -> None:
+    def __init__(self, downwards: bool, values: Sequence[float], base: float, experts: float) -> None:
         self._downwards = downwards
-        found = [self._number(value) for value in values]
+        found = [self._number(value) for value in [*values, base, experts]]
         low, high = min(found), max(found)
+        # Large scales ruin many merges; drawn whole, their fall would flatten everything that matters.
+        low = max(low, self._number(base) - _BELOW * (high - self._number(base)))
         margin = 0.04 * (high - low) or 0.01
         self._low, self._high = low - margin, high + margin
+
+    def inside(self, value: float) -> float:
+        """The height of a figure, or that of the lower edge for one that lies below it."""
+        return min(self.place(value), _HEIGHT - _BOTTOM)
 
     def place(self, value: float) -> float:
         high = _HEIGHT - _TOP - _BOTTOM
@@ -123,7 +131,7 @@ class _Up:
 
 
 def _lines(comparison: Comparison, across: _Across, up: _Up) -> list[_Line]:
-    ends = {row.name: up.place(list(row.validation.values())[-1]) for row in comparison.rows}
+    ends = {row.name: up.inside(list(row.validation.values())[-1]) for row in comparison.rows}
     labels = _apart(ends)
     lines = []
     for number, row in enumerate(comparison.rows):
@@ -131,7 +139,7 @@ def _lines(comparison: Comparison, across: _Across, up: _Up) -> list[_Line]:
         best = places[[float(scale) for scale in row.validation].index(row.best_scale)]
         colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
         points = " ".join(f"{x},{y}" for x, y in places)
-        lines.append(_Line(row.name, points, colour, dash, best, places[-1], labels[row.name]))
+        lines.append(_Line(row.name, points, colour, dash, best, (places[-1][0], ends[row.name]), labels[row.name]))
     return lines
 
 
