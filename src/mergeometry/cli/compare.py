@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mergeometry.cli.recipes import RecipeFile, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
 from mergeometry.cli.steps import steps
 
@@ -20,7 +19,7 @@ Tasks = Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: head
 
 
 def compare(
-    recipe: RecipeFile = None,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe: the base and its fine-tunes.")],
     methods: Annotated[
         str,
         typer.Option(help="Names with commas between them, as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
@@ -57,8 +56,9 @@ def compare(
         from mergeometry.comparison.scales import read_scales
         from mergeometry.comparison.setup import set_up
         from mergeometry.comparison.tasks_file import load_tasks
+        from mergeometry.recipe import load_recipe
 
-        given = recipe_from(recipe, None, None, None, set_)
+        given = load_recipe(recipe, set_ or ())
         entries, everything = read_entries(methods)
         tried = read_scales(scales)
         away = [name.strip() for name in leave_out.split(",") if name.strip()]
