@@ -77,7 +77,8 @@ def what_learning_reads(folder: Path, name: str) -> None:
     save_file({"weight": torch.randn(3, 32), "bias": torch.zeros(3)}, folder / f"{name}-head.safetensors")
     texts = [" ".join(WORDS[(start * step) % len(WORDS)] for step in range(1, 8)) for start in range(40)]
     rows = [json.dumps({"text": text, "label": number % 3}) for number, text in enumerate(texts)]
-    (folder / f"{name}.jsonl").write_text("\n".join(rows), "utf-8")
+    (folder / f"{name}.jsonl").write_text("\n".join(rows[:30]), "utf-8")
+    (folder / f"{name}-validation.jsonl").write_text("\n".join(rows[30:]), "utf-8")
 
 
 def moved(model: Any, by: float, only: str = "") -> None:
