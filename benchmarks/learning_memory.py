@@ -67,19 +67,18 @@ def write(cases: dict[str, Any]) -> None:
         **circumstances(),
     }
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
-    write_table(figures)
+    PAGE.write_text(on_page(PAGE.read_text("utf-8"), figures), "utf-8")
 
 
-def write_table(figures: dict[str, Any]) -> None:
-    """Rewrite the table of docs/learning.md."""
+def on_page(text: str, figures: dict[str, Any]) -> str:
+    """The page of learning with its table of memory rewritten."""
     lines = ["| start, objective | peak GB, preparing | peak GB, learning |", "| --- | ---: | ---: |"]
     for name, case in figures["cases"].items():
         peaks = case["peak_bytes"]
         lines.append(f"| {name} | {peaks['preparing'] / 1e9:.1f} | {peaks['learning'] / 1e9:.1f} |")
     machine = figures["machine"]
     lines += ["", f"L{figures['what'][1:]}; {figures['date']}, {machine['cpu']}, {machine['cores']} cores."]
-    text = PAGE.read_text("utf-8")
-    PAGE.write_text(between(text, "memory", "\n".join(lines) + "\n", "python -m benchmarks.learning_memory"), "utf-8")
+    return between(text, "memory", "\n".join(lines) + "\n", "python -m benchmarks.learning_memory")
 
 
 def measure(start: str, objective: str, checkpointing: bool) -> dict[str, Any]:

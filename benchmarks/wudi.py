@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import circumstances
+from benchmarks.marks import between
 from benchmarks.measure import ROOT, median, say
 from mergeometry.methods.wudi import WUDI, interference
 from mergeometry.sources import TensorReader, open_adapter, read_factors
 from mergeometry.suite.experts import SHIPPED
 from mergeometry.values import Delta, LowRank
 
+COMMAND = "python -m benchmarks.wudi"
+PAGE = ROOT / "docs" / "methods.md"
 RESULT = ROOT / "benchmarks" / "results" / "wudi.json"
 STEPS, RATE = 300, 1e-5
 ADAPTED = (
@@ -136,11 +139,34 @@ def main(arguments: Sequence[str] | None = None, result: Path = RESULT) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args(arguments).quick
-    found = json.dumps(measure(quick), indent=1)
+    found = measure(quick)
     if quick:
-        print(found)
+        print(json.dumps(found, indent=1))
     else:
-        result.write_text(found + "\n", "utf-8")
+        result.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        PAGE.write_text(on_page(PAGE.read_text("utf-8"), found), "utf-8")
+
+
+def on_page(text: str, found: dict[str, Any]) -> str:
+    """The page of methods with its table of WUDI rewritten."""
+    lines = [
+        "| eight task vectors | objective: sum | 300 Adam steps | exact | seconds: Adam | exact | times faster |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["cases"]:
+        exact, adam = row["exact"], row["adam_published"]
+        lines.append(
+            f"| {row['case']} | {row['start']:.2g} | {row['adam_closed_gradient']['objective']:.2g} "
+            f"| {exact['objective']:.2g} | {adam['seconds']:.0f} | {exact['seconds']:.2g} | {row['times_faster']:.0f} |"
+        )
+    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch"))
+    machine = found["machine"]
+    lines += [
+        "",
+        f"One thread, beside other work (load {machine['load_before']:.0f}): read the ratios. `{COMMAND}`, "
+        f"{found['date']}; {machine['cpu']}, {machine['cores']} cores; {versions}.",
+    ]
+    return between(text, "wudi", "\n".join(lines) + "\n", COMMAND)
 
 
 if __name__ == "__main__":

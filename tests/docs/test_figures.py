@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from benchmarks import language_page
+from benchmarks import language_page, learning_memory, wudi
 from benchmarks.leaderboard import BEGIN, END, read, with_table
 from benchmarks.learning.tables import write_line, write_tables
 
@@ -40,3 +41,13 @@ def test_the_figures_of_language_models_are_those_that_were_measured(tmp_path: P
     copy.write_text(page.read_text("utf-8"), "utf-8")
     language_page.write(ROOT / "benchmarks" / "results" / "language_learning.json", copy)
     assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m benchmarks.language_learning page"
+
+
+def test_the_figures_of_wudi_and_of_memory_are_those_that_were_measured() -> None:
+    for page, result, on_page in (
+        ("methods.md", "wudi.json", wudi.on_page),
+        ("learning.md", "learning_memory.json", learning_memory.on_page),
+    ):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        found = json.loads((ROOT / "benchmarks" / "results" / result).read_text("utf-8"))
+        assert on_page(text, found) == text, result
