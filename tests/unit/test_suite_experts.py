@@ -4,15 +4,17 @@ import json
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from mergeometry.cli.app import app
 from mergeometry.evaluate.encoder import Encoder, Tokenizer
 from mergeometry.evaluate.metrics import accuracy
 from mergeometry.suite.backbone import NAME, PIECES, backbone
 from mergeometry.suite.command import load_expert, score_expert
 from mergeometry.suite.experts import SHIPPED
-from mergeometry.suite.tasks import TEXT_8, load
+from mergeometry.suite.tasks import TASKS, load
 
-every_task = pytest.mark.parametrize("name", TEXT_8)
+every_task = pytest.mark.parametrize("name", TASKS)
 
 
 @every_task
@@ -55,5 +57,16 @@ def test_the_base_with_the_head_is_as_good_as_the_record_says() -> None:
 
 
 def test_nothing_else_ships() -> None:
-    assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(TEXT_8)
+    assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(TASKS)
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 24 * 2**20
+
+
+def test_the_list_names_the_suites_of_each_task() -> None:
+    done = CliRunner().invoke(app, ["suite", "list", "--json"])
+    assert done.exit_code == 0
+    rows = {row["task"]: row for row in json.loads(done.stdout)}
+    assert list(rows) == list(TASKS)
+    assert rows["trec"]["suites"] == ["text-8", "text-14"]
+    assert rows["sms"]["suites"] == ["text-14"]
+    assert all(row["expert"] > row["base"] for row in rows.values())
+    assert "text-14" in CliRunner().invoke(app, ["suite", "list"], terminal_width=200).stdout

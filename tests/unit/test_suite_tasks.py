@@ -38,7 +38,7 @@ FINGERPRINTS = {
     "language": "9ad37e98b9749686",
     "sms": "110948d58d93b33c",
     "nyt": "833d1d24977e11bd",
-    "r52": "d099b074bfe85e9f",
+    "r52": "88e4384587fd23b4",
     "nouns": "eaba4d370cff0b17",
     "verbs": "4944f105aea0f226",
     "bible": "2c5667e38628dce2",

@@ -21,14 +21,15 @@ suite.command("train-vision")(train_vision)
 def list_(as_json: Json = False, debug: Debug = False) -> None:
     """List the tasks with their experts' scores, as their provenance files say."""
     with plain_errors(debug):
-        from mergeometry.suite.command import list_tasks, load_expert
+        from mergeometry.suite.command import SUITES, list_tasks, load_expert
 
         rows = []
-        for task in list_tasks():
+        for task in list_tasks("text-14"):
             scores = load_expert(task.name).provenance["accuracy"]
             rows.append(
                 {
                     "task": task.name,
+                    "suites": [suite for suite, names in SUITES.items() if task.name in names],
                     "title": task.title,
                     "classes": len(task.classes),
                     "base": scores["base"]["test"],
@@ -42,11 +43,11 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
             return
         from rich.table import Table
 
-        table = Table("task", "what is asked", "classes", "base", "expert", "texts from", "licence")
+        table = Table("task", "suites", "what is asked", "classes", "base", "expert", "texts from", "licence")
         for row in rows:
             table.add_row(
-                plain(row["task"]), plain(row["title"]), str(row["classes"]), f"{100 * row['base']:.1f}",
-                f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
+                plain(row["task"]), ", ".join(row["suites"]), plain(row["title"]), str(row["classes"]),
+                f"{100 * row['base']:.1f}", f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
             )  # fmt: skip
         console().print(table)
 
@@ -68,7 +69,7 @@ def train(
     with plain_errors(debug):
         from mergeometry.suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
 
-        names = tasks or [task.name for task in list_tasks()]
+        names = tasks or [task.name for task in list_tasks("text-14")]
         for name in names:
             find_task(name)  # a misspelt name is refused before the first hour of work
         form, place = (FULL, output or full_folder()) if full else (ADAPTER, output or Path("experts"))

@@ -111,7 +111,7 @@ def load_r52() -> Splits:
     are thinned, so that all count.
     """
     train, test = _examples(REUTERS_52, "reuters-r52-train", R52), _examples(REUTERS_52, "reuters-r52-test", R52)
-    return official_beside(load_r8(), thin(train, 100), thin(test, 40), Sizes())
+    return official_beside(load_r8(), thin(train, 350), thin(test, 40), Sizes(3000))
 
 
 def _examples(package: Package, name: str, classes: tuple[str, ...]) -> Iterator[Example]:
