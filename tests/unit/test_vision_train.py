@@ -17,7 +17,7 @@ from mergeometry.suite.vision.backbone import NAME, build_vision_model, vision_b
 from mergeometry.suite.vision.command import FULL, score_vision_model, train_vision_expert
 from mergeometry.suite.vision.experts import SHIPPED, load_vision_expert, load_vision_model, read_deltas
 from mergeometry.suite.vision.images import ImageSplits
-from mergeometry.suite.vision.tasks import VISION_TASKS, find_vision_task
+from mergeometry.suite.vision.tasks import VISION_SUITES, VISION_TASKS, find_vision_task
 from mergeometry.suite.vision.train import (
     FullVisionRegime,
     VisionRegime,
@@ -144,8 +144,10 @@ def test_the_suite_is_written_as_files_to_compare_on(tmp_path: Path, monkeypatch
 
     name = SHIPPED_TASKS[0]
     splits = few(name)
-    monkeypatch.setattr(comparison, "VISION_TASKS", {name: replace(find_vision_task(name), read=lambda: splits)})
-    base, models, tasks = comparison.write_vision_tasks(tmp_path, limit=3)
+    task = replace(find_vision_task(name), read=lambda: splits)
+    monkeypatch.setattr(comparison, "VISION_SUITES", {"vision": (name,)})
+    monkeypatch.setattr(comparison, "find_vision_task", lambda _name: task)
+    base, models, tasks = comparison.write_vision_tasks("vision", tmp_path, limit=3)
     assert base == vision_backbone()
     assert models == [{"path": str(SHIPPED / name), "name": name}]
     (entry,) = tasks["tasks"]
@@ -176,7 +178,8 @@ def test_the_page_quotes_the_records() -> None:
 
 
 def test_every_task_ships_its_expert_and_nothing_else_does() -> None:
-    assert set(SHIPPED_TASKS) == set(VISION_TASKS)
+    assert set(SHIPPED_TASKS) == set(VISION_TASKS) == set(VISION_SUITES["vision"])
+    assert set(VISION_SUITES["vision-6"]) < set(VISION_TASKS)
 
 
 @pytest.mark.parametrize("name", ["emoji-tone"])

@@ -19,13 +19,14 @@ from mergeometry.suite.language_model.command import list_domains, load_language
 from mergeometry.suite.splits import Split
 from mergeometry.suite.tasks import SUITES, load
 from mergeometry.suite.vision.comparison import write_vision_tasks
+from mergeometry.suite.vision.tasks import VISION_SUITES
 
-LANGUAGE_MODEL, VISION = "language-model", "vision"
+LANGUAGE_MODEL = "language-model"
 
 
 def suites() -> list[str]:
     """Every suite that can be written."""
-    return [*SUITES, VISION, LANGUAGE_MODEL]
+    return [*SUITES, *VISION_SUITES, LANGUAGE_MODEL]
 
 
 def write_suite(
@@ -51,8 +52,8 @@ def write_suite(
         if full:
             raise DataError("The language model's experts are adapters.", hint="leave --full out")
         return _write_language(output, limit, progress)
-    if suite == VISION:
-        base, models, tasks = write_vision_tasks(output, full=full, limit=limit, progress=progress)
+    if suite in VISION_SUITES:
+        base, models, tasks = write_vision_tasks(suite, output, full=full, limit=limit, progress=progress)
         return _write(output, base, models, tasks)
     models, tasks = [], []
     for task in list_tasks(suite):

@@ -11,17 +11,18 @@ from typing import Any
 from mergeometry.suite.vision.backbone import vision_backbone
 from mergeometry.suite.vision.experts import HEAD, full_vision_folder, load_vision_expert
 from mergeometry.suite.vision.images import Images, import_pillow
-from mergeometry.suite.vision.tasks import VISION_TASKS
+from mergeometry.suite.vision.tasks import VISION_SUITES, find_vision_task
 
 
 def write_vision_tasks(
+    suite: str,
     output: Path,
     *,
     full: bool = False,
     limit: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[dict[str, str]], dict[str, Any]]:
-    """Write the images, tables and heads of the suite below ``output``, an existing folder.
+    """Write the images, tables and heads of a suite of `VISION_SUITES` below ``output``, an existing folder.
 
     Returns the backbone's folder, the recipe's ``models``, and what ``tasks.yaml`` is to hold. The images are
     written at the size at which the experts were trained on them, without loss.
@@ -32,7 +33,7 @@ def write_vision_tasks(
     models: list[dict[str, str]] = []
     tasks: list[dict[str, Any]] = []
     (output / "heads").mkdir(exist_ok=True)
-    for task in VISION_TASKS.values():
+    for task in map(find_vision_task, VISION_SUITES[suite]):
         expert = load_vision_expert(task.name, full_vision_folder() / task.name if full else None)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"

@@ -61,6 +61,12 @@ VISION_TASKS = {
     )
 }
 
+_WITHOUT = ("digits", "typeface", "script")  # whose heads any other task's update harms, and whose experts gain least
+VISION_SUITES = {
+    "vision": tuple(VISION_TASKS),
+    "vision-6": tuple(name for name in VISION_TASKS if name not in _WITHOUT),
+}
+
 
 def find_vision_task(name: str) -> VisionTask:
     """Return the task of that name.
