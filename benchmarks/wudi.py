@@ -21,6 +21,7 @@ from benchmarks.measure import ROOT, median, say
 from mergeometry.methods.wudi import WUDI, interference
 from mergeometry.sources import TensorReader, open_adapter, read_factors
 from mergeometry.suite.experts import SHIPPED
+from mergeometry.suite.tasks import TEXT_8
 from mergeometry.values import Delta, LowRank
 
 COMMAND = "python -m benchmarks.wudi"
@@ -111,8 +112,8 @@ def adapters(name: str) -> list[LowRank]:
     """One weight's task vectors in the eight adapters that are shipped with the suite."""
     found = []
     with TensorReader() as reader:
-        for folder in sorted(SHIPPED.iterdir()):
-            delta = open_adapter(folder, folder.name).deltas[name]
+        for task in TEXT_8:
+            delta = open_adapter(SHIPPED / task, task).deltas[name]
             left, right = read_factors(reader.read, delta)
             found.append(LowRank(left, torch.eye(delta.rank) * delta.scaling, right.mT))
     return found

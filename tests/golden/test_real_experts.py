@@ -13,6 +13,7 @@ import torch
 from mergeometry.methods import registry
 from mergeometry.sources import TensorReader, open_adapter, read_factors
 from mergeometry.suite.experts import SHIPPED
+from mergeometry.suite.tasks import TEXT_8
 from mergeometry.values import LowRank
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,8 +42,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def factors(request: pytest.FixtureRequest) -> list[LowRank]:
     found = []
     with TensorReader() as reader:
-        for folder in sorted(SHIPPED.iterdir()):
-            delta = open_adapter(folder, folder.name).deltas[request.param]
+        for task in TEXT_8:
+            delta = open_adapter(SHIPPED / task, task).deltas[request.param]
             left, right = read_factors(reader.read, delta)
             found.append(LowRank(left, torch.eye(delta.rank) * delta.scaling, right.mT))
     assert len(found) == 8
