@@ -13,6 +13,7 @@ from mergeometry.suite.backbone import NAME, PIECES, backbone
 from mergeometry.suite.command import load_expert, score_expert
 from mergeometry.suite.experts import SHIPPED
 from mergeometry.suite.tasks import TASKS, load
+from mergeometry.suite.vision.tasks import VISION_TASKS
 
 every_task = pytest.mark.parametrize("name", TASKS)
 
@@ -65,8 +66,9 @@ def test_the_list_names_the_suites_of_each_task() -> None:
     done = CliRunner().invoke(app, ["suite", "list", "--json"])
     assert done.exit_code == 0
     rows = {row["task"]: row for row in json.loads(done.stdout)}
-    assert list(rows) == list(TASKS)
+    assert list(rows) == [*TASKS, *VISION_TASKS]
     assert rows["trec"]["suites"] == ["text-8", "text-14"]
     assert rows["sms"]["suites"] == ["text-14"]
+    assert rows["letter"]["suites"] == ["vision", "vision-6"] and rows["script"]["suites"] == ["vision"]
     assert all(row["expert"] > row["base"] for row in rows.values())
     assert "text-14" in CliRunner().invoke(app, ["suite", "list"], terminal_width=200).stdout

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,34 +23,37 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
     """List the tasks with their experts' scores, as their provenance files say."""
     with plain_errors(debug):
         from mergeometry.suite.command import SUITES, list_tasks, load_expert
+        from mergeometry.suite.vision.command import list_vision_tasks, load_vision_expert
+        from mergeometry.suite.vision.tasks import VISION_SUITES
 
-        rows = []
-        for task in list_tasks("text-14"):
-            scores = load_expert(task.name).provenance["accuracy"]
-            rows.append(
-                {
-                    "task": task.name,
-                    "suites": [suite for suite, names in SUITES.items() if task.name in names],
-                    "title": task.title,
-                    "classes": len(task.classes),
-                    "base": scores["base"]["test"],
-                    "expert": scores["expert"]["test"],
-                    "source": task.source,
-                    "licence": task.licence,
-                }
-            )
+        rows = [_row(task, load_expert(task.name).provenance, SUITES) for task in list_tasks("text-14")]
+        rows += [_row(task, load_vision_expert(task.name).provenance, VISION_SUITES) for task in list_vision_tasks()]
         if as_json:
             typer.echo(json.dumps(rows, indent=1))
             return
         from rich.table import Table
 
-        table = Table("task", "suites", "what is asked", "classes", "base", "expert", "texts from", "licence")
+        table = Table("task", "suites", "what is asked", "classes", "base", "expert", "data from", "licence")
         for row in rows:
             table.add_row(
                 plain(row["task"]), ", ".join(row["suites"]), plain(row["title"]), str(row["classes"]),
                 f"{100 * row['base']:.1f}", f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
             )  # fmt: skip
         console().print(table)
+
+
+def _row(task: Any, provenance: dict[str, Any], suites: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    scores = provenance["accuracy"]
+    return {
+        "task": task.name,
+        "suites": [suite for suite, names in suites.items() if task.name in names],
+        "title": task.title,
+        "classes": len(task.classes),
+        "base": scores["base"]["test"],
+        "expert": scores["expert"]["test"],
+        "source": task.source,
+        "licence": task.licence,
+    }
 
 
 @suite.command()
