@@ -12,12 +12,14 @@ import pkgutil
 from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from mergeometry.errors import RecipeError
 
+Kind = TypeVar("Kind")
 
-class Registry:
+
+class Registry(Generic[Kind]):
     """The classes of one kind: a file of ``package`` each, or an entry point in the group of the package's name.
 
     ``noun`` is what users call the kind, ``base`` the module and class that all of them inherit, ``helpers`` the
@@ -34,7 +36,7 @@ class Registry:
         """Every name that a recipe may give, sorted."""
         return sorted(set(self._own()) | set(self._offered()))
 
-    def find(self, name: str) -> type[Any]:
+    def find(self, name: str) -> type[Kind]:
         """The class of this name.
 
         Raises:
@@ -51,16 +53,16 @@ class Registry:
             if len(classes) != 1:
                 place = f"{self._package.rpartition('.')[2]}/{name}.py"
                 raise RecipeError(f"{place} defines {len(classes)} {self._noun} classes; it must define one")
-            return classes[0]
+            return cast(type[Kind], classes[0])
         offered = self._offered()
         if name in offered:
             found = offered[name].load()
             if not (inspect.isclass(found) and issubclass(found, kind) and not inspect.isabstract(found)):
                 raise RecipeError(f"the entry point {name!r} of {self._package} does not lead to a {self._noun} class")
-            return found
+            return cast(type[Kind], found)
         raise RecipeError(f"there is no {self._noun} {name!r}", hint=nearest_of(name, self.names()))
 
-    def build(self, name: str, given: Mapping[str, Any]) -> Any:
+    def build(self, name: str, given: Mapping[str, Any]) -> Kind:
         """An instance with its parameters set and checked.
 
         Raises:

@@ -6,8 +6,7 @@ refinement, that leads to its class. Names are listed without importing anything
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergeometry.registration import Registry
 
@@ -15,27 +14,8 @@ if TYPE_CHECKING:
     from mergeometry.refinements.base import Refinement
 
 GROUP = "mergeometry.refinements"
-_REFINEMENTS = Registry(GROUP, "refinement", ("mergeometry.refinements.base", "Refinement"), {"base", "registry"})
+_REGISTRY: Registry[Refinement] = Registry(
+    GROUP, "refinement", ("mergeometry.refinements.base", "Refinement"), {"base", "registry"}
+)
 
-
-def names() -> list[str]:
-    """Every refinement that a recipe may name, sorted."""
-    return _REFINEMENTS.names()
-
-
-def find(name: str) -> type[Refinement]:
-    """The class of the refinement with this name.
-
-    Raises:
-        RecipeError: there is none (the nearest name is given), or a package offers something else under it.
-    """
-    return _REFINEMENTS.find(name)
-
-
-def build(name: str, given: Mapping[str, Any]) -> Refinement:
-    """The refinement with its parameters set and checked.
-
-    Raises:
-        RecipeError: no such refinement, an unknown parameter (the nearest is named), or a value out of range.
-    """
-    return _REFINEMENTS.build(name, given)
+names, find, build = _REGISTRY.names, _REGISTRY.find, _REGISTRY.build
