@@ -27,6 +27,12 @@ def test_every_method_has_a_section() -> None:
     assert [name for name in registry.names() if f"\n## {name}\n" not in page] == []
 
 
+def test_the_readme_counts_and_names_all_methods() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"| number of methods | {len(registry.names())}, " in readme
+    assert [name for name in registry.names() if f"`{name}`" not in readme] == []
+
+
 def test_the_figures_of_learning_are_those_that_were_measured(tmp_path: Path) -> None:
     results = ROOT / "benchmarks" / "results"
     for page, write in (("docs/learning.md", write_tables), ("README.md", write_line)):

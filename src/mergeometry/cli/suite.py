@@ -12,6 +12,7 @@ import typer
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 from mergeometry.cli.suite_files import tasks as write_tasks
 from mergeometry.cli.suite_vision import train_vision
+from mergeometry.cli.training import train_each
 
 suite = typer.Typer(name="suite", help="The real tasks, and the experts trained on them.", no_args_is_help=True)
 suite.command("tasks")(write_tasks)
@@ -74,16 +75,12 @@ def train(
         from mergeometry.suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
 
         names = tasks or [task.name for task in list_tasks("text-14")]
-        for name in names:
-            find_task(name)  # a misspelt name is refused before the first hour of work
         form, place = (FULL, output or full_folder()) if full else (ADAPTER, output or Path("experts"))
-        target = console(err=True)
-        for name in names:
-            folder = train_expert(
-                name, place / name, lambda text: target.print(plain(text), soft_wrap=True), form=form,
-                overwrite=overwrite,
-            )  # fmt: skip
-            typer.echo(str(folder))
+        train_each(
+            names,
+            find_task,
+            lambda name, say: train_expert(name, place / name, say, form=form, overwrite=overwrite),
+        )
 
 
 @suite.command("train-language-model")
@@ -100,11 +97,8 @@ def train_language_model(
         from mergeometry.suite.language_model.command import find_domain, list_domains, train_language_expert
 
         names = domains or [domain.name for domain in list_domains()]
-        for name in names:
-            find_domain(name)  # a misspelt name is refused before the first hour of work
-        target = console(err=True)
-        for name in names:
-            folder = train_language_expert(
-                name, output / name, lambda text: target.print(plain(text), soft_wrap=True), overwrite=overwrite
-            )
-            typer.echo(str(folder))
+        train_each(
+            names,
+            find_domain,
+            lambda name, say: train_language_expert(name, output / name, say, overwrite=overwrite),
+        )

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mergeometry.cli.show import Debug, console, plain, plain_errors
+from mergeometry.cli.show import Debug, plain_errors
+from mergeometry.cli.training import train_each
 
 
 def train_vision(
@@ -34,16 +35,9 @@ def train_vision(
         )
 
         names = tasks or [task.name for task in list_vision_tasks()]
-        for name in names:
-            find_vision_task(name)  # a misspelt name is refused before the first hour of work
         form, place = (FULL, output or full_vision_folder()) if full else (ADAPTER, output or Path("vision-experts"))
-        target = console(err=True)
-        for name in names:
-            folder = train_vision_expert(
-                name,
-                place / name,
-                lambda text: target.print(plain(text), soft_wrap=True),
-                form=form,
-                overwrite=overwrite,
-            )
-            typer.echo(str(folder))
+        train_each(
+            names,
+            find_vision_task,
+            lambda name, say: train_vision_expert(name, place / name, say, form=form, overwrite=overwrite),
+        )

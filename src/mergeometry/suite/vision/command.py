@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,8 @@ from mergeometry.evaluate.metrics import Head, accuracy
 from mergeometry.evaluate.packed import pack_linears
 from mergeometry.suite.forms import Form
 from mergeometry.suite.heads import fit_head
-from mergeometry.suite.loop import Course, Trained
-from mergeometry.suite.staging import refuse_foreign, staged, write_provenance
+from mergeometry.suite.loop import Course
+from mergeometry.suite.training import Scores, Start, train_into
 from mergeometry.suite.vision import experts, train
 from mergeometry.suite.vision.backbone import NAME, SIDE, build_vision_model, vision_backbone
 from mergeometry.suite.vision.experts import full_vision_folder, load_vision_expert, load_vision_model
@@ -69,33 +66,18 @@ def train_vision_expert(
         DataError: there is no such task, or its images or the backbone cannot be had.
         OutputError: something else stands in ``output``.
     """
-    say = progress or (lambda _message: None)
     found = find_vision_task(task)
-    course: Course = regime or form.regime
-    if form.is_complete(output) and not overwrite:
-        say(f"{task}: already trained")
-        return output
-    refuse_foreign(output, form.is_complete)
-    folder, splits = vision_backbone(progress), found.read()
-    head, base = _fit(folder, found, splits)
-    say(f"{task}: base with fitted head: validation {base['validation']:.3f}")
-    trained = form.train(
-        folder,
-        head,
-        splits,
-        course,
-        lambda epoch: say(
-            f"{task}: epoch {epoch.number}/{course.epochs}: loss {epoch.loss:.4f}, validation {epoch.validation:.3f}"
-        ),
-    )
-    with staged(output) as place:
-        form.save(trained.model, folder, head, place)
-        scores = {"base": base, "expert": score_vision_model(form.load(folder, place), head, splits)}
-        write_provenance(place, _provenance(found, splits, form, course, trained, scores))
-    return output
+    return train_into(
+        output, found, form,
+        lambda: _start(found, vision_backbone(progress)),
+        lambda model, start: score_vision_model(model, start.head, start.splits),
+        lambda start: _origin(found, start.splits),
+        packages=("mergeometry", "torch", "transformers", "peft", "pillow"),
+        course=regime, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
 
 
-def score_vision_model(model: Any, head: Head, splits: ImageSplits) -> dict[str, float]:
+def score_vision_model(model: Any, head: Head, splits: ImageSplits) -> Scores:
     """Return the accuracies of a model on the held-out images of a task."""
     pack_linears(model)
     return {
@@ -104,26 +86,16 @@ def score_vision_model(model: Any, head: Head, splits: ImageSplits) -> dict[str,
     }
 
 
-def _fit(folder: Path, task: VisionTask, splits: ImageSplits) -> tuple[Head, dict[str, float]]:
-    model = build_vision_model(folder)
+def _start(task: VisionTask, folder: Path) -> Start:
+    splits, model = task.read(), build_vision_model(folder)
     pack_linears(model)
     features, checked = (train.encode_images(model, part.pixels) for part in (splits.train, splits.validation))
     head = fit_head(features, splits.train.labels, checked, splits.validation.labels, len(task.classes))
-    return head, score_vision_model(model, head, splits)
+    return Start(folder, head, splits, score_vision_model(model, head, splits))
 
 
-def _provenance(
-    task: VisionTask,
-    splits: ImageSplits,
-    form: Form,
-    course: Course,
-    trained: Trained,
-    scores: dict[str, dict[str, float]],
-) -> dict[str, Any]:
+def _origin(task: VisionTask, splits: ImageSplits) -> dict[str, Any]:
     return {
-        "task": task.name,
-        "title": task.title,
-        "command": f"{form.command} {task.name}",
         "backbone": {
             "name": NAME,
             "weights": "the encoder inside an ONNX file",
@@ -140,14 +112,4 @@ def _provenance(
             "classes": list(task.classes),
         },
         "head": "logistic regression on the base's class token of the training images; then frozen",
-        "regime": asdict(course),
-        "products": trained.products,
-        "epochs": [asdict(epoch) for epoch in trained.epochs],
-        "kept_epoch": trained.best.number,
-        "steps": trained.epochs[-1].steps,
-        "accuracy": scores,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("mergeometry", "torch", "transformers", "peft", "pillow")},
-        },
     }
