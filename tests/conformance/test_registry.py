@@ -16,6 +16,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
     "dare": [{"density": 1.0}, {"density": 0.5}],
     "dare_ties": [{"density": 1.0}, {"density": 0.5}],
+    "esm": [{"rank": 2}, {"rank": 0.5}, {"power": 0.0}],
+    "regmean": [{"shrinkage": 1.0}, {"shrinkage": 0.0}],
     "knots": [{"density": 1.0}, {"density": 0.01}, {"combine": "sum"}],
     "wudi": [{"solver": "adam", "steps": 20, "learning_rate": 1e-3}],
     "ties": [{"density": 1.0}, {"density": 0.01}],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.refinements.base import Refinement
 
-_FAMILIES = ("mergeometry.methods.base", "mergeometry.refinements.base")
+_FAMILIES = ("mergeometry.methods.activational", "mergeometry.methods.base", "mergeometry.refinements.base")
 """The modules that define what a method may need; a method is of the first of its kinds there."""
 
 

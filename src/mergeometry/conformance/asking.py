@@ -10,7 +10,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from mergeometry.conformance.examples import RANK
+from mergeometry.conformance.examples import RANK, moment
+from mergeometry.methods.activational import Activational
 from mergeometry.methods.base import Method
 from mergeometry.values import Delta, LowRank
 
@@ -38,11 +39,29 @@ def accepts(method: Method, tasks: int, delta: Delta, weights: Sequence[float] |
     return True
 
 
+def merge(
+    method: Method,
+    deltas: Sequence[Delta],
+    weights: Sequence[float] | None = None,
+    *,
+    inputs: Sequence[int] | None = None,
+    kind: str = "usual",
+) -> Delta:
+    """The merge; a method that needs activations gets moments of made-up ones, of a kind of `examples.MOMENTS`.
+
+    ``inputs`` says which inputs each task has, by number: 0, 1, 2, ... unless it is given.
+    """
+    if isinstance(method, Activational) and len(deltas[0].shape) == 2:
+        numbers = range(len(deltas)) if inputs is None else inputs
+        method = method.with_moments([moment(number, deltas[0].shape[1], kind) for number in numbers])
+    return method(deltas, weights)
+
+
 def on_threads(method: Method, deltas: Sequence[Delta], threads: int) -> Tensor:
     """The merge, computed on so many threads."""
     torch.set_num_threads(threads)
     with threadpool_limits(limits=threads):
-        return as_dense(method(deltas))
+        return as_dense(merge(method, deltas))
 
 
 def as_dense(delta: Delta) -> Tensor:

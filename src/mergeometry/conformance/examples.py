@@ -52,6 +52,22 @@ def hard_cases() -> list[tuple[str, list[Delta]]]:
     return cases
 
 
+MOMENTS = ("usual", "of few rows", "of one entry", "of nothing", "small", "large")
+"""Kinds of inputs whose moments `moment` makes."""
+
+
+def moment(number: int, n: int, kind: str = "usual") -> Tensor:
+    """The second moment of n inputs of a layer: made-up rows, different ones for each number."""
+    rows = drawn(100 + number, (2 * n + 3, n)) / torch.arange(1, n + 1)
+    if kind == "of few rows":
+        rows = rows[:2]
+    elif kind == "of one entry":
+        rows = rows * torch.zeros(n).index_fill(0, torch.tensor([0] if n else [], dtype=torch.long), 1.0)
+    elif kind != "usual":
+        rows = rows * {"of nothing": 0.0, "small": 1e-12, "large": 1e12}[kind]
+    return rows.mT @ rows / max(1, len(rows))
+
+
 def drawn(seed: int, shape: Sequence[int]) -> Tensor:
     """A float64 tensor of normal numbers, one for each seed."""
     return torch.randn(tuple(shape), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 
@@ -15,12 +16,14 @@ from mergeometry.conformance.asking import (
     at_rank,
     expect,
     expect_close,
+    merge,
     norm_of,
     on_threads,
     relative_error,
     tensors_of,
 )
-from mergeometry.conformance.examples import RANK, drawn, hard_cases, low_rank, matrices, matrix
+from mergeometry.conformance.examples import MOMENTS, RANK, drawn, hard_cases, low_rank, matrices, matrix
+from mergeometry.methods.activational import Activational
 from mergeometry.methods.base import Method
 from mergeometry.values import LowRank
 
@@ -70,11 +73,11 @@ def check_equal_models(method: Method) -> None:
         for count in (2, 3):
             if not accepts(fixed, count, tau):
                 continue
-            merged = as_dense(fixed([tau] * count))
+            merged = as_dense(merge(fixed, [tau] * count, inputs=[0] * count))
             if law == "zero":
                 expect_close(merged, torch.zeros_like(merged), f"{count} equal models", size=norm_of(tau))
                 continue
-            own = as_dense(fixed([tau])) * (count if law == "sum" else 1)
+            own = as_dense(merge(fixed, [tau])) * (count if law == "sum" else 1)
             expect_close(merged, own, f"{count} equal models")
 
 
@@ -84,7 +87,7 @@ def check_zero(method: Method) -> None:
     for count in (1, 2, 3):
         for zero in (torch.zeros(6, 4, dtype=torch.float64), torch.zeros(4, 6), LowRank.zero(6, 4)):
             if accepts(method, count, zero):
-                merged = as_dense(method([zero] * count))
+                merged = as_dense(merge(method, [zero] * count))
                 expect(not bool(merged.any()), "zeros", f"entries up to {float(merged.abs().max()):.3g}")
 
 
@@ -96,9 +99,9 @@ def check_zero_weight(method: Method) -> None:
     weights = [1.0, 0.0, 0.5]
     if not accepts(fixed, 3, first, weights) or not accepts(fixed, 2, first, [1.0, 0.5]):
         return
-    merged = fixed([first, second, third], weights)
-    left_out = fixed([first, third], [1.0, 0.5])
-    zeroed = fixed([first, torch.zeros_like(second), third], [1.0, 1.0, 0.5])
+    merged = merge(fixed, [first, second, third], weights)
+    left_out = merge(fixed, [first, third], [1.0, 0.5], inputs=[0, 2])
+    zeroed = merge(fixed, [first, torch.zeros_like(second), third], [1.0, 1.0, 0.5])
     error = min(relative_error(as_dense(merged), as_dense(other)) for other in (left_out, zeroed))
     expect(error <= ROUNDING, "the merge without the model of weight zero", f"one that differs by {error:.2e}")
 
@@ -112,9 +115,10 @@ def check_order(method: Method) -> None:
     for deltas in (matrices(12, 8), matrices(7, 11), [low_rank(seed, 12, 8) for seed in range(3)]):
         if not accepts(method, 3, deltas[0], weights):
             continue
-        merged = as_dense(method(deltas, weights))
+        merged = as_dense(merge(method, deltas, weights))
         for order in ((1, 0, 2), (2, 0, 1), (2, 1, 0)):
-            other = as_dense(method([deltas[i] for i in order], [weights[i] for i in order]))
+            moved = [deltas[i] for i in order], [weights[i] for i in order]
+            other = as_dense(merge(method, *moved, inputs=order))
             expect_close(other, merged, f"models in the order {order}")
 
 
@@ -127,7 +131,7 @@ def check_shape_and_dtype(method: Method) -> None:
             for deltas in (dense, [low_rank(3, *shape), dense[0]], [dense[0], low_rank(3, *shape)]):
                 if not accepts(method, 2, dense[0]):
                     continue
-                merged = method(deltas)
+                merged = merge(method, deltas)
                 got = (type(merged).__name__, tuple(merged.shape), getattr(merged, "dtype", None))
                 expect(got == ("Tensor", shape, dtype), ("Tensor", shape, dtype), got)
 
@@ -140,7 +144,7 @@ def check_inputs_untouched(method: Method) -> None:
             continue
         held, weights = list(deltas), [1.0, 0.5, 2.0]
         before = [part.clone() for delta in deltas for part in tensors_of(delta)]
-        method(held, weights)
+        merge(method, held, weights)
         after = [part for delta in deltas for part in tensors_of(delta)]
         same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
         expect(same, "inputs as they were", "changed entries")
@@ -153,11 +157,13 @@ def check_inputs_untouched(method: Method) -> None:
 
 @_law
 def check_finite(method: Method) -> None:
-    """Return finite numbers for finite ones, whatever their shape, rank, spectrum or size."""
-    for name, deltas in hard_cases():
+    """Return finite numbers for finite ones, whatever their shape, rank, spectrum or size, and that of activations."""
+    kinds = MOMENTS if isinstance(method, Activational) else MOMENTS[:1]
+    for (case, deltas), kind in product(hard_cases(), kinds):
         if not accepts(method, len(deltas), deltas[0]):
             continue
-        merged = method(deltas)
+        name = case if kind == MOMENTS[0] else f"{case}, moments {kind}"
+        merged = merge(method, deltas, kind=kind)
         expect(tuple(merged.shape) == tuple(deltas[0].shape), f"{name}: {tuple(deltas[0].shape)}", merged.shape)
         wrong = sum(int((~torch.isfinite(part)).sum()) for part in (*tensors_of(merged), as_dense(merged)))
         expect(wrong == 0, f"{name}: finite numbers", f"{wrong} that are not")
@@ -177,9 +183,9 @@ def check_scale(method: Method) -> None:
             deltas = [drawn(seed, shape).to(dtype) for seed in range(3)]
             if not accepts(method, 3, deltas[0]):
                 continue
-            merged = as_dense(method(deltas)).double()
+            merged = as_dense(merge(method, deltas)).double()
             for factor in (2.0**66, 2.0**-66, -1.0, 0.25):
-                scaled = as_dense(method([delta * factor for delta in deltas])).double()
+                scaled = as_dense(merge(method, [delta * factor for delta in deltas])).double()
                 expect_close(scaled / factor, merged, f"task vectors times {factor:.3g} in {dtype}", bound=bound)
 
 
@@ -195,9 +201,25 @@ def check_weights_scale(method: Method) -> None:
         deltas = matrices(12, 8)
         if not accepts(method, 3, deltas[0], [factor] * 3):
             continue
-        plain, weighed = as_dense(method(deltas)), as_dense(method(deltas, [factor] * 3))
+        plain, weighed = as_dense(merge(method, deltas)), as_dense(merge(method, deltas, [factor] * 3))
         error = min(relative_error(weighed, plain), relative_error(weighed, plain * factor))
         expect(error <= ROUNDING, f"the merge, or {factor} times it", f"one that differs by {error:.2e}")
+
+
+@_law
+def check_size_of_activations(method: Method) -> None:
+    """Merge alike where all activations are a number times as large: only their directions and proportions count.
+
+    It binds methods that need activations.
+    """
+    if not isinstance(method, Activational):
+        return
+    for deltas in (matrices(12, 8), matrices(7, 11), [low_rank(seed, 12, 8) for seed in range(3)]):
+        if not accepts(method, 3, deltas[0]):
+            continue
+        merged = as_dense(merge(method, deltas))
+        for kind in ("small", "large"):
+            expect_close(as_dense(merge(method, deltas, kind=kind)), merged, f"{kind} activations")
 
 
 @_law
@@ -209,9 +231,9 @@ def check_low_rank_equals_dense(method: Method) -> None:
         full = [delta.dense(torch.float64) for delta in thin]
         if not accepts(fixed, 3, full[0]):
             continue
-        expected = as_dense(fixed(full))
-        expect_close(as_dense(fixed(thin)), expected, "adapters", bound=SINGLE_ROUNDING)
-        expect_close(as_dense(fixed([thin[0], full[1], thin[2]])), expected, "adapters and a full model")
+        expected = as_dense(merge(fixed, full))
+        expect_close(as_dense(merge(fixed, thin)), expected, "adapters", bound=SINGLE_ROUNDING)
+        expect_close(as_dense(merge(fixed, [thin[0], full[1], thin[2]])), expected, "adapters and a full model")
 
 
 @_law
@@ -221,7 +243,7 @@ def check_low_rank_result(method: Method) -> None:
         deltas = [low_rank(seed, 30, 20) for seed in range(count)]
         if not accepts(method, count, deltas[0]):
             continue
-        merged = method(deltas)
+        merged = merge(method, deltas)
         if isinstance(merged, LowRank):
             expect(merged.rank <= RANK * count, f"rank at most {RANK * count}", merged.rank)
             values = torch.linalg.svdvals(merged.dense(torch.float64))
@@ -262,7 +284,7 @@ def check_parts(method: Method) -> None:
         expect(len(parts) == 3, "a part for each of 3 models", len(parts))
         total = torch.stack([as_dense(part).double() for part in parts]).sum(dim=0)
         bound = SINGLE_ROUNDING if isinstance(deltas[0], LowRank) else ROUNDING
-        expect_close(total, as_dense(method(deltas, weights)), "the sum of the parts", bound=bound)
+        expect_close(total, as_dense(merge(method, deltas, weights)), "the sum of the parts", bound=bound)
 
 
 CHECKS: tuple[Check, ...] = tuple(_collected)

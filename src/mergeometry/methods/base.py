@@ -8,6 +8,7 @@ A method says what it needs by the family that it belongs to, and the engine com
 | `Elementwise` | dense task vectors of any shape              | a dense tensor   | `ties`            |
 | `Spectral`    | matrices, dense or `LowRank`                 | either           | `iso_c`           |
 | `Directional` | the top-k singular triplets of each task     | a `LowRank`      | `tsv_m`           |
+| `Activational` | matrices, and moments of the tasks' inputs  | either           | `regmean`         |
 
 The file's name is the method's name in recipes. Its dataclass fields are its parameters: typed,
 described, validated when the method is built, and refused when unknown.
@@ -65,6 +66,8 @@ class Method(ABC):
     """Whether `parts` can say what each task adds, which learning its coefficients needs."""
     needs_learning: ClassVar[bool] = False
     """Whether the method is nothing without an `adapt:` section."""
+    needs_activations: ClassVar[bool] = False
+    """Whether the method is nothing without a `data:` section, whose inputs the models are run on."""
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
@@ -214,9 +217,7 @@ class Directional(Matrixwise):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse tensors that are no matrices, and ranks that they do not have."""
         super().check(tasks, shape, weights)
-        if isinstance(self.rank, int) and self.rank > min(shape):
-            raise ValueError(f"rank {self.rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most "
-                             f"{min(shape)}; a fraction such as 0.125 fits every tensor")  # fmt: skip
+        check_rank(self.rank, shape)
 
     def directions(self, delta: Delta, tasks: int) -> Directions:
         """Leading triplets of one task vector, as many as ``rank`` asks for among ``tasks`` tasks."""
@@ -250,6 +251,19 @@ class Directional(Matrixwise):
         # One task vector at a time: of a dense one only its leading directions stay in memory.
         tasks = len(weights)
         return [self.directions(delta, tasks).scaled(weight) for delta, weight in zip(deltas, weights, strict=True)]
+
+
+def check_rank(rank: int | float | str, shape: Sequence[int]) -> None:
+    """Refuse a rank that a matrix cannot have.
+
+    Raises:
+        ValueError: with the reason in words that fit after "tensor X: ".
+    """
+    if isinstance(rank, int) and rank > min(shape):
+        raise ValueError(
+            f"rank {rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most {min(shape)}; "
+            "a fraction such as 0.125 fits every tensor"
+        )
 
 
 def rank_of(rank: int | float | str, shape: Sequence[int], tasks: int, held: int | None = None) -> int:

@@ -1,0 +1,85 @@
+"""Methods that merge by activations: what flows into a layer, as each task's own model sees it on unlabelled inputs."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.methods.base import Matrixwise
+from mergeometry.values import Delta
+
+Kind = TypeVar("Kind", bound="Activational")
+
+
+class Activational(Matrixwise):
+    """A merge of matrices by what flows into them, as each task's own model sees it on unlabelled inputs.
+
+    A task's *moment* is the uncentred second moment of the layer's inputs, ``G_t = X_t^T X_t / rows`` of shape (n, n)
+    with the inputs of the layer as the rows of X_t. A plan's `data:` section has them collected and handed over by
+    `with_moments`; so does a call on plain tensors: ``method.with_moments(moments)(deltas)``.
+    """
+
+    needs_activations: ClassVar[bool] = True
+    compares_layers: ClassVar[bool] = False
+    """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` hands over."""
+
+    def with_moments(self: Kind, moments: Sequence[Float[Tensor, "n n"]]) -> Kind:
+        """The method with the moments of one tensor's inputs, task by task; it asks for one at a time."""
+        return self._bound("_moments", moments)
+
+    def for_layer(self: Kind, relative_norm: float) -> Kind:
+        """The method for a layer whose merge has so many times the mean norm of the layers of its type."""
+        return self._bound("_relative_norm", relative_norm)
+
+    @property
+    def relative_norm(self) -> float:
+        """What `for_layer` said; 1 for a layer by itself."""
+        return getattr(self, "_relative_norm", 1.0)
+
+    @abstractmethod
+    def merge(
+        self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]
+    ) -> Delta:
+        """Merge matrices by their inputs' moments, in float64 and gone through once; low-rank in, low-rank out."""
+
+    @abstractmethod
+    def cost(self, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
+        """Operations, and bytes beside the task vectors themselves, which a plan counts on.
+
+        ``ranks`` holds each task's low rank, or None where it is dense.
+        """
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Merge by the moments that the method was given.
+
+        Raises:
+            ValueError: it was given none, or those of other layers.
+        """
+        moments: Sequence[Tensor] | None = getattr(self, "_moments", None)
+        if moments is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the second moment of each task's inputs of the layer: "
+                "call method.with_moments([X.T @ X / len(X), ...])(deltas)"
+            )
+        if len(moments) != len(deltas):
+            raise ValueError(f"expected a moment for each of {len(deltas)} task vectors, got {len(moments)}")
+        return self.merge(deltas, weights, _checked(moments, deltas[0].shape[1]))
+
+    def _bound(self: Kind, name: str, value: object) -> Kind:
+        bound = copy.copy(self)
+        # No parameter: a recipe cannot set it, and two tensors' methods stay equal but for it.
+        object.__setattr__(bound, name, value)
+        return bound
+
+
+def _checked(moments: Sequence[Float[Tensor, "n n"]], inputs: int) -> Iterator[Float[Tensor, "n n"]]:
+    for place in range(len(moments)):
+        moment = moments[place]
+        if tuple(moment.shape) != (inputs, inputs):
+            raise ValueError(f"expected a moment of {inputs} x {inputs} inputs, got {list(moment.shape)}")
+        yield moment.double()

@@ -1,0 +1,80 @@
+"""RegMean: the linear map nearest to every model's own on that model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mergeometry.linalg.normal import solve_gram
+from mergeometry.methods.activational import Activational
+from mergeometry.methods.base import dense_deltas, parameters
+from mergeometry.values import Delta, LowRank
+
+
+@parameters
+class RegMean(Activational):
+    """Change each model's outputs on its own unlabelled inputs as little as possible, layer by layer.
+
+    Law: ``W = (sum_t w_t W_t G_t)(sum_t w_t G_t)^+`` with ``G_t = X_t^T X_t / rows``, which minimises
+    ``sum_t w_t ||X_t W^T - X_t W_t^T||_F^2 / rows``. The base is common, so task vectors take the models' place:
+    ``tau = (sum_t w_t tau_t G_t)(sum_t w_t G_t)^+``. Before that, entries of G_t beside its diagonal are multiplied by
+    ``shrinkage``, the paper's alpha. Choice: where no input ever points, the weights of the base stay (the smallest
+    minimiser); a model's weight counts its inputs.
+    """
+
+    source: ClassVar[str] = "Jin et al. 2023, Dataless knowledge fusion (RegMean), arXiv 2212.09849, section 3"
+
+    shrinkage: Annotated[
+        float, Field(ge=0, le=1, description="what the moments' entries beside the diagonal are multiplied by")
+    ] = 0.9
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """That model changes no output of its own."""
+        return "same"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights under which no least squares are left."""
+        super().check(tasks, shape, weights)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError("weights count each model's inputs: they must not be negative, nor all zero")
+
+    def cost(self, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
+        """A product for each task, one solution for all; the sums beside a moment and the decomposition's copies."""
+        m, n = shape
+        rows = m if None in ranks else sum(rank or 0 for rank in ranks)
+        products = 2.0 * (m * len(ranks) if None in ranks else rows) * n * n
+        return products + 9.0 * n**3 + 4.0 * rows * n * n, 8 * (6 * n * n + 5 * rows * n + (m * n if rows else 0))
+
+    def merge(
+        self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]
+    ) -> Delta:
+        """Solve the normal equations; of low-rank task vectors for their right factors alone."""
+        thin = [delta for delta in deltas if isinstance(delta, LowRank)]
+        dense = [] if len(thin) == len(deltas) else dense_deltas(deltas)
+        m, n = deltas[0].shape
+        total = torch.zeros(n, n, dtype=torch.float64)
+        target = torch.zeros(m, n, dtype=torch.float64) if dense else None
+        rows: list[Tensor] = []
+        for place, (weight, moment) in enumerate(zip(weights, moments, strict=True)):
+            shrunk = self._shrunk(moment, weight)
+            total.add_(shrunk)
+            if target is None:
+                rows.append(thin[place].right.double().mT @ shrunk)
+            else:
+                target.add_(dense[place].double() @ shrunk)
+        if target is not None:
+            return solve_gram(target, total).to(dense[0].dtype)
+        left = torch.cat([delta.left.double() for delta in thin], dim=1)
+        core = torch.block_diag(*(delta.core.double() for delta in thin))
+        return LowRank(left, core, solve_gram(torch.cat(rows), total).mT)
+
+    def _shrunk(self, moment: Float[Tensor, "n n"], weight: float) -> Float[Tensor, "n n"]:
+        shrunk = moment * (weight * self.shrinkage)
+        shrunk.diagonal().copy_(moment.diagonal() * weight)
+        return shrunk
