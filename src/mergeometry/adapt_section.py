@@ -44,7 +44,8 @@ def _no_truth(value: object) -> object:
     return value
 
 
-def _as_path(value: object) -> object:
+def as_path(value: object) -> object:
+    """Take a text for a path."""
     return {"path": value} if isinstance(value, str) else value
 
 
@@ -87,8 +88,8 @@ class AdaptTask(StrictModel):
     """One task to learn on, named after its model: its unlabelled data and, where it classifies, its head."""
 
     name: Text
-    data: Annotated[DataSource, BeforeValidator(_as_path)]
-    head: Annotated[HeadSource, BeforeValidator(_as_path)] | None = None
+    data: Annotated[DataSource, BeforeValidator(as_path)]
+    head: Annotated[HeadSource, BeforeValidator(as_path)] | None = None
 
 
 class EncoderOptions(StrictModel):

@@ -41,7 +41,8 @@ def merge(
 ) -> RunRecord:
     """Merge the models of a recipe into the folder ``output``, which appears whole or not at all.
 
-    A recipe with an `adapt:` section learns first, on its unlabelled data. ``workers`` is the number of
+    A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
+    on theirs first. ``workers`` is the number of
     processes (by default one a core, or none for small merges); it does not change the result. ``progress`` is
     called with each finished `TensorTask`, ``report`` with each `Point` of learning.
 
@@ -51,6 +52,10 @@ def merge(
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
 
     plan = make_plan(recipe)
+    if plan.recipe.data is not None:
+        from mergeometry.adapt.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
+
+        return merge_on_data(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
     if plan.recipe.adapt is None:
         return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
     from mergeometry.adapt.run import adapt  # noqa: PLC0415  (needs transformers)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mergeometry import limits
 from mergeometry.adapt_section import AdaptSection
+from mergeometry.data_section import DataSection
 from mergeometry.errors import RecipeError
 from mergeometry.strict_model import StrictModel, explain, nearest
 from mergeometry.strict_yaml import parse_yaml
@@ -105,6 +106,7 @@ class Recipe(StrictModel):
     tensors: tuple[TensorRule, ...] = ()
     heads: tuple[str, ...] = ()
     adapt: AdaptSection | None = None
+    data: DataSection | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -142,6 +144,24 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _every_model_has_inputs(self) -> Recipe:
+        if self.data is None:
+            return self
+        if self.adapt is not None:
+            raise ValueError(
+                "data: what merges by activations leaves no part that is one model's own, so that `adapt` has nothing "
+                "to learn: leave one of the two out"
+            )
+        models = [entry.name for entry in self.models]
+        for name in self.data.tasks:
+            if name not in models:
+                raise ValueError(f"data.tasks: no model is named {name!r}{nearest(name, models)}")
+        without = [name for name in models if name not in self.data.tasks]
+        if without:
+            raise ValueError(f"data.tasks: no inputs for {', '.join(map(repr, without))}: every model needs some")
+        return self
+
+    @model_validator(mode="after")
     def _every_model_has_data(self) -> Recipe:
         if self.adapt is None:
             return self
@@ -162,7 +182,7 @@ class Recipe(StrictModel):
 
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""
-        return self.model_dump(mode="json", exclude={"adapt"} if self.adapt is None else None)
+        return self.model_dump(mode="json", exclude={key for key in ("adapt", "data") if getattr(self, key) is None})
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -183,7 +203,9 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     folder = origin.parent
     models = tuple(entry.model_copy(update={"path": _resolved(entry.path, folder)}) for entry in recipe.models)
     adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: _resolved(path, folder))
-    return recipe.model_copy(update={"base": _resolved(recipe.base, folder), "models": models, "adapt": adapt})
+    data = recipe.data and recipe.data.with_paths(lambda path: _resolved(path, folder))
+    changed = {"base": _resolved(recipe.base, folder), "models": models, "adapt": adapt, "data": data}
+    return recipe.model_copy(update=changed)
 
 
 def _read(path: Path) -> dict[str, Any]:

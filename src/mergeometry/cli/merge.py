@@ -67,6 +67,8 @@ def merge(
 
         accelerate launch -m mergeometry merge recipe.yaml --output merged
 
+    One with a `data:` section runs every model on a few unlabelled inputs first, for methods that merge by activations.
+
     Without a recipe file:
 
         mergeometry merge --base B --model A --model C --method dc_merge --output merged
@@ -79,13 +81,17 @@ def merge(
         wrong_usage(f"--executor {executor}: this version has the executor `local` only")
     with plain_errors(debug):
         given = recipe_from(recipe, base, model, method, set_)
-        from mergeometry.execution.run import execute
         from mergeometry.plan import make_plan
 
         plan = make_plan(given)
         hidden = quiet or as_json or spoken_for()
         if given.adapt is None:
             _refuse_for_merging(device)
+            if given.data is not None:
+                from mergeometry.adapt.activations.run import merge_on_data as execute
+            else:
+                from mergeometry.execution.run import execute
+
             with _bar(plan, hidden) as advance:
                 run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
         else:

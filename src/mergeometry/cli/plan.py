@@ -34,13 +34,14 @@ def plan(
         from mergeometry.plan import make_plan
 
         made = make_plan(given)
-        learning = _learning(made)
+        learning = _learning(made) | _collecting(made)
         count = workers or default_workers(made.seconds(1))
         if as_json:
             typer.echo(json.dumps({**_as_json(made, count), **learning}, indent=1))
         else:
             _print(made, count, tensors)
             _print_learning(learning)
+            _print_collecting(learning)
 
 
 def _print(made: Plan, workers: int, tensors: bool) -> None:
@@ -85,14 +86,41 @@ def _learning(made: Plan) -> dict[str, Any]:
     return {"learning": dry_run(made, section)}
 
 
+def _collecting(made: Plan) -> dict[str, Any]:
+    """What running the models on unlabelled inputs will take; nothing where the recipe has no such section."""
+    section = made.recipe.data
+    if section is None:
+        return {}
+    from mergeometry.adapt.activations.estimate import dry_run
+    from mergeometry.adapt.activations.run import read_data
+
+    return {"data": dry_run(made, section, read_data(made, section))}
+
+
+def _print_tasks(found: dict[str, Any]) -> None:
+    for task in found["tasks"]:
+        console().print(f"task {plain(task['name'])}: {task['items']:,} unlabelled {task['kind']}")
+        for note in task["notes"]:
+            console().print(f"  note: {plain(note)}")
+
+
+def _print_collecting(foretold: dict[str, Any]) -> None:
+    if "data" not in foretold:
+        return
+    found = foretold["data"]
+    _print_tasks(found)
+    console().print(
+        f"runs every model on its inputs before the merge: about {duration(found['seconds'])}, "
+        f"{size(found['memory_bytes'])} of memory and {size(found['scratch_bytes'])} of scratch space beside the "
+        f"output; matrices that no model runs are merged by `other`"
+    )
+
+
 def _print_learning(learning: dict[str, Any]) -> None:
-    if not learning:
+    if "learning" not in learning:
         return
     found, target = learning["learning"], console()
-    for task in found["tasks"]:
-        target.print(f"task {plain(task['name'])}: {task['items']:,} unlabelled {task['kind']}")
-        for note in task["notes"]:
-            target.print(f"  note: {plain(note)}")
+    _print_tasks(found)
     target.print(
         f"learns by {found['objective']} for at most {found['steps']} steps, with a coefficient for each "
         f"{found['coefficients']}: about {duration(found['seconds'])} on two cores and {size(found['memory_bytes'])} "

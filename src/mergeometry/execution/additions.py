@@ -24,6 +24,8 @@ class Additions:
     notes: Sequence[str] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the model's config.json that the output needs set otherwise."""
+    data: Mapping[str, Any] | None = None
+    """What the run record says of unlabelled inputs that the models were run on before the merge."""
 
 
 NOTHING = Additions()

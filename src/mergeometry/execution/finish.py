@@ -77,6 +77,7 @@ def write_companions(
         sidecars=copied,
         warnings=(*plan.notes, *additions.notes, *heads, *_fallbacks(outcomes)),
         adapt=additions.summary,
+        data=additions.data,
     )
     write_record(staging, record)
     staging.write_file("README.md", model_card(record, library=library).encode())

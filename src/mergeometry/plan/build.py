@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,6 +89,7 @@ class _Methods:
             (choice.name, refinement_registry.build(choice.name, choice.given)) for choice in recipe.refine
         )
         self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
+        _refuse_data(recipe, [self.main, *(rule for rule in self.rules if rule is not None)])
         if _is_matrixwise(self.other[1]):
             raise RecipeError(
                 f"`other` is {recipe.other.name!r}, which merges matrices only",
@@ -97,6 +98,21 @@ class _Methods:
 
     def _build(self, choice: MethodChoice) -> tuple[str, Method]:
         return choice.name, registry.build(choice.name, choice.given)
+
+
+def _refuse_data(recipe: Recipe, methods: Sequence[tuple[str, Method]]) -> None:
+    """Refuse a method without the data that it needs, and data without a method."""
+    needing = [name for name, method in methods if method.needs_activations]
+    if needing and recipe.data is None:
+        raise RecipeError(
+            f"{needing[0]} merges by activations, and there is no `data:` section with unlabelled inputs of each task",
+            hint="see docs/recipes.md; without data, average and tsv_m merge the same models",
+        )
+    if recipe.data is not None and not needing:
+        raise RecipeError(
+            "`data:` gives unlabelled inputs, and no method of the recipe needs them",
+            hint="leave it out, or merge by a method that does, such as regmean or esm",
+        )
 
 
 def _task(

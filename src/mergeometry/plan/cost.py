@@ -64,7 +64,8 @@ def merge_cost(
 
     ``widest`` is the size in bytes of the largest input tensor as stored.
     """
-    from mergeometry.methods.base import Directional, Linear, Spectral  # noqa: PLC0415  (needs torch)
+    from mergeometry.methods.activational import Activational  # noqa: PLC0415  (needs torch)
+    from mergeometry.methods.base import Directional, Linear, Spectral  # noqa: PLC0415
 
     elements = math.prod(shape)
     number = 8 if widest > 4 * elements else 4
@@ -75,6 +76,10 @@ def merge_cost(
     elif isinstance(method, Directional | Spectral) or (isinstance(method, Linear) and len(shape) == 2):
         flops, memory = _matrix(method, shape, ranks, number)
         memory += widest + written
+    elif isinstance(method, Activational):
+        flops, working = method.cost(shape, ranks)
+        # The base, every dense task vector and the merge beside what the method works with.
+        memory = int(_ALGEBRA_BYTES + number * elements * (len(dense) + 3) + _ALLOCATOR * working) + widest + written
     else:
         flops = 40.0 * elements * len(ranks)
         memory = number * elements * (2 * len(ranks) + 1) + widest + written

@@ -167,13 +167,16 @@ class RunRecord:
     """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
     refinements: tuple[MethodRecord, ...] = ()
     """Steps after the merge of every matrix, in order."""
+    data: Mapping[str, Any] | None = None
+    """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
         plain = asdict(self)
-        if self.adapt is None:
-            del plain["adapt"]
+        for key in ("adapt", "data"):
+            if plain[key] is None:
+                del plain[key]
         if not self.refinements:
             del plain["refinements"]
         return {"schema": self.schema, **{key: value for key, value in plain.items() if key != "schema"}}
@@ -197,6 +200,7 @@ class RunRecord:
             fields.texts("warnings"),
             fields.mapping("adapt") if value.get("adapt") is not None else None,
             fields.each("refinements", MethodRecord.from_json) if "refinements" in value else (),
+            fields.mapping("data") if value.get("data") is not None else None,
         )
 
 
