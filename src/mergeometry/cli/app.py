@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mergeometry.cli.compare import compare, evaluate
+from mergeometry.cli.compare import compare
 from mergeometry.cli.demo import demo
+from mergeometry.cli.evaluate import evaluate
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan

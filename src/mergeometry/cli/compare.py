@@ -1,4 +1,4 @@
-"""``mergeometry compare`` and ``mergeometry evaluate``: methods and models scored on labelled tasks."""
+"""``mergeometry compare``: methods scored on labelled tasks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from mergeometry.cli.steps import steps
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
-
-Tasks = Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: heads and labelled inputs.")]
 
 
 def compare(
@@ -76,39 +74,6 @@ def compare(
         elif not quiet:
             _print(found)
             console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
-
-
-def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model's folder: merged, fine-tuned or the base.")],
-    tasks: Tasks,
-    base: Annotated[
-        Path | None, typer.Option("--base", help="The base of an adapter, or of weights without a tokenizer.")
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Score one model on the test inputs of every task."""
-    with plain_errors(debug):
-        from mergeometry.comparison.evaluate import evaluate as score
-        from mergeometry.comparison.tasks_file import load_tasks
-
-        found = score(model, load_tasks(tasks), base)
-        if as_json:
-            typer.echo(json.dumps(found.to_json(), indent=1))
-            return
-        from rich.table import Table
-
-        table = Table("task", title=plain(model), title_justify="left")
-        table.add_column("inputs", justify="right")
-        table.add_column("accuracy, %" if found.measure == "accuracy" else "perplexity", justify="right")
-        factor = 100 if found.measure == "accuracy" else 1
-        for task, value in found.tasks.items():
-            table.add_row(plain(task), str(found.inputs[task]), f"{factor * value:.2f}")
-        table.add_section()
-        table.add_row("mean", str(sum(found.inputs.values())), f"{factor * found.mean:.2f}")
-        console().print(table)
-        for note in found.notes:
-            console().print(f"note: {plain(note)}")
 
 
 def _write(found: Comparison, output: Path) -> None:

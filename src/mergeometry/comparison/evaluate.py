@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.adapt.merged import expert_weights, sites_of
-from mergeometry.comparison.figures import measured
+from mergeometry.comparison.figures import measured, spread_of_task
+from mergeometry.comparison.generation import Generation, check_generation
 from mergeometry.comparison.judge import Judge
 from mergeometry.comparison.result import Measure, mean_of
 from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import TasksFile
-from mergeometry.errors import MismatchError, SourceError
+from mergeometry.errors import DataError, MismatchError, SourceError
 from mergeometry.execution.threads import one_thread
 from mergeometry.plan import make_plan
 from mergeometry.recipe import load_recipe
@@ -25,22 +26,27 @@ class Evaluation:
 
     measure: Measure
     tasks: dict[str, float]
+    spread: dict[str, float]
+    """Standard deviation of each task's figure over resampled inputs."""
     inputs: dict[str, int]
     mean: float
     notes: tuple[str, ...]
+    generation: dict[str, Generation] | None = None
+    """What a language model writes for each task, where that was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as plain JSON values."""
         return asdict(self)
 
 
-def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None) -> Evaluation:
-    """Score the model in a folder on every task's test inputs.
+def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, generate: bool = False) -> Evaluation:
+    """Score the model in a folder on every task's test inputs, and with ``generate`` what it writes as well.
 
     An adapter needs the ``base`` that it belongs to, and so does a model without configuration or tokenizer of its own.
 
     Raises:
         SourceError: there is no model, or an adapter without its base.
+        DataError: what it writes is asked for, and it is no causal language model.
         MismatchError: tasks, heads and inputs do not fit the model, with every reason.
     """
     model = open_model(folder, "the model")
@@ -62,6 +68,11 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None) -> Evalua
         names = [task.name for task in tasks.tasks]
         counts = judge.counts(TEST)
         measure: Measure = "accuracy" if counts is None else "perplexity"
-        found = measured(measure, judge.scores(TEST, names), counts)
+        if generate and counts is None:
+            raise DataError("only causal language models write text", file=folder, hint="leave --generate out")
+        scores = judge.scores(TEST, names)
+        written = {name: check_generation(judge, TEST, name) for name in names} if generate else None
     inputs = {task: len(one.data.items) for task, one in splits[TEST].items()}
-    return Evaluation(measure, found, inputs, mean_of(measure, list(found.values())), tuple(notes))
+    found = measured(measure, scores, counts)
+    spread = {task: spread_of_task(measure, scores, counts, task) for task in names}
+    return Evaluation(measure, found, spread, inputs, mean_of(measure, list(found.values())), tuple(notes), written)

@@ -81,6 +81,13 @@ def measured(measure: Measure, numbers: Correct, weights: Correct | None) -> dic
     }
 
 
+def spread_of_task(measure: Measure, numbers: Correct, weights: Correct | None, task: str) -> float:
+    """Standard deviation of a task's accuracy or perplexity over resampled inputs."""
+    nothing = {task: [0.0] * len(numbers[task])}
+    draws = resampled_differences(numbers, nothing, [task], weights)[1:]
+    return float(np.std([shown(measure, mean) for mean in draws]))
+
+
 def difference(first: Correct, second: Correct, ends: Ends) -> tuple[float, float]:
     """How much better the first is on the seen tasks, in mean accuracy or log-loss, with its standard deviation."""
     draws = resampled_differences(first, second, ends.seen, ends.weights) / len(ends.seen)

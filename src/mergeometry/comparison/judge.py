@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.adapt.batches import Chosen, pack
@@ -97,6 +98,28 @@ class Judge:
             return None
         return {task: list(one.inputs.rows) for task, one in self._splits[split].items()}
 
+    def inputs(self, split: str, task: str) -> Inputs:
+        """A task's inputs as the encoder takes them: of a language model, each text's token numbers."""
+        return self._splits[split][task].inputs
+
+    def found(self, split: str, task: str) -> list[float]:
+        """For each text of a language model, the share of its tokens but the first that the model finds likeliest."""
+        one = self._splits[split][task]
+        found = torch.empty(len(one.inputs), dtype=torch.float64)
+        with one_thread(), torch.inference_mode():
+            for rows, features, counts in self._features(one):
+                right = (features @ self.output_layer().mT).argmax(-1) == _targets(one, rows)
+                found[rows] = torch.stack([own.double().mean() for own in right.split(counts)])
+        return found.tolist()
+
+    def output_layer(self) -> Float[Tensor, "vocabulary d"]:
+        """The loaded weights' output layer of a language model."""
+        encoder = self.encoder
+        assert isinstance(encoder, LanguageModel)
+        if self._output is not None:
+            return self._output
+        return encoder.output if encoder.tied is None else self._own[encoder.tied]
+
     def _prepare(self, task: str, one: Examination) -> _Prepared:
         encoder = self.encoder
         try:
@@ -118,30 +141,24 @@ class Judge:
 
     def _scored(self, one: _Prepared) -> list[float]:
         found = torch.empty(len(one.inputs))
+        for rows, features, counts in self._features(one):
+            if one.labels is not None and one.head is not None:
+                found[rows] = (one.head.predict(features) == one.labels[rows]).float()
+            else:
+                losses = torch.nn.functional.cross_entropy(
+                    features @ self.output_layer().mT, _targets(one, rows), reduction="none"
+                )
+                found[rows] = torch.stack([-own.double().mean().float() for own in losses.split(counts)])
+        return [int(value) for value in found.tolist()] if one.labels is not None else found.tolist()
+
+    def _features(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """Rows of a few inputs, their features one input after another, and how many each has."""
         for place, part in enumerate(one.packs):
             rows = [chosen.row for chosen in part]
             batch = self.encoder.batch([one.inputs.items[row] for row in rows]) if one.batches is None else None
             batch = one.batches[place] if batch is None and one.batches is not None else batch
             assert batch is not None
-            features = self.encoder.features(self.encoder.module, {}, batch)
-            if one.labels is not None and one.head is not None:
-                found[rows] = (one.head.predict(features) == one.labels[rows]).float()
-            else:
-                found[rows] = self._likelihoods(features, batch, [one.inputs.items[row] for row in rows])
-        return [int(value) for value in found.tolist()] if one.labels is not None else found.tolist()
-
-    def _likelihoods(self, features: Tensor, batch: Batch, items: Sequence[Sequence[int]]) -> Tensor:
-        """The mean log-likelihood of each text's tokens but the first."""
-        targets = torch.tensor([token for numbers in items for token in numbers[1:]])
-        losses = torch.nn.functional.cross_entropy(features @ self._head().mT, targets, reduction="none")
-        return torch.stack([-own.double().mean().float() for own in losses.split(list(batch.rows))])
-
-    def _head(self) -> Tensor:
-        encoder = self.encoder
-        assert isinstance(encoder, LanguageModel)
-        if self._output is not None:
-            return self._output
-        return encoder.output if encoder.tied is None else self._own[encoder.tied]
+            yield rows, self.encoder.features(self.encoder.module, {}, batch), list(batch.rows)
 
     def _put(self, name: str, weight: Tensor) -> None:
         module, _, last = name.rpartition(".")
@@ -156,6 +173,11 @@ class Judge:
         else:
             # The base's own tensor stays as it is: this one takes its place.
             self._own[name].data = weight
+
+
+def _targets(one: _Prepared, rows: Sequence[int]) -> Tensor:
+    """The tokens of a few texts that their features predict: all but each one's first."""
+    return torch.tensor([token for row in rows for token in one.inputs.items[row][1:]])
 
 
 def check_kind(options: EncoderOptions, base: Checkpoint) -> str:

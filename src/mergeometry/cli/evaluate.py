@@ -1,0 +1,71 @@
+"""``mergeometry evaluate``: one model scored on tasks, and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+
+if TYPE_CHECKING:
+    from mergeometry.comparison.generation import Generation
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model's folder: merged, fine-tuned or the base.")],
+    tasks: Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: heads and labelled inputs.")],
+    base: Annotated[
+        Path | None, typer.Option("--base", help="The base of an adapter, or of weights without a tokenizer.")
+    ] = None,
+    generate: Annotated[
+        bool,
+        typer.Option("--generate", help="Language models: also the next tokens found, and what the model writes."),
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score one model on the test inputs of every task."""
+    with plain_errors(debug):
+        from mergeometry.comparison.evaluate import evaluate as score
+        from mergeometry.comparison.tasks_file import load_tasks
+
+        found = score(model, load_tasks(tasks), base, generate=generate)
+        if as_json:
+            typer.echo(json.dumps(found.to_json(), indent=1))
+            return
+        from rich.table import Table
+
+        table = Table("task", title=plain(model), title_justify="left")
+        table.add_column("inputs", justify="right")
+        table.add_column("accuracy, %" if found.measure == "accuracy" else "perplexity", justify="right")
+        factor = 100 if found.measure == "accuracy" else 1
+        for task, value in found.tasks.items():
+            own = f"{factor * value:.2f} ± {factor * found.spread[task]:.2f}"
+            table.add_row(plain(task), str(found.inputs[task]), own)
+        table.add_section()
+        table.add_row("mean", str(sum(found.inputs.values())), f"{factor * found.mean:.2f}")
+        console().print(table)
+        if found.generation is not None:
+            console().print(_written(found.generation))
+        for note in found.notes:
+            console().print(f"note: {plain(note)}")
+
+
+def _written(generation: dict[str, Generation]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        "task", title="tokens of the texts found; greedy continuations, beside the texts' own", title_justify="left"
+    )
+    for column in ("found, %", "prompts", "tokens", "own", "repeated, %", "own", "distinct, %", "own"):
+        table.add_column(column, justify="right")
+    for task, one in generation.items():
+        figures = [f"{100 * one.found:.1f} ± {100 * one.spread:.1f}", str(one.prompts)]
+        figures += [f"{style.tokens:.1f}" for style in (one.written, one.real)]
+        for pair in ((one.written.repeated, one.real.repeated), (one.written.distinct, one.real.distinct)):
+            figures += ["" if value is None else f"{100 * value:.1f}" for value in pair]
+        table.add_row(plain(task), *figures)
+    return table

@@ -1,0 +1,108 @@
+"""What a causal language model writes: the next tokens that it finds of real texts, and its greedy continuations.
+
+Nothing here needs a judge: tokens of held-out texts are found or not, and repetition is counted. Perplexity forgives a
+merge that is unsure everywhere; the share of tokens found does not, and neither do loops in what it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mergeometry.adapt.encoders.language import LanguageModel
+from mergeometry.comparison.figures import measured, spread_of_task
+from mergeometry.comparison.judge import Judge
+from mergeometry.errors import DataError
+from mergeometry.evaluate.repetition import distinct_share, repeated_share
+from mergeometry.execution.threads import one_thread
+
+PROMPT, WRITTEN = 12, 32
+"""Tokens of a text that a continuation starts from, and the most that are added to them."""
+PROMPTS = 24
+"""The most texts of a task that are continued: its first ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How varied continuations are; None where they are too short to tell."""
+
+    repeated: float | None
+    """Share of runs of 4 tokens that the same continuation has had before (seq-rep-4)."""
+    distinct: float | None
+    """Share of different runs of 2 tokens among all continuations (distinct-2)."""
+    tokens: float
+    """Mean length of a continuation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The generation check of one task."""
+
+    found: float
+    """Share of the texts' tokens, all but each one's first, that are the likeliest after those before them."""
+    spread: float
+    """Standard deviation of ``found`` over resampled texts."""
+    prompts: int
+    written: Style
+    """The model's greedy continuations."""
+    real: Style
+    """The texts' own continuations of the same prompts, cut at the same length."""
+
+
+def check_generation(judge: Judge, split: str, task: str) -> Generation:
+    """Score the loaded weights' next tokens and greedy continuations on one task.
+
+    Raises:
+        DataError: the model is no causal language model, or no text is longer than a prompt.
+    """
+    encoder = judge.encoder
+    if not isinstance(encoder, LanguageModel):
+        raise DataError("only causal language models write text", model=task, hint="leave --generate out")
+    inputs = judge.inputs(split, task)
+    # A real continuation must have a run of four tokens, which repetition is counted by.
+    long = [list(item) for item in inputs.items if len(item) >= PROMPT + 4][:PROMPTS]
+    if not long:
+        raise DataError(f"no text has {PROMPT + 4} tokens, a prompt and some to go on with", model=task)
+    shares, rows = {task: judge.found(split, task)}, {task: inputs.rows}
+    found, spread = measured("accuracy", shares, rows)[task], spread_of_task("accuracy", shares, rows, task)
+    written = continue_greedily(judge, [item[:PROMPT] for item in long], WRITTEN)
+    real = [item[PROMPT : PROMPT + WRITTEN] for item in long]
+    return Generation(found, spread, len(long), _style(written), _style(real))
+
+
+def continue_greedily(judge: Judge, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+    """The likeliest next token, again and again, at most ``most`` times; an end-of-text token ends and is left out.
+
+    Prompts are of one length. It is ``generate(do_sample=False)`` of transformers, by the encoder that scores: under
+    weights that were put in place, which no folder holds.
+    """
+    module: Any = judge.encoder.module
+    ends = _ends(module.generation_config.eos_token_id)
+    written: list[list[int]] = [[] for _ in prompts]
+    waiting, past = set(range(len(prompts))), None
+    tokens = torch.tensor([list(prompt) for prompt in prompts])
+    with one_thread(), torch.inference_mode():
+        head = judge.output_layer()
+        for _ in range(most):
+            # The output layer is taken off the module, so that its logits are its last hidden states.
+            out = module(input_ids=tokens, past_key_values=past, use_cache=True)
+            tokens, past = (out.logits[:, -1].float() @ head.mT).argmax(-1, keepdim=True), out.past_key_values
+            for row, token in enumerate(tokens[:, 0].tolist()):
+                if token in ends:
+                    waiting.discard(row)
+                elif row in waiting:
+                    written[row].append(token)
+            if not waiting:
+                break
+    return written
+
+
+def _style(texts: Sequence[Sequence[int]]) -> Style:
+    return Style(repeated_share(texts), distinct_share(texts), sum(map(len, texts)) / len(texts))
+
+
+def _ends(given: int | Sequence[int] | None) -> set[int]:
+    return set() if given is None else {given} if isinstance(given, int) else set(given)
