@@ -83,6 +83,26 @@ def train(
         )
 
 
+@suite.command("train-joint")
+def train_joint(
+    name: Annotated[str, typer.Option("--suite", help="The text suite whose tasks are trained together.")] = "text-8",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the model. [default: in the cache]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train one encoder on all tasks of a suite together: the ceiling of every merge of their experts."""
+    with plain_errors(debug):
+        from mergeometry.suite.command import list_tasks
+        from mergeometry.suite.joint import joint_folder
+        from mergeometry.suite.joint import train_joint as train
+
+        train_each(
+            [name], list_tasks, lambda suite, say: train(suite, output or joint_folder(suite), say, overwrite=overwrite)
+        )
+
+
 @suite.command("train-language-model")
 def train_language_model(
     domains: Annotated[list[str] | None, typer.Argument(help="Domains to train; all by default.")] = None,

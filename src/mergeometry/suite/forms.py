@@ -40,7 +40,7 @@ FULL = Form(
     "mergeometry suite train --full",
     full.FullRegime(),
     full.train_full,
-    full.save_full,
+    full.save_full_expert,
     full.is_complete_full,
     full.load_full,
 )

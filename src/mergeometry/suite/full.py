@@ -76,7 +76,7 @@ def train_full(
     return train_weights(build_model(folder).requires_grad_(True), folder, head, splits, regime, progress)
 
 
-def save_full(model: Any, backbone: Path, head: Head, folder: Path) -> None:
+def save_full(model: Any, backbone: Path, folder: Path) -> None:
     """Write the weights in 32 bit, named as in the backbone's file, into an existing folder.
 
     What the encoder never runs, such as the pooler, is the backbone's own.
@@ -90,6 +90,11 @@ def save_full(model: Any, backbone: Path, head: Head, folder: Path) -> None:
     save_file({**tensors, **trained}, folder / MODEL, metadata={"format": "pt"})
     for name in SIDECARS:
         shutil.copyfile(backbone / name, folder / name)
+
+
+def save_full_expert(model: Any, backbone: Path, head: Head, folder: Path) -> None:
+    """Write the weights, and the head that they were trained through."""
+    save_full(model, backbone, folder)
     save_head(head, folder / HEAD)
 
 

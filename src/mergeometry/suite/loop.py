@@ -84,7 +84,7 @@ def train_weights(
     labels = torch.tensor(train.labels)
 
     def losses(shuffle: torch.Generator) -> Iterator[Tensor]:
-        for rows in _batches([len(text) for text in pieces], course.batch, shuffle):
+        for rows in batches_of([len(text) for text in pieces], course.batch, shuffle):
             batch = tokenizer.batch(pieces, rows)
             with products(course):
                 features = mean_pool(model, batch)
@@ -171,7 +171,8 @@ def products(course: Course) -> Iterator[None]:
         yield
 
 
-def _batches(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
+def batches_of(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
+    """Go through texts of these lengths once, in batches of like lengths that come in random order."""
     order = torch.randperm(len(lengths), generator=shuffle).tolist()
     batches: list[list[int]] = []
     for start in range(0, len(order), size * _WINDOW):
