@@ -7,12 +7,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mergeometry import limits
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.data_section import DataSection
 from mergeometry.errors import RecipeError
+from mergeometry.scaling import DEFAULT_RULE, find
 from mergeometry.strict_model import StrictModel, explain, nearest
 from mergeometry.strict_yaml import parse_yaml
 
@@ -72,6 +83,48 @@ def _size(value: object) -> object:
 MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
 
 
+class ScaleRule(StrictModel):
+    """A scale read off the task vectors, without labels: one for each tensor, or one for the whole model.
+
+    ``factor`` is a constant that the rule's value is multiplied by.
+    """
+
+    rule: str = DEFAULT_RULE
+    per: Literal["tensor", "model"] = "tensor"
+    factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return find(value).name
+        except RecipeError as error:
+            raise ValueError(error.what) from error
+
+    @property
+    def text(self) -> str:
+        """The rule in words, such as ``projection per tensor``."""
+        times = "" if self.factor == 1 else f"{self.factor:g} x "
+        return f"{times}{self.rule}" + ("" if self.rule == "one" else f" per {self.per}")
+
+
+def _as_scale(value: object) -> object:
+    if isinstance(value, Mapping) and value.keys() & {"grid", "tasks"}:
+        raise ValueError("a grid is not part of this version: `mergeometry compare` scores one on labelled inputs")
+    return {} if value == "auto" else value
+
+
+def _kind_of_scale(value: object) -> str:
+    return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<number>"
+
+
+Scale = Annotated[
+    Annotated[Factor, Tag("<number>")] | Annotated[ScaleRule, Tag("<rule>")],
+    Discriminator(_kind_of_scale),
+    BeforeValidator(_as_scale),
+]
+
+
 class TensorRule(StrictModel):
     """What holds for the tensors whose names match a glob; the first rule that matches wins."""
 
@@ -100,7 +153,7 @@ class Recipe(StrictModel):
     base: Annotated[str, Field(min_length=1)]
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
     method: MethodField
-    scale: Factor = 1.0
+    scale: Scale = 1.0
     other: MethodField = MethodChoice(name="average")
     refine: tuple[MethodField, ...] = ()
     tensors: tuple[TensorRule, ...] = ()
@@ -109,13 +162,6 @@ class Recipe(StrictModel):
     data: DataSection | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-    @field_validator("scale", mode="before")
-    @classmethod
-    def _scale(cls, value: object) -> object:
-        if value == "auto" or isinstance(value, Mapping):
-            raise ValueError("`auto` and `grid` are not part of this version: give a number")
-        return value
 
     @model_validator(mode="after")
     def _named(self) -> Recipe:
@@ -140,6 +186,15 @@ class Recipe(StrictModel):
             raise ValueError(
                 "refine: a refinement changes the merge as a whole, so that no part of it is one model's own and "
                 "`adapt` has nothing to learn: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learning_starts_at_a_number(self) -> Recipe:
+        if isinstance(self.scale, ScaleRule) and self.adapt is not None:
+            raise ValueError(
+                "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number in place "
+                "of a rule, or leave `adapt` out"
             )
         return self
 

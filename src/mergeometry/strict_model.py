@@ -34,6 +34,8 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
+    # Tags of the ways to write a key, which no user wrote, stand in brackets.
+    problem["loc"] = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -107,6 +107,8 @@ def merge(
                 f"{len(run.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
                 f"peak memory {size(totals.peak_memory)}"
             )
+            if run.scaling is not None:
+                target.print(_scaled_line(run.scaling))
             if run.adapt is not None:
                 target.print(learned_line(run.adapt))
             for warning in run.warnings:
@@ -119,6 +121,14 @@ def _refuse_for_merging(device: str) -> None:
         wrong_usage(f"--device {device}: only learning computes on a GPU, and the recipe has no `adapt:` section")
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         wrong_usage("several processes were started by a launcher, and the recipe has no `adapt:` section to share")
+
+
+def _scaled_line(scaling: Mapping[str, Any]) -> str:
+    """Which scales a rule gave."""
+    by = f"scale by {scaling['rule']}"
+    if scaling["per"] == "model":
+        return f"{by}, one for the model: {scaling['median']:.4g}"
+    return f"{by}, one a tensor: {scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
 
 
 def clean(

@@ -70,9 +70,10 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     if tensors:
         listing = Table("tensor", "shape", "what", "method", "scale", "memory")
         for task in made.tasks:
-            scale = "" if task.method is None else f"{task.scale:g}"
             shape = " x ".join(str(side) for side in task.base.shape) or "scalar"
-            listing.add_row(plain(task.name), shape, task.kind, plain(task.steps), scale, size(task.cost.memory))
+            listing.add_row(
+                plain(task.name), shape, task.kind, plain(task.steps), task.scale_in_words, size(task.cost.memory)
+            )
         target.print(listing)
 
 
@@ -131,9 +132,15 @@ def _print_learning(learning: dict[str, Any]) -> None:
 def _groups(made: Plan) -> dict[tuple[str, str, str], list[TensorTask]]:
     groups: dict[tuple[str, str, str], list[TensorTask]] = {}
     for task in made.tasks:
-        scale = "" if task.method is None else f"{task.scale:g}"
-        groups.setdefault((task.kind, task.steps, scale), []).append(task)
+        groups.setdefault((task.kind, task.steps, task.scale_in_words), []).append(task)
     return groups
+
+
+def _scale(task: TensorTask) -> Any:
+    """A number, the rule that will give one, or nothing for a copy."""
+    if task.method is None:
+        return None
+    return task.scale if task.scaling is None else task.scaling.model_dump()
 
 
 def _as_json(made: Plan, workers: int) -> dict[str, Any]:
@@ -147,7 +154,7 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
                 "kind": task.kind,
                 "method": task.method_name,
                 "refinements": [name for name, _ in task.refinements],
-                "scale": None if task.method is None else task.scale,
+                "scale": _scale(task),
                 "flops": task.cost.flops,
                 "memory_bytes": task.cost.memory,
                 "seconds": task.cost.seconds,

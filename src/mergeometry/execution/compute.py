@@ -8,8 +8,8 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.inputs import ChunkedInput, Inputs
+from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.refining import refined, weighted_sum
 from mergeometry.execution.stored import as_stored
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
@@ -28,6 +29,9 @@ from mergeometry.sink import Slot, SlotWriter
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
 from mergeometry.values import Delta, LowRank, Weight
+
+_NOTED = (DecompositionFallbackWarning, UndefinedScaleWarning)
+"""Warnings that become notes of the tensor in the run record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Outcome:
     peak_memory: int
     process: int
     notes: tuple[str, ...]
+    scale: float | None = None
+    """What the merged task vector was multiplied by; None for a copy."""
 
 
 def compute(job: Job) -> Outcome:
@@ -69,10 +75,11 @@ def compute(job: Job) -> Outcome:
         SlotWriter(job.folder) as writer,
         warnings.catch_warnings(record=True) as caught,
     ):
-        warnings.simplefilter("always", DecompositionFallbackWarning)
+        for kind in _NOTED:
+            warnings.simplefilter("always", kind)
         inputs = Inputs(reader, job.labels)
         try:
-            written = _produce(job, inputs, reader, writer)
+            written, scale = _produce(job, inputs, reader, writer)
         except MergeometryError:
             raise
         except Exception as error:
@@ -81,28 +88,35 @@ def compute(job: Job) -> Outcome:
                 tensor=job.task.name,
                 hint=f"method {job.task.steps}",
             ) from error
-    notes = tuple(str(item.message) for item in caught if item.category is DecompositionFallbackWarning)
+    notes = tuple(str(item.message) for item in caught if item.category in _NOTED)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
-    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes)
+    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scale)
 
 
-def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Delta:
-    """The merged task vector of a task, (outputs, inputs) for matrices whatever the file's layout."""
+def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> tuple[Delta, Callable[[int], Delta]]:
+    """The merged task vector of a task, (outputs, inputs) for matrices whatever the file's layout.
+
+    With it comes what gives a model's task vector by its place, read again where the merge let it go.
+    """
     method = task.method
     assert method is not None
     deltas = _deltas(task, inputs, base)
+
+    def load(index: int) -> Delta:
+        return load_delta(task, index, inputs, base)
+
     if isinstance(method, Directional):
         # One task vector at a time: only its leading directions stay in memory.
         count, pairs = len(task.sources), zip(deltas, task.weights, strict=True)
         merged = method.merge([method.directions(delta, count).scaled(weight) for delta, weight in pairs])
-    elif isinstance(method, Linear) and task.refinements and not task.adapters_only:
+    elif isinstance(method, Linear) and (task.refinements or task.scaling) and not task.adapters_only:
         merged = weighted_sum(deltas, method.coefficients(task.weights))
     else:
         held = list(deltas)
-        return refined(task, method.apply(held, task.weights), held.__getitem__)
-    # They are read again, one at a time, by what comes after the merge.
-    return refined(task, merged, lambda index: load_delta(task, index, inputs, base))
+        merged = refined(task, method.apply(held, task.weights), held.__getitem__)
+        return merged, lambda index: held[index]
+    return refined(task, merged, load), load
 
 
 def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None) -> Delta:
@@ -120,24 +134,34 @@ def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None
     return _zero(task)
 
 
-def _produce(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter) -> tuple[str, ...]:
+def _produce(
+    job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter
+) -> tuple[tuple[str, ...], float | None]:
+    """Write a task's outputs; their digests, and the scale of the merged task vector in them."""
     task = job.task
     if task.method is None:
-        return _copy(job, inputs, writer)
+        return _copy(job, inputs, writer), None
     if task.equal:
         _refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if len(task.outputs) == 2:
-        return _write_factors(job, merged_delta(task, inputs, None), writer)
-    if isinstance(task.method, Linear) and not (task.adapters_only or task.refinements) and task.turned is None:
-        return (_add_in_chunks(job, inputs, reader, writer),)
+        delta, load = merged_delta(task, inputs, None)
+        scale = scale_for(task, delta, load)
+        del load
+        return _write_factors(replace(job, task=replace(task, scale=scale)), delta, writer), scale
+    whole = task.adapters_only or task.refinements or task.scales_itself or task.turned is not None
+    if isinstance(task.method, Linear) and not whole:
+        return (_add_in_chunks(job, inputs, reader, writer),), task.scale
     base = inputs.numbers("base", task.base)
-    delta = merged_delta(task, inputs, base)
+    delta, load = merged_delta(task, inputs, base)
+    scale = scale_for(task, delta, load)
+    del load  # and with it whatever it held of the task vectors
     if isinstance(delta, LowRank):
         delta = delta.dense(base.dtype)
-    merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), task.scale).tensor
+    merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), scale).tensor
     if task.turned is not None:
         merged = merged @ task.turned.to(merged.dtype)
-    return (writer.write(job.slots[0], as_stored(task, merged, task.outputs[0].code)),)
+    stored = as_stored(replace(task, scale=scale), merged, task.outputs[0].code)
+    return (writer.write(job.slots[0], stored),), scale
 
 
 def _deltas(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Iterator[Delta]:

@@ -7,6 +7,8 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
 
 import torch
 
@@ -14,8 +16,10 @@ from mergeometry.dtypes import CODES, compute_dtype
 from mergeometry.execution.additions import Additions
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.inputs import Inputs
+from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.recipe import ScaleRule
 from mergeometry.sink import (
     InputRecord,
     MethodRecord,
@@ -72,6 +76,7 @@ def write_companions(
         inputs=tuple(_inputs(plan, {**read, **head_digests})),
         methods=tuple(_methods(plan)),
         refinements=tuple(_refinements(plan)),
+        scaling=_scaling(plan, outcomes),
         tensors=tuple(_tensors(plan, outcomes)),
         totals=_totals(plan, outcomes, started),
         sidecars=copied,
@@ -165,16 +170,31 @@ def _refinements(plan: Plan) -> Iterator[MethodRecord]:
         yield MethodRecord(name, refinement.described(), refinement.source, len(refined))
 
 
+def _scaling(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Any] | None:
+    """The rule that scales were read off by, and where they lie."""
+    tasks = [task for task in plan.tasks if task.scaling is not None and task.outputs]
+    scales = [scale for task in tasks if (scale := outcomes[task.name].scale) is not None]
+    if not scales or not isinstance(plan.recipe.scale, ScaleRule):
+        return None
+    return {
+        **plan.recipe.scale.model_dump(),
+        "tensors": len(scales),
+        "least": min(scales),
+        "median": median(scales),
+        "largest": max(scales),
+    }
+
+
 def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorRecord]:
     for task in plan.tasks:
         if not task.outputs:
             continue
         outcome = outcomes[task.name]
         for output, digest in zip(task.outputs, outcome.written, strict=True):
-            scale = None if task.method is None else task.scale
             yield TensorRecord(
-                output.name, task.steps, scale, outcome.seconds, output.code, output.shape, digest, outcome.notes
-            )
+                output.name, task.steps, outcome.scale, outcome.seconds, output.code, output.shape, digest,
+                outcome.notes,
+            )  # fmt: skip
 
 
 def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Totals:
@@ -186,6 +206,9 @@ def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Tota
 
 
 def _fallbacks(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    count = sum(len(outcome.notes) for outcome in outcomes.values())
-    if count:
-        yield f"{count} decompositions fell back to another driver; the tensors' notes say which"
+    notes = [note for outcome in outcomes.values() for note in outcome.notes]
+    unscaled = sum(note.startswith(NO_SCALE) for note in notes)
+    if len(notes) > unscaled:
+        yield f"{len(notes) - unscaled} decompositions fell back to another driver; the tensors' notes say which"
+    if unscaled:
+        yield f"{unscaled} tensors keep the scale 1, since the rule has no value for them; their notes say which"

@@ -15,6 +15,7 @@ from mergeometry.errors import ExecutionError, RecipeError
 from mergeometry.execution.additions import NOTHING, Additions
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.finish import write_companions
+from mergeometry.execution.one_scale import with_one_scale
 from mergeometry.execution.pool import default_workers, run_jobs
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
@@ -54,6 +55,7 @@ def execute(
             extra = sidecars.nbytes + heads + sum(map(len, additions.files.values())) + (1 << 20)
             identity = fingerprint(plan, additions.identity)
             staging.create(plan.layout, identity, extra_bytes=extra)
+            plan = with_one_scale(plan, workers)
             outcomes = _earlier(plan, staging.completed())
             # Closed here and not when it is collected: no worker may still write when the staging is removed.
             with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:

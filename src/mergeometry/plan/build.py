@@ -16,7 +16,7 @@ from mergeometry.plan.kinds import is_matrix, is_transposed
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask
-from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.recipe import MethodChoice, Recipe, Scale, ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, TensorInfo, open_model
@@ -132,7 +132,8 @@ def _task(
         return _copy_task(recipe, info, (*whole, *carried), weights, info.code)
     if all(source is None for source in sources):
         return _copy_task(recipe, info, carried, weights, code)
-    (method_name, method), scale = _choose(recipe, methods, info.name, matrix)
+    (method_name, method), chosen = _choose(recipe, methods, info.name, matrix)
+    scale, scaling = (1.0, chosen) if isinstance(chosen, ScaleRule) else (chosen, None)
     shape = tuple(reversed(info.shape)) if transposed else info.shape
     method.check(len(sources), shape, weights)
     method = method.for_tensor(recipe.seed, info.name, [entry.name for entry in recipe.models])
@@ -146,6 +147,7 @@ def _task(
         method,
         shape,
         refinements=[refinement for _, refinement in refinements],
+        scaling=scaling,
         ranks=[_low_rank(source) for source in sources],
         read=info.nbytes + sum(_read_bytes(source) for source in sources),
         written=sum(output.nbytes for output in outputs),
@@ -154,7 +156,7 @@ def _task(
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
     return TensorTask(
         info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs, cost,
-        refinements=refinements,
+        refinements=refinements, scaling=scaling,
     )  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def _copy_task(
     return TensorTask(info.name, "copied", info, (), None, "copy", weights, 0.0, False, equal, outputs, cost)
 
 
-def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple[tuple[str, Method], float]:
+def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple[tuple[str, Method], Scale]:
     usual = methods.main if matrix or not _is_matrixwise(methods.main[1]) else methods.other
     for rule, own in zip(recipe.tensors, methods.rules, strict=True):
         if fnmatchcase(name, rule.match):

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mergeometry.scaling import find
+
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
+    from mergeometry.recipe import ScaleRule
     from mergeometry.refinements.base import Refinement
 
 PROCESS_BYTES = 275_000_000
@@ -59,6 +62,7 @@ def merge_cost(
     written: int,
     widest: int,
     refinements: Sequence[Refinement] = (),
+    scaling: ScaleRule | None = None,
 ) -> Cost:
     """Cost of merging one tensor; ``ranks`` holds each task's low rank, or None where it is dense.
 
@@ -70,6 +74,7 @@ def merge_cost(
     elements = math.prod(shape)
     number = 8 if widest > 4 * elements else 4
     dense = [rank for rank in ranks if rank is None]
+    streams, stored = isinstance(method, Directional | Linear), read
     if isinstance(method, Linear) and dense:
         thin = 4 * elements if len(dense) < len(ranks) else 0
         flops, memory = 3.0 * elements * len(ranks), 8 * number * CHUNK_ELEMENTS + written + thin * len(ranks)
@@ -85,15 +90,38 @@ def merge_cost(
         memory = number * elements * (2 * len(ranks) + 1) + widest + written
     if refinements:
         # What reads its task vectors one at a time reads them again for each refinement, which holds one of them.
-        streams = isinstance(method, Directional | Linear)
         held = number * elements * (1 if streams else len(dense)) if dense else 0
         more = [refinement.cost(shape, len(ranks)) for refinement in refinements]
         flops += sum(operations for operations, _ in more)
         refining = 2 * number * elements + held + _ALLOCATOR * max(working for _, working in more)
         memory = max(memory, int(_ALGEBRA_BYTES + refining) + widest + written)
-        read *= 1 + len(refinements) * streams
+        read += stored * len(refinements) * streams
+    if scaling is not None:
+        more_flops, more_memory, passes = _measuring(scaling, shape, len(ranks), number, len(dense), streams=streams)
+        flops, read = flops + more_flops, read + stored * passes
+        memory = max(memory, more_memory + widest + written)
+        if scaling.per == "model":
+            # Every tensor is merged once to be measured, and once to be written.
+            read, flops = 2 * read, 2 * flops
     seconds = (read + written) / _BYTES_PER_SECOND + elements * len(dense) / _ELEMENTS_PER_SECOND
     return Cost(read, written, flops, memory, seconds + flops / _FLOPS_PER_SECOND)
+
+
+def _measuring(
+    scaling: ScaleRule, shape: Sequence[int], tasks: int, number: int, dense: int, *, streams: bool
+) -> tuple[float, int, int]:
+    """Operations and bytes of a rule for the scale, and how often it reads its task vectors again."""
+    from mergeometry.refinements import registry as refinement_registry  # noqa: PLC0415  (needs torch)
+
+    needs, elements = find(scaling.rule).needs, math.prod(shape)
+    pairs = tasks * (tasks + 1) / 2 if "gram" in needs else 0
+    flops, working = 2.0 * elements * (2 * tasks + 1 + pairs), 16 * CHUNK_ELEMENTS
+    if "svc" in needs and len(shape) == 2:
+        calibrating, bytes_of_it = refinement_registry.build("svc", {}).cost(shape, tasks)
+        flops, working = flops + calibrating, working + bytes_of_it
+    held = number * elements * (min(dense, 1) if streams and "gram" not in needs else dense)
+    memory = int(_ALGEBRA_BYTES + 2 * number * elements + held + _ALLOCATOR * working)
+    return flops, memory, streams * (1 + ("svc" in needs))
 
 
 def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mergeometry.plan.cost import PROCESS_BYTES, Cost
 from mergeometry.plan.matching import Match
-from mergeometry.recipe import Recipe
+from mergeometry.recipe import Recipe, ScaleRule
 from mergeometry.sink import Layout, OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 
@@ -45,6 +45,21 @@ class TensorTask:
     """A rotation R of the inputs to fold into the merged matrix, ``W R``; none by default."""
     refinements: tuple[tuple[str, Refinement], ...] = ()
     """Steps after the merge, in order, each with its name in the recipe."""
+
+    scaling: ScaleRule | None = None
+    """A rule for the scale: of this tensor once it is merged, or of all tensors, which then is ``scale``."""
+
+    @property
+    def scale_in_words(self) -> str:
+        """The number, or the rule that it will be read off by; nothing where the tensor is copied."""
+        if self.method is None:
+            return ""
+        return f"{self.scale:g}" if self.scaling is None else self.scaling.text
+
+    @property
+    def scales_itself(self) -> bool:
+        """Whether its scale is read off this tensor alone, so that it is known only after the merge."""
+        return self.scaling is not None and self.scaling.per == "tensor"
 
     @property
     def steps(self) -> str:

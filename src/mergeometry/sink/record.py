@@ -167,6 +167,8 @@ class RunRecord:
     """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
     refinements: tuple[MethodRecord, ...] = ()
     """Steps after the merge of every matrix, in order."""
+    scaling: Mapping[str, Any] | None = None
+    """The rule that scales were read off by, and the least, median and largest of them; None where they were given."""
     data: Mapping[str, Any] | None = None
     """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
     schema: int = SCHEMA
@@ -179,6 +181,8 @@ class RunRecord:
                 del plain[key]
         if not self.refinements:
             del plain["refinements"]
+        if self.scaling is None:
+            del plain["scaling"]
         return {"schema": self.schema, **{key: value for key, value in plain.items() if key != "schema"}}
 
     @classmethod
@@ -200,6 +204,7 @@ class RunRecord:
             fields.texts("warnings"),
             fields.mapping("adapt") if value.get("adapt") is not None else None,
             fields.each("refinements", MethodRecord.from_json) if "refinements" in value else (),
+            fields.mapping("scaling") if value.get("scaling") is not None else None,
             fields.mapping("data") if value.get("data") is not None else None,
         )
 

@@ -1,0 +1,69 @@
+"""Takes from a merged tensor and its task vectors the few numbers that rules for the scale work on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Sequence
+
+from mergeometry.execution.refining import WeighedDeltas
+from mergeometry.linalg.inner import inner
+from mergeometry.plan.tasks import TensorTask
+from mergeometry.refinements import registry as refinements
+from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
+from mergeometry.scaling.statistics import Need
+from mergeometry.values import Delta
+
+NO_SCALE = "no scale by "
+"""How the note of a tensor begins that its rule has no value for."""
+
+Gram = tuple[tuple[float, ...], ...]
+
+
+class UndefinedScaleWarning(UserWarning):
+    """A rule had no value for one tensor."""
+
+
+def statistics_of(
+    merged: Delta, deltas: Sequence[Delta], needs: Collection[Need], gram: Gram | None = None
+) -> Statistics:
+    """Measure a merged task vector against the weighed ones; ``gram`` is taken where it is known already.
+
+    ``deltas`` may be read from disk as they are walked through: once for what every rule needs, once more for "svc";
+    "gram" holds them all.
+    """
+    along, energies, held = [], [], []
+    for delta in deltas:
+        along.append(inner(merged, delta))
+        energies.append(inner(delta, delta))
+        if "gram" in needs and gram is None:
+            held.append(delta)
+    if "gram" in needs and gram is None:
+        gram = gram_of(held)
+    calibrated = None
+    if "svc" in needs and len(merged.shape) == 2:
+        calibrated = inner(refinements.build("svc", {})(merged, deltas), merged)
+    return Statistics(tuple(along), tuple(energies), inner(merged, merged), gram, calibrated)
+
+
+def gram_of(deltas: Sequence[Delta]) -> Gram:
+    """``<tau_s, tau_t>`` of all pairs, T x T."""
+    rows = [[inner(delta, other) for other in deltas[: place + 1]] for place, delta in enumerate(deltas)]
+    tasks = range(len(deltas))
+    return tuple(tuple(rows[max(s, t)][min(s, t)] for t in tasks) for s in tasks)
+
+
+def scale_for(task: TensorTask, merged: Delta, load: Callable[[int], Delta]) -> float:
+    """The scale of a task's tensor: what its rule says of this tensor alone, or else what the plan gives.
+
+    ``load`` gives the task vector of a model by its place, before its weight. Where the rule has no value, as it may
+    for a bias of a few entries, the tensor keeps the scale 1 and an `UndefinedScaleWarning` says so.
+    """
+    if task.scaling is None or task.scaling.per == "model":
+        return task.scale
+    rule = find(task.scaling.rule)
+    statistics = statistics_of(merged, WeighedDeltas(load, task.weights), rule.needs)
+    try:
+        return scale_by(rule, statistics, task.scaling.factor)
+    except UndefinedScale as error:
+        warnings.warn(f"{NO_SCALE}{rule.name}, so that the scale is 1: {error}", UndefinedScaleWarning, stacklevel=2)
+        return 1.0

@@ -1,0 +1,53 @@
+"""Inner products of task vectors, dense or low-rank, without forming what is low-rank."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mergeometry.values import Delta, LowRank
+
+_CHUNK = 1 << 20
+"""Entries that are held in float64 at a time."""
+
+
+def inner(one: Delta, other: Delta) -> float:
+    """Frobenius inner product ``<A, B>`` in float64.
+
+    Of two products of thin factors it is ``<C_a, (L_a^T L_b) C_b (R_b^T R_a)>``, of a thin and a dense one
+    ``<C_a, L_a^T B R_a>``.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if tuple(one.shape) != tuple(other.shape):
+        raise ValueError(f"expected two task vectors of one shape, got {list(one.shape)} and {list(other.shape)}")
+    if isinstance(one, LowRank):
+        left, core, right = one.left.double(), one.core.double(), one.right.double()
+        if isinstance(other, LowRank):
+            turned = (left.mT @ other.left.double()) @ other.core.double() @ (other.right.double().mT @ right)
+        else:
+            turned = _between(left, other, right)
+        return float((core * turned).sum())
+    return inner(other, one) if isinstance(other, LowRank) else _dense(one, other)
+
+
+def _between(left: Tensor, dense: Tensor, right: Tensor) -> Tensor:
+    """``L^T B R``, some rows of B in float64 at a time."""
+    rows = max(1, _CHUNK // max(1, dense.shape[1]))
+    found = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
+    for first in range(0, dense.shape[0], rows):
+        part = slice(first, first + rows)
+        found += left[part].mT @ (dense[part].double() @ right)
+    return found
+
+
+def _dense(one: Tensor, other: Tensor) -> float:
+    if one.dim() == 2 and one.mT.is_contiguous() and other.mT.is_contiguous():
+        one, other = one.mT, other.mT
+    flat, along = one.reshape(-1), other.reshape(-1)
+    total = 0.0
+    for first in range(0, flat.numel(), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        total += float(torch.dot(flat[part].double(), along[part].double()))
+    return total

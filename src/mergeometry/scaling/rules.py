@@ -1,0 +1,212 @@
+"""Rules for the scale of a merge: each is one formula over `Statistics`, of one tensor or of many laid end to end.
+
+Notation: ``tau`` is what a method merged at scale 1, ``tau_t`` the task vectors times their models' weights, ``T`` the
+number of those that are not zero, ``<.,.>`` the Frobenius inner product; a rule gives ``s``, and the merged weight is
+``W0 + s * tau``. Every rule may be multiplied by a constant, its ``factor``; 1 leaves the formula as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mergeometry.errors import RecipeError
+from mergeometry.scaling.statistics import Need, Statistics
+from mergeometry.strict_model import nearest
+
+DEFAULT_RULE = "projection"
+"""What ``scale: auto`` stands for: change it here, and nowhere else."""
+
+LARGEST = 1e3
+"""Scales above this say that a formula divided by next to nothing."""
+
+_CANCELLED = 1e-12
+"""Share of the task vectors' norms under which a merged tensor is rounding, which no scale makes anything of."""
+
+
+class UndefinedScale(ValueError):  # noqa: N818  (it is a state of the numbers, which the caller turns into an error)
+    """The formula has no value for these numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule with what it needs beyond the inner products with the merged tensor."""
+
+    name: str
+    formula: Callable[[Statistics], float]
+    needs: frozenset[Need] = frozenset()
+
+    @property
+    def law(self) -> str:
+        """What it computes and where that is from, in words."""
+        return (self.formula.__doc__ or "").strip()
+
+
+def find(name: str) -> Rule:
+    """The rule of a name.
+
+    Raises:
+        RecipeError: there is none; the nearest is named.
+    """
+    if name not in RULES:
+        raise RecipeError(f"there is no rule {name!r} for scales{nearest(name, list(RULES))}")
+    return RULES[name]
+
+
+def scale_by(rule: Rule, statistics: Statistics, factor: float = 1.0) -> float:
+    """The scale that a rule gives, times ``factor``; 1 where the merge is zero and every scale gives the same.
+
+    Raises:
+        UndefinedScale: the formula divides by nothing, or by next to nothing.
+    """
+    norms = sum(math.sqrt(energy) for energy in statistics.energies)
+    if math.sqrt(statistics.merged) <= _CANCELLED * norms or statistics.merged == 0:
+        return 1.0
+    found = factor * rule.formula(statistics)
+    if not abs(found) <= LARGEST:
+        raise UndefinedScale(f"{rule.name} gives {found:.3g}, and scales lie at most at {LARGEST:g}")
+    return found
+
+
+def one(_statistics: Statistics) -> float:
+    """``s = 1``: the method as it was published."""
+    return 1.0
+
+
+def projection(statistics: Statistics) -> float:
+    """``s = max(0, mean_t <tau, tau_t> / ||tau||^2)``.
+
+    The least-squares scale: it minimises ``sum_t ||s tau - tau_t||^2`` over ``s >= 0``, and puts ``s tau`` where the
+    mean of the task vectors projects onto it. It is 1 for `average` and 1/T for `task_arithmetic`.
+    """
+    return max(0.0, _mean([inner for inner, _ in _taking_part(statistics)]) / statistics.merged)
+
+
+def relative_projection(statistics: Statistics) -> float:
+    """The scale that minimises ``sum_t ||s tau - tau_t||^2 / ||tau_t||^2`` over ``s >= 0``.
+
+    ``s = sum_t (<tau, tau_t> / ||tau_t||^2) / (||tau||^2 sum_t 1 / ||tau_t||^2)``: least squares of relative errors,
+    in which a long task vector counts no more than a short one. Ours.
+    """
+    pairs = _taking_part(statistics)
+    shares, inverse = sum(inner / energy for inner, energy in pairs), sum(1 / energy for _, energy in pairs)
+    return max(0.0, shares / (statistics.merged * inverse))
+
+
+def own_projection(statistics: Statistics) -> float:
+    """The scale that minimises ``sum_t (s <tau, tau_t> / ||tau_t|| - ||tau_t||)^2``.
+
+    ``s = sum_t <tau, tau_t> / sum_t (<tau, tau_t>^2 / ||tau_t||^2)``: least squares of the errors along each task's own
+    vector alone, so that what the other tasks need is no error. Ours.
+    """
+    pairs = _taking_part(statistics)
+    along = sum(inner**2 / energy for inner, energy in pairs)
+    return _positive(sum(inner for inner, _ in pairs), along, "the merge leads away from its task vectors")
+
+
+def own_share(statistics: Statistics) -> float:
+    """``s = 1 / mean_t (<tau, tau_t> / ||tau_t||^2)``: on average each task's own vector is there in full. Ours."""
+    shares = _mean([inner / energy for inner, energy in _taking_part(statistics)])
+    return _positive(1.0, shares, "the merge holds nothing of its task vectors on average")
+
+
+def norm_mean(statistics: Statistics) -> float:
+    """``s = mean_t ||tau_t|| / ||tau||``: the merge is as long as its task vectors are on average.
+
+    By tensor it is the refinement `norm`. Li et al. 2025, MAGIC, arXiv 2512.19320, weight space calibration; the scale
+    that continual merging holds to, Tang et al. 2025, arXiv 2501.09522.
+    """
+    return _mean([math.sqrt(energy) for _, energy in _taking_part(statistics)]) / math.sqrt(statistics.merged)
+
+
+def norm_sqrt(statistics: Statistics) -> float:
+    """``s = kappa sqrt(T) mean_t ||tau_t|| / ||tau||``, kappa = 1 unless ``factor`` gives another.
+
+    The norm that the sum of T orthogonal task vectors has. Known as CORAM's rule; its text was not to be found, so that
+    this is the rule as it is quoted, and kappa is a free constant.
+    """
+    return math.sqrt(len(_taking_part(statistics))) * norm_mean(statistics)
+
+
+def gram_retention(statistics: Statistics) -> float:
+    """``s = 1 / mean_t a_t`` with ``a = G^+ (<tau, tau_t>)_t``, ``G`` the Gram matrix of the task vectors.
+
+    ``a`` are the coefficients of the task vectors in the merge's projection onto their span: what it holds of each once
+    what they share is counted once, where `own_share` counts it for every task. Where task vectors are independent it
+    is 1 for `task_arithmetic` and T for `average`. No text was found under the name; the definition is ours.
+    """
+    import numpy as np  # noqa: PLC0415  (recipes are read without it)
+
+    assert statistics.gram is not None
+    norms = np.sqrt([max(energy, 0.0) for energy in statistics.energies])
+    held = norms > 0
+    if not held.any():
+        raise UndefinedScale("no task vector takes part")
+    # Cosines in place of inner products: one long task vector would hide how the short ones lie.
+    cosines = np.asarray(statistics.gram)[np.ix_(held, held)] / np.outer(norms[held], norms[held])
+    along = np.asarray(statistics.inner)[held] / norms[held]
+    coefficients = np.linalg.pinv(cosines, rcond=1e-9, hermitian=True) @ along / norms[held]
+    return _positive(1.0, float(coefficients.mean()), "the merge holds nothing of its task vectors on average")
+
+
+def svc_gamma(statistics: Statistics) -> float:
+    """``s = <tau', tau> / ||tau||^2``, ``tau'`` the merge after the refinement `svc`; 1 for what is no matrix.
+
+    The mean of SVC's ``gamma_r``, each weighed with its ``sigma_r^2``: the one number nearest to the calibration.
+    Li et al. 2026, arXiv 2602.05536, Algorithm 1; reading one number off it is ours.
+    """
+    return 1.0 if statistics.calibrated is None else statistics.calibrated / statistics.merged
+
+
+def inverse_norm(statistics: Statistics) -> float:
+    """``s = ||sum_t w_t tau_t|| / ||tau||`` with ``w_t = (1/||tau_t||) / sum_r (1/||tau_r||)``.
+
+    The merge is as long as the combination in which every task weighs by its inverse norm. Si et al. 2025, NAN,
+    arXiv 2505.16148, gives models such weights; only its abstract was to be found, so that task vectors' norms in
+    place of models' and the step from weights to one scale are ours.
+    """
+    assert statistics.gram is not None
+    weights = [1 / math.sqrt(energy) if energy > 0 else 0.0 for energy in statistics.energies]
+    size = sum(weights)
+    if size == 0:
+        raise UndefinedScale("no task vector takes part")
+    tasks = range(len(weights))
+    squared = math.fsum(weights[s] * weights[t] * statistics.gram[s][t] for s in tasks for t in tasks) / size**2
+    return math.sqrt(max(0.0, squared) / statistics.merged)
+
+
+RULES: Mapping[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule("one", one),
+        Rule("projection", projection),
+        Rule("relative_projection", relative_projection),
+        Rule("own_projection", own_projection),
+        Rule("own_share", own_share),
+        Rule("norm_mean", norm_mean),
+        Rule("norm_sqrt", norm_sqrt),
+        Rule("gram_retention", gram_retention, frozenset({"gram"})),
+        Rule("svc_gamma", svc_gamma, frozenset({"svc"})),
+        Rule("inverse_norm", inverse_norm, frozenset({"gram"})),
+    )
+}
+"""Every rule by its name."""
+
+
+def _taking_part(statistics: Statistics) -> list[tuple[float, float]]:
+    """``(<tau, tau_t>, ||tau_t||^2)`` of the tasks that changed anything."""
+    found = [pair for pair in zip(statistics.inner, statistics.energies, strict=True) if pair[1] > 0]
+    if not found:
+        raise UndefinedScale("no task vector takes part")
+    return found
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _positive(above: float, below: float, otherwise: str) -> float:
+    if above <= 0 or below <= 0:
+        raise UndefinedScale(otherwise)
+    return above / below

@@ -1,0 +1,67 @@
+"""What a rule may know of a merged tensor, or of all of them together: inner products of what was merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+Need = Literal["gram", "svc"]
+"""What only some rules ask for: inner products of the task vectors with each other, a singular value calibration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Frobenius inner products of a merged task vector ``tau`` and the weighed task vectors ``tau_t``, in float64."""
+
+    inner: tuple[float, ...]
+    """``<tau, tau_t>`` for each task."""
+    energies: tuple[float, ...]
+    """``||tau_t||^2`` for each task; a task that left the tensor alone has zero and takes no part."""
+    merged: float
+    """``||tau||^2``."""
+    gram: tuple[tuple[float, ...], ...] | None = None
+    """``<tau_s, tau_t>``, T x T, where it was asked for."""
+    calibrated: float | None = None
+    """``<tau', tau>`` of the merge after singular value calibration; None for what is no matrix."""
+
+    def to_json(self) -> list[Any]:
+        """The statistics as plain JSON values."""
+        return [self.inner, self.energies, self.merged, self.gram, self.calibrated]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> Self:
+        """Read what `to_json` wrote."""
+        inner, energies, merged, gram, calibrated = value
+        rows = None if gram is None else tuple(tuple(row) for row in gram)
+        return cls(tuple(inner), tuple(energies), merged, rows, calibrated)
+
+
+def total(parts: Iterable[Statistics]) -> Statistics:
+    """The statistics of several tensors laid end to end, whatever their order: inner products add up.
+
+    Raises:
+        ValueError: there are none.
+    """
+    own = list(parts)
+    if not own:
+        raise ValueError("expected the statistics of at least one tensor, got none")
+    tasks = range(len(own[0].inner))
+    grams = [one.gram for one in own if one.gram is not None]
+    calibrated = [one.calibrated for one in own if one.calibrated is not None]
+    return Statistics(
+        tuple(math.fsum(one.inner[t] for one in own) for t in tasks),
+        tuple(math.fsum(one.energies[t] for one in own) for t in tasks),
+        math.fsum(one.merged for one in own),
+        tuple(tuple(math.fsum(gram[s][t] for gram in grams) for t in tasks) for s in tasks)
+        if len(grams) == len(own)
+        else None,
+        math.fsum(calibrated) if len(calibrated) == len(own) else None,
+    )
+
+
+def of_matrices(parts: Collection[tuple[bool, Statistics]]) -> Statistics:
+    """The sum over matrices alone, ``(is a matrix, statistics)`` given for each tensor; over all if none is one."""
+    matrices = [own for matrix, own in parts if matrix]
+    return total(matrices or [own for _, own in parts])
