@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mergeometry.adapt.activations.estimate import Estimate, estimate
 from mergeometry.comparison.judge import check_kind
 from mergeometry.comparison.merging import merge_jobs
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
@@ -40,6 +41,8 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
         inputs = sum(len(one.data.items) for one in setup.splits[split].values())
         forward = 2 * elements * inputs * _length(kind, setup)
         seconds += (points * len(setup.entries) + 2) * forward / _FLOPS_PER_SECOND / workers
+    running = _running(setup)
+    memory = workers * (PROCESS_BYTES + _TRANSFORMERS_BYTES + max(scoring, merging))
     return {
         "entries": [entry.name for entry in setup.entries],
         "scales": list(scales),
@@ -50,11 +53,17 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
         },
         "notes": list(setup.notes),
         "merges": len(jobs),
-        "scratch_bytes": sum(sizes.values()),
-        "memory_bytes": workers * (PROCESS_BYTES + _TRANSFORMERS_BYTES + max(scoring, merging)),
+        "scratch_bytes": sum(sizes.values()) + running.scratch,
+        "memory_bytes": max(memory, running.memory),
         "workers": workers,
-        "seconds": seconds,
+        "seconds": seconds + running.seconds,
     }
+
+
+def _running(setup: Setup) -> Estimate:
+    """What running the experts on unlabelled inputs takes, once for all entries that need it."""
+    found = [estimate(plan, plan.recipe.data, setup.unlabelled) for plan in setup.plans if plan.recipe.data is not None]
+    return max(found, key=lambda one: one.scratch, default=Estimate(0, 0, 0.0))
 
 
 def _merging_bytes(tasks: Sequence[Any]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mergeometry.data_section import DataSection
 from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
 from mergeometry.recipe import Recipe, load_recipe
@@ -27,15 +28,29 @@ class Entry:
     method: Mapping[str, Any]
     refine: Sequence[Any] = field(default=())
 
-    def recipe(self, common: Recipe, scale: float) -> Recipe:
-        """The recipe that merges the models this way.
+    def needs_activations(self, common: Recipe) -> bool:
+        """Whether the models must be run on unlabelled inputs before they are merged this way.
+
+        Raises:
+            RecipeError: a rule of the recipe names no method.
+        """
+        used = [self.method["name"], *(rule.method.name for rule in common.tensors if rule.method is not None)]
+        return any(registry.find(name).needs_activations for name in used)
+
+    def recipe(self, common: Recipe, scale: float, data: DataSection | None = None) -> Recipe:
+        """The recipe that merges the models this way; ``data`` where the way needs activations.
 
         Raises:
             RecipeError: the recipe does not take it.
         """
-        given = {**common.model_dump(mode="json", exclude={"adapt", "method", "scale", "output"}), "scale": scale}
+        given = {
+            **common.model_dump(mode="json", exclude={"adapt", "data", "method", "scale", "output"}),
+            "scale": scale,
+        }
         given["output"] = {"dtype": common.output.dtype} if "dtype" in common.output.model_fields_set else {}
         given["method"] = dict(self.method)
+        if data is not None:
+            given["data"] = data.model_dump(mode="json")
         if self.refine:
             given["refine"] = list(self.refine)
         return load_recipe(given)
@@ -54,7 +69,7 @@ def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool
     if isinstance(methods, Path) or (isinstance(methods, str) and methods.endswith((".yaml", ".yml"))):
         items = _from_file(Path(methods))
     else:
-        items = _split(methods) if isinstance(methods, str) else list(methods)
+        items = split(methods) if isinstance(methods, str) else list(methods)
     if items == [ALL]:
         return [
             Entry(name, {"name": name}) for name in registry.names() if not registry.find(name).needs_learning
@@ -110,14 +125,19 @@ def _entry(item: Any) -> Entry:
 
 def _called(text: str) -> Entry:
     """An entry such as ``dc_merge(smoothing=linear) + svc``, whose name is the text."""
-    first, *rest = [_call(part) for part in _outside(text, "+")]
+    first, *rest = [called(part) for part in _outside(text, "+")]
     name, given = first
     registry.build(name, given)
     steps = [{"name": step, **parameters} if parameters else step for step, parameters in rest]
     return Entry(" ".join(text.split()), {"name": name, **given}, steps)
 
 
-def _call(text: str) -> tuple[str, dict[str, Any]]:
+def called(text: str) -> tuple[str, dict[str, Any]]:
+    """Read a name with parameters in parentheses, as ``ties(density=0.1)``.
+
+    Raises:
+        RecipeError: it is written otherwise.
+    """
     found = _CALL.fullmatch(text)
     if found is None:
         raise RecipeError(f"{text.strip()!r} is no method", hint="write name, or name(parameter=value, ...)")
@@ -133,7 +153,8 @@ def _call(text: str) -> tuple[str, dict[str, Any]]:
     return name, given
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
+    """Cut a list at its commas outside of brackets."""
     return [part.strip() for part in _outside(text, ",") if part.strip()]
 
 

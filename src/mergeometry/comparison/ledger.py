@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mergeometry
+from mergeometry.adapt.activations.run import identity_of
 from mergeometry.comparison.scoring import Scored
-from mergeometry.comparison.setup import Setup
+from mergeometry.comparison.setup import TEST, Setup
 from mergeometry.evaluate.store import Store
 from mergeometry.execution.finish import safe_name
 from mergeometry.execution.run import fingerprint
 from mergeometry.plan.tasks import Plan, tensors_of
+from mergeometry.scaling import Statistics
 from mergeometry.sink import versions
 from mergeometry.sources import Adapter, Checkpoint
 
@@ -26,6 +29,9 @@ _SCORED_BY = (
     "comparison/scratch.py",
 )  # fmt: skip
 """Files of this package that a score depends on, whatever its method."""
+
+_INFORMED_BY = ("adapt/activations/*.py", "execution/moments.py", "methods/activational.py", "data_section.py")
+"""Files that a merge by activations depends on as well."""
 
 
 class Ledger:
@@ -39,7 +45,7 @@ class Ledger:
         self.identity = _digest([_code(), versions(), setup.digest, base])
         self._store = Store(folder, self.identity)
         self._entries = [
-            f"{safe_name(entry.name)}-{_digest([fingerprint(plan), _methods(plan)])[:16]}"
+            f"{safe_name(entry.name)}-{_digest([fingerprint(plan, _inputs(setup, plan)), _methods(plan)])[:16]}"
             for entry, plan in zip(setup.entries, setup.plans, strict=True)
         ]
         self._models = [
@@ -58,6 +64,22 @@ class Ledger:
     def point(self, entry: int, scale: float, split: str) -> str:
         """Key of a method at a scale."""
         return f"{self._entries[entry]}-{split}-{scale:.10g}"
+
+    def ruled(self, entry: int, at: float | Mapping[str, float]) -> str:
+        """Key of the test of a method at a rule's scales."""
+        if not isinstance(at, Mapping):
+            return self.point(entry, at, TEST)
+        return f"{self._entries[entry]}-{TEST}-{_digest({name: f'{scale:.10g}' for name, scale in at.items()})[:16]}"
+
+    def statistics(self, entry: int, needs: Sequence[str]) -> str:
+        """Key of what rules for the scale are told of a method's merges."""
+        code = _file(Path(mergeometry.__file__).parent / "refinements" / "svc.py") if "svc" in needs else ""
+        return f"{self._entries[entry]}-statistics-{_digest([*needs, code])[:16]}"
+
+    def measured(self, entry: int, needs: Sequence[str]) -> dict[str, tuple[bool, Statistics]]:
+        """What is known of a method's merges, by tensor: whether it is a matrix, and its statistics."""
+        kept = self.value(self.statistics(entry, needs))
+        return {name: (matrix, Statistics.from_json(own)) for name, (matrix, own) in kept.items()}
 
     def merging(self, entry: int) -> str:
         """Key of what merging by a method took."""
@@ -83,6 +105,15 @@ class Ledger:
         """Keep a result."""
         self._known[key] = value
         self._store.write(key, value)
+
+
+def _inputs(setup: Setup, plan: Plan) -> str:
+    """What a merge by activations depends on beside the models: their inputs, and the code that runs them."""
+    if plan.recipe.data is None:
+        return ""
+    package = Path(mergeometry.__file__).parent
+    code = [_file(file) for part in _INFORMED_BY for file in sorted(package.glob(part))]
+    return _digest([identity_of(setup.unlabelled), code])
 
 
 def _stamps(model: Checkpoint | Adapter) -> list[Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mergeometry.comparison.informing import inform
 from mergeometry.comparison.ledger import Ledger
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.result import Comparison
@@ -21,6 +20,7 @@ from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import best_scale, table_of
 from mergeometry.errors import RecipeError
+from mergeometry.execution.beside import scratch_folder
 from mergeometry.execution.pool import side_by_side
 from mergeometry.recipe import Recipe
 
@@ -31,12 +31,19 @@ _SCRATCH = ".scratch-"
 
 
 def run_comparison(
-    setup: Setup, output: Path, scales: Sequence[float], *, workers: int | None = None, say: Say | None = None
+    setup: Setup,
+    output: Path,
+    scales: Sequence[float],
+    *,
+    rules: Sequence[ScaleRule] = (),
+    workers: int | None = None,
+    say: Say | None = None,
 ) -> Comparison:
     """Merge by every entry, score everything that ``output`` does not know yet, and put the result together.
 
     Task vectors are merged into scratch files in ``output``, which are gone afterwards. ``workers`` is the number of
-    processes, by default one a core; it does not change a figure.
+    processes, by default one a core; it does not change a figure. ``rules`` for the scale are scored beside the
+    validated one.
 
     Raises:
         RecipeError: fewer than one worker.
@@ -48,12 +55,12 @@ def run_comparison(
         raise RecipeError(f"workers must be at least 1, got {workers}")
     output.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(setup, output / "results")
-    with _scratch(output) as folder:
-        course = _Course(setup, ledger, tuple(scales), folder, say or (lambda _text, _done, _total: None))
+    with scratch_folder(output, _SCRATCH) as folder:
+        course = _Course(setup, ledger, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None))
         with closing(side_by_side(carry_out, course.ask, workers)) as finished:
             for job, result in finished:
                 course.take(job, result)
-    return table_of(setup, ledger, tuple(scales), time.perf_counter() - started, course.peak_memory)
+    return table_of(setup, ledger, tuple(scales), tuple(rules), time.perf_counter() - started, course.peak_memory)
 
 
 class _Course:
@@ -65,12 +72,14 @@ class _Course:
             json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, ledger.identity
         )
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
-        jobs, self._sizes = merge_jobs([setup.plans[entry] for entry in self._todo], folder) if self._todo else ([], {})
+        informed = inform(setup, [setup.plans[entry] for entry in self._todo], folder, self._say)
+        self._notes = [one.notes for one in informed]
+        jobs, self._sizes = merge_jobs([one.plan for one in informed], folder) if self._todo else ([], {})
         create(self._sizes)
         self._merging = len(jobs)
         self._waiting: deque[MergeJob | ScoreJob] = deque(jobs)
         self._merged: list[list[tuple[str, MergedDelta]]] = [[] for _ in self._todo]
-        self._seconds = [0.0] * len(self._todo)
+        self._seconds = [one.seconds for one in informed]
         self._running: dict[int, set[str]] = {}
         self._done = 0
         self.peak_memory = 0
@@ -112,7 +121,7 @@ class _Course:
         if self._done == self._merging:
             for user, entry in enumerate(self._todo):
                 if not self._ledger.has(key := self._ledger.merging(entry)):
-                    self._ledger.keep(key, {"seconds": self._seconds[user]})
+                    self._ledger.keep(key, {"seconds": self._seconds[user], "notes": self._notes[user]})
             self._start_scoring()
 
     def _start_scoring(self) -> None:
@@ -178,27 +187,3 @@ def _fixes(recipe: Recipe, name: str) -> bool:
     """Whether the recipe gives the tensor a scale of its own, which the curve leaves alone."""
     rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
     return rule is not None and rule.scale is not None
-
-
-@contextmanager
-def _scratch(output: Path) -> Iterator[Path]:
-    """A folder for merged task vectors that is gone afterwards; those of runs that were killed go now."""
-    for old in output.glob(f"{_SCRATCH}*"):
-        process = old.name.removeprefix(_SCRATCH).partition("-")[0]
-        if process.isdigit() and not _lives(int(process)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=output))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -6,19 +6,20 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mergeometry.adapt.data import UnlabelledData, read_unlabelled
 from mergeometry.adapt.data.labels import LabelledData, read_labelled
 from mergeometry.adapt.heads import read_head
-from mergeometry.adapt_section import AdaptTask
+from mergeometry.adapt_section import AdaptTask, DataSource
 from mergeometry.comparison.entries import Entry
 from mergeometry.comparison.judge import Examination, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
+from mergeometry.data_section import DataSection
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.evaluate.metrics import Head
 from mergeometry.plan import Plan, make_plan
-from mergeometry.recipe import Recipe
+from mergeometry.recipe import ModelEntry, Recipe
 from mergeometry.sources import Checkpoint, open_checkpoint
 from mergeometry.strict_model import nearest
 
@@ -39,6 +40,8 @@ class Setup:
     unseen: tuple[str, ...]
     splits: Mapping[str, Mapping[str, Examination]]
     notes: tuple[str, ...]
+    unlabelled: Mapping[str, UnlabelledData] = field(default_factory=dict)
+    """What each model is run on before merges by activations, in the models' order; empty where there are none."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -86,7 +89,7 @@ def set_up(
     if not models:
         raise RecipeError("no model is left to merge", hint="leave fewer out")
     common = recipe.model_copy(update={"models": models})
-    planned, refused, said = _plans(common, entries, everything=everything)
+    planned, refused, said = _plans(common, entries, tasks, everything=everything)
     problems, notes = problems + refused, notes + said
     seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
     if not seen and not problems:
@@ -94,12 +97,18 @@ def set_up(
     base = open_checkpoint(recipe.base, "base")
     splits, wrong, said = read_splits(tasks, base, {VALIDATION: seen, TEST: [task.name for task in tasks.tasks]})
     problems += wrong
+    unlabelled: dict[str, UnlabelledData] = {}
+    for section in [plan.recipe.data for _, plan in planned if plan.recipe.data is not None][:1]:
+        unlabelled, wrong = _unlabelled(section, models, base)
+        problems += wrong
+        notes += [f"{name}, unlabelled: {note}" for name, own in unlabelled.items() for note in own.notes]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise MismatchError(f"the comparison is not usable ({count})", problems, hint="no weight was read")
     return Setup(
         common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
         tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *said),
+        unlabelled,
     )  # fmt: skip
 
 
@@ -167,13 +176,49 @@ def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]
             yield f"{where}: no model is named {task.name!r}{guess} (or is it `unseen: true`?)"
 
 
+def _unlabelled(
+    section: DataSection, models: Sequence[ModelEntry], base: Checkpoint
+) -> tuple[dict[str, UnlabelledData], list[str]]:
+    """Read what the models are run on, with what is wrong with it."""
+    found: dict[str, UnlabelledData] = {}
+    problems: list[str] = []
+    for name in [model.name for model in models]:
+        with _gathered(problems, name):
+            kind = "images" if check_kind(section.encoder, base) == "image" else "texts"
+            found[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
+    return found, problems
+
+
+def _data_for(entry: Entry, common: Recipe, tasks: TasksFile) -> DataSection | None:
+    """The `data:` section of an entry that needs one: the tasks' unlabelled inputs, or else the recipe's own section.
+
+    Raises:
+        RecipeError: a model has none.
+    """
+    if not entry.needs_activations(common):
+        return None
+    models = [model.name for model in common.models]
+    own = {task.name: task.unlabelled for task in tasks.tasks if task.unlabelled is not None}
+    if not own and common.data is not None:
+        return common.data.of(models)
+    without = [name for name in models if name not in own]
+    if without:
+        raise RecipeError(
+            f"{entry.method['name']} merges by activations, and the tasks have no `unlabelled:` inputs for "
+            f"{', '.join(map(repr, without))}"
+        )
+    keys = DataSource.model_fields
+    sources = {name: DataSource(**{key: getattr(own[name], key) for key in keys}) for name in models}
+    return DataSection(tasks=sources, encoder=tasks.encoder)
+
+
 def _plans(
-    common: Recipe, entries: Sequence[Entry], *, everything: bool
+    common: Recipe, entries: Sequence[Entry], tasks: TasksFile, *, everything: bool
 ) -> tuple[list[tuple[Entry, Plan]], list[str], list[str]]:
     planned, problems, notes = [], [], []
     for entry in entries:
         try:
-            planned.append((entry, make_plan(entry.recipe(common, 1.0))))
+            planned.append((entry, make_plan(entry.recipe(common, 1.0, _data_for(entry, common, tasks)))))
         except MergeometryError as error:
             reasons = error.mismatches if isinstance(error, MismatchError) else (error.what,)
             if everything and not _concerns_inputs(error):

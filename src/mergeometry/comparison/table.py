@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mergeometry.adapt.activations.estimate import estimate
 from mergeometry.comparison.figures import Ends, difference, figures_of, measured, shown, worth
 from mergeometry.comparison.ledger import Ledger
 from mergeometry.comparison.result import CompareRow, Comparison, Measure
 from mergeometry.comparison.scales import nearest_to_one
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.plan import Plan
 
 
 def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]) -> float:
@@ -46,7 +48,7 @@ def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: f
                 regret_at_one=regret,
                 regret_spread=regret_spread,
                 seconds=ledger.value(ledger.merging(entry))["seconds"],
-                memory=plan.peak_memory(1),
+                memory=_memory(setup, plan),
             )
         )
     validation = ledger.scored(ledger.base(VALIDATION))
@@ -62,11 +64,25 @@ def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: f
         base_validation=shown(measure, worth(validation.scores, validation.weights, setup.seen)),
         experts_validation=shown(measure, worth(experts, validation.weights, setup.seen)),
         rows=tuple(rows),
-        notes=setup.notes,
+        notes=(
+            *setup.notes,
+            *(
+                f"{one.name}: {note}"
+                for entry, one in enumerate(setup.entries)
+                for note in ledger.value(ledger.merging(entry)).get("notes", [])
+            ),
+        ),
         seed=setup.recipe.seed,
         seconds=seconds,
         peak_memory=peak_memory,
     )
+
+
+def _memory(setup: Setup, plan: Plan) -> int:
+    """The most that a merge takes: while models are run for it, or while they are merged."""
+    section = plan.recipe.data
+    running = 0 if section is None else estimate(plan, section, setup.unlabelled).memory
+    return max(plan.peak_memory(1), running)
 
 
 def _experts(setup: Setup, ledger: Ledger, split: str) -> Mapping[str, Sequence[float]]:

@@ -9,16 +9,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry import limits
-from mergeometry.adapt_section import DataSource, EncoderOptions, HeadSource, Text
+from mergeometry.adapt_section import DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.errors import RecipeError
 from mergeometry.strict_model import StrictModel, explain
 from mergeometry.strict_yaml import parse_yaml
 
 _NOT_YET: Mapping[str, str] = {}
-
-
-def _as_path(value: object) -> object:
-    return {"path": value} if isinstance(value, str) else value
 
 
 class LabelledSource(DataSource):
@@ -27,19 +23,20 @@ class LabelledSource(DataSource):
     label: Text | None = None
 
 
-Source = Annotated[LabelledSource, BeforeValidator(_as_path)]
+Source = Annotated[LabelledSource, BeforeValidator(as_path)]
 
 
 class ScoredTask(StrictModel):
-    """One task: its head, inputs to choose a scale on and inputs to report on.
+    """One task: its head, inputs to choose a scale on, to report on, and to run its model on before some merges.
 
     ``name`` is that of the task's own model; an ``unseen`` task has none. ``classes`` names the head's rows in their
     order, for data whose labels are names. Language models have neither head nor classes.
     """
 
     name: Text
-    head: Annotated[HeadSource, BeforeValidator(_as_path)] | None = None
+    head: Annotated[HeadSource, BeforeValidator(as_path)] | None = None
     classes: tuple[Text, ...] | None = None
+    unlabelled: Source | None = None
     validation: Source | None = None
     test: Source
     unseen: bool = False
@@ -108,6 +105,5 @@ def _placed(task: ScoredTask, folder: Path) -> ScoredTask:
             return part
         return part.model_copy(update={"path": str(folder / Path(part.path).expanduser())})
 
-    return task.model_copy(
-        update={"head": moved(task.head), "validation": moved(task.validation), "test": moved(task.test)}
-    )
+    parts = ("head", "unlabelled", "validation", "test")
+    return task.model_copy(update={part: moved(getattr(task, part)) for part in parts})

@@ -22,6 +22,8 @@ from mergeometry.suite.vision.comparison import write_vision_tasks
 from mergeometry.suite.vision.tasks import VISION_SUITES
 
 LANGUAGE_MODEL = "language-model"
+UNLABELLED = 32
+"""Training inputs of each task, without labels, for merges by activations: as many as ESM's authors take."""
 
 
 def suites() -> list[str]:
@@ -40,7 +42,8 @@ def write_suite(
     """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
 
     The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
-    fine-tunes in the cache. ``limit`` is the most inputs of a split.
+    fine-tunes in the cache. ``limit`` is the most inputs of a split. A few training inputs go without their labels, for
+    methods that merge by activations.
 
     Raises:
         DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
@@ -53,7 +56,9 @@ def write_suite(
             raise DataError("The language model's experts are adapters.", hint="leave --full out")
         return _write_language(output, limit, progress)
     if suite in VISION_SUITES:
-        base, models, tasks = write_vision_tasks(suite, output, full=full, limit=limit, progress=progress)
+        base, models, tasks = write_vision_tasks(
+            suite, output, full=full, limit=limit, unlabelled=UNLABELLED, progress=progress
+        )
         return _write(output, base, models, tasks)
     models, tasks = [], []
     for task in list_tasks(suite):
@@ -63,7 +68,9 @@ def write_suite(
         (output / "heads").mkdir(exist_ok=True)
         shutil.copyfile(expert.folder / HEAD, output / head)
         splits = load(task)
-        entry: dict[str, Any] = {"name": task.name, "head": head}
+        texts = [{"text": text} for text in splits.train.take(UNLABELLED).texts]
+        unlabelled = _write_rows(output, f"{task.name}-unlabelled", texts)
+        entry: dict[str, Any] = {"name": task.name, "head": head, "unlabelled": unlabelled}
         for name, split in (("validation", splits.validation), ("test", splits.test)):
             entry[name] = _write_split(output, task.name, name, split if limit is None else split.take(limit))
         tasks.append(entry)
@@ -76,7 +83,9 @@ def _write_language(output: Path, limit: int | None, progress: Callable[[str], N
     for domain in list_domains():
         models.append({"path": str(load_language_expert(domain.name).folder.resolve()), "name": domain.name})
         texts = domain.read()
-        entry: dict[str, Any] = {"name": domain.name}
+        rows = [{"text": text} for text in texts.train[:UNLABELLED]]
+        unlabelled = _write_rows(output, f"{safe_name(domain.name)}-unlabelled", rows)
+        entry: dict[str, Any] = {"name": domain.name, "unlabelled": unlabelled}
         for name, own in (("validation", texts.validation), ("test", texts.test)):
             rows = [{"text": text} for text in own[:limit]]
             entry[name] = _write_rows(output, f"{safe_name(domain.name)}-{name}", rows)

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergeometry.adapt.activations.layers import Layer, Watch, in_groups, moment_of, zeros_for
+from mergeometry.adapt.activations.layers import (
+    Layer,
+    Watch,
+    in_groups,
+    merged_by_activations,
+    moment_of,
+    zeros_for,
+)
 from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.encoders import Encoder
 from mergeometry.adapt.encoders.base import Inputs
@@ -19,7 +26,6 @@ from mergeometry.adapt.merged import expert_weights, sites_of
 from mergeometry.errors import DataError, NumericalError
 from mergeometry.execution.moments import StoredMoments
 from mergeometry.execution.threads import one_thread
-from mergeometry.methods.activational import Activational
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorInfo, read_header
@@ -90,9 +96,9 @@ def collect(
 def layers_of(plan: Plan, encoder: Encoder) -> list[Layer]:
     """The layers that are merged by activations and have a place in the model."""
     found = []
-    for task in plan.tasks:
+    for task in merged_by_activations(plan):
         parameter = encoder.names.get(task.name)
-        if isinstance(task.method, Activational) and parameter is not None and parameter.endswith(".weight"):
+        if parameter is not None and parameter.endswith(".weight"):
             found.append(Layer(task.name, parameter, task.base.shape[0 if task.transposed else 1]))
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.adapt.activations.collect import MOMENTS_BYTES
+from mergeometry.adapt.activations.layers import merged_by_activations
 from mergeometry.adapt.data import UnlabelledData
 from mergeometry.adapt.encoders.build import kind_of
 from mergeometry.data_section import DataSection
@@ -41,9 +42,7 @@ class Estimate:
 
 def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> Estimate:
     """Foretell the collection; memory counts the base, one model's own weights, and the moments of one run."""
-    sides = [
-        task.base.shape[0 if task.transposed else 1] for task in plan.tasks if isinstance(task.method, Activational)
-    ]
+    sides = [task.base.shape[0 if task.transposed else 1] for task in merged_by_activations(plan)]
     moments = sum(8 * side**2 for side in sides)
     elements = sum(info.elements for info in plan.base.tensors.values())
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)

@@ -46,8 +46,8 @@ def handed_over(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
     notes = []
     if idle:
         shown = ", ".join(idle[:3]) + (", ..." if len(idle) > 3 else "")
-        count = "1 matrix has no activations and is" if len(idle) == 1 else f"{len(idle)} matrices have no activations and are"
-        notes.append(f"{count} merged by {plan.recipe.other.name}: {shown}")
+        count = "1 matrix" if len(idle) == 1 else f"{len(idle)} matrices"
+        notes.append(f"without activations, and merged by {plan.recipe.other.name}: {count}, {shown}")
     return _with_norms(replace(plan, tasks=tuple(tasks))), notes
 
 

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mergeometry.linalg.svd import gram
+from mergeometry.methods.activational import Activational
+from mergeometry.plan.tasks import Plan, TensorTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class Watch:
             rows = value.detach().reshape(-1, value.shape[-1]).cpu()
             self._last = value, gram(rows)
         return self._last[1]
+
+
+def merged_by_activations(plan: Plan) -> list[TensorTask]:
+    """The matrices of a plan whose methods need activations."""
+    return [task for task in plan.tasks if isinstance(task.method, Activational)]
 
 
 def moment_of(total: Float[Tensor, "n n"], rows: int) -> Float[Tensor, "n n"]:
