@@ -123,6 +123,10 @@ def adamerging(taus, density=None, weights=None):
     return sum(np.where(np.sign(tau) == sign, tau, 0.0) for tau in kept)
 
 
+def key_of(seed, tensor, task):
+    return int.from_bytes(hashlib.sha256(json.dumps([seed, tensor, task]).encode()).digest()[:16], "little")
+
+
 def stay(shape, density, seed, tensor, task):
     """Which entries chance keeps: 32 bits for each from Philox, low half of a word first, against the density."""
     key = int.from_bytes(hashlib.sha256(json.dumps([seed, tensor, task]).encode()).digest()[:16], "little")
@@ -285,6 +289,12 @@ def mda(taus, simplex="directions", rank=None, weights=None):
         return gram_operator(U, np.kron(np.eye(T) - np.ones((T, T)) / T, np.eye(k)), T) @ shared
     if simplex == "neurons":
         return gram_operator(np.eye(m), np.eye(m) - np.ones((m, m)) / m, m) @ shared
+    if simplex == "random":
+        # A mirror that swaps the mean of the unit vectors with the drawn direction: an orthonormal basis, whole.
+        drawn = np.random.Generator(np.random.Philox(key=key_of(0, "", "simplex"))).standard_normal(m)
+        mirror = np.ones(m) / math.sqrt(m) - drawn / np.linalg.norm(drawn)
+        P = np.eye(m) - 2 * np.outer(mirror, mirror) / (mirror @ mirror)
+        return gram_operator(P, np.eye(m) - np.ones((m, m)) / m, m) @ shared
     raise ValueError(simplex)
 
 

@@ -54,6 +54,15 @@ def centre_rows(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     return _vertex_factor(matrix.shape[0]) * (matrix - matrix.mean(dim=0, keepdim=True))
 
 
+def remove_direction(matrix: Float[Tensor, "m n"], unit: Float[Tensor, " m"]) -> Float[Tensor, "m n"]:
+    """``m/(m-1) (I - q q^T) A``: the same for any orthonormal basis of the outputs, whose columns' mean is along q.
+
+    Raises:
+        ValueError: there are fewer than two rows.
+    """
+    return _vertex_factor(matrix.shape[0]) * (matrix - torch.outer(unit, unit @ matrix))
+
+
 def _vertex_factor(count: int) -> float:
     if count < 2:
         raise ValueError(f"a simplex ETF needs at least two vertices, got {count}")

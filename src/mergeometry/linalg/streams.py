@@ -23,6 +23,12 @@ def stream_key(seed: int, tensor: str, task: str) -> int:
     return int.from_bytes(digest[:16], "little")
 
 
+def random_unit(size: int, key: int) -> Float[Tensor, " size"]:
+    """A unit vector of any direction with equal chance, float64, from the stream of a key."""
+    drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(size)
+    return torch.from_numpy(drawn / np.linalg.norm(drawn))
+
+
 def dropped(values: Float[Tensor, "*shape"], key: int, density: float) -> Float[Tensor, "*shape"]:
     """Keep each entry with probability ``density`` and divide it by that; the others become zero.
 

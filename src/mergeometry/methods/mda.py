@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from mergeometry.linalg.etf import centre_rows, shared_direction_gram, task_gram
+from mergeometry.linalg.etf import centre_rows, remove_direction, shared_direction_gram, task_gram
+from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.subspace import shared_subspace
-from mergeometry.methods.base import Directional, Rank, parameters
+from mergeometry.methods.base import Directional, Method, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
 
@@ -22,15 +24,26 @@ class MDA(Directional):
     ``U``, ``V`` the shared subspace of `tsv_m`. The paper leaves the frame open; ``simplex`` chooses:
     ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
     vertex for each task, which removes what tasks have in common, all of it where they are equal;
-    ``neurons`` has ``P = I``, a vertex for each output unit; ``none`` leaves the step out, which is `tsv_m`.
+    ``neurons`` has ``P = I``, a vertex for each output unit; ``random`` a random basis of the outputs in its place,
+    drawn from the recipe's seed: the control of whether the frame matters; ``none`` leaves the step out, which is
+    `tsv_m`.
     """
 
     source: ClassVar[str] = "Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1"
 
     rank: Rank = "auto"
     simplex: Annotated[
-        Literal["directions", "tasks", "neurons", "none"], Field(description="what the vertices of the frame stand for")
+        Literal["directions", "tasks", "neurons", "random", "none"],
+        Field(description="what the vertices of the frame stand for"),
     ] = "directions"
+
+    def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
+        """The method with the random basis of one tensor, where it has one."""
+        bound: Method = copy.copy(self)
+        if self.simplex == "random":
+            # No parameter: a recipe cannot set it.
+            object.__setattr__(bound, "_key", stream_key(seed, tensor, "simplex"))
+        return bound
 
     @property
     def equal_models(self) -> Literal["same", "zero"] | None:
@@ -41,9 +54,10 @@ class MDA(Directional):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse frames with fewer than two vertices."""
         super().check(tasks, shape, weights)
-        vertices = {"tasks": tasks, "neurons": shape[0]}.get(self.simplex, 2)
+        vertices = {"tasks": tasks, "neurons": shape[0], "random": shape[0]}.get(self.simplex, 2)
         if vertices < 2:
-            raise ValueError(f"simplex: {self.simplex} needs at least two {self.simplex}, got {vertices}")
+            stood_for = "tasks" if self.simplex == "tasks" else "neurons"
+            raise ValueError(f"simplex: {self.simplex} needs at least two {stood_for}, got {vertices}")
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Build the shared task vector and apply the frame's Gram operator from the left."""
@@ -51,6 +65,10 @@ class MDA(Directional):
         values = torch.diag(shared.values)
         if self.simplex == "neurons":
             return LowRank(centre_rows(shared.left), values, shared.right)
+        if self.simplex == "random":
+            key = getattr(self, "_key", stream_key(0, "", "simplex"))
+            unit = random_unit(shared.left.shape[0], key).to(shared.left.dtype)
+            return LowRank(remove_direction(shared.left, unit), values, shared.right)
         if self.simplex == "tasks" and shared.rank:
             return LowRank(shared.left, task_gram(list(shared.counts)) @ values, shared.right)
         if self.simplex == "directions" and shared.rank > 1:
