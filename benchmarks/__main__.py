@@ -16,8 +16,9 @@ from benchmarks.page import write_page
 from benchmarks.settings import Settings
 
 BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers, "rotations": rotations}
-WITHOUT_MODELS = ("rotations",)
-"""Benchmarks that merge nothing."""
+TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
+WITHOUT_MODELS = ("peers", "rotations")
+"""Benchmarks that merge nothing, or models of their own."""
 
 
 def main(arguments: list[str]) -> None:
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> None:
     page = given.page or (kept / "benchmarks.md" if given.quick else ROOT / "docs" / "benchmarks.md")
     outputs = work / "quick" if given.quick else work  # so that a quick look may run beside a measurement
     repeats, slow = (1, 1) if given.quick else (given.repeats, given.slow_repeats)
-    settings = Settings(outputs.resolve(), given.quick, repeats, slow)
+    settings = Settings(outputs.resolve(), results.resolve(), given.quick, repeats, slow)
     for name in given.names or BENCHMARKS:
         say(f"{name}: {BENCHMARKS[name].TITLE}")
         merges = name not in WITHOUT_MODELS
@@ -37,7 +38,8 @@ def main(arguments: list[str]) -> None:
             settings.models()
         found, started = circumstances(), time.monotonic()
         measured = BENCHMARKS[name].run(settings)
-        if measured is None:
+        if measured is None:  # it has kept its results itself
+            write_page(results, page, TITLES)
             continue
         command = shlex.join(["python", "-m", "benchmarks", *arguments])
         result = {
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> None:
         }
         results.mkdir(parents=True, exist_ok=True)
         (results / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        write_page(results, page, {key: module.TITLE for key, module in BENCHMARKS.items()})
+        write_page(results, page, TITLES)
         for reached in measured["goals"]:
             say(f"  {'met' if reached['met'] else 'MISSED'}: {reached['goal']}: {reached['figure']:.3g}")
 

@@ -1,6 +1,7 @@
 """Holds merged outputs against each other and against float64: prints JSON.
 
 ``python -m benchmarks.agreement models --method M --ours A --theirs B --exact N --base BASE --models MODEL...``
+``python -m benchmarks.agreement norms --ours A --theirs B --base BASE``
 ``python -m benchmarks.agreement adapters --ours A --theirs B``
 ``python -m benchmarks.agreement exact --method M --ours A --exact N --base BASE --models MODEL...``
 
@@ -32,6 +33,17 @@ def between_models(given: argparse.Namespace, base: Read, names: list[str], stac
     for name in names:
         weight = base(name).double()
         errors[name] = relative(ours(name).double() - weight, theirs(name).double() - weight)
+    return summary(errors)
+
+
+def between_norms(given: argparse.Namespace, base: Read, names: list[str], stack: ExitStack) -> dict[str, Any]:
+    """How far the sizes of two merged updates are apart: all that can agree where entries are drawn by chance."""
+    ours, theirs = (opened(folder, stack)[0] for folder in (given.ours, given.theirs))
+    errors = {}
+    for name in names:
+        weight = base(name).double()
+        first, second = (ours(name).double() - weight).norm(), (theirs(name).double() - weight).norm()
+        errors[name] = float(abs(first - second) / second)
     return summary(errors)
 
 
@@ -92,7 +104,7 @@ def opened(folder: Path, stack: ExitStack, stem: str = "model") -> tuple[Read, l
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("models", "adapters", "exact"))
+    parser.add_argument("what", choices=("models", "norms", "adapters", "exact"))
     parser.add_argument("--method", choices=METHODS)
     parser.add_argument("--ours", type=Path, required=True)
     parser.add_argument("--theirs", type=Path)
@@ -109,6 +121,8 @@ def main() -> None:
         found: dict[str, Any] = {}
         if given.what == "models":
             found["between"] = between_models(given, base, names, stack)
+        if given.what == "norms":
+            found["between"] = between_norms(given, base, names, stack)
         if given.exact:
             found["float64"] = against_float64(given, base, sorted(names), stack)
         print(json.dumps(found))

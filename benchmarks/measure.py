@@ -25,6 +25,15 @@ class CommandFailedError(RuntimeError):
     """A measured command did not end well."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Where a command is stopped: that it goes no further is then its result."""
+
+    seconds: float
+    own_bytes: int
+    """Resident memory that no file backs."""
+
+
 @dataclass
 class Case:
     """One command to measure; ``output`` is removed before every run."""
@@ -38,7 +47,8 @@ class Case:
     """A command to run, unmeasured, before every run (and before files are dropped from the cache)."""
     sums_processes: bool = False
     """Whether the command starts processes of its own and prints the sum of all peaks in a run record."""
-    runs: list[dict[str, float]] = field(default_factory=list)
+    limits: Limits | None = None
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
         """Medians of the runs, and the runs."""
@@ -67,8 +77,15 @@ def in_turn(cases: Sequence[Case], repeats: int, work: Path) -> None:
             say(f"  {case.name}: {run['wall_s']:.2f} s, {run['peak_bytes'] / 1e9:.2f} GB")
 
 
-def run_once(case: Case, work: Path) -> dict[str, float]:
-    """Run a case and return wall, user and system seconds, and the peak of resident bytes."""
+def run_once(case: Case, work: Path) -> dict[str, Any]:
+    """Run a case and return wall, user and system seconds, and the peak of resident bytes.
+
+    With limits, also how it ended (``done``, ``time``, ``memory``) and the peak of memory that no file backs, as
+    seen twenty times a second.
+
+    Raises:
+        CommandFailedError: the command failed of itself.
+    """
     if case.output is not None:
         remove(case.output)
     if case.before:
@@ -78,13 +95,17 @@ def run_once(case: Case, work: Path) -> dict[str, float]:
         drop_from_cache(file)
     work.mkdir(parents=True, exist_ok=True)
     result, printed, complaint = work / "run.json", work / "stdout.txt", work / "stderr.txt"
+    limits = case.limits or Limits(0, 0)
     timer = [sys.executable, "-I", "-S", str(Path(__file__).parent / "timed.py"), str(result), str(printed)]
+    timer += [str(limits.seconds), str(limits.own_bytes)]
     with complaint.open("wb") as errors:
         subprocess.run(
             [*timer, *case.command], check=True, cwd=ROOT, env={**os.environ, **ONE_THREAD, **OFFLINE}, stderr=errors
         )
     run = json.loads(result.read_text())
-    if run.pop("status") != 0:
+    if case.limits is None:
+        del run["ended"], run["own_peak_bytes"]
+    if run.pop("status") != 0 and run.get("ended", "done") == "done":
         raise CommandFailedError(f"{shown(case.command)}\n{complaint.read_text()[-4000:]}")
     if case.sums_processes:
         run["peak_bytes"] = json.loads(printed.read_text())["totals"]["peak_memory"]

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peer_page import peers_section
+from benchmarks.table import table
+
 Result = Mapping[str, Any]
 
 HEAD = """# Benchmarks
@@ -36,8 +39,6 @@ as the output has, and calls `fsync` once (`benchmarks/raw_io.py`). *Warm* has t
 Before every run of either the plain program runs once unmeasured, so that all find the memory in one state.
 A merge does more than the goal's measure: it starts Python and torch, checks that every value is finite, and takes
 the sha256 of every byte read and written.""",
-    "peers": """The same checkpoints, the same method and parameters. Every process under one BLAS thread, ours with
-one worker. Where the results differ by more than rounding, the methods do: see the table of agreement.""",
     "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features turned, the loss of
 alignment, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
 the gradient, and Adam; no encoder. A table's line is a process of its own under one thread, forms in turn. *Subspace*
@@ -54,7 +55,10 @@ def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
     parts = [HEAD]
     for name, title in titles.items():
         file = results / f"{name}.json"
-        if file.exists():
+        if name == "peers":
+            if any((results / name).glob("*.json")):
+                parts.append("\n".join(peers_section(title, results / name, page)))
+        elif file.exists():
             parts.append("\n".join(section(title, json.loads(file.read_text()))))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(parts))
@@ -72,8 +76,6 @@ def section(title: str, result: Result) -> Iterator[str]:
         f"Load average before the first run: {machine['load_before']:.1f} (near 0: the machine was this one's alone; "
         "seconds of the wall clock suffer from company, ratios of commands run in turn hardly).\n"
     )
-    if "peer_versions" in result:
-        yield "Peer: " + ", ".join(f"{name} {number}" for name, number in result["peer_versions"].items()) + ".\n"
     if "steps" in result:
         yield from _steps(result["steps"])
         return
@@ -97,13 +99,6 @@ def section(title: str, result: Result) -> Iterator[str]:
     yield "<details><summary>Commands</summary>\n\n```"
     yield from (f"# {found['name']}\n{found['command']}" for found in result["rows"])
     yield "```\n\n</details>\n"
-
-
-def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{' --- |' * len(head)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
-    yield ""
 
 
 def _models(given: Result) -> str:

@@ -1,94 +1,177 @@
-"""mergekit on the same checkpoints, the same work, in turn with ours.
+"""mergekit and FusionBench on the same checkpoints, the same work, in turn with ours, as models and tasks grow.
 
-It needs an environment of its own, since its pins are not ours:
-
-    python -m venv benchmarks/scratch/venv-mergekit
-    benchmarks/scratch/venv-mergekit/bin/pip install torch==2.13.0  # first, or pip brings gigabytes of CUDA
-    benchmarks/scratch/venv-mergekit/bin/pip install mergekit==0.1.5
+``python -m benchmarks.environments`` makes the peers' environments first. A cell of the grid (a size, a number of
+models, a method) is measured by all tools that have the method and kept as a JSON file of its own; a run that is
+interrupted goes on where it was, and a run that finds the whole grid measured begins again.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, Case, in_turn, merge_command, printed_json, program, relative, say
-from benchmarks.settings import Settings, goal
-from benchmarks.sizes import DENSITY
+from benchmarks.environments import FUSION_BENCH, MERGEKIT
+from benchmarks.machine import circumstances
+from benchmarks.measure import (
+    ONE_THREAD,
+    ROOT,
+    Case,
+    CommandFailedError,
+    Limits,
+    printed_json,
+    program,
+    remove,
+    run_once,
+    say,
+    shown,
+)
+from benchmarks.peer_commands import METHODS, OURS, command, tools
+from benchmarks.settings import Settings
+from benchmarks.sizes import BERT_LARGE, MINILM, VIT_B, Size
 
-TITLE = "Peers: mergekit on the same checkpoints"
-METHODS = {"average": "linear", "task_arithmetic": "task_arithmetic", "ties": "ties"}
+TITLE = "Peers: mergekit and FusionBench on the same checkpoints"
 
+MEMORY = 20 * 10**9
+"""Bytes of its own at which a command is stopped (or 85 % of the machine's memory, if that is less)."""
 
-def run(settings: Settings) -> dict[str, Any] | None:
-    tool = ROOT / "benchmarks" / "scratch" / "venv-mergekit" / "bin" / "mergekit-yaml"
-    if not tool.exists():
-        say(f"skipped: there is no {relative(tool)}; benchmarks/peers.py says how to make it")
-        return None
-    base, *models = (_nameless(model, settings.work) for model in _whole(settings))
-    rows, agreement, goals = [], [], []
-    for method in settings.methods(*METHODS):
-        ours, theirs = settings.work / "out-ours", settings.work / "out-mergekit"
-        recipe = settings.work / f"mergekit-{method}.json"
-        recipe.write_text(json.dumps(_recipe(METHODS[method], base, models), indent=1))  # JSON is YAML
-        cases = [
-            Case(f"{method}, mergeometry, 1 worker", merge_command(base, models, method, ours, workers=1), ours),
-            Case(f"{method}, mergekit", [str(tool), relative(recipe), relative(theirs)], theirs),
-        ]
-        in_turn(cases, settings.slow_repeats, settings.work)
-        asked = ["models", "--method", method, "--ours", ours, "--theirs", theirs, "--base", base, "--models", *models]
-        found = printed_json(program("agreement", *asked))
-        agreement.append({"what": f"{method}, ours against mergekit", **found["between"]})
-        pair = [case.row() for case in cases]
-        rows += pair
-        for words, key in (("times faster", "wall_s"), ("times less memory", "peak_bytes")):
-            goals.append(goal(f"{method} against mergekit: {words}", pair[1][key] / pair[0][key], 1, at_least=True))
-    return {"rows": rows, "agreement": agreement, "goals": goals, "peer_versions": _versions(tool)}
+SECONDS = 300
+"""Wall seconds at which a command is stopped."""
 
 
-def _whole(settings: Settings) -> list[Path]:
-    base, models, _ = settings.models()
-    return [base, *models]
+@dataclass(frozen=True)
+class Cell:
+    """One line of the grid."""
+
+    size: Size
+    tasks: int
+    method: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.size.name}-T{self.tasks}-{self.method}"
 
 
-def _nameless(model: Path, work: Path) -> Path:
-    """The same weights beside a configuration that transformers cannot build: mergekit then goes by the names on disk.
+GRID = (
+    *(Cell(MINILM, 8, method) for method in METHODS),
+    *(Cell(VIT_B, 2, method) for method in METHODS),
+    *(Cell(VIT_B, 8, method) for method in METHODS),
+    *(Cell(VIT_B, 20, method) for method in ("average", "task_arithmetic", "ties", "iso_c")),
+    *(Cell(BERT_LARGE, 8, method) for method in ("average", "task_arithmetic", "iso_c")),
+)
+"""Every number of models at one size, every size at one number of models; of the slowest corners, what one run of
+20 to 30 minutes on two cores has room for."""
 
-    Where it knows the architecture, it takes the names from transformers; version 5 has others for the layers of a
-    vision transformer than those on disk, and mergekit then leaves all of them out of its output without an error.
-    """
-    folder = work / "mergekit-inputs" / model.name
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        config = json.loads((model / "config.json").read_text())
-        config["hidden_act"] = "unlisted"
-        (folder / "config.json").write_text(json.dumps(config, indent=1))
-        (folder / "model.safetensors").hardlink_to(model / "model.safetensors")
-    return folder
+QUICK = tuple(Cell(MINILM, 2, method) for method in METHODS)
 
 
-def _recipe(name: str, base: Path, models: Sequence[Path]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"weight": 1.0}
-    if name == "ties":
-        parameters["density"] = DENSITY
-    recipe: dict[str, Any] = {
-        "merge_method": name,
-        "dtype": "float32",
-        "models": [{"model": relative(model), "parameters": parameters} for model in models],
-        "parameters": {"normalize": name != "task_arithmetic"},
+def run(settings: Settings) -> None:
+    """Measure what is not measured yet."""
+    grid = QUICK if settings.quick else GRID
+    folder = settings.results / "peers"
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = {environment.package: environment.versions() for environment in (MERGEKIT, FUSION_BENCH)}
+    left = [cell for cell in grid if not (folder / f"{cell.name}.json").exists()]
+    if not left:
+        say("  all of the grid is measured: beginning again")
+        left = list(grid)
+        for cell in grid:
+            (folder / f"{cell.name}.json").unlink()
+    work = settings.work / "peers"
+    for size in dict.fromkeys(cell.size for cell in left):
+        cells = [cell for cell in left if cell.size == size]
+        try:
+            models = made(size, max(cell.tasks for cell in cells), work)
+            for cell in cells:
+                say(f"  {cell.name}")
+                found = {"quick": settings.quick, "peer_versions": versions, **circumstances()}
+                found |= measured(cell, models, work)
+                whole = folder / f"{cell.name}.json.unfinished"
+                whole.write_text(json.dumps(found, indent=1) + "\n")
+                whole.rename(folder / f"{cell.name}.json")
+        finally:
+            # Gigabytes; the models come again from their seeds.
+            remove(work)
+
+
+def measured(cell: Cell, models: Sequence[Path], work: Path) -> dict[str, Any]:
+    """Run the tools one after another on a cell, and hold their results against ours."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = Limits(SECONDS, min(MEMORY, int(0.85 * physical)))
+    cases = [command(tool, cell.method, models[: cell.tasks + 1], work, limits) for tool in tools(cell.method)]
+    _read(models[: cell.tasks + 1])
+    sides = {case.name: {"command": shown(case.command), **_run(case, work)} for case in cases}
+    finished = [case for case in cases if sides[case.name]["ended"] == "done"]
+    agreement = {}
+    if cases[0] in finished:
+        agreement = {case.name: _agreement(cell, models[0], cases[0], case) for case in finished[1:]}
+    for case in cases:
+        if case.output is not None:
+            remove(case.output)
+    return {
+        "size": cell.size.name,
+        "parameters": cell.size.parameters,
+        "tasks": cell.tasks,
+        "method": cell.method,
+        "limits": {"seconds": limits.seconds, "own_bytes": limits.own_bytes},
+        "sides": sides,
+        "agreement": agreement,
     }
-    if name != "linear":
-        recipe["base_model"] = relative(base)
-    return recipe
 
 
-def _versions(tool: Path) -> dict[str, str]:
-    code = (
-        "import json; from importlib.metadata import version; "
-        "print(json.dumps({n: version(n) for n in ('mergekit', 'torch', 'transformers', 'safetensors')}))"
-    )
-    done = subprocess.run([str(tool.parent / "python"), "-c", code], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+def made(size: Size, tasks: int, work: Path) -> list[Path]:
+    """The base and its fine-tunes, by two processes; what is there already stays.
+
+    Raises:
+        OSError: the disk has no room for them and for three outputs.
+    """
+    folder = work / size.name.lower()
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = ["base", *(str(task) for task in range(tasks))]
+    needed = 4 * size.parameters * (len(parts) + 4)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(f"{tasks} models of {size.name} need {needed / 1e9:.0f} GB of free disk")
+    say(f"  writing {tasks} models of the size {size.name}")
+    writers = [
+        subprocess.Popen(program("synthetic", size.name, folder, *share), cwd=ROOT, env={**os.environ, **ONE_THREAD})
+        for share in (parts[::2], parts[1::2])
+    ]
+    if {writer.wait() for writer in writers} != {0}:
+        raise CommandFailedError(f"the models of the size {size.name} could not be written")
+    return [folder / (part if part == "base" else f"task{part}") for part in parts]
+
+
+def _run(case: Case, work: Path) -> dict[str, Any]:
+    """One run; a peer that fails of itself is a result, we are not."""
+    try:
+        run = run_once(case, work)
+    except CommandFailedError as error:
+        if case.name == OURS:
+            raise
+        words = str(error).strip().splitlines()[-1]
+        say(f"    {case.name} failed: {words}")
+        return {"ended": "failed", "words": words}
+    say(f"    {case.name}: {run['wall_s']:.2f} s, {run['peak_bytes'] / 1e9:.2f} GB, {run['ended']}")
+    return run
+
+
+def _agreement(cell: Cell, base: Path, ours: Case, theirs: Case) -> dict[str, Any]:
+    # What is drawn by chance agrees in size, never entry by entry.
+    what = "norms" if cell.method == "dare_ties" else "models"
+    assert ours.output is not None
+    assert theirs.output is not None
+    asked = [what, "--ours", ours.output, "--theirs", theirs.output, "--base", base]
+    return {"what": what, **printed_json(program("agreement", *asked))["between"]}
+
+
+def _read(models: Sequence[Path]) -> None:
+    """Read every input once, so that all tools find the system's cache in one state, as far as memory reaches."""
+    for model in models:
+        with (model / "model.safetensors").open("rb", buffering=0) as file:
+            while file.read(2**24):
+                pass

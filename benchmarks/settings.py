@@ -12,9 +12,10 @@ from benchmarks.sizes import TINY, VIT_B, Size
 
 @dataclass(frozen=True)
 class Settings:
-    """The size of the models, runs of each command, and the folder for models and outputs."""
+    """The size of the models, runs of each command, and the folders for models and outputs and for results."""
 
     work: Path
+    results: Path
     quick: bool = False
     repeats: int = 3
     slow_repeats: int = 3
@@ -50,7 +51,7 @@ class Settings:
             "size": size.name,
             "tasks": size.tasks,
             "matrices": len(list(size.matrices())),
-            "parameters": sum(m * n for _, (m, n) in size.matrices()) + sum(_product(s) for _, s in size.others()),
+            "parameters": size.parameters,
             "adapter_rank": size.adapter_rank,
             "quick": self.quick,
         }
@@ -60,10 +61,3 @@ def goal(text: str, figure: float, limit: float, unit: str = "x", *, at_least: b
     """A figure beside what was aimed for."""
     met = figure >= limit if at_least else figure <= limit
     return {"goal": text, "figure": figure, "limit": limit, "unit": unit, "at_least": at_least, "met": met}
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for side in shape:
-        product *= side
-    return product

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 DENSITY = 0.2
 """Share of entries that TIES keeps, its default."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """A vision transformer's shapes, how many models of it are merged, and the rank of its adapters."""
+class Size(ABC):
+    """A transformer's shapes, how many models of it are merged, and the rank of its adapters."""
 
     name: str
     layers: int
     width: int
     inner: int
-    patch: int
-    patches: int
     tasks: int
     adapter_rank: int
+    directions: float = field(default=1.0, kw_only=True)
+    """Share of a task vector's directions that have a size of their own; noise has the rest. Few are soon made."""
+
+    @abstractmethod
+    def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The linear maps of one layer: name of the module and (outputs, inputs)."""
+
+    @abstractmethod
+    def others(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Every tensor that is no linear map."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What stands in ``config.json`` beside the dtype."""
 
     def matrices(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Name of the module and (outputs, inputs) of every linear map."""
         for number in range(self.layers):
             yield from self.layer(number)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers a model has."""
+        return sum(m * n for _, (m, n) in self.matrices()) + sum(math.prod(shape) for _, shape in self.others())
+
+
+@dataclass(frozen=True)
+class VisionTransformer(Size):
+    """ViT, by the names that transformers writes to disk, without the pooler."""
+
+    patch: int
+    patches: int
+
     def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
-        """The linear maps of one layer."""
+        """The six linear maps of one layer."""
         block = f"encoder.layer.{number}"
         for name in ("query", "key", "value"):
             yield f"{block}.attention.attention.{name}", (self.width, self.width)
@@ -37,7 +65,7 @@ class Size:
         yield f"{block}.output.dense", (self.width, self.inner)
 
     def others(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Every tensor that is no linear map."""
+        """Embeddings, biases and norms."""
         yield "embeddings.cls_token", (1, 1, self.width)
         yield "embeddings.position_embeddings", (1, self.patches + 1, self.width)
         yield "embeddings.patch_embeddings.projection.weight", (self.width, 3, self.patch, self.patch)
@@ -51,7 +79,67 @@ class Size:
         yield "layernorm.weight", (self.width,)
         yield "layernorm.bias", (self.width,)
 
+    def config(self) -> dict[str, Any]:
+        """ViT's configuration."""
+        return {
+            "architectures": ["ViTModel"],
+            "model_type": "vit",
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.width // 12,
+            "image_size": self.patch * round(self.patches**0.5),
+            "patch_size": self.patch,
+        }
 
-VIT_B = Size("ViT-B", layers=12, width=768, inner=3072, patch=16, patches=196, tasks=8, adapter_rank=16)
-TINY = Size("tiny", layers=1, width=24, inner=48, patch=2, patches=4, tasks=3, adapter_rank=2)
-BY_NAME = {size.name: size for size in (VIT_B, TINY)}
+
+@dataclass(frozen=True)
+class Bert(Size):
+    """BERT, by the names that transformers writes to disk, without the pooler."""
+
+    words: int
+    positions: int
+
+    def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The six linear maps of one layer."""
+        block = f"encoder.layer.{number}"
+        for name in ("query", "key", "value"):
+            yield f"{block}.attention.self.{name}", (self.width, self.width)
+        yield f"{block}.attention.output.dense", (self.width, self.width)
+        yield f"{block}.intermediate.dense", (self.inner, self.width)
+        yield f"{block}.output.dense", (self.width, self.inner)
+
+    def others(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Embeddings, biases and norms."""
+        yield "embeddings.word_embeddings.weight", (self.words, self.width)
+        yield "embeddings.position_embeddings.weight", (self.positions, self.width)
+        yield "embeddings.token_type_embeddings.weight", (2, self.width)
+        for module, (outputs, _) in self.matrices():
+            yield f"{module}.bias", (outputs,)
+        blocks = (f"encoder.layer.{number}" for number in range(self.layers))
+        norms = [f"{block}.{part}.LayerNorm" for block in blocks for part in ("attention.output", "output")]
+        for norm in ("embeddings.LayerNorm", *norms):
+            yield f"{norm}.weight", (self.width,)
+            yield f"{norm}.bias", (self.width,)
+
+    def config(self) -> dict[str, Any]:
+        """BERT's configuration."""
+        return {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.width // 32,
+            "vocab_size": self.words,
+            "max_position_embeddings": self.positions,
+            "type_vocab_size": 2,
+        }
+
+
+VIT_B = VisionTransformer("ViT-B", 12, 768, 3072, tasks=8, adapter_rank=16, patch=16, patches=196)
+MINILM = Bert("MiniLM", 6, 384, 1536, tasks=8, adapter_rank=16, words=30522, positions=512)
+BERT_LARGE = Bert("BERT-large", 24, 1024, 4096, tasks=8, adapter_rank=16, words=30522, positions=512, directions=0.125)
+TINY = VisionTransformer("tiny", 1, 24, 48, tasks=3, adapter_rank=2, patch=2, patches=4)
+TINY_BERT = Bert("tiny-BERT", 1, 96, 128, tasks=3, adapter_rank=2, words=120, positions=16)
+BY_NAME = {size.name: size for size in (VIT_B, MINILM, BERT_LARGE, TINY, TINY_BERT)}

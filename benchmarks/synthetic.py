@@ -1,4 +1,6 @@
-"""Writes a base, full fine-tunes and adapters of it: ``python -m benchmarks.synthetic SIZE FOLDER``.
+"""Writes a base, full fine-tunes and adapters of it: ``python -m benchmarks.synthetic SIZE FOLDER [PART...]``.
+
+With parts (``base`` or the number of a task) those alone are written, in full, and what is there already stays.
 
 Weights are random; task vectors are as fine-tuning leaves them: a power-law spectrum with an exponent of its own, a
 common part that the tasks share, isotropic noise, and the rounding of a difference of float32 weights.
@@ -21,10 +23,24 @@ def main() -> None:
     size, folder = BY_NAME[sys.argv[1]], Path(sys.argv[2])
     torch.set_num_threads(1)
     base = base_weights(size)
+    if sys.argv[3:]:
+        for part in sys.argv[3:]:
+            write_part(folder, base, part, size)
+        return
     write_model(folder / "base", base, size)
     for task in range(size.tasks):
         write_model(folder / f"task{task}", fine_tuned(base, size, task), size)
         write_adapter(folder / f"adapter{task}", adapter(size, task), size)
+
+
+def write_part(folder: Path, base: dict[str, Tensor], part: str, size: Size) -> None:
+    """Write the base or one fine-tune, whole or not at all, unless it is there."""
+    target = folder / (part if part == "base" else f"task{part}")
+    if target.exists():
+        return
+    unfinished = folder / f"{target.name}.unfinished"
+    write_model(unfinished, base if part == "base" else fine_tuned(base, size, int(part)), size)
+    unfinished.rename(target)
 
 
 def base_weights(size: Size) -> dict[str, Tensor]:
@@ -42,8 +58,8 @@ def fine_tuned(base: dict[str, Tensor], size: Size, task: int) -> dict[str, Tens
         name = f"{module}.weight"
         own = torch.Generator().manual_seed(1_000_000 * (task + 1) + number)
         exponent = 0.5 + 0.7 * float(torch.rand((), generator=own))
-        update = decaying(shape, exponent, own)
-        update += 0.2 * decaying(shape, 1.0, torch.Generator().manual_seed(number))
+        update = decaying(shape, exponent, own, size.directions)
+        update += 0.2 * decaying(shape, 1.0, torch.Generator().manual_seed(number), size.directions)
         update += 0.01 / max(shape) ** 0.5 * torch.randn(shape, generator=own)
         weights[name] = base[name] + update * (0.05 * base[name].norm() / update.norm())
     own = torch.Generator().manual_seed(1_000_000 * (task + 1) + 999_999)
@@ -52,9 +68,9 @@ def fine_tuned(base: dict[str, Tensor], size: Size, task: int) -> dict[str, Tens
     return weights
 
 
-def decaying(shape: tuple[int, int], exponent: float, generator: torch.Generator) -> Tensor:
+def decaying(shape: tuple[int, int], exponent: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
     """A matrix with singular values of about ``i ** -exponent``: nearly orthogonal factors, which are cheap."""
-    rank = min(shape)
+    rank = max(1, int(share * min(shape)))
     left = torch.randn(shape[0], rank, generator=generator) / shape[0] ** 0.5
     right = torch.randn(shape[1], rank, generator=generator) / shape[1] ** 0.5
     return left * torch.arange(1, rank + 1) ** -exponent @ right.T
@@ -76,17 +92,7 @@ def write_model(folder: Path, tensors: dict[str, Tensor], size: Size) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {
-        "architectures": ["ViTModel"],
-        "model_type": "vit",
-        "hidden_size": size.width,
-        "intermediate_size": size.inner,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.width // 12,
-        "image_size": size.patch * round(size.patches**0.5),
-        "patch_size": size.patch,
-        "torch_dtype": "float32",
-    }
+    config = {**size.config(), "torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
 
 

@@ -19,7 +19,7 @@ from benchmarks import full_svd, synthetic  # noqa: E402
 from benchmarks.__main__ import BENCHMARKS, main  # noqa: E402
 from benchmarks.measure import shown  # noqa: E402
 from benchmarks.page import write_page  # noqa: E402
-from benchmarks.sizes import TINY, VIT_B  # noqa: E402
+from benchmarks.sizes import BERT_LARGE, MINILM, TINY, VIT_B  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,9 @@ def test_full_svd_is_the_same_merge_of_adapters(name: str) -> None:
 
 
 def test_sizes_are_the_model_they_are_named_after() -> None:
-    count = sum(m * n for _, (m, n) in VIT_B.matrices())
-    for _, shape in VIT_B.others():
-        product = 1
-        for side in shape:
-            product *= side
-        count += product
-    assert count == 85_798_656  # transformers' ViTModel without its pooler
+    assert VIT_B.parameters == 85_798_656  # transformers' ViTModel without its pooler
+    assert MINILM.parameters == 22_713_216 - 384 * 385  # all-MiniLM-L6-v2 without its pooler
+    assert BERT_LARGE.parameters == 335_141_888 - 1024 * 1025  # bert-large-uncased without its pooler
 
 
 def test_commands_are_shown_as_typed() -> None:
