@@ -137,10 +137,13 @@ def test_found_tokens_are_those_that_transformers_finds_likeliest(folder: Path) 
         shares.append(own / (len(item) - 1))
         right, count = right + own, count + len(item) - 1
     assert right
-    assert judge.found(TEST, "task1") == pytest.approx(shares)
-    found = evaluate(folder / "merged", load_tasks(folder / "tasks.yaml"), generate=True).generation
-    assert found is not None
-    assert found["task1"].found == pytest.approx(right / count)
+    likelihoods, found = judge.next_tokens(TEST, "task1")
+    assert found == pytest.approx(shares)
+    assert likelihoods == judge.scores(TEST, ["task1"])["task1"]
+    scored = evaluate(folder / "merged", load_tasks(folder / "tasks.yaml"), generate=True)
+    assert scored.generation is not None
+    assert scored.generation["task1"].found == pytest.approx(right / count)
+    assert scored.tasks == evaluate(folder / "merged", load_tasks(folder / "tasks.yaml")).tasks
 
 
 # -------------------------------------------------------------------------------------------------- the command

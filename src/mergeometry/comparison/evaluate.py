@@ -70,8 +70,13 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
         measure: Measure = "accuracy" if counts is None else "perplexity"
         if generate and counts is None:
             raise DataError("only causal language models write text", file=folder, hint="leave --generate out")
-        scores = judge.scores(TEST, names)
-        written = {name: check_generation(judge, TEST, name) for name in names} if generate else None
+        written = None
+        if generate:
+            both = {name: judge.next_tokens(TEST, name) for name in names}
+            scores = {name: likelihoods for name, (likelihoods, _) in both.items()}
+            written = {name: check_generation(judge, TEST, name, shares) for name, (_, shares) in both.items()}
+        else:
+            scores = judge.scores(TEST, names)
     inputs = {task: len(one.data.items) for task, one in splits[TEST].items()}
     found = measured(measure, scores, counts)
     spread = {task: spread_of_task(measure, scores, counts, task) for task in names}

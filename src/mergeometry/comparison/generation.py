@@ -52,8 +52,10 @@ class Generation:
     """The texts' own continuations of the same prompts, cut at the same length."""
 
 
-def check_generation(judge: Judge, split: str, task: str) -> Generation:
+def check_generation(judge: Judge, split: str, task: str, shares: Sequence[float]) -> Generation:
     """Score the loaded weights' next tokens and greedy continuations on one task.
+
+    ``shares`` are those of each text's tokens that were found, as ``Judge.next_tokens`` gives them.
 
     Raises:
         DataError: the model is no causal language model, or no text is longer than a prompt.
@@ -66,8 +68,8 @@ def check_generation(judge: Judge, split: str, task: str) -> Generation:
     long = [list(item) for item in inputs.items if len(item) >= PROMPT + 4][:PROMPTS]
     if not long:
         raise DataError(f"no text has {PROMPT + 4} tokens, a prompt and some to go on with", model=task)
-    shares, rows = {task: judge.found(split, task)}, {task: inputs.rows}
-    found, spread = measured("accuracy", shares, rows)[task], spread_of_task("accuracy", shares, rows, task)
+    numbers, rows = {task: shares}, {task: inputs.rows}
+    found, spread = measured("accuracy", numbers, rows)[task], spread_of_task("accuracy", numbers, rows, task)
     written = continue_greedily(judge, [item[:PROMPT] for item in long], WRITTEN)
     real = [item[PROMPT : PROMPT + WRITTEN] for item in long]
     return Generation(found, spread, len(long), _style(written), _style(real))

@@ -102,15 +102,21 @@ class Judge:
         """A task's inputs as the encoder takes them: of a language model, each text's token numbers."""
         return self._splits[split][task].inputs
 
-    def found(self, split: str, task: str) -> list[float]:
-        """For each text of a language model, the share of its tokens but the first that the model finds likeliest."""
+    def next_tokens(self, split: str, task: str) -> tuple[list[float], list[float]]:
+        """For each text of a language model, of its tokens but the first: the mean log-likelihood, and the share found.
+
+        A token is found where it is the model's likeliest one.
+        """
         one = self._splits[split][task]
-        found = torch.empty(len(one.inputs), dtype=torch.float64)
+        found = torch.empty(2, len(one.inputs))
         with one_thread(), torch.inference_mode():
-            for rows, features, counts in self._features(one):
-                right = (features @ self.output_layer().mT).argmax(-1) == _targets(one, rows)
-                found[rows] = torch.stack([own.double().mean() for own in right.split(counts)])
-        return found.tolist()
+            for rows, logits, counts in self._logits(one):
+                targets = _targets(one, rows)
+                found[0, rows] = _likelihoods(logits, targets, counts)
+                right = logits.argmax(-1) == targets
+                found[1, rows] = torch.stack([own.double().mean().float() for own in right.split(counts)])
+        likelihoods, shares = found.tolist()
+        return likelihoods, shares
 
     def output_layer(self) -> Float[Tensor, "vocabulary d"]:
         """The loaded weights' output layer of a language model."""
@@ -141,15 +147,18 @@ class Judge:
 
     def _scored(self, one: _Prepared) -> list[float]:
         found = torch.empty(len(one.inputs))
+        if one.labels is None or one.head is None:
+            for rows, logits, counts in self._logits(one):
+                found[rows] = _likelihoods(logits, _targets(one, rows), counts)
+            return found.tolist()
+        for rows, features, _ in self._features(one):
+            found[rows] = (one.head.predict(features) == one.labels[rows]).float()
+        return [int(value) for value in found.tolist()]
+
+    def _logits(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """Rows of a few texts, the next-token logits of all their tokens but the last, and how many each has."""
         for rows, features, counts in self._features(one):
-            if one.labels is not None and one.head is not None:
-                found[rows] = (one.head.predict(features) == one.labels[rows]).float()
-            else:
-                losses = torch.nn.functional.cross_entropy(
-                    features @ self.output_layer().mT, _targets(one, rows), reduction="none"
-                )
-                found[rows] = torch.stack([-own.double().mean().float() for own in losses.split(counts)])
-        return [int(value) for value in found.tolist()] if one.labels is not None else found.tolist()
+            yield rows, features @ self.output_layer().mT, counts
 
     def _features(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
         """Rows of a few inputs, their features one input after another, and how many each has."""
@@ -178,6 +187,12 @@ class Judge:
 def _targets(one: _Prepared, rows: Sequence[int]) -> Tensor:
     """The tokens of a few texts that their features predict: all but each one's first."""
     return torch.tensor([token for row in rows for token in one.inputs.items[row][1:]])
+
+
+def _likelihoods(logits: Tensor, targets: Tensor, counts: list[int]) -> Tensor:
+    """The mean log-likelihood of each text's tokens."""
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([-own.double().mean().float() for own in losses.split(counts)])
 
 
 def check_kind(options: EncoderOptions, base: Checkpoint) -> str:
