@@ -37,9 +37,11 @@ def main(arguments: list[str]) -> None:
         if merges:
             settings.models()
         found, started = circumstances(), time.monotonic()
-        measured = BENCHMARKS[name].run(settings)
-        if measured is None:  # it has kept its results itself
+        try:
+            measured = BENCHMARKS[name].run(settings)
+        finally:  # one that keeps its results as they come may have some, though it was interrupted
             write_page(results, page, TITLES)
+        if measured is None:
             continue
         command = shlex.join(["python", "-m", "benchmarks", *arguments])
         result = {

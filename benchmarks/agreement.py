@@ -29,22 +29,26 @@ Read = Callable[[str], Tensor]
 
 def between_models(given: argparse.Namespace, base: Read, names: list[str], stack: ExitStack) -> dict[str, Any]:
     ours, theirs = (opened(folder, stack)[0] for folder in (given.ours, given.theirs))
-    errors = {}
+    errors, apart, size = {}, 0.0, 0.0
     for name in names:
         weight = base(name).double()
-        errors[name] = relative(ours(name).double() - weight, theirs(name).double() - weight)
-    return summary(errors)
+        first, second = ours(name).double() - weight, theirs(name).double() - weight
+        errors[name] = relative(first, second)
+        apart += float((first - second).square().sum())
+        size += float(second.square().sum())
+    return {**summary(errors), "whole": (apart / size) ** 0.5}
 
 
 def between_norms(given: argparse.Namespace, base: Read, names: list[str], stack: ExitStack) -> dict[str, Any]:
     """How far the sizes of two merged updates are apart: all that can agree where entries are drawn by chance."""
     ours, theirs = (opened(folder, stack)[0] for folder in (given.ours, given.theirs))
-    errors = {}
+    errors, squares = {}, [0.0, 0.0]
     for name in names:
         weight = base(name).double()
-        first, second = (ours(name).double() - weight).norm(), (theirs(name).double() - weight).norm()
-        errors[name] = float(abs(first - second) / second)
-    return summary(errors)
+        sizes = [float((read(name).double() - weight).norm()) for read in (ours, theirs)]
+        errors[name] = abs(sizes[0] / sizes[1] - 1)
+        squares = [total + size**2 for total, size in zip(squares, sizes, strict=True)]
+    return {**summary(errors), "whole": abs((squares[0] / squares[1]) ** 0.5 - 1)}
 
 
 def between_adapters(given: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def command(tool: str, method: str, models: Sequence[Path], work: Path, limits: 
         words = merge_command(base, tuned, method, output, workers=1)
     elif tool == "mergekit":
         base, *tuned = (_nameless(model, work) for model in models)
-        recipe = work / f"mergekit-{method}.json"
+        recipe = recipe_file(method, work)
         recipe.write_text(json.dumps(_recipe(method, base, tuned), indent=1))  # JSON is YAML
         # The models have no tokenizer; it would make one up and write it.
         words = [str(MERGEKIT.program("mergekit-yaml")), "--no-copy-tokenizer", relative(recipe), relative(output)]
@@ -47,6 +47,11 @@ def command(tool: str, method: str, models: Sequence[Path], work: Path, limits: 
         words = [str(FUSION_BENCH.program("python")), "benchmarks/fusion_bench_driver.py", method]
         words += [relative(path) for path in (output, base, *tuned)]
     return Case(tool, words, output, limits=limits)
+
+
+def recipe_file(method: str, work: Path) -> Path:
+    """Where mergekit's recipe for a method is written."""
+    return work / f"mergekit-{method}.json"
 
 
 def _nameless(model: Path, work: Path) -> Path:

@@ -23,10 +23,10 @@ sha256 of every byte read and written, and publishes the output whole or not at 
 twenty times a second): what a machine must have free. A command was stopped past {seconds:g} s, or once it held more
 than {memory:.0f} GB of its own; what stands in the table is then a lower bound."""
 
-DIFFERENCE = """*Difference* is the relative Frobenius norm of their merged update against ours, median and worst of all
-tensors. `ties` of FusionBench trims over the whole model at once, ours and mergekit's tensor by tensor: another method
-by definition, and its difference says by how much. `dare_ties` draws by chance, so that only the sizes of the updates
-are compared."""
+DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update less theirs, of the whole model and of the
+worst tensor (where one entry more or less at the threshold of TIES is seen). `ties` of FusionBench trims over the whole
+model at once, ours and mergekit's tensor by tensor: another method by definition, and its difference says by how much.
+`dare_ties` draws by chance, so that only the sizes of the updates are compared."""
 
 COLUMNS = (
     "method", "tool", "wall", "times ours", "user CPU", "peak memory", "times ours", "of its own", "difference",
@@ -55,7 +55,10 @@ def peers_section(title: str, folder: Path, page: Path) -> Iterator[str]:
     for method in (method for method in METHODS if method in shortest):
         cell = shortest[method]
         yield f"# {method}, {_millions(cell['parameters'])}, {cell['tasks']} models"
-        yield from (side["command"] for side in cell["sides"].values())
+        for side in cell["sides"].values():
+            yield side["command"]
+            if "recipe" in side:
+                yield f"#   its recipe: {json.dumps(side['recipe'])}"
     yield "```\n\n</details>\n"
 
 
@@ -109,7 +112,7 @@ def _times(side: Cell, ours: Cell, key: str, *, bound: bool) -> str:
 
 def _difference(found: Cell) -> str:
     kind = ", sizes only" if found["what"] == "norms" else ""
-    return f"{found['median']:.0e}, {found['worst']:.0e}{kind}"
+    return f"{found['whole']:.0e}, worst {found['worst']:.0e}{kind}"
 
 
 def _pictures(cells: Sequence[Cell], page: Path) -> Iterator[str]:
