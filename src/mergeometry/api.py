@@ -70,6 +70,7 @@ def compare(
     *,
     output: str | Path = "comparison",
     scales: str | Sequence[float] | None = None,
+    rules: str | Sequence[Any] = (),
     leave_out: Collection[str] = (),
     workers: int | None = None,
     say: Say | None = None,
@@ -78,7 +79,8 @@ def compare(
 
     ``methods`` is ``"all"``, names with commas between them (``"tsv_m, ties(density=0.1)"``), a list or a YAML file;
     ``tasks`` a TASKS.yaml (docs/comparing.md) or its content. Validation inputs choose each method's scale, test
-    inputs are reported. Models named in ``leave_out`` are not merged, and their tasks unseen. No merged model is
+    inputs are reported. ``rules`` for scales without labels, ``"all"`` or as methods are named, are scored beside that
+    scale (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks unseen. No merged model is
     written; scores are kept in ``output`` as soon as they are known, and a second run goes on with them.
 
     Raises:
@@ -86,13 +88,14 @@ def compare(
             or the disk failed.
     """
     from mergeometry.comparison.entries import read_entries  # noqa: PLC0415  (needs torch)
+    from mergeometry.comparison.rules import read_rules  # noqa: PLC0415
     from mergeometry.comparison.run import run_comparison  # noqa: PLC0415
     from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
     from mergeometry.comparison.setup import set_up  # noqa: PLC0415
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
 
     entries, everything = read_entries(methods)
-    tried, judged = read_scales(scales), load_tasks(tasks)
+    tried, ruling, judged = read_scales(scales), read_rules(rules), load_tasks(tasks)
     common = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     setup = set_up(common, entries, judged, leave_out, everything=everything)
-    return run_comparison(setup, Path(output), tried, workers=workers, say=say)
+    return run_comparison(setup, Path(output), tried, rules=ruling, workers=workers, say=say)

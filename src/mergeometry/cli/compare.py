@@ -29,6 +29,9 @@ def compare(
     scales: Annotated[
         str | None, typer.Option(help="first:last:step or a list; by default twelve from 0.1 to 3.")
     ] = None,
+    rules: Annotated[
+        str, typer.Option(help="Rules for scales without labels to score as well: all, or names with commas between.")
+    ] = "",
     leave_out: Annotated[
         str, typer.Option(help="Models not to merge, with commas between them; their tasks are unseen.")
     ] = "",
@@ -50,6 +53,7 @@ def compare(
         wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
     with plain_errors(debug):
         from mergeometry.comparison.entries import read_entries
+        from mergeometry.comparison.rules import read_rules
         from mergeometry.comparison.run import run_comparison
         from mergeometry.comparison.scales import read_scales
         from mergeometry.comparison.setup import set_up
@@ -58,7 +62,7 @@ def compare(
 
         given = load_recipe(recipe, set_ or ())
         entries, everything = read_entries(methods)
-        tried = read_scales(scales)
+        tried, ruling = read_scales(scales), read_rules(rules)
         away = [name.strip() for name in leave_out.split(",") if name.strip()]
         setup = set_up(given, entries, load_tasks(tasks), away, everything=everything)
         if plan:
@@ -67,7 +71,7 @@ def compare(
             _print_plan(dry_run(setup, tried, workers or os.cpu_count() or 1), as_json)
             return
         with steps(hidden=quiet or as_json) as say:
-            found = run_comparison(setup, output, tried, workers=workers, say=say)
+            found = run_comparison(setup, output, tried, rules=ruling, workers=workers, say=say)
         _write(found, output)
         if as_json:
             typer.echo(json.dumps(found.to_json(), indent=1))
@@ -98,6 +102,7 @@ def _print(found: Comparison) -> None:
     from rich.table import Table
 
     from mergeometry.report.comparison import figure, kept, percent, points, summary
+    from mergeometry.report.regret import least_regret, regret_tables
 
     title = f"{len(found.seen)} experts merged {len(found.rows)} ways; test {found.measure}"
     table = Table(title=title, title_justify="left")
@@ -121,7 +126,14 @@ def _print(found: Comparison) -> None:
     table.add_row("base", "0", "", figure(found, found.mean_of(found.base)))
     target = console()
     target.print(table)
-    for sentence in [*summary(found), f"Took {duration(found.seconds)}."]:
+    for table in regret_tables(found):
+        shown = Table(f"{table.title}: loses", title="Scales without labels, against the validated one")
+        for column in ("on average", "at worst"):
+            shown.add_column(column, justify="right")
+        for rule, mean, worst in zip(table.rules, table.mean, table.worst, strict=True):
+            shown.add_row(rule, mean, worst)
+        target.print(shown)
+    for sentence in [*summary(found), least_regret(found), f"Took {duration(found.seconds)}."]:
         if sentence:
             target.print(plain(sentence), soft_wrap=True)
     for note in found.notes:

@@ -14,10 +14,13 @@ from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.compute import load_delta, process_usage
 from mergeometry.execution.inputs import Inputs
-from mergeometry.execution.refining import refined
+from mergeometry.execution.measuring import gram_of, statistics_of
+from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.base import Directional, Linear, rank_of
 from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.scaling import Statistics
+from mergeometry.scaling.statistics import Need
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, Directions, LowRank
 
@@ -38,6 +41,8 @@ class MergeJob:
     name: str
     variants: tuple[Variant, ...]
     labels: tuple[str, ...]
+    needs: tuple[Need, ...] | None = None
+    """What rules for the scale ask for; None where no merge is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,17 @@ class MergedTensor:
     stored: tuple[Stored, ...]
     seconds: tuple[float, ...]
     peak_memory: int
+    statistics: tuple[Statistics, ...] = ()
+    """Of each variant, where rules for the scale ask for them."""
 
 
-def merge_jobs(plans: Sequence[Plan], folder: Path) -> tuple[list[MergeJob], dict[Path, int]]:
+def merge_jobs(
+    plans: Sequence[Plan], folder: Path, needs: tuple[Need, ...] | None = None
+) -> tuple[list[MergeJob], dict[Path, int]]:
     """One job for each tensor that any plan merges, the costliest first, and the scratch files with their sizes.
 
     Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can go
-    when these are done.
+    when these are done. ``needs`` is what rules for the scale ask for, None where nothing is measured.
     """
     sizes: dict[Path, int] = {}
     labels = tuple(model.label for model in plans[0].models)
@@ -75,7 +84,7 @@ def merge_jobs(plans: Sequence[Plan], folder: Path) -> tuple[list[MergeJob], dic
             variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), shape)))
             sizes[file] = sizes.get(file, 0) + room(shape)
         if variants:
-            jobs.append(MergeJob(tasks[0].name, tuple(variants), labels))
+            jobs.append(MergeJob(tasks[0].name, tuple(variants), labels, needs))
     return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
 
 
@@ -131,10 +140,13 @@ def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
     works = [_Work(variant) for variant in job.variants]
     first = job.variants[0].task
     base = None if first.adapters_only else inputs.numbers("base", first.base)
+    held: list[Delta] = []
     for index in range(len(first.sources)):
         started = time.perf_counter()
         delta = load_delta(first, index, inputs, base)
         reading = time.perf_counter() - started
+        if job.needs is not None:
+            held.append(delta)
         shared, decomposing = _shared_directions(job.variants, delta)
         for work in works:
             started = time.perf_counter()
@@ -142,14 +154,20 @@ def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
                 work.take(index, delta, shared)
             directional = isinstance(work.variant.task.method, Directional)
             work.seconds += reading + time.perf_counter() - started + (decomposing if directional else 0.0)
-    found = []
+    found, measured = [], []
+    weighed = WeighedDeltas(held.__getitem__, first.weights)
+    gram = gram_of(weighed[:]) if job.needs is not None and "gram" in job.needs else None
     for work in works:
         started = time.perf_counter()
         with _Naming(work.variant.task):
             merged = work.merged(lambda index: load_delta(first, index, inputs, base))
         work.seconds += time.perf_counter() - started
+        if job.needs is not None:
+            with _Naming(work.variant.task):
+                measured.append(statistics_of(merged, weighed, job.needs, gram))
         found.append(store(work.variant.place, merged))
-    return MergedTensor(tuple(found), tuple(work.seconds for work in works), process_usage()[0])
+    seconds = tuple(work.seconds for work in works)
+    return MergedTensor(tuple(found), seconds, process_usage()[0], tuple(measured))
 
 
 def _shared_directions(variants: Iterable[Variant], delta: Delta) -> tuple[Directions | None, float]:
@@ -179,7 +197,13 @@ def _count(method: object, delta: Delta, tasks: int) -> int:
 
 def _alike(one: TensorTask, other: TensorTask) -> bool:
     """Whether two tasks of one tensor merge to the same task vector; the scale comes later."""
-    same = {"method_name": "", "cost": other.cost, "scale": other.scale, "outputs": other.outputs}
+    same = {
+        "method_name": "",
+        "cost": other.cost,
+        "scale": other.scale,
+        "scaling": other.scaling,
+        "outputs": other.outputs,
+    }
     return replace(one, **same) == replace(other, method_name="")
 
 

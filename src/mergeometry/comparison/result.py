@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Measure = Literal["accuracy", "perplexity"]
@@ -35,6 +35,31 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleFigures:
+    """What a rule for the scale is worth to one method, on the test inputs of the seen tasks."""
+
+    rule: str
+    per: str
+    factor: float
+    """A constant that the rule's value is multiplied by: 1 is the rule itself."""
+    scale: float | None
+    """The scale, or the median over the tensors of one that gives each its own; None where the rule has no value."""
+    least: float | None
+    largest: float | None
+    without: int
+    """Tensors for which the rule has no value, so that they keep the scale 1."""
+    mean: float | None
+    """Mean accuracy, or perplexity of the mean log-loss."""
+    gain_kept: float | None
+    spread: float | None
+    regret: float | None
+    """How much less mean accuracy, or more mean log-loss, than at the validated scale on the same inputs."""
+    regret_spread: float | None
+    problem: str
+    """Why the rule has no value here."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompareRow:
     """One method: at scale 1, at the scale that validation chose, and along the curve."""
 
@@ -57,6 +82,8 @@ class CompareRow:
     """Reading, decomposing and merging by this method alone, on one core; what methods share is counted for each."""
     memory: int
     """Bytes that a merge by this method alone takes at most, in one process, as `mergeometry plan` foretells."""
+    rules: dict[str, RuleFigures] = field(default_factory=dict)
+    """What rules for the scale, which see no label, are worth to this method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +107,8 @@ class Comparison:
     seconds: float
     peak_memory: int
     """The most that one process of the comparison held, in bytes."""
+    rules: tuple[str, ...] = ()
+    """Rules for the scale that were scored beside the validated one."""
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as plain JSON values."""

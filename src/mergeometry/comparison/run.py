@@ -6,23 +6,26 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from mergeometry.comparison.informing import inform
 from mergeometry.comparison.ledger import Ledger
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.result import Comparison
+from mergeometry.comparison.rules import needs_of
 from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settings, carry_out
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
-from mergeometry.comparison.table import best_scale, table_of
+from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.errors import RecipeError
 from mergeometry.execution.beside import scratch_folder
 from mergeometry.execution.pool import side_by_side
-from mergeometry.recipe import Recipe
+from mergeometry.recipe import Recipe, ScaleRule
 
 Say = Callable[[str, int, int], None]
 """Told what was finished, and how many steps of how many are."""
@@ -66,25 +69,35 @@ def run_comparison(
 class _Course:
     """Which jobs are still to do: merges first, then the ends, then entry by entry."""
 
-    def __init__(self, setup: Setup, ledger: Ledger, scales: tuple[float, ...], folder: Path, say: Say) -> None:
-        self._setup, self._ledger, self._scales, self._say = setup, ledger, scales, say
+    def __init__(
+        self,
+        setup: Setup,
+        ledger: Ledger,
+        scales: tuple[float, ...],
+        rules: tuple[ScaleRule, ...],
+        folder: Path,
+        say: Say,
+    ) -> None:
+        self._setup, self._ledger, self._scales, self._rules, self._say = setup, ledger, scales, rules, say
         self._settings = Settings(
             json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, ledger.identity
         )
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
         informed = inform(setup, [setup.plans[entry] for entry in self._todo], folder, self._say)
         self._notes = [one.notes for one in informed]
-        jobs, self._sizes = merge_jobs([one.plan for one in informed], folder) if self._todo else ([], {})
+        needs = needs_of(rules) if rules else None
+        jobs, self._sizes = merge_jobs([one.plan for one in informed], folder, needs) if self._todo else ([], {})
         create(self._sizes)
         self._merging = len(jobs)
         self._waiting: deque[MergeJob | ScoreJob] = deque(jobs)
         self._merged: list[list[tuple[str, MergedDelta]]] = [[] for _ in self._todo]
         self._seconds = [one.seconds for one in informed]
+        self._measured: list[dict[str, Any]] = [{} for _ in self._todo]
         self._running: dict[int, set[str]] = {}
         self._done = 0
         self.peak_memory = 0
         models = len(setup.plans[0].models)
-        self._total = len(jobs) + 2 + 2 * models + len(self._todo) * (len(scales) + 2)
+        self._total = len(jobs) + 2 + 2 * models + len(self._todo) * (len(scales) + 2 + len(rules))
         if not jobs:
             self._start_scoring()
 
@@ -104,24 +117,28 @@ class _Course:
                 self._say("the base and the experts", self._done, self._total)
             else:
                 name = self._setup.entries[job.entry].name
-                self._say(f"{name} at {job.scale:g} on {job.split} inputs", self._done, self._total)
+                self._say(f"{name} at {job.told} on {job.split} inputs", self._done, self._total)
                 self._running[job.entry].discard(job.key)
                 self._go_on(job.entry)
 
     def _take_merged(self, job: MergeJob, result: MergedTensor) -> None:
-        for variant, stored, seconds in zip(job.variants, result.stored, result.seconds, strict=True):
+        for place, (variant, stored) in enumerate(zip(job.variants, result.stored, strict=True)):
             task = variant.task
             for user in variant.users:
                 recipe = self._setup.plans[self._todo[user]].recipe
                 own = task.scale if _fixes(recipe, task.name) else None
                 delta = MergedDelta(stored, task.transposed, task.outputs[0].code, own)
                 self._merged[user].append((job.name, delta))
-                self._seconds[user] += seconds
+                self._seconds[user] += result.seconds[place]
+                if result.statistics and own is None:
+                    self._measured[user][job.name] = [task.kind == "matrix", result.statistics[place].to_json()]
         self._say(f"merging {job.name}", self._done, self._total)
         if self._done == self._merging:
             for user, entry in enumerate(self._todo):
                 if not self._ledger.has(key := self._ledger.merging(entry)):
                     self._ledger.keep(key, {"seconds": self._seconds[user], "notes": self._notes[user]})
+                if self._rules:
+                    self._ledger.keep(self._ledger.statistics(entry, needs_of(self._rules)), self._measured[user])
             self._start_scoring()
 
     def _start_scoring(self) -> None:
@@ -145,24 +162,31 @@ class _Course:
         if self._running[entry]:
             return
         missing = self._missing(entry)
-        for scale in missing:
-            self._add(self._point(entry, scale, TEST), first=True)
+        for at in missing:
+            self._add(self._point(entry, at, TEST), first=True)
         if not missing:
             self._free(entry)
 
-    def _missing(self, entry: int) -> list[float]:
-        """Scales that are not tested yet, or all where validation is not through."""
+    def _missing(self, entry: int) -> list[float | Mapping[str, float]]:
+        """Scales that are not tested yet, or all where validation is not through or a rule is not told of the merge."""
         ledger, scales = self._ledger, self._scales
         if not all(ledger.has(ledger.point(entry, scale, VALIDATION)) for scale in scales):
             return list(scales)
-        best = best_scale(self._setup, ledger, entry, scales)
-        return [one for one in dict.fromkeys((1.0, best)) if not ledger.has(ledger.point(entry, one, TEST))]
+        if self._rules and not ledger.has(ledger.statistics(entry, needs_of(self._rules))):
+            return list(scales)
+        wanted = tested_at(self._setup, ledger, entry, scales, self._rules)
+        return list({key: at for at in wanted if not ledger.has(key := ledger.ruled(entry, at))}.values())
 
-    def _point(self, entry: int, scale: float, split: str) -> ScoreJob:
+    def _point(self, entry: int, at: float | Mapping[str, float], split: str) -> ScoreJob:
+        """A merge at one scale, or at a scale for each tensor that the recipe gives none."""
         tasks = self._setup.seen if split == VALIDATION else tuple(task.name for task in self._setup.tasks.tasks)
         merged = tuple(self._merged[self._todo.index(entry)])
-        key = self._ledger.point(entry, scale, split)
-        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=scale, merged=merged)
+        if isinstance(at, Mapping):
+            merged = tuple((name, replace(delta, scale=at.get(name, delta.scale))) for name, delta in merged)
+            key, told = self._ledger.ruled(entry, at), "a scale for each tensor"
+            return ScoreJob(key, self._settings, split, tasks, entry=entry, told=told, merged=merged)
+        key = self._ledger.point(entry, at, split)
+        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, told=f"{at:g}", merged=merged)
 
     def _add(self, job: ScoreJob, *, first: bool = False) -> None:
         if self._ledger.has(job.key):

@@ -58,6 +58,8 @@ class ScoreJob:
     expert: int | None = None
     entry: int | None = None
     scale: float = 1.0
+    told: str = ""
+    """The scale in words."""
     merged: tuple[tuple[str, MergedDelta], ...] = ()
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from mergeometry.adapt.activations.estimate import estimate
 from mergeometry.comparison.figures import Ends, difference, figures_of, measured, shown, worth
 from mergeometry.comparison.ledger import Ledger
-from mergeometry.comparison.result import CompareRow, Comparison, Measure
+from mergeometry.comparison.result import CompareRow, Comparison, Measure, RuleFigures
+from mergeometry.comparison.rules import Ruled, needs_of, ruled
 from mergeometry.comparison.scales import nearest_to_one
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.evaluate.gain import Correct
 from mergeometry.plan import Plan
+from mergeometry.recipe import ScaleRule
 
 
 def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]) -> float:
@@ -19,7 +23,32 @@ def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]
     return nearest_to_one(scales, [_worth(setup, ledger, entry, scale) for scale in scales])
 
 
-def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: float, peak_memory: int) -> Comparison:
+def ruled_scales(
+    setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
+) -> list[Ruled]:
+    """What every rule says of an entry whose validation is through."""
+    if not rules:
+        return []
+    known = (1.0, best_scale(setup, ledger, entry, scales))
+    return ruled(rules, ledger.measured(entry, needs_of(rules)), known)
+
+
+def tested_at(
+    setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
+) -> list[float | Mapping[str, float]]:
+    """The scales that an entry is tested at: 1, the validated one, and those of the rules."""
+    own = [one.at for one in ruled_scales(setup, ledger, entry, scales, rules) if one.at is not None]
+    return [1.0, best_scale(setup, ledger, entry, scales), *own]
+
+
+def table_of(
+    setup: Setup,
+    ledger: Ledger,
+    scales: tuple[float, ...],
+    rules: tuple[ScaleRule, ...],
+    seconds: float,
+    peak_memory: int,
+) -> Comparison:
     """The result of a comparison whose scores are all known, rows sorted by what they keep at their chosen scale."""
     base, measure = ledger.scored(ledger.base(TEST)), _measure(ledger)
     ends = Ends(measure, setup.seen, setup.unseen, base.scores, _experts(setup, ledger, TEST), base.weights)
@@ -49,6 +78,10 @@ def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: f
                 regret_spread=regret_spread,
                 seconds=ledger.value(ledger.merging(entry))["seconds"],
                 memory=_memory(setup, plan),
+                rules={
+                    one.rule.text: _rule_figures(ledger, entry, one, at_best.scores, ends)
+                    for one in ruled_scales(setup, ledger, entry, scales, rules)
+                },
             )
         )
     validation = ledger.scored(ledger.base(VALIDATION))
@@ -75,7 +108,20 @@ def table_of(setup: Setup, ledger: Ledger, scales: tuple[float, ...], seconds: f
         seed=setup.recipe.seed,
         seconds=seconds,
         peak_memory=peak_memory,
+        rules=tuple(rule.text for rule in rules),
     )
+
+
+def _rule_figures(ledger: Ledger, entry: int, one: Ruled, at_best: Correct, ends: Ends) -> RuleFigures:
+    rule = (one.rule.rule, one.rule.per, one.rule.factor)
+    if one.at is None:
+        return RuleFigures(*rule, None, None, None, one.without, None, None, None, None, None, one.problem)
+    scores = ledger.scored(ledger.ruled(entry, one.at)).scores
+    found, (regret, spread) = figures_of(scores, ends), difference(at_best, scores, ends)
+    return RuleFigures(
+        *rule, median(one.scales), min(one.scales), max(one.scales), one.without, found.mean, found.gain_kept,
+        found.spread, regret, spread, one.problem,
+    )  # fmt: skip
 
 
 def _memory(setup: Setup, plan: Plan) -> int:

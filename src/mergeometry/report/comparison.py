@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from mergeometry.report.curves import curves_svg
+from mergeometry.report.regret import least_regret, regret_tables
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
@@ -26,8 +27,9 @@ def comparison_page(comparison: Comparison, version: str) -> str:
     # The drawing escapes what it is given, as this page does.
     curves = Markup(curves_svg(comparison))  # noqa: S704
     return environment.get_template("comparison.html.jinja").render(
-        comparison=comparison, version=version, curves=curves, summary=summary(comparison)
-    )
+        comparison=comparison, version=version, curves=curves, summary=summary(comparison),
+        regrets=regret_tables(comparison), least_regret=least_regret(comparison),
+    )  # fmt: skip
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -56,7 +58,20 @@ def comparison_markdown(comparison: Comparison) -> str:
             cells.append(f"{points(comparison, best.unseen_gain)} ± {points(comparison, best.unseen_spread)}")
         lines.append(_row(cells))
     lines.append(_row(["*base*", "0", "", _mean(comparison, comparison.base), *blank]))
-    return "\n".join(lines) + "\n\n" + " ".join(summary(comparison)) + "\n"
+    return "\n".join(lines) + "\n\n" + " ".join(summary(comparison)) + "\n" + _regret_markdown(comparison)
+
+
+def _regret_markdown(comparison: Comparison) -> str:
+    """What every rule for the scale loses; nothing where none was scored."""
+    lines = []
+    for table in regret_tables(comparison):
+        lines += ["", f"{table.title}, read off the task vectors without labels: regret against the validated scale.",
+                  "", _row(["method", *table.rules]), _row(["---"] + ["---:"] * len(table.rules))]  # fmt: skip
+        lines += [_row([f"`{_plain(name)}`", *cells]) for name, cells in table.rows]
+        lines += [_row(["*mean*", *table.mean]), _row(["*worst*", *table.worst])]
+    if lines:
+        lines += ["", least_regret(comparison)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def summary(comparison: Comparison) -> list[str]:
