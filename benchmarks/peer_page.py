@@ -23,10 +23,10 @@ sha256 of every byte read and written, and publishes the output whole or not at 
 twenty times a second): what a machine must have free. A command was stopped past {seconds:g} s, or once it held more
 than {memory:.0f} GB of its own; what stands in the table is then a lower bound."""
 
-DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update less theirs, of the whole model and of the
-worst tensor (where one entry more or less at the threshold of TIES is seen). `ties` of FusionBench trims over the whole
-model at once, ours and mergekit's tensor by tensor: another method by definition, and its difference says by how much.
-`dare_ties` draws by chance, so that only the sizes of the updates are compared."""
+DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update less theirs, of the whole model and
+of the worst tensor (where one entry more or less at the threshold of TIES is seen). `ties` of FusionBench trims over
+the whole model at once, ours and mergekit's tensor by tensor: another method by definition, and its difference says by
+how much. `dare_ties` draws by chance, so that only the sizes of the updates are compared."""
 
 COLUMNS = (
     "method", "tool", "wall", "times ours", "user CPU", "peak memory", "times ours", "of its own", "difference",
