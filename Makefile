@@ -26,6 +26,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
+	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks
 
 leaderboard: $(STAMP)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import adapters, elementwise, full, peers, rotations
+from benchmarks.environments import EnvironmentFailedError
 from benchmarks.machine import circumstances
 from benchmarks.measure import ROOT, say
 from benchmarks.page import write_page
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> None:
         found, started = circumstances(), time.monotonic()
         try:
             measured = BENCHMARKS[name].run(settings)
+        except EnvironmentFailedError as error:
+            sys.exit(str(error))
         finally:  # one that keeps its results as they come may have some, though it was interrupted
             write_page(results, page, TITLES)
         if measured is None:
