@@ -32,6 +32,7 @@ DC = [
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
     ("task_arithmetic", {}),
+    ("rows", {}),
     *(("ties", {"density": density}) for density in (0.01, 0.2, 0.29, 1.0)),
     *((name, {"density": density}) for name in ("dare", "dare_ties") for density in (0.1, 0.5, 1.0)),
     *(("knots", {"density": density}) for density in (0.01, 0.2, 1.0)),

@@ -13,6 +13,12 @@ import pytest
 import models
 from mergeometry.methods import registry
 
+DATA_FREE = [
+    name
+    for name in registry.names()
+    if not (registry.find(name).needs_learning or registry.find(name).needs_activations)
+]
+
 MEASURE = """
 import json, sys
 import mergeometry as mg
@@ -54,7 +60,7 @@ def test_one_process_stays_below_the_plan(tmp_path: Path, method: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])
-@pytest.mark.parametrize("method", [name for name in registry.names() if not registry.find(name).needs_learning])
+@pytest.mark.parametrize("method", DATA_FREE)
 def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, workers: int) -> None:
     recipe = {**family(tmp_path, 2048, 2 * workers, kind), "method": method}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", workers) <= 1.7
