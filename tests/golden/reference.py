@@ -105,6 +105,22 @@ def task_arithmetic(taus, weights=None):
     return sum(w * tau for w, tau in zip(full_weights(taus, weights), taus, strict=True))
 
 
+def rows(taus, weights=None):
+    taus = as_float64(taus)
+    ws = full_weights(taus, weights)
+    if taus[0].ndim != 2:
+        return average(taus, weights)
+    merged = np.zeros_like(taus[0])
+    for i in range(len(merged)):
+        moves = [w * tau[i] for w, tau in zip(ws, taus, strict=True)]
+        if all(np.any(tau[i] != 0) for w, tau in zip(ws, taus, strict=True) if w != 0):
+            merged[i] = sum(moves) / sum(ws)
+        elif np.any(sum(moves) != 0):
+            alone, together = sum(move @ move for move in moves), sum(moves) @ sum(moves)
+            merged[i] = min(1.0, alone / together) * sum(moves)
+    return merged
+
+
 def ties(taus, density, weights=None):
     taus = as_float64(taus)
     return elect_and_mean([trim(tau, density) for tau in taus], full_weights(taus, weights))

@@ -1,0 +1,73 @@
+"""Rows: what only some tasks moved is added, what all moved is averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.methods.base import Elementwise, parameters
+
+_ENTRIES = 1 << 20
+"""Entries looked at together, so that a table of any size takes little memory beside itself."""
+
+
+@parameters
+class Rows(Elementwise):
+    """Merge a table row by row, as a table of word embeddings asks for; average all else.
+
+    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts move different rows,
+    so that averaging divides most of what each has learned by the number of tasks for nothing.
+
+    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has moved the row,
+    ``tau[i] = mean_t tau_t[i]``; else ``tau[i] = g_i sum_t tau_t[i]`` with
+    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds what the tasks moved,
+    on average over them, once: 1 for rows at right angles or of one task, 1/N for N equal ones. A task vector of any
+    other shape is averaged.
+    """
+
+    source: ClassVar[str] = "ours; docs/record.md has the ablation"
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """Equal models have moved the same rows, which are averaged."""
+        return "same"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that add up to nothing."""
+        super().check(tasks, shape, weights)
+        if sum(weights) == 0:
+            raise ValueError("the models' weights add up to zero, so their mean is undefined")
+
+    def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
+        """Add the rows, and scale each by how many tasks moved it and how much their moves overlap."""
+        total = torch.zeros_like(deltas[0])
+        for delta, weight in zip(deltas, weights, strict=True):
+            total.add_(delta, alpha=weight)
+        if total.dim() != 2 or 0 in total.shape:
+            return total.div_(sum(weights))
+        rows = max(1, _ENTRIES // total.shape[1])
+        for first in range(0, total.shape[0], rows):
+            block = slice(first, first + rows)
+            total[block] *= _factors(total[block], [delta[block] for delta in deltas], weights)[:, None]
+        return total
+
+
+def _factors(
+    total: Float[Tensor, "rows n"], deltas: Sequence[Float[Tensor, "rows n"]], weights: Sequence[float]
+) -> Float[Tensor, " rows"]:
+    """What each row of the weighted sum is multiplied by."""
+    pairs = list(zip(deltas, weights, strict=True))
+    everywhere = torch.stack([delta.ne(0).any(dim=1) for delta, weight in pairs if weight]).all(dim=0)
+    # Rows are brought to size 1 first: squares of tiny or huge entries leave the range of numbers.
+    size = torch.stack([delta.abs().amax(dim=1).double() * abs(weight) for delta, weight in pairs]).amax(dim=0)
+    size = torch.where(size > 0, size, 1.0)[:, None]
+    alone = torch.zeros(len(total), dtype=torch.float64)
+    for delta, weight in pairs:
+        alone += (delta.double() * weight / size).square().sum(dim=1)
+    together = (total.double() / size).square().sum(dim=1)
+    overlap = torch.where(together > alone, alone / together, 1.0)
+    return torch.where(everywhere, 1 / sum(weights), overlap).to(total.dtype)
