@@ -73,3 +73,18 @@ def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: s
 def test_refined_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, refine: str) -> None:
     recipe = {**family(tmp_path, 2048, 2, kind), "method": method, "refine": [refine]}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "scale"),
+    [
+        ("task_arithmetic", "auto"),
+        ("ties", "auto"),
+        ("tsv_m", {"rule": "gram_retention"}),
+        ("average", {"rule": "svc_gamma"}),
+    ],
+)
+def test_scales_without_labels_stay_below_the_plan(tmp_path: Path, method: str, scale: Any) -> None:
+    recipe = {**family(tmp_path, 1024, 2, "models"), "method": method, "scale": scale}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7
