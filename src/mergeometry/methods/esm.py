@@ -64,7 +64,7 @@ class ESM(Activational):
         dense = sum(rank is None for rank in ranks)
         products = dense * (2.0 * m * n * n + 2.0 * m * m * n + 12.0 * short**3)
         thin = sum(2.0 * (rank or 0) * n * n for rank in ranks)
-        polars = 12.0 * (total * total * (m + n) + 2 * min(total, m) ** 3)
+        polars = 5.0 * (total * total * (m + n) + 2 * min(total, m) ** 3)
         working = 8 * (2 * n * n + (3 * short * max(m, n) + 4 * short * short if dense else 0))
         return products + thin + polars, working + 8 * (8 * total * (m + n) + 6 * min(total, m) ** 2)
 

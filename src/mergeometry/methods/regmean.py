@@ -49,7 +49,9 @@ class RegMean(Activational):
         m, n = shape
         rows = m if None in ranks else sum(rank or 0 for rank in ranks)
         products = 2.0 * (m * len(ranks) if None in ranks else rows) * n * n
-        return products + 9.0 * n**3 + 4.0 * rows * n * n, 8 * (6 * n * n + 5 * rows * n + (m * n if rows else 0))
+        # Shrunk moments have a Cholesky factor; others, of few rows, are taken apart into eigenvectors.
+        solving = (1.0 if self.shrinkage < 1 else 9.0) * n**3
+        return products + solving + 4.0 * rows * n * n, 8 * (6 * n * n + 5 * rows * n + (m * n if rows else 0))
 
     def merge(
         self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]
