@@ -154,7 +154,7 @@ class Recipe(StrictModel):
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
     method: MethodField
     scale: Scale = 1.0
-    other: MethodField = MethodChoice(name="average")
+    other: MethodField | None = None
     refine: tuple[MethodField, ...] = ()
     tensors: tuple[TensorRule, ...] = ()
     heads: tuple[str, ...] = ()

@@ -314,6 +314,17 @@ def mda(taus, simplex="directions", rank=None, weights=None):
     raise ValueError(simplex)
 
 
+def own_blocks(taus, rank=None, weights=None):
+    tops = decomposed(as_float64(taus), rank, weights)
+    U, V = shared_subspace(tops)
+    k = tops[0][1].size
+    merged = np.zeros_like(as_float64(taus)[0])
+    for t, (u, s, v) in enumerate(tops):
+        P, Q = U[:, t * k : (t + 1) * k], V[:, t * k : (t + 1) * k]
+        merged += P @ P.T @ (u @ np.diag(s) @ v.T) @ Q @ Q.T
+    return merged
+
+
 def gram_operator(P, centring, K):
     """`M M^T` of the frame `M = sqrt(K/(K-1)) P C`, with the projector `C` written out twice."""
     M = math.sqrt(K / (K - 1)) * P @ centring

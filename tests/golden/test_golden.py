@@ -42,6 +42,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("adamerging", {}),
     *(("adamerging", {"density": density}) for density in (0.01, 0.2, 1.0)),
     *(("tsv_m", {"rank": rank}) for rank in ("auto", 3, 0.125, 0.5)),
+    *(("own_blocks", {"rank": rank}) for rank in ("auto", 3, 0.125)),
     ("iso_c", {}),
     *(("iso_cts", {"common": common}) for common in (0.0, 0.3, 0.8, 1.0)),
     *(
@@ -113,7 +114,7 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
                 deltas = [LowRank(torch.from_numpy(B), torch.eye(rank), torch.from_numpy(A.T)) for B, A in pairs]
                 taus = [B.astype(np.float64) @ A.astype(np.float64) for B, A in pairs]
                 asked = dict(given)
-                if asked.get("rank", "auto") == "auto" and name in ("tsv_m", "mda", "dc_merge"):
+                if asked.get("rank", "auto") == "auto" and name in ("tsv_m", "mda", "dc_merge", "own_blocks"):
                     asked["rank"] = rank
                 if isinstance(asked.get("rank"), float):
                     asked["rank"] = min(rank, int(asked["rank"] * min(shape)))

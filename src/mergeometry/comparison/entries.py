@@ -16,17 +16,18 @@ from mergeometry.strict_model import nearest
 from mergeometry.strict_yaml import parse_yaml
 
 ALL = "all"
-_KEYS = ("name", "method", "refine")
+_KEYS = ("name", "method", "refine", "other")
 _CALL = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of a comparison: ``method`` is the recipe's `method:`, ``refine`` its `refine:` where there is one."""
+    """One row of a comparison: ``method``, ``refine`` and ``other`` are the recipe's keys of these names."""
 
     name: str
     method: Mapping[str, Any]
     refine: Sequence[Any] = field(default=())
+    other: str | Mapping[str, Any] | None = None
 
     def needs_activations(self, common: Recipe) -> bool:
         """Whether the models must be run on unlabelled inputs before they are merged this way.
@@ -53,6 +54,8 @@ class Entry:
             given["data"] = data.model_dump(mode="json")
         if self.refine:
             given["refine"] = list(self.refine)
+        if self.other is not None:
+            given["other"] = self.other
         return load_recipe(given)
 
 
@@ -61,7 +64,7 @@ def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool
 
     ``methods`` is ``all``; names with commas between them, each with parameters in parentheses where it has any
     (``tsv_m, ties(density=0.1)``) and refinements after a plus (``tsv_m + svc``); the name of a .yaml file with a list;
-    or a list of such names and of mappings ``{name, method, refine}``.
+    or a list of such names and of mappings ``{name, method, refine, other}``.
 
     Raises:
         RecipeError: an item cannot be read, or two have one name; with every reason.
@@ -120,7 +123,7 @@ def _entry(item: Any) -> Entry:
     refine = item.get("refine") or ()
     steps = [refine] if isinstance(refine, (str, Mapping)) else list(refine)
     name = item.get("name") or method["name"]
-    return Entry(str(name), {"name": method["name"], **given}, steps)
+    return Entry(str(name), {"name": method["name"], **given}, steps, item.get("other"))
 
 
 def _called(text: str) -> Entry:

@@ -64,6 +64,8 @@ class Method(ABC):
     """Whether the order of the models leaves the result the same (up to rounding)."""
     has_parts: ClassVar[bool] = False
     """Whether `parts` can say what each task adds, which learning its coefficients needs."""
+    others: ClassVar[str] = "average"
+    """The method by which tensors that are no matrices merge beside it, where the recipe names none."""
     needs_learning: ClassVar[bool] = False
     """Whether the method is nothing without an `adapt:` section."""
     needs_activations: ClassVar[bool] = False

@@ -29,7 +29,7 @@ class Rows(Elementwise):
     other shape is averaged.
     """
 
-    source: ClassVar[str] = "ours; docs/record.md has the ablation"
+    source: ClassVar[str] = "ours, docs/record.md"
 
     @property
     def equal_models(self) -> Literal["same"]:

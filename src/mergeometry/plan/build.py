@@ -74,12 +74,17 @@ def make_plan(recipe: Recipe) -> Plan:
     return Plan(recipe, base, models, matches, tuple(tasks), heads, lay_out_plan(recipe, tasks), said)
 
 
+def other_of(recipe: Recipe) -> MethodChoice:
+    """How tensors that are no matrices merge: as the recipe says, or as its method asks for."""
+    return recipe.other or MethodChoice(name=registry.find(recipe.method.name).others)
+
+
 class _Methods:
     """The recipe's methods, each built and checked once."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.main = self._build(recipe.method)
-        self.other = self._build(recipe.other)
+        self.other = self._build(other_of(recipe))
         if self.main[1].needs_learning and recipe.adapt is None:
             raise RecipeError(
                 f"{recipe.method.name} learns its coefficients on unlabelled data, and there is no `adapt:` section",
@@ -92,7 +97,7 @@ class _Methods:
         _refuse_data(recipe, [self.main, *(rule for rule in self.rules if rule is not None)])
         if _is_matrixwise(self.other[1]):
             raise RecipeError(
-                f"`other` is {recipe.other.name!r}, which merges matrices only",
+                f"`other` is {self.other[0]!r}, which merges matrices only",
                 hint="`other` is for tensors that are no matrices: average, task_arithmetic, ties, ...",
             )
 

@@ -14,6 +14,7 @@ from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.norms import frobenius
 from mergeometry.methods import registry
 from mergeometry.methods.activational import Activational
+from mergeometry.plan.build import other_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
 
@@ -40,19 +41,19 @@ def handed_over(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
                 refused.append(f"tensor {task.name!r}: {error}")
     if refused:
         raise MismatchError(
-            f"`other` ({plan.recipe.other.name}) cannot merge the matrices that the model does not run", refused,
+            f"`other` ({other_of(plan.recipe).name}) cannot merge the matrices that the model does not run", refused,
             hint="give them a method by `tensors:` rules",
         )  # fmt: skip
     notes = []
     if idle:
         shown = ", ".join(idle[:3]) + (", ..." if len(idle) > 3 else "")
         count = "1 matrix" if len(idle) == 1 else f"{len(idle)} matrices"
-        notes.append(f"without activations, and merged by {plan.recipe.other.name}: {count}, {shown}")
+        notes.append(f"without activations, and merged by {other_of(plan.recipe).name}: {count}, {shown}")
     return _with_norms(replace(plan, tasks=tuple(tasks))), notes
 
 
 def _by_other(plan: Plan, task: TensorTask) -> TensorTask:
-    choice = plan.recipe.other
+    choice = other_of(plan.recipe)
     method = registry.build(choice.name, choice.given)
     shape = tuple(reversed(task.base.shape)) if task.transposed else task.base.shape
     method.check(len(task.sources), shape, task.weights)
