@@ -1,8 +1,8 @@
 """What scales without labels lose, over suites: ``python -m benchmarks.regret`` writes the table of docs/scales.md.
 
-It reads ``benchmarks/results/regret/SUITE.json``, each the comparison.json of ``mergeometry compare --rules all``, and
-measures nothing itself. A rule with a constant of its own is a rule like any other here: the constant that would fit a
-suite is listed, and what it is worth is reported where it was not fitted, by a comparison of another suite with it.
+It reads the boards of ``python -m benchmarks.leaderboards`` whose comparison scored rules, and measures nothing itself.
+A rule with a constant of its own is a rule like any other here: the constant that would fit a suite is listed, and what
+it is worth is reported where it was not fitted, by a comparison of another suite with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.marks import between
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "regret"
+RESULTS = ROOT / "benchmarks" / "results" / "leaderboards"
 PAGE = ROOT / "docs" / "scales.md"
 NAME, COMMAND = "regret", "python -m benchmarks.regret"
 NOTHING = "No suite has been compared with `--rules` yet.\n"
@@ -28,8 +28,9 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every suite's comparison, by the name of its file; none where the folder is not there."""
-    return {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))}
+    """Every board's comparison that scored rules, by the name of its file; none where the folder is not there."""
+    kept = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in sorted(folder.glob("*.json"))}
+    return {name: found for name, found in kept.items() if found["rules"]}
 
 
 def on_page(page: str, found: Found) -> str:

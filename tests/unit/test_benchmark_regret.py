@@ -45,7 +45,7 @@ def test_the_docs_say_what_was_measured() -> None:
 
 def test_tables_by_hand(tmp_path: Path) -> None:
     for suite, one in FOUND.items():
-        (tmp_path / f"{suite}.json").write_text(json.dumps(one))
+        (tmp_path / f"{suite}.json").write_text(json.dumps({"comparison": one}))
     lines = regret.written(regret.read(tmp_path)).splitlines()
     assert lines[0] == "| rule (points of mean accuracy lost) | text | vision | all: mean | worst | no value |"
     assert lines[2] == "| `projection per model` | 2.0 | 4.0 | 3.0 | 4.0 (ties, vision) | 1 |"

@@ -24,7 +24,7 @@ class OwnBlocks(Directional):
     Tables of embeddings merge by `rows` unless the recipe says otherwise.
     """
 
-    source: ClassVar[str] = "ours, after the blocks of DC-Merge (arXiv 2603.06242); docs/record.md"
+    source: ClassVar[str] = "ours, after the blocks of DC-Merge (arXiv 2603.06242); docs/own-blocks.md"
     others: ClassVar[str] = "rows"
 
     rank: Rank = "auto"

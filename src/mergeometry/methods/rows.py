@@ -29,7 +29,7 @@ class Rows(Elementwise):
     other shape is averaged.
     """
 
-    source: ClassVar[str] = "ours, docs/record.md"
+    source: ClassVar[str] = "ours, docs/own-blocks.md"
 
     @property
     def equal_models(self) -> Literal["same"]:

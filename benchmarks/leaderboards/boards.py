@@ -1,0 +1,106 @@
+"""What is compared on which suite: every figure of docs/leaderboards.md is of one of these boards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Item = str | dict[str, Any]
+"""A method as `mergeometry compare --methods` takes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A suite, the methods merged on it, the scales tried, and how many inputs of a task choose and report."""
+
+    title: str
+    question: str
+    suite: str
+    full: bool
+    methods: Sequence[Item]
+    scales: str
+    validation: int
+    test: int
+    rules: str = ""
+    leave_out: str = ""
+
+
+def _with_rows(*methods: str) -> list[Item]:
+    return [{"name": f"{method}, rows", "method": method, "other": "rows"} for method in methods]
+
+
+def _simplex(*frames: str) -> list[Item]:
+    return [{"name": f"mda {frame}", "method": {"name": "mda", "simplex": frame}} for frame in frames]
+
+
+OURS: list[Item] = [
+    "own_blocks",
+    {"name": "own_blocks, average", "method": "own_blocks", "other": "average"},
+    *_with_rows("iso_cts", "tsv_m", "dc_merge"),
+]
+CLASSICAL: list[Item] = ["average", "task_arithmetic", "ties", "wudi"]
+SPECTRAL: list[Item] = ["tsv_m", "iso_c", "iso_cts", "dc_merge"]
+WITH_INPUTS: list[Item] = ["regmean", "esm"]
+SCALES = "0.1,0.2,0.3,0.5,0.75,1"
+SHORT = "0.2,0.3,0.5,0.75,1"
+DC_GRID: list[Item] = [
+    {
+        "name": f"{smoothing}, {combine}" + ("" if mask else ", no mask") + (f", keep {keep:g}" if keep else ""),
+        "method": {"name": "dc_merge", "smoothing": smoothing, "combine": combine, "block_mask": mask}
+        | ({"keep": keep} if keep else {}),
+    }
+    for smoothing in ("none", "average", "linear")
+    for combine, mask, keep in (
+        ("ties", True, 1e-3), ("ties", True, 1e-2), ("ties", True, 1.0), ("ties", False, 1e-3), ("sum", True, None),
+        ("sum", False, None),
+    )
+]  # fmt: skip
+RHO: list[Item] = [
+    {"name": f"linear, rho {rho:g}", "method": {"name": "dc_merge", "smoothing": "linear", "rho": rho}}
+    for rho in (2.0, 10.0)
+]
+RANKS: list[Item] = [
+    {"name": f"{method}, rank {rank:g}", "method": {"name": method, "rank": rank}, "other": "rows"}
+    for method in ("tsv_m", "own_blocks")
+    for rank in (0.01, 0.03, 0.0625, 0.125)
+]
+
+BOARDS = {
+    "text-8-full": Board(
+        title="Text, 8 tasks, full fine-tunes", suite="text-8", full=True,
+        question="Which method keeps most of eight full fine-tunes of one small encoder?",
+        methods=[*OURS, *CLASSICAL, "knots", *SPECTRAL, {"name": "dc_merge linear", "method":
+                 {"name": "dc_merge", "smoothing": "linear"}}, *_simplex("directions", "tasks", "neurons", "random"),
+                 *WITH_INPUTS],
+        scales=SHORT, validation=100, test=400, rules="norm_mean(per=model), projection(per=model)",
+    ),
+    "text-14-full": Board(
+        title="Text, 14 tasks, full fine-tunes", suite="text-14", full=True,
+        question="The same with more tasks than the weights have room for.",
+        methods=[*OURS, *CLASSICAL, *SPECTRAL, *_simplex("directions", "tasks"), *WITH_INPUTS],
+        scales=SCALES, validation=80, test=250,
+    ),
+    "vision": Board(
+        title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,
+        question="Does what was found on texts hold for adapters of a vision transformer, which has no table of words?",
+        methods=["own_blocks", "task_arithmetic", *SPECTRAL],
+        scales="0.3,0.5,1", validation=30, test=100,
+    ),
+    "unseen": Board(
+        title="Text, 12 of 14 tasks merged, 2 never seen", suite="text-14", full=True, leave_out="trec,amazon",
+        question="What does a merge know of tasks that none of its models was trained on?",
+        methods=["own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, *_simplex("directions")],
+        scales="0.2,0.5,0.75,1", validation=50, test=200,
+    ),
+    "dc-merge": Board(
+        title="DC-Merge's choices", suite="text-8", full=True,
+        question="What do smoothing, selection and the block mask each do?",
+        methods=[*DC_GRID, *RHO], scales="0.5,1", validation=50, test=200,
+    ),
+    "ranks": Board(
+        title="Ranks", suite="text-8", full=True,
+        question="How many directions of each task does a merge need?",
+        methods=RANKS, scales="0.5,1", validation=50, test=200,
+    ),
+}  # fmt: skip
