@@ -27,7 +27,7 @@ class Board:
 
 
 def _with_rows(*methods: str) -> list[Item]:
-    return [{"name": f"{method}, rows", "method": method, "other": "rows"} for method in methods]
+    return [{"name": f"{method} rows", "method": method, "other": "rows"} for method in methods]
 
 
 def _simplex(*frames: str) -> list[Item]:
@@ -36,7 +36,7 @@ def _simplex(*frames: str) -> list[Item]:
 
 OURS: list[Item] = [
     "own_blocks",
-    {"name": "own_blocks, average", "method": "own_blocks", "other": "average"},
+    {"name": "own_blocks average", "method": "own_blocks", "other": "average"},
     *_with_rows("iso_cts", "tsv_m", "dc_merge"),
 ]
 CLASSICAL: list[Item] = ["average", "task_arithmetic", "ties", "wudi"]

@@ -51,12 +51,12 @@ def pictures(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 ABLATION = {
     "own_blocks": "own blocks of the shared basis, tables by rows",
-    "own_blocks, average": "the same, tables averaged",
-    "tsv_m, rows": "all of each task's values in the same basis, tables by rows",
+    "own_blocks average": "the same, tables averaged",
+    "tsv_m rows": "all of each task's values in the same basis, tables by rows",
     "tsv_m": "the same, tables averaged",
-    "dc_merge, rows": "DC-Merge's selection among the blocks, tables by rows",
+    "dc_merge rows": "DC-Merge's selection among the blocks, tables by rows",
     "dc_merge": "the same, tables averaged",
-    "iso_cts, rows": "Iso-CTS, tables by rows",
+    "iso_cts rows": "Iso-CTS, tables by rows",
     "iso_cts": "the same, tables averaged",
 }
 """Rows that show what each part of own_blocks is worth."""
