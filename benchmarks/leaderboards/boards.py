@@ -81,6 +81,12 @@ BOARDS = {
         methods=[*OURS, *CLASSICAL, *SPECTRAL, *_simplex("directions", "tasks"), *WITH_INPUTS],
         scales=SCALES, validation=80, test=250,
     ),
+    "text-8-adapters": Board(
+        title="Text, 8 tasks, LoRA experts", suite="text-8", full=False,
+        question="The same tasks as rank-16 adapters, and what scales without labels are worth there.",
+        methods=["own_blocks", "task_arithmetic", *SPECTRAL],
+        scales=SHORT, validation=75, test=250, rules="norm_mean, projection",
+    ),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,
         question="Does what was found on texts hold for adapters of a vision transformer, which has no table of words?",
