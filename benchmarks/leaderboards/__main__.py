@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from benchmarks.leaderboards.boards import BOARDS
-from benchmarks.leaderboards.page import ablation, pictures, read, written
+from benchmarks.leaderboards.page import ablation, pictures, read, summary, written
 from benchmarks.leaderboards.run import RESULTS, keep, run
 from benchmarks.machine import circumstances
 from benchmarks.marks import between
 from benchmarks.measure import ROOT, say
 
 PAGE, COMMAND = ROOT / "docs" / "leaderboards.md", "python -m benchmarks.leaderboards"
+README = ROOT / "README.md"
 OURS = ROOT / "docs" / "own-blocks.md"
 
 
@@ -34,6 +35,7 @@ def main() -> None:
         keep(given.board, given.folder, circumstances())
     found = read(RESULTS)
     PAGE.write_text(between(PAGE.read_text("utf-8"), "leaderboards", written(found), COMMAND), "utf-8")
+    README.write_text(between(README.read_text("utf-8"), "full fine-tunes", summary(found), COMMAND), "utf-8")
     OURS.write_text(between(OURS.read_text("utf-8"), "ablation", ablation(found), COMMAND), "utf-8")
     for name, drawing in pictures(found).items():
         (ROOT / "docs" / "pictures" / name).write_text(drawing, "utf-8")
