@@ -90,7 +90,7 @@ class ScaleRule(StrictModel):
     """
 
     rule: str = DEFAULT_RULE
-    per: Literal["tensor", "model"] = "tensor"
+    per: Literal["tensor", "model"] = "model"
     factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
 
     @field_validator("rule")

@@ -175,6 +175,9 @@ def test_inner_products_of_thin_and_dense_agree(shape: tuple[int, int]) -> None:
     assert gram_of([one, beside])[0][1] == gram_of([one, beside])[1][0] == inner(beside, one)
 
 
+PER_TENSOR = {"rule": "norm_mean", "per": "tensor"}
+
+
 def at_computed_scales(recipe: dict[str, Any], found: Path, tmp_path: Path) -> dict[str, Any]:
     """The recipe with every scale that a run record names written out as a rule of its own."""
     scales = {tensor.name: tensor.scale for tensor in read_record(found).tensors}
@@ -186,9 +189,9 @@ def at_computed_scales(recipe: dict[str, Any], found: Path, tmp_path: Path) -> d
 @pytest.mark.parametrize("method", ["task_arithmetic", "average", "ties", "tsv_m", "iso_c"])
 def test_auto_is_the_merge_at_the_computed_scales(tmp_path: Path, method: str, adapters: int) -> None:
     family = {**models.write_family(tmp_path, adapters=adapters), "method": method}
-    for rule in ({}, {"rule": "gram_retention"}, {"rule": "svc_gamma"}):
-        out, again = tmp_path / f"auto-{len(rule)}", tmp_path / f"numbers-{len(rule)}"
-        run = mg.merge({**family, "scale": rule or "auto"}, out, workers=1, overwrite=True)
+    for rule in (PER_TENSOR, {"rule": "gram_retention", "per": "tensor"}, {"rule": "svc_gamma", "per": "tensor"}):
+        out, again = tmp_path / f"auto-{rule['rule']}", tmp_path / f"numbers-{rule['rule']}"
+        run = mg.merge({**family, "scale": rule}, out, workers=1, overwrite=True)
         mg.merge(at_computed_scales(family, out, tmp_path), again, workers=1, overwrite=True)
         merged, expected = models.loaded(out), models.loaded(again)
         for name in expected:
@@ -203,7 +206,7 @@ def test_auto_by_hand(tmp_path: Path) -> None:
     family["models"] = [
         {"path": path, "weight": weight} for path, weight in zip(family["models"], (1.0, 0.5, 0.3), strict=True)
     ]
-    run = mg.merge({**family, "method": "ties", "scale": "auto"}, tmp_path / "out", workers=1)
+    run = mg.merge({**family, "method": "ties", "scale": PER_TENSOR}, tmp_path / "out", workers=1)
     base = models.loaded(tmp_path / "base")
     for tensor in run.tensors:
         taus = [
@@ -213,9 +216,7 @@ def test_auto_by_hand(tmp_path: Path) -> None:
         at_one = methods.build("ties", {})(
             [torch.as_tensor(tau / w) for tau, w in zip(taus, (1.0, 0.5, 0.3), strict=True)], [1.0, 0.5, 0.3]
         )
-        assert tensor.scale == pytest.approx(
-            max(0.0, REFERENCES["projection"](plain(at_one), taus)), rel=1e-4, abs=1e-6
-        )
+        assert tensor.scale == pytest.approx(REFERENCES["norm_mean"](plain(at_one), taus), rel=1e-4, abs=1e-6)
     assert len({tensor.scale for tensor in run.tensors}) > 2
 
 
@@ -240,7 +241,7 @@ def test_one_scale_for_the_model_is_that_of_its_matrices(tmp_path: Path, method:
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     family = {**models.write_family(tmp_path, adapters=1), "method": "dc_merge"}
-    for scale in ("auto", {"rule": "inverse_norm", "per": "model"}):
+    for scale in ("auto", {"rule": "inverse_norm", "per": "tensor"}):
         recipe = {**family, "scale": scale}
         runs = [mg.merge(recipe, tmp_path / "out", workers=workers, overwrite=True) for workers in (1, 2)]
         assert len({run.sha256 for run in runs}) == 1 and runs[0].scaling == runs[1].scaling
@@ -248,8 +249,8 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_adapter_is_written_at_its_scales(tmp_path: Path) -> None:
     family = {**models.write_family(tmp_path, adapters=3), "method": "tsv_m"}
-    mg.merge({**family, "scale": "auto"}, tmp_path / "full", workers=1)
-    run = mg.merge({**family, "scale": "auto", "output": {"adapter": True}}, tmp_path / "adapter", workers=1)
+    mg.merge({**family, "scale": PER_TENSOR}, tmp_path / "full", workers=1)
+    run = mg.merge({**family, "scale": PER_TENSOR, "output": {"adapter": True}}, tmp_path / "adapter", workers=1)
     base, full = models.loaded(tmp_path / "base"), models.loaded(tmp_path / "full")
     factors = models.loaded(tmp_path / "adapter", "adapter_model")
     for module in models.MODULES:
@@ -262,7 +263,7 @@ def test_an_adapter_is_written_at_its_scales(tmp_path: Path) -> None:
 
 def test_a_rule_s_own_number_stays(tmp_path: Path) -> None:
     rules = [{"match": "layer.0.*", "scale": 0.125}]
-    run = mg.merge({**models.write_family(tmp_path), "method": "ties", "scale": "auto", "tensors": rules},
+    run = mg.merge({**models.write_family(tmp_path), "method": "ties", "scale": PER_TENSOR, "tensors": rules},
                    tmp_path / "out", workers=1)  # fmt: skip
     assert {tensor.scale for tensor in run.tensors if tensor.name.startswith("layer.0")} == {0.125}
     assert run.scaling is not None and run.scaling["tensors"] == len(run.tensors) - 2
@@ -272,7 +273,7 @@ def test_a_rule_without_a_value_is_told(tmp_path: Path) -> None:
     family = models.write_family(tmp_path, count=1)
     weights = [{"path": path, "weight": -1.0} for path in family["models"]]
     # An average of one model at weight -1 is that model: it leads away from its weighed task vector.
-    recipe = {**family, "models": weights, "method": "average", "scale": {"rule": "own_share"}}
+    recipe = {**family, "models": weights, "method": "average", "scale": {"rule": "own_share", "per": "tensor"}}
     run = mg.merge(recipe, tmp_path / "out", workers=1)
     assert {tensor.scale for tensor in run.tensors} == {1.0}
     assert all("no scale by own_share" in tensor.notes[0] for tensor in run.tensors)
@@ -293,9 +294,9 @@ def test_learning_refuses_a_rule(tmp_path: Path) -> None:
 
 def test_auto_is_kept_as_the_rule_that_it_stands_for(tmp_path: Path) -> None:
     given = {**models.write_family(tmp_path), "method": "ties"}
-    auto, whole = (mg.load_recipe({**given, "scale": scale}) for scale in ("auto", {"rule": "projection"}))
+    auto, whole = (mg.load_recipe({**given, "scale": scale}) for scale in ("auto", {"rule": "norm_mean"}))
     assert auto == whole and auto.scale == ScaleRule()
-    assert auto.canonical()["scale"] == {"rule": "projection", "per": "tensor", "factor": 1.0}
+    assert auto.canonical()["scale"] == {"rule": "norm_mean", "per": "model", "factor": 1.0}
     assert mg.load_recipe(auto.canonical()) == auto
     assert mg.load_recipe(given, ["scale=auto"]) == auto and mg.load_recipe(given, ["scale=0.5"]).scale == 0.5
 
@@ -306,8 +307,8 @@ def test_the_command_line_says_which(tmp_path: Path) -> None:
     place.write_text(json.dumps(recipe))
     foretold = CliRunner().invoke(app, ["plan", str(place), "--json"])
     scales = [tensor["scale"] for tensor in json.loads(foretold.stdout)["tensors"]]
-    assert scales == [{"rule": "projection", "per": "tensor", "factor": 1.0}] * len(models.SHAPES)
-    assert "projection" in CliRunner().invoke(app, ["plan", str(place)]).stdout
+    assert scales == [{"rule": "norm_mean", "per": "model", "factor": 1.0}] * len(models.SHAPES)
+    assert "norm_mean" in CliRunner().invoke(app, ["plan", str(place)]).stdout
     done = CliRunner().invoke(app, ["merge", str(place), "--output", str(tmp_path / "out")])
-    assert done.exit_code == 0 and "scale by projection, one a tensor:" in done.stdout
-    assert "Scale without labels: projection per tensor" in (tmp_path / "out" / "README.md").read_text()
+    assert done.exit_code == 0 and "scale by norm_mean, one for the model:" in done.stdout
+    assert "Scale without labels: norm_mean per model" in (tmp_path / "out" / "README.md").read_text()

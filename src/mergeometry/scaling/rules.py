@@ -15,7 +15,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.scaling.statistics import Need, Statistics
 from mergeometry.strict_model import nearest
 
-DEFAULT_RULE = "projection"
+DEFAULT_RULE = "norm_mean"
 """What ``scale: auto`` stands for: change it here, and nowhere else."""
 
 LARGEST = 1e3
