@@ -311,4 +311,4 @@ def test_the_command_line_says_which(tmp_path: Path) -> None:
     assert "norm_mean" in CliRunner().invoke(app, ["plan", str(place)]).stdout
     done = CliRunner().invoke(app, ["merge", str(place), "--output", str(tmp_path / "out")])
     assert done.exit_code == 0 and "scale by norm_mean, one for the model:" in done.stdout
-    assert "Scale without labels: norm_mean per model" in (tmp_path / "out" / "README.md").read_text()
+    assert "Scale without labels: norm&#95;mean per model" in (tmp_path / "out" / "README.md").read_text()
