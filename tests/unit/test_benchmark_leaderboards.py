@@ -1,0 +1,72 @@
+"""Boards are comparisons that the command line takes, and the pages say what the kept results say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import geometry  # noqa: E402
+from benchmarks.leaderboards import __main__ as command  # noqa: E402
+from benchmarks.leaderboards import page  # noqa: E402
+from benchmarks.leaderboards.boards import BOARDS  # noqa: E402
+from benchmarks.leaderboards.run import RESULTS  # noqa: E402
+from benchmarks.marks import between  # noqa: E402
+
+from mergeometry.comparison.entries import read_entries  # noqa: E402
+from mergeometry.comparison.scales import read_scales  # noqa: E402
+from mergeometry.linalg.svd import top_directions  # noqa: E402
+from mergeometry.suite.comparison import suites  # noqa: E402
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_can_be_compared(name: str) -> None:
+    board = BOARDS[name]
+    entries, _ = read_entries(list(board.methods))
+    assert len(entries) == len(board.methods)
+    assert 1.0 in read_scales(board.scales)
+    assert board.suite in suites()
+
+
+def test_the_page_says_what_was_measured() -> None:
+    found, text = page.read(RESULTS), command.PAGE.read_text("utf-8")
+    assert between(text, "leaderboards", page.written(found), command.COMMAND) == text, command.COMMAND
+    text = command.README.read_text("utf-8")
+    assert between(text, "full fine-tunes", page.summary(found), command.COMMAND) == text, command.COMMAND
+    text = command.OURS.read_text("utf-8")
+    assert between(text, "ablation", page.ablation(found), command.COMMAND) == text, command.COMMAND
+    for name, drawing in page.pictures(found).items():
+        assert (ROOT / "docs" / "pictures" / name).read_text("utf-8") == drawing, command.COMMAND
+
+
+def test_the_geometry_page_says_what_was_measured() -> None:
+    text = geometry.PAGE.read_text("utf-8")
+    board = geometry.read(geometry.LEADERBOARDS / f"{geometry.BOARD}.json")
+    assert geometry.on_page(text, geometry.read(geometry.RESULT), board) == text, geometry.COMMAND
+
+
+def test_tasks_at_right_angles_are_a_simplex() -> None:
+    """Updates in rows and columns of their own, with spectra of equal length: Delta_ETF by hand."""
+    deltas = []
+    for task in range(3):
+        delta = torch.zeros(12, 9)
+        delta[4 * task, 3 * task], delta[4 * task + 1, 3 * task + 1] = 2.0, 1.0
+        deltas.append(delta)
+    directions = [top_directions(delta, 2) for delta in deltas]
+    # Their coordinates, diag(2, 1) each, are all the same: nothing is left once they are centred but rounding.
+    assert geometry.overlap(directions) == 0
+    apart = torch.zeros(12, 9)
+    apart[0, 0], apart[5, 4], apart[8, 7] = 1.0, 1.0, 1.0  # one entry each: (0, 0), (1, 1) and (0, 1)
+    assert geometry.deviation(apart, directions) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_correlation_over_methods() -> None:
+    layers = {"a": {"x": 0.1, "y": 0.2, "z": 0.3}, "b": {"x": 0.5, "y": 0.2, "z": 0.1}}
+    told = geometry.correlation(layers, {"x": 0.9, "y": 0.5, "z": 0.1})
+    assert [one[0] for one in told["layers"].values()] == [-1.0, 1.0]
+    assert told["methods"] == 3
