@@ -95,7 +95,9 @@ def test_a_fixed_tensor_is_left_alone(family: Path, tmp_path: Path) -> None:
     recipe = {**json.loads((family / "recipe.yaml").read_text()), "tensors": [{"match": "*layer.0*", "scale": 0.25}]}
     found = mg.compare(recipe, "ties", family / "tasks.yaml", output=tmp_path, scales=[1.0], workers=1,
                        rules=["norm_mean"])  # fmt: skip
-    run = mg.merge({**recipe, "method": "ties", "scale": {"rule": "norm_mean", "per": "tensor"}}, tmp_path / "out", workers=1)
+    run = mg.merge(
+        {**recipe, "method": "ties", "scale": {"rule": "norm_mean", "per": "tensor"}}, tmp_path / "out", workers=1
+    )
     figures = found.rows[0].rules["norm_mean per tensor"]
     own = [tensor.scale for tensor in run.tensors if tensor.scale is not None and "layer.0" not in tensor.name]
     assert figures.least == pytest.approx(min(own), rel=1e-4) and figures.largest == pytest.approx(max(own), rel=1e-4)
