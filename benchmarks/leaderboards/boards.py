@@ -34,6 +34,11 @@ def _simplex(*frames: str) -> list[Item]:
     return [{"name": f"mda {frame}", "method": {"name": "mda", "simplex": frame}} for frame in frames]
 
 
+OTHER_RULES = (
+    "relative_projection", "own_projection", "own_share", "norm_sqrt", "gram_retention", "svc_gamma", "inverse_norm",
+)  # fmt: skip
+
+
 def _per_model(*rules: str) -> str:
     return ", ".join(f"{rule}(per=model)" for rule in rules)
 
@@ -89,9 +94,7 @@ BOARDS = {
         title="Text, 8 tasks, LoRA experts", suite="text-8", full=False,
         question="The same tasks as rank-16 adapters, and what scales without labels are worth there.",
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
-        scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(
-            "relative_projection", "own_projection", "own_share", "norm_sqrt", "gram_retention", "svc_gamma", "inverse_norm"
-        ),
+        scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,
