@@ -38,7 +38,8 @@ def test_every_method_has_a_row() -> None:
     # What needs data to learn from has a page of figures of its own.
     kinds = {name: registry.find(name) for name in registry.names()}
     data_free = {name for name, kind in kinds.items() if not (kind.needs_learning or kind.needs_activations)}
-    assert {entry.method for entry in ENTRIES} == data_free
+    # What is made for full fine-tunes, whose tables move, is compared on them: docs/leaderboards.md.
+    assert {entry.method for entry in ENTRIES} == data_free - {"own_blocks", "rows"}
     assert not {"adamerging", "regmean", "esm"} & data_free
     assert 1.0 in SCALES
 

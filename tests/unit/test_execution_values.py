@@ -43,7 +43,8 @@ def expected(family: dict[str, Any], method: str, weights: list[float], scale: f
     for name, stored in models.loaded(Path(family["base"])).items():
         base = stored if stored.dtype == torch.float64 else stored.float()
         elementwise = issubclass(registry.find(method), Linear | Elementwise)
-        law = registry.build(method if elementwise or is_matrix(name, base.shape) else "average", {})
+        usual = registry.find(method).others
+        law = registry.build(method if elementwise or is_matrix(name, base.shape) else usual, {})
         deltas = [update(place, name, base) for place in folders(family)]
         if all(isinstance(delta, LowRank) and delta.rank == 0 for delta in deltas):
             found[name] = base
@@ -80,7 +81,7 @@ def test_every_method_on_models_adapters_and_both(tmp_path: Path, method: str, a
     before = models.file_hashes(tmp_path)
     run = mg.merge(recipe, tmp_path / "out", workers=1)
     close(models.loaded(tmp_path / "out"), expected(family, method, WEIGHTS, SCALE))
-    assert {method} <= {used.name for used in run.methods} <= {method, "average"}
+    assert {method} <= {used.name for used in run.methods} <= {method, registry.find(method).others}
     assert models.file_hashes(tmp_path).items() >= before.items()
 
 

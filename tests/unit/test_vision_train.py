@@ -147,13 +147,15 @@ def test_the_suite_is_written_as_files_to_compare_on(tmp_path: Path, monkeypatch
     task = replace(find_vision_task(name), read=lambda: splits)
     monkeypatch.setattr(comparison, "VISION_SUITES", {"vision": (name,)})
     monkeypatch.setattr(comparison, "find_vision_task", lambda _name: task)
-    base, models, tasks = comparison.write_vision_tasks("vision", tmp_path, limit=3)
+    base, models, tasks = comparison.write_vision_tasks("vision", tmp_path, limit=3, unlabelled=2)
     assert base == vision_backbone()
     assert models == [{"path": str(SHIPPED / name), "name": name}]
     (entry,) = tasks["tasks"]
     assert (tmp_path / entry["head"]).is_file()
     rows = [json.loads(line) for line in (tmp_path / entry["test"]).read_text("utf-8").splitlines()]
     assert [row["label"] for row in rows] == list(splits.test.labels[:3])
+    unlabelled = [json.loads(line) for line in (tmp_path / entry["unlabelled"]).read_text("utf-8").splitlines()]
+    assert len(unlabelled) == 2 and all("label" not in row for row in unlabelled)
     for row, pixels in zip(rows, splits.test.pixels, strict=False):
         with Image.open(tmp_path / "data" / row["image"]) as image:
             assert image.tobytes() == pixels.numpy().tobytes()
