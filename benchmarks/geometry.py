@@ -66,6 +66,17 @@ def overlap(directions: Sequence[Directions]) -> float:
     return float(between_tasks.square().mean().sqrt())
 
 
+def compared() -> dict[str, Any]:
+    """The board's methods that need no data and average the tables: what differs between them is matrices alone."""
+    found = {}
+    for item in BOARDS[BOARD].methods:
+        name, method = _built(item)
+        other = item.get("other", method.others) if isinstance(item, dict) else method.others
+        if other == "average" and not method.needs_activations:
+            found[name] = method
+    return found
+
+
 def measure() -> dict[str, Any]:
     """Every matrix of the encoder merged by every method without data of the board, and how far each is from a frame.
 
@@ -74,7 +85,7 @@ def measure() -> dict[str, Any]:
     """
     found = circumstances()
     tasks = [task.name for task in list_tasks("text-8")]
-    methods = {name: built for name, built in map(_built, BOARDS[BOARD].methods) if not built.needs_activations}
+    methods = compared()
     base = open_checkpoint(backbone(), "base")
     experts = [open_checkpoint(load_full_expert(task).folder, task) for task in tasks]
     joint = load_joint("text-8")

@@ -7,23 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mergeometry import limits
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.data_section import DataSection
 from mergeometry.errors import RecipeError
-from mergeometry.scaling import DEFAULT_RULE, find
+from mergeometry.scale_section import Factor, Scale, ScaleRule
 from mergeometry.strict_model import StrictModel, explain, nearest
 from mergeometry.strict_yaml import parse_yaml
 
@@ -34,9 +24,6 @@ _NOT_YET = {
 
 LEARNING_STARTS_AT = 0.3
 """Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
-
-Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
-"""A number to multiply tensors by, which float32 must hold."""
 
 
 class ModelEntry(StrictModel):
@@ -81,48 +68,6 @@ def _size(value: object) -> object:
 
 
 MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
-
-
-class ScaleRule(StrictModel):
-    """A scale read off the task vectors, without labels: one for each tensor, or one for the whole model.
-
-    ``factor`` is a constant that the rule's value is multiplied by.
-    """
-
-    rule: str = DEFAULT_RULE
-    per: Literal["tensor", "model"] = "model"
-    factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
-
-    @field_validator("rule")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            return find(value).name
-        except RecipeError as error:
-            raise ValueError(error.what) from error
-
-    @property
-    def text(self) -> str:
-        """The rule in words, such as ``projection per tensor``."""
-        times = "" if self.factor == 1 else f"{self.factor:g} x "
-        return f"{times}{self.rule}" + ("" if self.rule == "one" else f" per {self.per}")
-
-
-def _as_scale(value: object) -> object:
-    if isinstance(value, Mapping) and value.keys() & {"grid", "tasks"}:
-        raise ValueError("a grid is not part of this version: `mergeometry compare` scores one on labelled inputs")
-    return {} if value == "auto" else value
-
-
-def _kind_of_scale(value: object) -> str:
-    return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<number>"
-
-
-Scale = Annotated[
-    Annotated[Factor, Tag("<number>")] | Annotated[ScaleRule, Tag("<rule>")],
-    Discriminator(_kind_of_scale),
-    BeforeValidator(_as_scale),
-]
 
 
 class TensorRule(StrictModel):

@@ -21,6 +21,8 @@ from mergeometry.comparison.scales import DEFAULT, nearest_to_one, read_scales
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import DataError, RecipeError
 from mergeometry.evaluate.gain import resampled_differences
+from mergeometry.plan.build import other_of
+from mergeometry.recipe import load_recipe
 from mergeometry.report.comparison import comparison_markdown, comparison_page
 from mergeometry.report.curves import curves_svg
 
@@ -60,6 +62,18 @@ def test_entries_are_names_calls_and_mappings() -> None:
     assert refined.name == "tsv_m + svc(gamma=2)" and refined.refine == [{"name": "svc", "gamma": 2}]
     (mine,), _ = read_entries([{"name": "mine", "method": {"name": "ties", "density": 0.3}, "refine": "svc"}])
     assert (mine.name, mine.method["density"], mine.refine) == ("mine", 0.3, ["svc"])
+
+
+def test_a_row_may_have_another_way_with_tables() -> None:
+    common = load_recipe({"base": "b", "models": ["m"], "method": "tsv_m", "other": "ties"})
+    own, usual = (read_entries([item])[0][0].recipe(common, 1.0) for item in (
+        {"method": "iso_c", "other": {"name": "rows"}}, "iso_c",
+    ))  # fmt: skip
+    assert (other_of(own).name, other_of(usual).name) == ("rows", "ties")
+    alone = load_recipe({"base": "b", "models": ["m"], "method": "own_blocks"})
+    assert other_of(alone).name == "rows"
+    assert other_of(load_recipe({**alone.canonical(), "other": "average"})).name == "average"
+    assert other_of(load_recipe({"base": "b", "models": ["m"], "method": "dc_merge"})).name == "average"
 
 
 def test_all_is_every_method_without_data() -> None:

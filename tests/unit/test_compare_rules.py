@@ -17,8 +17,8 @@ from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.rules import read_rules, ruled
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import RecipeError
-from mergeometry.recipe import ScaleRule
 from mergeometry.report.comparison import comparison_markdown, comparison_page
+from mergeometry.scale_section import ScaleRule
 from mergeometry.scaling import RULES, Statistics
 
 METHODS = "ties(density=0.3), tsv_m, task_arithmetic"

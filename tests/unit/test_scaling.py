@@ -21,7 +21,7 @@ from mergeometry.errors import NumericalError, RecipeError
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.linalg.inner import inner
 from mergeometry.methods import registry as methods
-from mergeometry.recipe import ScaleRule
+from mergeometry.scale_section import ScaleRule
 from mergeometry.scaling import RULES, Statistics, UndefinedScale, find, scale_by, total
 from mergeometry.scaling.statistics import of_matrices
 from mergeometry.sink.record import read_record

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mergeometry.comparison.entries import called, split
 from mergeometry.errors import RecipeError
-from mergeometry.recipe import ScaleRule
+from mergeometry.scale_section import ScaleRule
 from mergeometry.scaling import RULES, Statistics, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import Need, of_matrices
 from mergeometry.strict_model import explain

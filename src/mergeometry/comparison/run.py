@@ -25,7 +25,8 @@ from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.errors import RecipeError
 from mergeometry.execution.beside import scratch_folder
 from mergeometry.execution.pool import side_by_side
-from mergeometry.recipe import Recipe, ScaleRule
+from mergeometry.recipe import Recipe
+from mergeometry.scale_section import ScaleRule
 
 Say = Callable[[str, int, int], None]
 """Told what was finished, and how many steps of how many are."""

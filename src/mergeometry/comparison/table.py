@@ -15,7 +15,7 @@ from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.evaluate.gain import Correct
 from mergeometry.plan import Plan
-from mergeometry.recipe import ScaleRule
+from mergeometry.scale_section import ScaleRule
 
 
 def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from mergeometry.execution.inputs import Inputs
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
-from mergeometry.recipe import ScaleRule
+from mergeometry.scale_section import ScaleRule
 from mergeometry.sink import (
     InputRecord,
     MethodRecord,

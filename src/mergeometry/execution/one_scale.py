@@ -14,7 +14,7 @@ from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.recipe import ScaleRule
+from mergeometry.scale_section import ScaleRule
 from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import of_matrices
 from mergeometry.sources import TensorReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from mergeometry.methods.base import Linear, parameters
+from mergeometry.methods.base import Linear, check_mean, parameters
 
 
 @parameters
@@ -25,8 +25,7 @@ class Average(Linear):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that add up to nothing."""
         super().check(tasks, shape, weights)
-        if sum(weights) == 0:
-            raise ValueError("the models' weights add up to zero, so their mean is undefined")
+        check_mean(weights)
 
     def coefficients(self, weights: Sequence[float]) -> list[float]:
         """Each task's share of the sum of weights."""

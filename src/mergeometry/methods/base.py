@@ -255,6 +255,16 @@ class Directional(Matrixwise):
         return [self.directions(delta, tasks).scaled(weight) for delta, weight in zip(deltas, weights, strict=True)]
 
 
+def check_mean(weights: Sequence[float]) -> None:
+    """Refuse weights that add up to nothing, whose mean is undefined.
+
+    Raises:
+        ValueError: with the reason in words that fit after "tensor X: ".
+    """
+    if sum(weights) == 0:
+        raise ValueError("the models' weights add up to zero, so their mean is undefined")
+
+
 def check_rank(rank: int | float | str, shape: Sequence[int]) -> None:
     """Refuse a rank that a matrix cannot have.
 

@@ -39,10 +39,11 @@ class MDA(Directional):
 
     def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
         """The method with the random basis of one tensor, where it has one."""
+        if self.simplex != "random":
+            return self
         bound: Method = copy.copy(self)
-        if self.simplex == "random":
-            # No parameter: a recipe cannot set it.
-            object.__setattr__(bound, "_key", stream_key(seed, tensor, "simplex"))
+        # No parameter: a recipe cannot set it.
+        object.__setattr__(bound, "_key", stream_key(seed, tensor, "simplex"))
         return bound
 
     @property

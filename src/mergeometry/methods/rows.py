@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.methods.base import Elementwise, parameters
+from mergeometry.methods.base import Elementwise, check_mean, parameters
 
 _ENTRIES = 1 << 20
 """Entries looked at together, so that a table of any size takes little memory beside itself."""
@@ -39,8 +39,7 @@ class Rows(Elementwise):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that add up to nothing."""
         super().check(tasks, shape, weights)
-        if sum(weights) == 0:
-            raise ValueError("the models' weights add up to zero, so their mean is undefined")
+        check_mean(weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Add the rows, and scale each by how many tasks moved it and how much their moves overlap."""
