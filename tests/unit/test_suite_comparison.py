@@ -70,3 +70,5 @@ def test_a_misspelt_suite_gets_the_nearest(tmp_path: Path) -> None:
         write_suite("text8", tmp_path)
     with pytest.raises(DataError, match="adapters"):
         write_suite("language-model", tmp_path, full=True)
+    with pytest.raises(DataError, match="trained with seed 0"):
+        write_suite("text-8", tmp_path, seed=1)

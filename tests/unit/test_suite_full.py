@@ -19,8 +19,9 @@ from mergeometry.suite import command
 from mergeometry.suite.backbone import PIECES, backbone
 from mergeometry.suite.command import FULL, load_full_expert, train_expert
 from mergeometry.suite.full import FullRegime, full_folder, is_complete_full, train_full
-from mergeometry.suite.loop import products
+from mergeometry.suite.loop import Course, products
 from mergeometry.suite.splits import Splits
+from mergeometry.suite.staging import read_provenance
 from mergeometry.suite.tasks import Task, load
 
 ONCE = FullRegime(epochs=1, batch=16)
@@ -74,6 +75,17 @@ def test_the_folder_merges_and_gives_itself_back(expert: Path, tmp_path: Path) -
     assert all(torch.allclose(merged[name].float(), tuned[name].float(), atol=1e-6) for name in tuned)
 
 
+def test_another_seed_is_another_expert(expert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "load", few)
+    other = train_expert("trec", tmp_path / "trec", form=FULL, regime=replace(ONCE, seed=1))
+    assert read_provenance(other)["command"] == "mergeometry suite train --full trec --seed 1"
+    assert read_provenance(other)["regime"]["seed"] == 1
+    first, second = (load_file(folder / "model.safetensors") for folder in (expert, other))
+    assert any(not torch.equal(weight, second[name]) for name, weight in first.items())
+    heads = [load_file(folder / "head.safetensors") for folder in (expert, other)]
+    assert torch.equal(heads[0]["weight"], heads[1]["weight"])
+
+
 def test_a_finished_expert_is_left_alone_and_a_half_one_is_refused(expert: Path, tmp_path: Path) -> None:
     messages: list[str] = []
     train_expert("trec", expert, messages.append, form=FULL)
@@ -122,18 +134,26 @@ def test_the_default_place_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.M
     assert full_folder().is_relative_to(tmp_path)
     with pytest.raises(DataError, match="no full fine-tune of 'trec'") as caught:
         load_full_expert("trec")
-    assert "mergeometry suite train --full trec" in str(caught.value)
+    assert str(caught.value).endswith("mergeometry suite train --full trec")
+    with pytest.raises(DataError, match=r"mergeometry suite train --full trec --seed 2$"):
+        load_full_expert("trec", seed=2)
+    assert len({full_folder(), full_folder(1), full_folder(2)}) == 3
 
 
 def test_the_command_trains_full_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, Path, object]] = []
+    seen: list[tuple[str, Path, object, int]] = []
 
-    def record(task: str, output: Path, _progress: object, *, form: object, overwrite: bool) -> Path:
-        seen.append((task, output, form))
+    def record(task: str, output: Path, _progress: object, *, form: object, regime: Course, overwrite: bool) -> Path:
+        seen.append((task, output, form, regime.seed))
         return output
 
     monkeypatch.setattr(command, "train_expert", record)
     monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
     assert CliRunner().invoke(app, ["suite", "train", "--full", "trec"]).exit_code == 0
+    assert CliRunner().invoke(app, ["suite", "train", "--full", "--seed", "2", "trec"]).exit_code == 0
     assert CliRunner().invoke(app, ["suite", "train", "trec", "-o", str(tmp_path)]).exit_code == 0
-    assert seen == [("trec", full_folder() / "trec", FULL), ("trec", tmp_path / "trec", command.ADAPTER)]
+    assert seen == [
+        ("trec", full_folder() / "trec", FULL, 0),
+        ("trec", full_folder(2) / "trec", FULL, 2),
+        ("trec", tmp_path / "trec", command.ADAPTER, 0),
+    ]

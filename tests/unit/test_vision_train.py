@@ -15,7 +15,14 @@ from mergeometry.evaluate.metrics import Head
 from mergeometry.suite.vision import command, comparison
 from mergeometry.suite.vision.backbone import NAME, build_vision_model, vision_backbone
 from mergeometry.suite.vision.command import FULL, score_vision_model, train_vision_expert
-from mergeometry.suite.vision.experts import SHIPPED, load_vision_expert, load_vision_model, read_deltas
+from mergeometry.suite.vision.experts import (
+    SHIPPED,
+    full_vision_folder,
+    load_full_vision_expert,
+    load_vision_expert,
+    load_vision_model,
+    read_deltas,
+)
 from mergeometry.suite.vision.images import ImageSplits
 from mergeometry.suite.vision.tasks import VISION_SUITES, VISION_TASKS, find_vision_task
 from mergeometry.suite.vision.train import (
@@ -116,6 +123,14 @@ def test_a_missing_expert_says_how_to_train_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no trained expert") as caught:
         load_vision_expert("letter", tmp_path)
     assert "mergeometry suite train-vision letter" in str(caught.value)
+
+
+def test_a_missing_full_fine_tune_says_how_to_train_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="no full fine-tune of 'letter'") as caught:
+        load_full_vision_expert("letter", 1)
+    assert str(caught.value).endswith("mergeometry suite train-vision --full letter --seed 1")
+    assert full_vision_folder(1) != full_vision_folder()
 
 
 @every_expert

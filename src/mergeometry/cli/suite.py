@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 from mergeometry.cli.suite_files import tasks as write_tasks
 from mergeometry.cli.suite_vision import train_vision
-from mergeometry.cli.training import train_each
+from mergeometry.cli.training import Seed, train_each
 
 suite = typer.Typer(name="suite", help="The real tasks, and the experts trained on them.", no_args_is_help=True)
 suite.command("tasks")(write_tasks)
@@ -67,6 +68,7 @@ def train(
     full: Annotated[
         bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
     ] = False,
+    seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -75,11 +77,12 @@ def train(
         from mergeometry.suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
 
         names = tasks or [task.name for task in list_tasks("text-14")]
-        form, place = (FULL, output or full_folder()) if full else (ADAPTER, output or Path("experts"))
+        form, place = (FULL, output or full_folder(seed)) if full else (ADAPTER, output or Path("experts"))
+        regime = replace(form.regime, seed=seed)
         train_each(
             names,
             find_task,
-            lambda name, say: train_expert(name, place / name, say, form=form, overwrite=overwrite),
+            lambda name, say: train_expert(name, place / name, say, form=form, regime=regime, overwrite=overwrite),
         )
 
 

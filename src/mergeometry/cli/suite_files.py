@@ -16,6 +16,7 @@ def tasks(
         "suite"
     ),
     full: Annotated[bool, typer.Option("--full", help="Merge the full fine-tunes in the cache, not adapters.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="With --full: the seed they were trained with.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Most inputs of a task's split.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -25,6 +26,11 @@ def tasks(
 
         target = console(err=True)
         folder = write_suite(
-            suite, output, full=full, limit=limit, progress=lambda text: target.print(plain(text), soft_wrap=True)
+            suite,
+            output,
+            full=full,
+            limit=limit,
+            seed=seed,
+            progress=lambda text: target.print(plain(text), soft_wrap=True),
         )
         typer.echo(f"mergeometry compare {folder / 'recipe.yaml'} --tasks {folder / 'tasks.yaml'} --methods all")

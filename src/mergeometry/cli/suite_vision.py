@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mergeometry.cli.show import Debug, plain_errors
-from mergeometry.cli.training import train_each
+from mergeometry.cli.training import Seed, train_each
 
 
 def train_vision(
@@ -20,6 +21,7 @@ def train_vision(
     full: Annotated[
         bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
     ] = False,
+    seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -35,9 +37,14 @@ def train_vision(
         )
 
         names = tasks or [task.name for task in list_vision_tasks()]
-        form, place = (FULL, output or full_vision_folder()) if full else (ADAPTER, output or Path("vision-experts"))
+        form, place = (
+            (FULL, output or full_vision_folder(seed)) if full else (ADAPTER, output or Path("vision-experts"))
+        )
+        regime = replace(form.regime, seed=seed)
         train_each(
             names,
             find_vision_task,
-            lambda name, say: train_vision_expert(name, place / name, say, form=form, overwrite=overwrite),
+            lambda name, say: train_vision_expert(
+                name, place / name, say, form=form, regime=regime, overwrite=overwrite
+            ),
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from mergeometry.cli.show import console, plain
 
+Seed = Annotated[int, typer.Option(min=0, help="What the order of the inputs, and an adapter, are drawn from.")]
 Say = Callable[[str], None]
 
 

@@ -37,19 +37,22 @@ def write_suite(
     *,
     full: bool = False,
     limit: int | None = None,
+    seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
 
     The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
-    fine-tunes in the cache. ``limit`` is the most inputs of a split. A few training inputs go without their labels, for
-    methods that merge by activations.
+    fine-tunes in the cache, of a training ``seed``. ``limit`` is the most inputs of a split. A few training inputs go
+    without their labels, for methods that merge by activations.
 
     Raises:
         DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
     """
     if suite not in suites():
         raise DataError(f"There is no suite {suite!r}{nearest(suite, suites())}")
+    if seed and not full:
+        raise DataError("The adapters that ship were trained with seed 0.", hint="add --full, or leave --seed out")
     output.mkdir(parents=True, exist_ok=True)
     if suite == LANGUAGE_MODEL:
         if full:
@@ -57,12 +60,12 @@ def write_suite(
         return _write_language(output, limit, progress)
     if suite in VISION_SUITES:
         base, models, tasks = write_vision_tasks(
-            suite, output, full=full, limit=limit, unlabelled=UNLABELLED, progress=progress
+            suite, output, full=full, limit=limit, seed=seed, unlabelled=UNLABELLED, progress=progress
         )
         return _write(output, base, models, tasks)
     models, tasks = [], []
     for task in list_tasks(suite):
-        expert = load_full_expert(task.name) if full else load_expert(task.name)
+        expert = load_full_expert(task.name, seed=seed) if full else load_expert(task.name)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"
         (output / "heads").mkdir(exist_ok=True)

@@ -38,28 +38,28 @@ class FullRegime(Course):
     precision: str = "auto"
 
 
-def full_folder() -> Path:
-    """Return the folder in the cache that full fine-tunes are trained into, one folder a task.
+def full_folder(seed: int = 0) -> Path:
+    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder a task.
 
-    The backbone and the regime are part of its name: fine-tunes of another kind never meet.
+    The backbone and the regime are part of its name: fine-tunes of another kind or seed never meet.
     """
-    recipe = hashlib.sha256(repr((MINILM.sha256, FullRegime())).encode()).hexdigest()[:8]
+    recipe = hashlib.sha256(repr((MINILM.sha256, FullRegime(seed=seed))).encode()).hexdigest()[:8]
     return cache_folder() / "experts" / f"{MINILM.name}-full-{recipe}"
 
 
-def load_full_expert(task: str, folder: Path | None = None) -> Expert:
-    """Return the full fine-tune of a task: the one in the cache, or the one trained into ``folder``.
+def load_full_expert(task: str, folder: Path | None = None, *, seed: int = 0) -> Expert:
+    """Return the full fine-tune of a task: the one in the cache of a training seed, or the one in ``folder``.
 
     Raises:
         DataError: there is no such task, or its fine-tune is not trained yet.
     """
     found = find_task(task)
-    folder = full_folder() / task if folder is None else folder
+    folder = full_folder(seed) / task if folder is None else folder
     if not is_complete_full(folder):
         raise DataError(
             f"There is no full fine-tune of {task!r}.",
             file=folder,
-            hint=f"train it: mergeometry suite train --full {task}",
+            hint=f"train it: mergeometry suite train --full {task}{f' --seed {seed}' if seed else ''}",
         )
     return Expert(found, folder, load_head(folder / HEAD), read_provenance(folder))
 

@@ -87,7 +87,7 @@ def train_into(
         record = {
             "task": task.name,
             "title": task.title,
-            "command": f"{form.command} {task.name}",
+            "command": f"{form.command} {task.name}{f' --seed {chosen.seed}' if chosen.seed else ''}",
             **origin(begun),
             "regime": asdict(chosen),
             "products": trained.products,

