@@ -24,6 +24,7 @@ class Board:
     test: int
     rules: str = ""
     leave_out: str = ""
+    seed: int = 0
 
 
 def _with_rows(*methods: str) -> list[Item]:
@@ -75,6 +76,18 @@ RANKS: list[Item] = [
     for rank in (0.01, 0.03, 0.0625, 0.125)
 ]
 
+
+def _other_seed(seed: int) -> Board:
+    return Board(
+        title=f"Text, 8 tasks, full fine-tunes of training seed {seed}", suite="text-8", full=True, seed=seed,
+        question="Is what the first board shows of its experts, or of any experts of these tasks?",
+        methods=["own_blocks", *_with_rows("iso_cts", "tsv_m", "dc_merge"), *CLASSICAL, *SPECTRAL,
+                 {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}},
+                 *_simplex("directions", "random"), *WITH_INPUTS],
+        scales=SHORT, validation=100, test=400,
+    )  # fmt: skip
+
+
 BOARDS = {
     "text-8-full": Board(
         title="Text, 8 tasks, full fine-tunes", suite="text-8", full=True,
@@ -84,6 +97,8 @@ BOARDS = {
                  *WITH_INPUTS],
         scales=SHORT, validation=100, test=400, rules="norm_mean(per=model), projection(per=model)",
     ),
+    "text-8-full-seed-1": _other_seed(1),
+    "text-8-full-seed-2": _other_seed(2),
     "text-14-full": Board(
         title="Text, 14 tasks, full fine-tunes", suite="text-14", full=True,
         question="The same with more tasks than the weights have room for.",
@@ -95,6 +110,18 @@ BOARDS = {
         question="The same tasks as rank-16 adapters, and what scales without labels are worth there.",
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
+    ),
+    "vision-6-full": Board(
+        title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
+        question="Does what was found on texts hold for a vision transformer, which has no table of words?",
+        methods=["own_blocks", *CLASSICAL, "knots", *SPECTRAL, *_simplex("directions", "random"), *WITH_INPUTS],
+        scales=SHORT, validation=60, test=300, rules="norm_mean(per=model), projection(per=model)",
+    ),
+    "vision-full": Board(
+        title="Vision, 9 tasks, full fine-tunes", suite="vision", full=True,
+        question="The same with three tasks more that almost any update for another task harms.",
+        methods=["own_blocks", *CLASSICAL, *SPECTRAL, *_simplex("directions")],
+        scales=SHORT, validation=60, test=300,
     ),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,
@@ -112,6 +139,12 @@ BOARDS = {
         title="DC-Merge's choices", suite="text-8", full=True,
         question="What do smoothing, selection and the block mask each do?",
         methods=[*DC_GRID, *RHO], scales="0.5,1", validation=50, test=200,
+    ),
+    "rules": Board(
+        title="Scales without labels, full fine-tunes", suite="text-8", full=True,
+        question="What is every rule for scales worth where models are long?",
+        methods=["own_blocks", "task_arithmetic", "ties", *_with_rows("dc_merge"), *SPECTRAL],
+        scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
     "ranks": Board(
         title="Ranks", suite="text-8", full=True,
