@@ -10,7 +10,7 @@ import torch
 
 from mergeometry.conformance import CHECKS, Check, check
 from mergeometry.methods import registry
-from mergeometry.methods.base import Elementwise, Method, parameters
+from mergeometry.methods.base import Elementwise, Method, Rowwise, parameters
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
@@ -110,9 +110,19 @@ class Random(Broken):
         return deltas[0] * torch.rand_like(deltas[0])
 
 
+@parameters
+class Centred(Rowwise):
+    source = "none"
+
+    def merge(self, deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+        total = sum(delta * weight for delta, weight in zip(deltas, weights, strict=True))
+        return total - total.mean(dim=0)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("method", "name"),
     [
+        (Centred(), "rows_alone"),
         (FirstOnly(), "order"),
         (InPlace(), "inputs_untouched"),
         (Offset(), "zero"),

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import geometry  # noqa: E402
 from benchmarks.leaderboards import __main__ as command  # noqa: E402
-from benchmarks.leaderboards import page  # noqa: E402
+from benchmarks.leaderboards import page, seeds  # noqa: E402
 from benchmarks.leaderboards.boards import BOARDS  # noqa: E402
 from benchmarks.leaderboards.run import RESULTS  # noqa: E402
 from benchmarks.marks import between  # noqa: E402
@@ -36,6 +36,7 @@ def test_a_board_can_be_compared(name: str) -> None:
 def test_the_page_says_what_was_measured() -> None:
     found, text = page.read(RESULTS), command.PAGE.read_text("utf-8")
     assert between(text, "leaderboards", page.written(found), command.COMMAND) == text, command.COMMAND
+    assert between(text, "seeds", seeds.written(found), command.COMMAND) == text, command.COMMAND
     text = command.README.read_text("utf-8")
     assert between(text, "full fine-tunes", page.summary(found), command.COMMAND) == text, command.COMMAND
     text = command.OURS.read_text("utf-8")
@@ -70,3 +71,14 @@ def test_a_correlation_over_methods() -> None:
     told = geometry.correlation(layers, {"x": 0.9, "y": 0.5, "z": 0.1})
     assert [one[0] for one in told["layers"].values()] == [-1.0, 1.0]
     assert told["methods"] == 3
+
+
+def test_seeds_stand_beside_each_other() -> None:
+    own = page.read(RESULTS)["text-8-full"]
+    assert seeds.written({"text-8-full": own}) == seeds.NOTHING
+    # The same board under another seed's name: no spread, and orders that agree wholly.
+    told = seeds.written({"text-8-full": own, "text-8-full-seed-1": own, "text-14-full": own})
+    row = next(row for row in page.comparison_of(own).rows if row.name == "tsv_m")
+    kept = f"{100 * (row.at_one.gain_kept or 0):.0f}"
+    assert f"| `tsv_m` | {kept} | {kept} | {kept} ± 0 |" in told
+    assert "of 1.00 at the validated scale and 1.00 at scale 1" in told

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import mergeometry as mg
 import models
 from mergeometry.methods import registry
 
@@ -64,6 +65,14 @@ def test_one_process_stays_below_the_plan(tmp_path: Path, method: str) -> None:
 def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, workers: int) -> None:
     recipe = {**family(tmp_path, 2048, 2 * workers, kind), "method": method}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", workers) <= 1.7
+
+
+def test_a_table_of_words_takes_a_few_rows_of_memory(tmp_path: Path) -> None:
+    recipe = models.write_family(tmp_path, count=8, shapes={"embeddings.word_embeddings.weight": (40_000, 256)})
+    own = mg.make_plan({**recipe, "method": "rows"})
+    table = 4 * 40_000 * 256
+    assert own.peak_memory(1) < mg.make_plan({**recipe, "method": "ties"}).peak_memory(1) - 8 * table
+    assert 1 / 1.1 <= ratio({**recipe, "method": "rows"}, tmp_path / "out", 1) <= 1.6
 
 
 @pytest.mark.slow

@@ -103,6 +103,20 @@ def test_sums_in_pieces_are_whole(tmp_path: Path) -> None:
         close(models.loaded(tmp_path / method), expected(family, method, [1.0] * 2, 1.0))
 
 
+@pytest.mark.parametrize("adapters", [0, 1])
+def test_a_table_merged_a_few_rows_at_a_time_is_whole(tmp_path: Path, adapters: int) -> None:
+    table = {**models.SHAPES, "embeddings.word_embeddings.weight": (1100, 1000)}
+    family = models.write_family(tmp_path, count=3, shapes=table, adapters=adapters)
+    for place in folders(family)[: 3 - adapters]:
+        weights = models.loaded(place)
+        # Rows that this model leaves alone, within a step and across the first step's end.
+        own = weights["embeddings.word_embeddings.weight"]
+        own[100:900] = models.loaded(tmp_path / "base")["embeddings.word_embeddings.weight"][100:900]
+        models.write_model(place, weights)
+    mg.merge({**family, "method": "rows", "scale": SCALE}, tmp_path / "out", workers=1)
+    close(models.loaded(tmp_path / "out"), expected(family, "rows", [1.0] * 3, SCALE))
+
+
 def test_a_scale_of_nothing_gives_the_base(tmp_path: Path) -> None:
     family = models.write_family(tmp_path)
     mg.merge({**family, "method": "tsv_m", "scale": 0.0}, tmp_path / "out", workers=1)

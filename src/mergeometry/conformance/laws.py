@@ -24,7 +24,7 @@ from mergeometry.conformance.asking import (
 )
 from mergeometry.conformance.examples import MOMENTS, RANK, drawn, hard_cases, low_rank, matrices, matrix
 from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import Method
+from mergeometry.methods.base import Method, Rowwise
 from mergeometry.values import LowRank
 
 
@@ -285,6 +285,20 @@ def check_parts(method: Method) -> None:
         total = torch.stack([as_dense(part).double() for part in parts]).sum(dim=0)
         bound = SINGLE_ROUNDING if isinstance(deltas[0], LowRank) else ROUNDING
         expect_close(total, as_dense(merge(method, deltas, weights)), "the sum of the parts", bound=bound)
+
+
+@_law
+def check_rows_alone(method: Method) -> None:
+    """Merge some rows of a matrix to what they become among the others, by every bit, where it is `Rowwise`."""
+    if not isinstance(method, Rowwise):
+        return
+    weights = [1.0, 0.5, 2.0]
+    for deltas in (matrices(12, 8), [delta.float() for delta in matrices(7, 11)]):
+        whole = as_dense(merge(method, deltas, weights))
+        for first, last in ((0, 1), (2, 7)):
+            some = as_dense(merge(method, [delta[first:last] for delta in deltas], weights))
+            own = f"rows {first} to {last} as they are among the others"
+            expect(torch.equal(some, whole[first:last]), own, "others")
 
 
 CHECKS: tuple[Check, ...] = tuple(_collected)

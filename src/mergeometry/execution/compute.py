@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import sys
@@ -17,16 +16,15 @@ from torch import Tensor
 
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
-from mergeometry.execution.inputs import ChunkedInput, Inputs
+from mergeometry.execution.chunks import merges_in_chunks, write_in_chunks
+from mergeometry.execution.inputs import Inputs
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.refining import refined, weighted_sum
 from mergeometry.execution.stored import as_stored
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.methods.base import Directional, Linear
-from mergeometry.plan.cost import CHUNK_ELEMENTS
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
-from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
 from mergeometry.values import Delta, LowRank, Weight
 
@@ -148,9 +146,8 @@ def _produce(
         scale = scale_for(task, delta, load)
         del load
         return _write_factors(replace(job, task=replace(task, scale=scale)), delta, writer), scale
-    whole = task.adapters_only or task.refinements or task.scales_itself or task.turned is not None
-    if isinstance(task.method, Linear) and not whole:
-        return (_add_in_chunks(job, inputs, reader, writer),), task.scale
+    if merges_in_chunks(task):
+        return (write_in_chunks(task, job.slots[0], inputs, reader, writer),), task.scale
     base = inputs.numbers("base", task.base)
     delta, load = merged_delta(task, inputs, base)
     scale = scale_for(task, delta, load)
@@ -192,33 +189,6 @@ def _refuse_unequal(task: TensorTask, inputs: Inputs, base: Tensor) -> None:
                 [f"{label}: {info.name!r} ({info.code}) differs from the base's in {info.file}"],
                 hint="integers and copies of the base's weights must be equal everywhere",
             )
-
-
-def _add_in_chunks(job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter) -> str:
-    """A sum needs no more of a tensor in memory than the entries being added."""
-    task = job.task
-    assert isinstance(task.method, Linear)
-    coefficients = task.method.coefficients(task.weights)
-    base = ChunkedInput(inputs, reader, "base", task.base)
-    parts: list[tuple[float, ChunkedInput | Tensor]] = []
-    for index, (source, coefficient) in enumerate(zip(task.sources, coefficients, strict=True)):
-        if isinstance(source, TensorInfo):
-            parts.append((coefficient, ChunkedInput(inputs, reader, inputs.label(index), source)))
-        elif isinstance(source, AdapterDelta):
-            update = inputs.low_rank(inputs.label(index), source).dense(compute_dtype(task.base.code))
-            parts.append((coefficient, update.reshape(-1)))
-    elements, digest = task.base.elements, hashlib.sha256()
-    for first in range(0, max(elements, 1), CHUNK_ELEMENTS):
-        last = min(first + CHUNK_ELEMENTS, elements)
-        weight = base.read(first, last)
-        delta = torch.zeros_like(weight)
-        for coefficient, part in parts:
-            own = part[first:last] if isinstance(part, Tensor) else part.read(first, last).to(weight.dtype).sub_(weight)
-            delta.add_(own, alpha=coefficient)
-        stored = as_stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code)
-        digest.update(tensor_bytes(stored))
-        writer.write_range(job.slots[0], first, stored)
-    return digest.hexdigest()
 
 
 def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...]:

@@ -174,6 +174,13 @@ class Elementwise(Method):
         return self.merge(dense_deltas(deltas), weights)
 
 
+class Rowwise(Elementwise):
+    """A merge of each row of a matrix by that row of every task alone.
+
+    The engine may hand it some rows of a matrix at a time: of them it gives what it gives of them among the others.
+    """
+
+
 class Matrixwise(Method):
     """A merge of the 2-D weights of linear maps only."""
 

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.methods.base import Elementwise, check_mean, parameters
+from mergeometry.methods.base import Rowwise, check_mean, parameters
 
 _ENTRIES = 1 << 20
 """Entries looked at together, so that a table of any size takes little memory beside itself."""
 
 
 @parameters
-class Rows(Elementwise):
+class Rows(Rowwise):
     """Merge a table row by row, as a table of word embeddings asks for; average all else.
 
     A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts move different rows,

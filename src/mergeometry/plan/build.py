@@ -152,6 +152,7 @@ def _task(
     cost = merge_cost(
         method,
         shape,
+        transposed=transposed,
         refinements=[refinement for _, refinement in refinements],
         scaling=scaling,
         ranks=[_low_rank(source) for source in sources],

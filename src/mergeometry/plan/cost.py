@@ -34,6 +34,11 @@ CHUNK_ELEMENTS = 1 << 20
 """Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
 
 
+def rows_at_once(shape: Sequence[int]) -> int:
+    """How many whole rows of a matrix one step of a merge row by row takes; 0 for what is no matrix or is empty."""
+    return max(1, CHUNK_ELEMENTS // shape[1]) if len(shape) == 2 and 0 not in shape else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Bytes read and written, floating-point operations, working memory in bytes, seconds on one core."""
@@ -61,23 +66,31 @@ def merge_cost(
     read: int,
     written: int,
     widest: int,
+    transposed: bool = False,
     refinements: Sequence[Refinement] = (),
     scaling: ScaleRule | None = None,
 ) -> Cost:
     """Cost of merging one tensor; ``ranks`` holds each task's low rank, or None where it is dense.
 
-    ``widest`` is the size in bytes of the largest input tensor as stored.
+    ``widest`` is the size in bytes of the largest input tensor as stored; ``transposed`` says that files hold the
+    matrix the other way round.
     """
     from mergeometry.methods.activational import Activational  # noqa: PLC0415  (needs torch)
-    from mergeometry.methods.base import Directional, Linear, Spectral  # noqa: PLC0415
+    from mergeometry.methods.base import Directional, Linear, Rowwise, Spectral  # noqa: PLC0415
 
     elements = math.prod(shape)
     number = 8 if widest > 4 * elements else 4
     dense = [rank for rank in ranks if rank is None]
     streams, stored = isinstance(method, Directional | Linear), read
+    thin = 4 * elements * (len(ranks) - len(dense))
+    rows = 0 if transposed or refinements or scaling is not None else rows_at_once(shape)
     if isinstance(method, Linear) and dense:
-        thin = 4 * elements if len(dense) < len(ranks) else 0
-        flops, memory = 3.0 * elements * len(ranks), 8 * number * CHUNK_ELEMENTS + written + thin * len(ranks)
+        flops, memory = 3.0 * elements * len(ranks), 8 * number * CHUNK_ELEMENTS + written + thin
+    elif isinstance(method, Rowwise) and dense and rows:
+        # All tasks' rows beside the base's and the merge's, and a few copies of one task's in float64.
+        step = rows * shape[1]
+        flops = 40.0 * elements * len(ranks)
+        memory = (number * (2 * len(ranks) + 4) + 32) * step + written + thin
     elif isinstance(method, Directional | Spectral) or (isinstance(method, Linear) and len(shape) == 2):
         flops, memory = _matrix(method, shape, ranks, number)
         memory += widest + written
