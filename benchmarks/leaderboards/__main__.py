@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.leaderboards import seeds
 from benchmarks.leaderboards.boards import BOARDS
 from benchmarks.leaderboards.page import ablation, pictures, read, summary, written
 from benchmarks.leaderboards.run import RESULTS, keep, run
@@ -35,6 +36,7 @@ def main() -> None:
         keep(given.board, given.folder, circumstances())
     found = read(RESULTS)
     PAGE.write_text(between(PAGE.read_text("utf-8"), "leaderboards", written(found), COMMAND), "utf-8")
+    PAGE.write_text(between(PAGE.read_text("utf-8"), "seeds", seeds.written(found), COMMAND), "utf-8")
     README.write_text(between(README.read_text("utf-8"), "full fine-tunes", summary(found), COMMAND), "utf-8")
     OURS.write_text(between(OURS.read_text("utf-8"), "ablation", ablation(found), COMMAND), "utf-8")
     for name, drawing in pictures(found).items():

@@ -115,13 +115,13 @@ BOARDS = {
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",
         methods=["own_blocks", *CLASSICAL, "knots", *SPECTRAL, *_simplex("directions", "random"), *WITH_INPUTS],
-        scales=SHORT, validation=60, test=300, rules="norm_mean(per=model), projection(per=model)",
+        scales=SCALES, validation=60, test=300, rules="norm_mean(per=model), projection(per=model)",
     ),
     "vision-full": Board(
         title="Vision, 9 tasks, full fine-tunes", suite="vision", full=True,
         question="The same with three tasks more that almost any update for another task harms.",
         methods=["own_blocks", *CLASSICAL, *SPECTRAL, *_simplex("directions")],
-        scales=SHORT, validation=60, test=300,
+        scales=SCALES, validation=60, test=300,
     ),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,

@@ -39,8 +39,8 @@ def written(found: dict[str, dict[str, Any]]) -> str:
             comparison_markdown(comparison_of(own)),
             f"![Accuracy on validation inputs along the scale](pictures/leaderboard-{name}.svg)\n",
             f"{own['date']}, commit {own['commit']}, `{own['command']}`. {machine['cpu']}, "
-            f"{machine['cores']} cores, {machine['system']}; {versions}. One training seed. Seconds are of one core, "
-            "which other work may have shared.\n",
+            f"{machine['cores']} cores, {machine['system']}; {versions}. Training seed {board.seed}. "
+            "Seconds are of one core, which other work may have shared.\n",
         ]  # fmt: skip
     return "\n".join(parts)
 
