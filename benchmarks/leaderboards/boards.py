@@ -70,6 +70,26 @@ RHO: list[Item] = [
     {"name": f"linear, rho {rho:g}", "method": {"name": "dc_merge", "smoothing": "linear", "rho": rho}}
     for rho in (2.0, 10.0)
 ]
+
+
+def _variant(name: str, **choices: Any) -> Item:
+    return {"name": name, "method": {"name": "simplex_variant", **choices}}
+
+
+FRAMES: dict[str, dict[str, Any]] = {
+    "": {},
+    ", directions, both sides": {"simplex": "directions", "sides": "both"},
+    ", tasks": {"simplex": "tasks"},
+    ", tasks, both sides": {"simplex": "tasks", "sides": "both"},
+    ", leading": {"simplex": "leading"},
+    ", tasks, last 2 layers": {"simplex": "tasks", "last": 2},
+}
+SIMPLEX: list[Item] = [
+    *(_variant(f"values{name}", **frame) for name, frame in FRAMES.items()),
+    *(_variant(f"flat{name}", spectrum="flat", **FRAMES[name]) for name in ("", ", tasks", ", tasks, both sides")),
+    *(_variant(f"blocks{name}", core="own blocks", **FRAMES[name]) for name in ("", ", tasks", ", tasks, both sides")),
+]
+"""Each frame beside the same merge without one, on three cores; tables by rows throughout."""
 RANKS: list[Item] = [
     {"name": f"{method}, rank {rank:g}", "method": {"name": method, "rank": rank}, "other": "rows"}
     for method in ("tsv_m", "own_blocks")
@@ -139,6 +159,11 @@ BOARDS = {
         title="DC-Merge's choices", suite="text-8", full=True,
         question="What do smoothing, selection and the block mask each do?",
         methods=[*DC_GRID, *RHO], scales="0.5,1", validation=50, test=200,
+    ),
+    "simplex": Board(
+        title="Readings of the simplex step", suite="text-8", full=True,
+        question="Does any reading of MDA's simplex step help a merge, on whichever core, side or layers?",
+        methods=SIMPLEX, scales="0.5,0.75,1", validation=100, test=400,
     ),
     "rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,

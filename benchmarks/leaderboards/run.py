@@ -14,6 +14,8 @@ from benchmarks.machine import circumstances
 from benchmarks.measure import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results" / "leaderboards"
+PLUGINS = ROOT / "benchmarks" / "plugins"
+"""Methods of boards that are no part of the library, found by entry points as any other package's are."""
 SCRATCH = ROOT / "benchmarks" / "scratch" / "leaderboards"
 
 
@@ -59,4 +61,5 @@ def keep(name: str, comparison: Path, found: dict[str, Any]) -> None:
 
 
 def _call(command: list[str]) -> None:
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    path = os.pathsep.join([str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path})

@@ -15,17 +15,21 @@ from benchmarks import geometry  # noqa: E402
 from benchmarks.leaderboards import __main__ as command  # noqa: E402
 from benchmarks.leaderboards import page, seeds  # noqa: E402
 from benchmarks.leaderboards.boards import BOARDS  # noqa: E402
-from benchmarks.leaderboards.run import RESULTS  # noqa: E402
+from benchmarks.leaderboards.run import PLUGINS, RESULTS  # noqa: E402
 from benchmarks.marks import between  # noqa: E402
 
 from mergeometry.comparison.entries import read_entries  # noqa: E402
 from mergeometry.comparison.scales import read_scales  # noqa: E402
+from mergeometry.conformance import check  # noqa: E402
+from mergeometry.conformance.asking import as_dense  # noqa: E402
 from mergeometry.linalg.svd import top_directions  # noqa: E402
+from mergeometry.methods import registry  # noqa: E402
 from mergeometry.suite.comparison import suites  # noqa: E402
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_board_can_be_compared(name: str) -> None:
+def test_a_board_can_be_compared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
     board = BOARDS[name]
     entries, _ = read_entries(list(board.methods))
     assert len(entries) == len(board.methods)
@@ -82,3 +86,20 @@ def test_seeds_stand_beside_each_other() -> None:
     kept = f"{100 * (row.at_one.gain_kept or 0):.0f}"
     assert f"| `tsv_m` | {kept} | {kept} | {kept} ± 0 |" in told
     assert "of 1.00 at the validated scale and 1.00 at scale 1" in told
+
+
+def test_variants_of_the_simplex_keep_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PLUGINS)
+    variant = registry.find("simplex_variant")
+    deltas = list(torch.randn(3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    for plain, known in (({}, "tsv_m"), ({"core": "own blocks"}, "own_blocks")):
+        own, other = variant(**plain)(deltas), registry.build(known, {})(deltas)
+        assert torch.allclose(as_dense(own), as_dense(other), atol=1e-12)
+    framed = variant(simplex="tasks")
+    known = registry.build("mda", {"simplex": "tasks"})
+    assert torch.allclose(as_dense(framed(deltas)), as_dense(known(deltas)), atol=1e-12)
+    assert not torch.allclose(as_dense(framed(deltas)), as_dense(variant(simplex="leading")(deltas)))
+    early, late = (variant(simplex="tasks", last=2).for_tensor(0, f"encoder.layer.{layer}.x", []) for layer in (3, 4))
+    assert (early.simplex, late.simplex) == ("none", "tasks")
+    for choices in ({}, {"simplex": "tasks", "sides": "both"}, {"simplex": "leading"}, {"spectrum": "flat"}):
+        check(variant(**choices))
