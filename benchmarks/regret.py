@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.marks import between
+from mergeometry.methods import registry
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "leaderboards"
@@ -30,7 +31,25 @@ Found = Mapping[str, Mapping[str, Any]]
 def read(folder: Path) -> dict[str, dict[str, Any]]:
     """Every board's comparison that scored rules, by the name of its file; none where the folder is not there."""
     kept = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in sorted(folder.glob("*.json"))}
-    return {name: found for name, found in kept.items() if found["rules"]}
+    return {name: _completed(found) for name, found in kept.items() if found["rules"]}
+
+
+def _completed(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison with two rules more, whose scores it has: ``one``, and ``auto``, which is each method's own rule."""
+    rows = []
+    for row in comparison["rows"]:
+        own = {**row["rules"]}
+        own.setdefault("one", {"scale": 1.0, "regret": row["regret_at_one"]})
+        rows.append({**row, "rules": own})
+    rules = list(dict.fromkeys([*comparison["rules"], "one"]))
+    settled = [f"{registry.find(row['method']['name']).scale_rule} per model" for row in rows]
+    if set(settled) <= set(rules):
+        rows = [
+            {**row, "rules": {**row["rules"], "auto": row["rules"][own]}}
+            for row, own in zip(rows, settled, strict=True)
+        ]
+        rules.append("auto")
+    return {**comparison, "rows": rows, "rules": rules}
 
 
 def on_page(page: str, found: Found) -> str:

@@ -40,6 +40,9 @@ OTHER_RULES = (
 )  # fmt: skip
 
 
+TWO_RULES = "norm_mean(per=model), projection(per=model)"
+
+
 def _per_model(*rules: str) -> str:
     return ", ".join(f"{rule}(per=model)" for rule in rules)
 
@@ -104,7 +107,7 @@ def _other_seed(seed: int) -> Board:
         methods=["own_blocks", *_with_rows("iso_cts", "tsv_m", "dc_merge"), *CLASSICAL, *SPECTRAL,
                  {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}},
                  *_simplex("directions", "random"), *WITH_INPUTS],
-        scales=SHORT, validation=100, test=400,
+        scales=SHORT, validation=100, test=400, rules=TWO_RULES,
     )  # fmt: skip
 
 
@@ -115,7 +118,7 @@ BOARDS = {
         methods=[*OURS, *CLASSICAL, "knots", *SPECTRAL, {"name": "dc_merge linear", "method":
                  {"name": "dc_merge", "smoothing": "linear"}}, *_simplex("directions", "tasks", "neurons", "random"),
                  *WITH_INPUTS],
-        scales=SHORT, validation=100, test=400, rules="norm_mean(per=model), projection(per=model)",
+        scales=SHORT, validation=100, test=400, rules=TWO_RULES,
     ),
     "text-8-full-seed-1": _other_seed(1),
     "text-8-full-seed-2": _other_seed(2),
@@ -135,13 +138,13 @@ BOARDS = {
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",
         methods=["own_blocks", *CLASSICAL, "knots", *SPECTRAL, *_simplex("directions", "random"), *WITH_INPUTS],
-        scales=SCALES, validation=60, test=300, rules="norm_mean(per=model), projection(per=model)",
+        scales=SCALES, validation=60, test=300, rules=TWO_RULES,
     ),
     "vision-full": Board(
         title="Vision, 9 tasks, full fine-tunes", suite="vision", full=True,
         question="The same with three tasks more that almost any update for another task harms.",
         methods=["own_blocks", *CLASSICAL, *SPECTRAL, *_simplex("directions")],
-        scales=SCALES, validation=60, test=300,
+        scales=SCALES, validation=60, test=300, rules=TWO_RULES,
     ),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from mergeometry.errors import RecipeError
-from mergeometry.scaling import DEFAULT_RULE, find
+from mergeometry.scaling import AUTO, find
 from mergeometry.strict_model import StrictModel
 
 Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
@@ -18,20 +18,26 @@ Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
 class ScaleRule(StrictModel):
     """A scale read off the task vectors, without labels: one for each tensor, or one for the whole model.
 
-    ``factor`` is a constant that the rule's value is multiplied by.
+    ``auto`` is the rule that fits the recipe's method; ``factor`` is a constant that the rule's value is multiplied by.
     """
 
-    rule: str = DEFAULT_RULE
+    rule: str = AUTO
     per: Literal["tensor", "model"] = "model"
     factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
 
     @field_validator("rule")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value == AUTO:
+            return value
         try:
             return find(value).name
         except RecipeError as error:
             raise ValueError(error.what) from error
+
+    def settled(self, own: str) -> ScaleRule:
+        """The rule itself, or the one of this name where it is left to the method."""
+        return self.model_copy(update={"rule": own}) if self.rule == AUTO else self
 
     @property
     def text(self) -> str:

@@ -20,7 +20,9 @@ def comparison(measure: str, losses: dict[str, dict[str, float | None]]) -> dict
     rows = [
         {
             "name": name,
+            "method": {"name": name},
             "best_scale": 0.5,
+            "regret_at_one": own.get("one", 0.07),
             "rules": {rule: {"scale": None if loss is None else 0.25, "regret": loss} for rule, loss in own.items()},
         }
         for name, own in losses.items()
@@ -34,7 +36,10 @@ FOUND = {
         "ties": {"one": 0.10, "projection per model": 0.02}, "tsv_m": {"one": 0.30, "projection per model": None},
     }),
     "vision": comparison("accuracy", {"ties": {"one": 0.01, "projection per model": 0.04}}),
-    "words": comparison("perplexity", {"ties": {"one": 0.25}}),
+    "words": comparison("perplexity", {
+        "ties": {"one": 0.25, "projection per model": 0.2, "norm_mean per model": 0.9},
+        "tsv_m": {"projection per model": 0.9, "norm_mean per model": 0.5},
+    }),
 }  # fmt: skip
 
 
@@ -50,10 +55,13 @@ def test_tables_by_hand(tmp_path: Path) -> None:
     assert lines[0] == "| rule (points of mean accuracy lost) | text | vision | all: mean | worst | no value |"
     assert lines[2] == "| `projection per model` | 2.0 | 4.0 | 3.0 | 4.0 (ties, vision) | 1 |"
     assert lines[3] == "| `one` | 20.0 | 1.0 | 13.7 | 30.0 (tsv_m, text) |  |"
+    # tsv_m would take norm_mean, which was not scored there.
+    assert not any("`auto` | 2.0" in line for line in lines)
     assert "| rule (nats of mean log-loss lost) | words | all: mean | worst | no value |" in lines
-    assert "| `one` | 0.250 | 0.250 | 0.250 (ties, words) |  |" in lines
+    assert "| `one` | 0.160 | 0.160 | 0.250 (ties, words) |  |" in lines
+    assert "| `auto` | 0.350 | 0.350 | 0.500 (tsv_m, words) |  |" in lines
     # 0.5 / 0.25, wherever the rule has a value.
-    assert "| `projection per model` | 2.00 | 2.00 | – |" in lines
+    assert "| `projection per model` | 2.00 | 2.00 | 2.00 |" in lines
     assert lines[-1].startswith("text: 2 tasks, 2 methods, 30 test inputs, scales validated on 10; vision:")
 
 

@@ -292,11 +292,15 @@ def test_learning_refuses_a_rule(tmp_path: Path) -> None:
         mg.make_plan(recipe)
 
 
-def test_auto_is_kept_as_the_rule_that_it_stands_for(tmp_path: Path) -> None:
-    given = {**models.write_family(tmp_path), "method": "ties"}
-    auto, whole = (mg.load_recipe({**given, "scale": scale}) for scale in ("auto", {"rule": "norm_mean"}))
-    assert auto == whole and auto.scale == ScaleRule()
-    assert auto.canonical()["scale"] == {"rule": "norm_mean", "per": "model", "factor": 1.0}
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [("ties", "projection"), ("average", "projection"), ("knots", "projection"), ("tsv_m", "norm_mean")],
+)
+def test_auto_is_the_rule_of_the_method(tmp_path: Path, method: str, rule: str) -> None:
+    given = {**models.write_family(tmp_path), "method": method}
+    auto, whole = (mg.load_recipe({**given, "scale": scale}) for scale in ("auto", {"rule": rule}))
+    assert auto.scale == ScaleRule() and auto.canonical()["scale"] == {"rule": "auto", "per": "model", "factor": 1.0}
+    assert mg.make_plan(auto).recipe == mg.make_plan(whole).recipe == whole
     assert mg.load_recipe(auto.canonical()) == auto
     assert mg.load_recipe(given, ["scale=auto"]) == auto and mg.load_recipe(given, ["scale=0.5"]).scale == 0.5
 

@@ -60,6 +60,7 @@ def _describe(name: str, method: type[Method] | type[Refinement]) -> dict[str, A
         "law": law,
         "source": method.source,
         "kind": "refinement" if issubclass(method, Refinement) else "method",
+        **({} if issubclass(method, Refinement) else {"scale_rule": method.scale_rule}),
         "needs": next(kind.__name__ for kind in method.__mro__ if kind.__module__ in _FAMILIES).lower(),
         "parameters": {
             key: {
@@ -95,6 +96,8 @@ def _print_one(method: dict[str, Any]) -> None:
     target.print(f"[bold]{plain(method['name'])}[/bold]: {plain(method['summary'])}\n")
     target.print("\n".join(plain(line) for line in method["law"].splitlines()) + "\n")
     target.print(f"source: {plain(method['source'])}\nneeds: {method['needs']}")
+    if "scale_rule" in method:
+        target.print(f"scale: auto is {method['scale_rule']}")
     if method["parameters"]:
         table = Table("parameter", "default", "meaning")
         for key, value in method["parameters"].items():

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mergeometry.comparison.entries import called, split
 from mergeometry.errors import RecipeError
 from mergeometry.scale_section import ScaleRule
-from mergeometry.scaling import RULES, Statistics, UndefinedScale, find, scale_by
+from mergeometry.scaling import AUTO, RULES, Statistics, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import Need, of_matrices
 from mergeometry.strict_model import explain
 
@@ -120,6 +120,8 @@ def _rules(item: Any) -> list[ScaleRule]:
         asked = dict(item)
     else:
         raise RecipeError(f"a rule is a name or a mapping, got {item!r}")
+    if asked.get("rule") == AUTO:
+        raise RecipeError("'auto' is another rule for each method, as `mergeometry methods NAME` says: name them")
     both = "per" not in asked and asked.get("rule") != "one"
     try:
         return [ScaleRule.model_validate({**asked, **more}) for more in _ways(both, asked)]

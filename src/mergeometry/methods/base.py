@@ -66,6 +66,8 @@ class Method(ABC):
     """Whether `parts` can say what each task adds, which learning its coefficients needs."""
     others: ClassVar[str] = "average"
     """The method by which tensors that are no matrices merge beside it, where the recipe names none."""
+    scale_rule: ClassVar[str] = "norm_mean"
+    """The rule that ``scale: auto`` stands for beside it: what it lost least by, of those that see no label."""
     needs_learning: ClassVar[bool] = False
     """Whether the method is nothing without an `adapt:` section."""
     needs_activations: ClassVar[bool] = False
@@ -142,6 +144,7 @@ class Linear(Method):
     """A weighted sum of task vectors; the engine adds them one at a time, low-rank ones as they are."""
 
     has_parts: ClassVar[bool] = True
+    scale_rule: ClassVar[str] = "projection"
 
     @abstractmethod
     def coefficients(self, weights: Sequence[float]) -> list[float]:
@@ -159,6 +162,8 @@ class Linear(Method):
 
 class Elementwise(Method):
     """A merge of each entry, or of entries against the tensor's others; any shape, dense."""
+
+    scale_rule: ClassVar[str] = "projection"
 
     @property
     def stays_low_rank(self) -> bool:

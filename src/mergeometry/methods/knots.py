@@ -28,6 +28,7 @@ class Knots(Spectral):
     """
 
     source: ClassVar[str] = "Stoica et al. 2025, Model merging with SVD to tie the knots, arXiv 2410.19735, section 4"
+    scale_rule: ClassVar[str] = "projection"
 
     combine: Annotated[Literal["ties", "sum"], Field(description="how the tasks' coordinates are merged")] = "ties"
     density: Annotated[

@@ -36,6 +36,8 @@ def make_plan(recipe: Recipe) -> Plan:
         MismatchError: the inputs do not fit together; every reason is listed.
     """
     methods = _Methods(recipe)
+    if isinstance(recipe.scale, ScaleRule):
+        recipe = recipe.model_copy(update={"scale": recipe.scale.settled(methods.main[1].scale_rule)})
     base = open_model(Path(recipe.base), "base")
     if isinstance(base, Adapter):
         raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")

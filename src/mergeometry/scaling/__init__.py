@@ -3,7 +3,7 @@
 Knows numbers only: `mergeometry.execution.measuring` takes them from tensors.
 """
 
-from mergeometry.scaling.rules import DEFAULT_RULE, RULES, Rule, UndefinedScale, find, scale_by
+from mergeometry.scaling.rules import AUTO, RULES, Rule, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import Statistics, total
 
-__all__ = ["DEFAULT_RULE", "RULES", "Rule", "Statistics", "UndefinedScale", "find", "scale_by", "total"]
+__all__ = ["AUTO", "RULES", "Rule", "Statistics", "UndefinedScale", "find", "scale_by", "total"]

@@ -15,8 +15,8 @@ from mergeometry.errors import RecipeError
 from mergeometry.scaling.statistics import Need, Statistics
 from mergeometry.strict_model import nearest
 
-DEFAULT_RULE = "norm_mean"
-"""What ``scale: auto`` stands for: change it here, and nowhere else."""
+AUTO = "auto"
+"""The rule that fits the recipe's method, which a method declares as its ``scale_rule``."""
 
 LARGEST = 1e3
 """Scales above this say that a formula divided by next to nothing."""
