@@ -116,11 +116,9 @@ def _difference(found: Cell) -> str:
 
 
 def _pictures(cells: Sequence[Cell], page: Path) -> Iterator[str]:
-    by_tasks = {cell["parameters"] for cell in cells}
-    by_size = {cell["tasks"] for cell in cells}
     # The size with the most numbers of models, and the number of models with the most sizes.
-    size = max(by_tasks, key=lambda one: len({cell["tasks"] for cell in cells if cell["parameters"] == one}))
-    tasks = max(by_size, key=lambda one: len({cell["parameters"] for cell in cells if cell["tasks"] == one}))
+    size = _fullest(cells, "parameters", "tasks")
+    tasks = _fullest(cells, "tasks", "parameters")
     drawings = {
         "peers-tasks": (
             [cell for cell in cells if cell["parameters"] == size],
@@ -145,6 +143,16 @@ def _pictures(cells: Sequence[Cell], page: Path) -> Iterator[str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(growth_svg(_panels(chosen, place), across, ticks))
         yield f"![{caption}](pictures/{name}.svg)\n\n*{caption}; both axes logarithmic.*\n"
+
+
+def _fullest(cells: Sequence[Cell], key: str, other: str) -> int:
+    """The value of a key beside which another key has the most values, and of such the one with the most cells."""
+
+    def rank(value: int) -> tuple[int, int, int]:
+        own = [cell for cell in cells if cell[key] == value]
+        return len({cell[other] for cell in own}), len(own), value
+
+    return max({cell[key] for cell in cells}, key=rank)
 
 
 def _panels(cells: Sequence[Cell], place: Callable[[Cell], float]) -> list[list[Panel]]:

@@ -171,7 +171,7 @@ BOARDS = {
     "rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,
         question="What is every rule for scales worth where models are long?",
-        methods=["own_blocks", "task_arithmetic", "ties", *_with_rows("dc_merge"), *SPECTRAL],
+        methods=["own_blocks", "task_arithmetic", "ties", "iso_cts", "dc_merge"],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
     "ranks": Board(
