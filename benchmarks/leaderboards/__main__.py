@@ -7,8 +7,9 @@ from pathlib import Path
 
 from benchmarks.leaderboards import seeds
 from benchmarks.leaderboards.boards import BOARDS
-from benchmarks.leaderboards.page import ablation, pictures, read, summary, written
+from benchmarks.leaderboards.page import pictures, read, written
 from benchmarks.leaderboards.run import RESULTS, keep, run
+from benchmarks.leaderboards.summary import ablation, summary
 from benchmarks.machine import circumstances
 from benchmarks.marks import between
 from benchmarks.measure import ROOT, say

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import geometry  # noqa: E402
 from benchmarks.leaderboards import __main__ as command  # noqa: E402
-from benchmarks.leaderboards import page, seeds  # noqa: E402
+from benchmarks.leaderboards import page, seeds, summary  # noqa: E402
 from benchmarks.leaderboards.boards import BOARDS  # noqa: E402
 from benchmarks.leaderboards.run import PLUGINS, RESULTS  # noqa: E402
 from benchmarks.marks import between  # noqa: E402
@@ -42,9 +42,9 @@ def test_the_page_says_what_was_measured() -> None:
     assert between(text, "leaderboards", page.written(found), command.COMMAND) == text, command.COMMAND
     assert between(text, "seeds", seeds.written(found), command.COMMAND) == text, command.COMMAND
     text = command.README.read_text("utf-8")
-    assert between(text, "full fine-tunes", page.summary(found), command.COMMAND) == text, command.COMMAND
+    assert between(text, "full fine-tunes", summary.summary(found), command.COMMAND) == text, command.COMMAND
     text = command.OURS.read_text("utf-8")
-    assert between(text, "ablation", page.ablation(found), command.COMMAND) == text, command.COMMAND
+    assert between(text, "ablation", summary.ablation(found), command.COMMAND) == text, command.COMMAND
     for name, drawing in page.pictures(found).items():
         assert (ROOT / "docs" / "pictures" / name).read_text("utf-8") == drawing, command.COMMAND
 
