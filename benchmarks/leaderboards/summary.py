@@ -26,18 +26,19 @@ ABLATED = ("text-8-full", "text-14-full", "vision-6-full", "vision-full")
 """Boards that show it."""
 
 SUMMARY = {
-    "own_blocks": "no",
-    "dc_merge rows": "no",
     "iso_cts rows": "no",
-    "tsv_m rows": "no",
-    "esm": "32 texts a task",
-    "regmean": "32 texts a task",
+    "dc_merge rows": "no",
+    "own_blocks": "no",
     "iso_cts": "no",
+    "esm": "32 inputs a task",
+    "iso_c": "no",
+    "tsv_m rows": "no",
     "dc_merge": "no",
     "tsv_m": "no",
     "mda directions": "no",
-    "ties": "no",
+    "regmean": "32 inputs a task",
     "average": "no",
+    "ties": "no",
     "task_arithmetic": "no",
 }
 """Rows of the README's table, and the data that each needs to merge."""
