@@ -151,6 +151,8 @@ def made(size: Size, tasks: int, work: Path) -> list[Path]:
 
 def _run(case: Case, work: Path) -> dict[str, Any]:
     """One run; a peer that fails of itself is a result, we are not."""
+    # What others left to be written is no part of it: we alone wait until our output is on the disk.
+    os.sync()
     try:
         run = run_once(case, work)
     except CommandFailedError as error:

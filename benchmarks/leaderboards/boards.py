@@ -168,7 +168,7 @@ BOARDS = {
         question="Does any reading of MDA's simplex step help a merge, on whichever core, side or layers?",
         methods=SIMPLEX, scales="0.5,0.75,1", validation=100, test=400,
     ),
-    "rules": Board(
+    "text-8-full-rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,
         question="What is every rule for scales worth where models are long?",
         methods=["own_blocks", "task_arithmetic", "ties", "iso_cts", "dc_merge"],
