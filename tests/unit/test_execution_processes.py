@@ -119,7 +119,9 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
 
 
 SLOW = """
-import json, sys, time
+import json, signal, sys, time
+# What a shell starts in the background ignores the signal, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import mergeometry as mg
 from mergeometry.execution import compute, pool
 real = compute.compute

@@ -17,9 +17,8 @@ def test_the_page_is_as_the_records_are(tmp_path: Path) -> None:
 
 
 def test_every_task_has_its_row() -> None:
-    rows = re.findall(
-        r"^\| (\w+)(?: †)? \|.*\| ([\d.]+) \| ([\d.]+) \| [\d.]* \|", text_page.PAGE.read_text("utf-8"), re.M
-    )
+    table = text_page.PAGE.read_text("utf-8").partition("<!-- text:")[2].partition("<!-- end of text")[0]
+    rows = re.findall(r"^\| (\w+)(?: †)? \|.*\| ([\d.]+) \| ([\d.]+) \| [\d.]* \|", table, re.M)
     assert [name for name, _, _ in rows] == list(TASKS)
     for name, base, expert in rows:
         scores = load_expert(name).provenance["accuracy"]
