@@ -64,8 +64,8 @@ GRID = (
     *(Cell(BERT_LARGE, tasks, method) for tasks in (2, 8) for method in ("average", "iso_c")),
     Cell(BERT_LARGE, 20, "average"),
 )
-"""Three sizes by three numbers of models, by one method that only reads and adds and one that decomposes (but not twenty
-of the largest); two of the sizes at eight models by all methods: what less than an hour on two cores has room for."""
+"""Three sizes by three numbers of models, by one method that only reads and adds and one that decomposes (but not
+twenty of the largest); two sizes at eight models by all methods: what less than an hour on two cores has room for."""
 
 QUICK = tuple(Cell(MINILM, 2, method) for method in METHODS)
 
