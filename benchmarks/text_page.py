@@ -6,29 +6,22 @@ is kept in `benchmarks/results/text_full.json`, which takes up those that this m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.full_records import collect
 from benchmarks.marks import between
-from mergeometry.suite.command import TASKS, TEXT_8, full_folder, load_expert, load_full_expert
-from mergeometry.suite.full import is_complete_full
+from mergeometry.suite.command import TASKS, TEXT_8, load_expert, load_full_expert
 
 COMMAND = "python -m benchmarks.text_page"
 PAGE = Path(__file__).parents[1] / "docs" / "suites.md"
 FULL = Path(__file__).parent / "results" / "text_full.json"
 
 
-def collect(kept: Path) -> dict[str, Any]:
-    """Take up the records of all full fine-tunes in the cache, and return them with those kept before."""
-    found = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    for name in TASKS:
-        if is_complete_full(full_folder() / name):
-            found[name] = load_full_expert(name).provenance
-    ordered = {name: found[name] for name in TASKS if name in found}
-    kept.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
-    return ordered
+def records(kept: Path) -> dict[str, Any]:
+    """The records of the suite's full fine-tunes, those of this machine taken up."""
+    return collect(kept, TASKS, lambda name: load_full_expert(name).provenance)
 
 
 def write(page: Path, full: dict[str, Any]) -> None:
@@ -54,4 +47,4 @@ def _rows(full: dict[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    write(PAGE, collect(FULL))
+    write(PAGE, records(FULL))

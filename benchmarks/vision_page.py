@@ -6,16 +6,14 @@ is kept in `benchmarks/results/vision_full.json`, which takes up those that this
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.full_records import collect
 from benchmarks.marks import between
 from mergeometry.suite.vision.experts import (
     SHIPPED,
-    full_vision_folder,
-    is_complete_full,
     load_full_vision_expert,
     load_vision_expert,
 )
@@ -26,15 +24,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "suites.md"
 FULL = Path(__file__).parent / "results" / "vision_full.json"
 
 
-def collect(kept: Path) -> dict[str, Any]:
-    """Take up the records of all full fine-tunes in the cache, and return them with those kept before."""
-    found = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    for name in VISION_TASKS:
-        if is_complete_full(full_vision_folder() / name):
-            found[name] = load_full_vision_expert(name).provenance
-    ordered = {name: found[name] for name in VISION_TASKS if name in found}
-    kept.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
-    return ordered
+def records(kept: Path) -> dict[str, Any]:
+    """The records of the suite's full fine-tunes, those of this machine taken up."""
+    return collect(kept, VISION_TASKS, lambda name: load_full_vision_expert(name).provenance)
 
 
 def with_table(page: str, full: Mapping[str, Any]) -> str:
@@ -70,4 +62,4 @@ def _cells(scores: list[float], mark: str = "") -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text("utf-8"), collect(FULL)), "utf-8")
+    PAGE.write_text(with_table(PAGE.read_text("utf-8"), records(FULL)), "utf-8")

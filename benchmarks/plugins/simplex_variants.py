@@ -13,8 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.etf import shared_direction_gram, task_gram
-from mergeometry.linalg.subspace import SharedSubspace, shared_subspace
-from mergeometry.methods.base import Directional, Method, Rank, parameters
+from mergeometry.methods.base import Directional, Method, parameters
+from mergeometry.methods.own_blocks import OwnBlocks
+from mergeometry.methods.ranks import Rank
+from mergeometry.methods.tsv_m import TSVM
 from mergeometry.values import Directions, LowRank
 
 
@@ -55,26 +57,17 @@ class SimplexVariant(Directional):
         return bound
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
-        """Build the core in the shared basis and apply the frame's Gram operator."""
-        shared = shared_subspace(directions)
-        core = self._core(shared, directions)
+        """Merge without the step, and apply the frame's Gram operator to the core."""
+        if self.spectrum == "flat":
+            directions = _flat(directions)
+        plain = (TSVM() if self.core == "values" else OwnBlocks()).merge(directions)
+        counts = [task.count for task in directions]
         # One task alone is no simplex.
-        if self.simplex != "none" and sum(map(bool, shared.counts)) > 1:
-            gram = self._gram(shared.counts)
-            core = gram @ core @ gram if self.sides == "both" else gram @ core
-        return LowRank(shared.left, core, shared.right)
-
-    def _core(self, shared: SharedSubspace, directions: Sequence[Directions]) -> Float[Tensor, "r r"]:
-        values = shared.values
-        if self.spectrum == "flat" and shared.rank:
-            values = values.mean().expand_as(values)
-        if self.core == "values":
-            return torch.diag(values)
-        columns = torch.split(torch.arange(shared.rank), list(shared.counts))
-        return torch.block_diag(*(
-            (shared.left[:, own].mT @ task.left * values[own]) @ (task.right.mT @ shared.right[:, own])
-            for own, task in zip(columns, directions, strict=True)
-        ))  # fmt: skip
+        if self.simplex == "none" or sum(map(bool, counts)) < 2:
+            return plain
+        gram = self._gram(counts)
+        core = gram @ plain.core
+        return LowRank(plain.left, core @ gram if self.sides == "both" else core, plain.right)
 
     def _gram(self, counts: Sequence[int]) -> Float[Tensor, "r r"]:
         if self.simplex == "tasks":
@@ -85,3 +78,9 @@ class SimplexVariant(Directional):
         gram = torch.eye(sum(counts), dtype=torch.float64)
         gram[first[:, None], first[None, :]] = shared_direction_gram(len(first))
         return gram
+
+
+def _flat(directions: Sequence[Directions]) -> list[Directions]:
+    """The same directions, all of them with the mean of their singular values."""
+    mean = torch.cat([task.values for task in directions]).mean()
+    return [Directions(task.left, mean.expand_as(task.values), task.right) for task in directions]

@@ -138,6 +138,9 @@ def test_rules_as_users_write_them() -> None:
     assert len(read_rules("all")) == 2 * len(RULES) - 1 and read_rules("") == ()
     with pytest.raises(RecipeError, match=r"(?s)did you mean 'projection'.*unknown key 'pre'.*given twice"):
         read_rules("projektion, one, one, norm_mean(pre=model)")
+    for auto in ("auto", [{"rule": "auto", "per": "model"}]):
+        with pytest.raises(RecipeError, match="another rule for each method"):
+            read_rules(auto)
 
 
 def test_scales_that_are_alike_share_a_score() -> None:

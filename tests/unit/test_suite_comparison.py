@@ -72,3 +72,11 @@ def test_a_misspelt_suite_gets_the_nearest(tmp_path: Path) -> None:
         write_suite("language-model", tmp_path, full=True)
     with pytest.raises(DataError, match="trained with seed 0"):
         write_suite("text-8", tmp_path, seed=1)
+
+
+def test_a_seed_is_that_of_the_fine_tunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path / "cache"))
+    for suite, command in (("text-8", "train --full trec"), ("vision", "train-vision --full mnist")):
+        with pytest.raises(DataError, match="no full fine-tune") as caught:
+            write_suite(suite, tmp_path / suite, full=True, seed=1)
+        assert str(caught.value).endswith(f"mergeometry suite {command} --seed 1")

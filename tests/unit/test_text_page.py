@@ -29,5 +29,5 @@ def test_a_full_fine_tune_that_is_not_here_keeps_its_record(tmp_path: Path, monk
     monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path / "cache"))
     kept = tmp_path / "kept.json"
     kept.write_text(json.dumps({"movie": {"accuracy": 1}, "trec": {"accuracy": 2}, "gone": {}}))
-    assert list(text_page.collect(kept)) == ["trec", "movie"]
+    assert list(text_page.records(kept)) == ["trec", "movie"]
     assert json.loads(kept.read_text()) == {"trec": {"accuracy": 2}, "movie": {"accuracy": 1}}

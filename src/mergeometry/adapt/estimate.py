@@ -11,7 +11,8 @@ import torch
 from mergeometry.adapt.encoders.build import kind_of
 from mergeometry.adapt_section import AdaptSection
 from mergeometry.errors import RecipeError
-from mergeometry.methods.base import Directional, rank_of
+from mergeometry.methods.base import Directional
+from mergeometry.methods.ranks import rank_of
 from mergeometry.plan.cost import PROCESS_BYTES
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import AdapterDelta

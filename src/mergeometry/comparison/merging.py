@@ -17,7 +17,8 @@ from mergeometry.execution.inputs import Inputs
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.linalg.svd import top_directions
-from mergeometry.methods.base import Directional, Linear, rank_of
+from mergeometry.methods.base import Directional, Linear
+from mergeometry.methods.ranks import rank_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.scaling import Statistics
 from mergeometry.scaling.statistics import Need

@@ -13,7 +13,8 @@ from torch import Tensor
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.shifts import shift_directions
 from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import Rank, check_rank, parameters, rank_of, weighed
+from mergeometry.methods.base import parameters, weighed
+from mergeometry.methods.ranks import Rank, check_rank, rank_of
 from mergeometry.values import Delta, LowRank
 
 

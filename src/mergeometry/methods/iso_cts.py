@@ -11,7 +11,8 @@ from pydantic import Field
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.svd import RANK_TOLERANCE, top_directions
 from mergeometry.linalg.whitening import remove_left
-from mergeometry.methods.base import Rank, Spectral, parameters, rank_of
+from mergeometry.methods.base import Spectral, parameters
+from mergeometry.methods.ranks import Rank, rank_of
 from mergeometry.values import Delta, LowRank, sum_of
 
 

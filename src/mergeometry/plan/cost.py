@@ -139,7 +139,8 @@ def _measuring(
 
 def _matrix(method: Method, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:
     """Operations and bytes: the base beside the hungriest of decomposing, merging and adding."""
-    from mergeometry.methods.base import Directional, Spectral, rank_of  # noqa: PLC0415  (needs torch)
+    from mergeometry.methods.base import Directional, Spectral  # noqa: PLC0415  (needs torch)
+    from mergeometry.methods.ranks import rank_of  # noqa: PLC0415
 
     long, short = max(shape), min(shape)
     tasks, held = len(ranks), number * long * short * sum(rank is None for rank in ranks)
