@@ -26,21 +26,21 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.environments
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.speed.environments
+	$(BIN)/python -m benchmarks.speed
 
 leaderboard: $(STAMP)
-	$(BIN)/python -m benchmarks.leaderboard
+	$(BIN)/python -m benchmarks.pages.leaderboard
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/docs
 
 # The exact set that is tested; torch first, from the constraints, or an index may offer a build with CUDA.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml suite/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable ./suite
 	touch $(STAMP)
 
 clean:

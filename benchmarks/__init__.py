@@ -1,1 +1,1 @@
-"""What a merge costs, measured as whole processes: ``python -m benchmarks [NAME...] [--quick]``."""
+"""What a merge costs, measured as whole processes: ``python -m benchmarks.speed [NAME...] [--quick]``."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.adapt.plain_module import learn
     from mergeometry.api import compare, make_plan, merge
     from mergeometry.errors import MergeometryError
+    from mergeometry.learning.api import learn
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
     from mergeometry.sink import RunRecord

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from mergeometry.adapt.train import Report
     from mergeometry.comparison.result import Comparison
     from mergeometry.comparison.run import Say
     from mergeometry.comparison.tasks_file import TasksFile
     from mergeometry.execution.run import Progress
+    from mergeometry.learning.train import Report
     from mergeometry.plan import Plan
     from mergeometry.sink import RunRecord
 
@@ -53,12 +53,12 @@ def merge(
 
     plan = make_plan(recipe)
     if plan.recipe.data is not None:
-        from mergeometry.adapt.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
+        from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
         return merge_on_data(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
     if plan.recipe.adapt is None:
         return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
-    from mergeometry.adapt.run import adapt  # noqa: PLC0415  (needs transformers)
+    from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
 
     return adapt(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report)
 

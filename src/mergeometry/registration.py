@@ -5,7 +5,6 @@ Names are listed without importing anything heavy.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from mergeometry.errors import RecipeError
+from mergeometry.words import nearest_of
 
 Kind = TypeVar("Kind")
 
@@ -91,10 +91,3 @@ class Registry(Generic[Kind]):
 
     def _offered(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=self._package)}
-
-
-def nearest_of(word: str, known: list[str]) -> str:
-    """The known word that is nearest to a misspelt one, and all of them."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listed = ", ".join(known)
-    return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"

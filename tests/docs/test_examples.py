@@ -16,7 +16,16 @@ from mergeometry.cli.app import app
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)(?: ([\w.-]+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NOT_RUN = ("make ", "pip ", "mergeometry demo", "mergeometry suite train", "#", "git ", "cd ", "python -m benchmarks")
+NOT_RUN = (
+    "make ",
+    "pip ",
+    "mergeometry demo",
+    "mergeometry suite train",
+    "#",
+    "git ",
+    "cd ",
+    "python -m benchmarks.speed",
+)
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:

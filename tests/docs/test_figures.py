@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import language_page, learning_memory, wudi
-from benchmarks.leaderboard import BEGIN, END, read, with_table
-from benchmarks.learning.tables import write_line, write_tables
-
+from benchmarks.pages import language_page
+from benchmarks.pages.leaderboard import BEGIN, END, read, with_table
+from benchmarks.speed import learning_memory, wudi
+from benchmarks.studies.learning.tables import write_line, write_tables
 from mergeometry.methods import registry
-from mergeometry.report.markdown import leaderboard_markdown
+from mergeometry_suite.demo.markdown import leaderboard_markdown
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,14 +39,16 @@ def test_the_figures_of_learning_are_those_that_were_measured(tmp_path: Path) ->
         copy = tmp_path / Path(page).name
         copy.write_text((ROOT / page).read_text("utf-8"), "utf-8")
         write(results, copy)
-        assert copy.read_text("utf-8") == (ROOT / page).read_text("utf-8"), f"{page}: python -m benchmarks.learning"
+        assert copy.read_text("utf-8") == (ROOT / page).read_text("utf-8"), (
+            f"{page}: python -m benchmarks.studies.learning"
+        )
 
 
 def test_the_figures_of_language_models_are_those_that_were_measured(tmp_path: Path) -> None:
     page, copy = ROOT / "docs" / "language-models.md", tmp_path / "language-models.md"
     copy.write_text(page.read_text("utf-8"), "utf-8")
     language_page.write(ROOT / "benchmarks" / "results" / "language_learning.json", copy)
-    assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m benchmarks.language_learning page"
+    assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m benchmarks.studies.language_learning page"
 
 
 def test_the_figures_of_wudi_and_of_memory_are_those_that_were_measured() -> None:

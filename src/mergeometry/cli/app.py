@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from mergeometry.cli.compare import compare
-from mergeometry.cli.demo import demo
 from mergeometry.cli.evaluate import evaluate
+from mergeometry.cli.extensions import add_commands
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan
-from mergeometry.cli.suite import suite
 
 app = typer.Typer(
     name="mergeometry",
@@ -28,8 +27,7 @@ app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)
 app.command()(clean)
-app.command()(demo)
-app.add_typer(suite)
+add_commands(app)
 
 
 def _version(wanted: bool) -> None:

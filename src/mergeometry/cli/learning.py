@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mergeometry.cli.show import console, duration, plain
 
 if TYPE_CHECKING:
-    from mergeometry.adapt.train import Point
+    from mergeometry.learning.train import Point
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.sink import RunRecord
 
@@ -19,7 +19,7 @@ def learn(
     plan: Plan, output: Path, *, workers: int | None, device: str, overwrite: bool, resume: bool, hidden: bool
 ) -> RunRecord:
     """Learn and merge, with a bar on a terminal."""
-    from mergeometry.adapt.run import adapt
+    from mergeometry.learning.run import adapt
 
     with _bars(plan, hidden) as bars:
         return adapt(

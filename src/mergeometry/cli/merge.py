@@ -88,7 +88,7 @@ def merge(
         if given.adapt is None:
             _refuse_for_merging(device)
             if given.data is not None:
-                from mergeometry.adapt.activations.run import merge_on_data as execute
+                from mergeometry.activations.run import merge_on_data as execute
             else:
                 from mergeometry.execution.run import execute
 

@@ -28,7 +28,7 @@ def methods(
         from mergeometry.errors import RecipeError
         from mergeometry.methods import registry
         from mergeometry.refinements import registry as refinements
-        from mergeometry.registration import nearest_of
+        from mergeometry.words import nearest_of
 
         if name:
             both = [*registry.names(), *refinements.names()]

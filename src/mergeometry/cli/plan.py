@@ -82,7 +82,7 @@ def _learning(made: Plan) -> dict[str, Any]:
     section = made.recipe.adapt
     if section is None:
         return {}
-    from mergeometry.adapt.dry_run import dry_run
+    from mergeometry.learning.dry_run import dry_run
 
     return {"learning": dry_run(made, section)}
 
@@ -92,8 +92,8 @@ def _collecting(made: Plan) -> dict[str, Any]:
     section = made.recipe.data
     if section is None:
         return {}
-    from mergeometry.adapt.activations.estimate import dry_run
-    from mergeometry.adapt.activations.run import read_data
+    from mergeometry.activations.estimate import dry_run
+    from mergeometry.activations.run import read_data
 
     return {"data": dry_run(made, section, read_data(made, section))}
 

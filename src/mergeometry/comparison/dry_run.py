@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mergeometry.adapt.activations.estimate import Estimate, estimate
-from mergeometry.comparison.judge import check_kind
+from mergeometry.activations.estimate import Estimate, estimate
 from mergeometry.comparison.merging import merge_jobs
+from mergeometry.comparison.scorer import check_kind
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.plan.cost import PROCESS_BYTES
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mergeometry.data_section import DataSection
 from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
 from mergeometry.recipe import Recipe, load_recipe
-from mergeometry.strict_model import nearest
-from mergeometry.strict_yaml import parse_yaml
+from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.yaml import parse_yaml
+from mergeometry.words import nearest
 
 ALL = "all"
 _KEYS = ("name", "method", "refine", "other")

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mergeometry.adapt.merged import expert_weights, sites_of
 from mergeometry.comparison.figures import measured, spread_of_task
 from mergeometry.comparison.generation import Generation, check_generation
-from mergeometry.comparison.judge import Judge
 from mergeometry.comparison.result import Measure, mean_of
+from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import TasksFile
+from mergeometry.encoders.sites import expert_weights, sites_of
 from mergeometry.errors import DataError, MismatchError, SourceError
 from mergeometry.execution.threads import one_thread
 from mergeometry.plan import make_plan
@@ -62,21 +62,21 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
     if problems:
         raise MismatchError("the tasks are not usable", problems, hint="no weight was read")
     with one_thread():
-        judge = Judge(checkpoint, tasks.encoder, splits)
+        scorer = Scorer(checkpoint, tasks.encoder, splits)
         if plan is not None:
-            judge.load(expert_weights(plan, 0, judge.encoder, sites_of(plan, judge.encoder)))
+            scorer.load(expert_weights(plan, 0, scorer.encoder, sites_of(plan, scorer.encoder)))
         names = [task.name for task in tasks.tasks]
-        counts = judge.counts(TEST)
+        counts = scorer.counts(TEST)
         measure: Measure = "accuracy" if counts is None else "perplexity"
         if generate and counts is None:
             raise DataError("only causal language models write text", file=folder, hint="leave --generate out")
         written = None
         if generate:
-            both = {name: judge.next_tokens(TEST, name) for name in names}
+            both = {name: scorer.next_tokens(TEST, name) for name in names}
             scores = {name: likelihoods for name, (likelihoods, _) in both.items()}
-            written = {name: check_generation(judge, TEST, name, shares) for name, (_, shares) in both.items()}
+            written = {name: check_generation(scorer, TEST, name, shares) for name, (_, shares) in both.items()}
         else:
-            scores = judge.scores(TEST, names)
+            scores = scorer.scores(TEST, names)
     inputs = {task: len(one.data.items) for task, one in splits[TEST].items()}
     found = measured(measure, scores, counts)
     spread = {task: spread_of_task(measure, scores, counts, task) for task in names}

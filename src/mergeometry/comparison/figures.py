@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mergeometry.comparison.gain import Correct, gain_shares, resampled_differences
 from mergeometry.comparison.result import Figures, Measure, mean_of
-from mergeometry.evaluate.gain import Correct, gain_shares, resampled_differences
 
 
 @dataclass(frozen=True, slots=True)

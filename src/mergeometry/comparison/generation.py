@@ -1,6 +1,6 @@
 """What a causal language model writes: the next tokens that it finds of real texts, and its greedy continuations.
 
-Nothing here needs a judge: tokens of held-out texts are found or not, and repetition is counted. Perplexity forgives a
+Nothing here needs a scorer: tokens of held-out texts are found or not, and repetition is counted. Perplexity forgives a
 merge that is unsure everywhere; the share of tokens found does not, and neither do loops in what it writes.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from mergeometry.adapt.encoders.language import LanguageModel
 from mergeometry.comparison.figures import measured, spread_of_task
-from mergeometry.comparison.judge import Judge
+from mergeometry.comparison.repetition import distinct_share, repeated_share
+from mergeometry.comparison.scorer import Scorer
+from mergeometry.encoders.language import LanguageModel
 from mergeometry.errors import DataError
-from mergeometry.evaluate.repetition import distinct_share, repeated_share
 from mergeometry.execution.threads import one_thread
 
 PROMPT, WRITTEN = 12, 32
@@ -52,42 +52,42 @@ class Generation:
     """The texts' own continuations of the same prompts, cut at the same length."""
 
 
-def check_generation(judge: Judge, split: str, task: str, shares: Sequence[float]) -> Generation:
+def check_generation(scorer: Scorer, split: str, task: str, shares: Sequence[float]) -> Generation:
     """Score the loaded weights' next tokens and greedy continuations on one task.
 
-    ``shares`` are those of each text's tokens that were found, as ``Judge.next_tokens`` gives them.
+    ``shares`` are those of each text's tokens that were found, as ``Scorer.next_tokens`` gives them.
 
     Raises:
         DataError: the model is no causal language model, or no text is longer than a prompt.
     """
-    encoder = judge.encoder
+    encoder = scorer.encoder
     if not isinstance(encoder, LanguageModel):
         raise DataError("only causal language models write text", model=task, hint="leave --generate out")
-    inputs = judge.inputs(split, task)
+    inputs = scorer.inputs(split, task)
     # A real continuation must have a run of four tokens, which repetition is counted by.
     long = [list(item) for item in inputs.items if len(item) >= PROMPT + 4][:PROMPTS]
     if not long:
         raise DataError(f"no text has {PROMPT + 4} tokens, a prompt and some to go on with", model=task)
     numbers, rows = {task: shares}, {task: inputs.rows}
     found, spread = measured("accuracy", numbers, rows)[task], spread_of_task("accuracy", numbers, rows, task)
-    written = continue_greedily(judge, [item[:PROMPT] for item in long], WRITTEN)
+    written = continue_greedily(scorer, [item[:PROMPT] for item in long], WRITTEN)
     real = [item[PROMPT : PROMPT + WRITTEN] for item in long]
     return Generation(found, spread, len(long), _style(written), _style(real))
 
 
-def continue_greedily(judge: Judge, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+def continue_greedily(scorer: Scorer, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
     """The likeliest next token, again and again, at most ``most`` times; an end-of-text token ends and is left out.
 
     Prompts are of one length. It is ``generate(do_sample=False)`` of transformers, by the encoder that scores: under
     weights that were put in place, which no folder holds.
     """
-    module: Any = judge.encoder.module
+    module: Any = scorer.encoder.module
     ends = _ends(module.generation_config.eos_token_id)
     written: list[list[int]] = [[] for _ in prompts]
     waiting, past = set(range(len(prompts))), None
     tokens = torch.tensor([list(prompt) for prompt in prompts])
     with one_thread(), torch.inference_mode():
-        head = judge.output_layer()
+        head = scorer.output_layer()
         for _ in range(most):
             # The output layer is taken off the module, so that its logits are its last hidden states.
             out = module(input_ids=tokens, past_key_values=past, use_cache=True)

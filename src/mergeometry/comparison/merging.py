@@ -13,9 +13,9 @@ from torch import Tensor
 from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.compute import load_delta, process_usage
-from mergeometry.execution.inputs import Inputs
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.execution.refining import WeighedDeltas, refined
+from mergeometry.execution.task_reader import TaskReader
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.base import Directional, Linear
 from mergeometry.methods.ranks import rank_of
@@ -98,7 +98,7 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
         ExecutionError: a method failed.
     """
     with TensorReader() as reader:
-        return _merged(job, Inputs(reader, job.labels))
+        return _merged(job, TaskReader(reader, job.labels))
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class _Work:
         return refined(task, found, load)
 
 
-def _merged(job: MergeJob, inputs: Inputs) -> MergedTensor:
+def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
     works = [_Work(variant) for variant in job.variants]
     first = job.variants[0].task
     base = None if first.adapters_only else inputs.numbers("base", first.base)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from mergeometry.comparison.entries import called, split
 from mergeometry.errors import RecipeError
-from mergeometry.scale_section import ScaleRule
+from mergeometry.recipe.scale import ScaleRule
+from mergeometry.recipe.strict import explain
 from mergeometry.scaling import AUTO, RULES, Statistics, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import Need, of_matrices
-from mergeometry.strict_model import explain
 
 ALL = "all"
 

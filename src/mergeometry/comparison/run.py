@@ -13,20 +13,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mergeometry.comparison.informing import inform
-from mergeometry.comparison.ledger import Ledger
+from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.result import Comparison
+from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import needs_of
 from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settings, carry_out
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.errors import RecipeError
-from mergeometry.execution.beside import scratch_folder
 from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.scratch import scratch_folder
 from mergeometry.recipe import Recipe
-from mergeometry.scale_section import ScaleRule
+from mergeometry.recipe.scale import ScaleRule
 
 Say = Callable[[str, int, int], None]
 """Told what was finished, and how many steps of how many are."""
@@ -58,33 +58,35 @@ def run_comparison(
     if workers < 1:
         raise RecipeError(f"workers must be at least 1, got {workers}")
     output.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(setup, output / "results")
+    cache = ResultCache(setup, output / "results")
     with scratch_folder(output, _SCRATCH) as folder:
-        course = _Course(setup, ledger, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None))
-        with closing(side_by_side(carry_out, course.ask, workers)) as finished:
+        scheduler = _Scheduler(
+            setup, cache, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None)
+        )
+        with closing(side_by_side(carry_out, scheduler.ask, workers)) as finished:
             for job, result in finished:
-                course.take(job, result)
-    return table_of(setup, ledger, tuple(scales), tuple(rules), time.perf_counter() - started, course.peak_memory)
+                scheduler.take(job, result)
+    return table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, scheduler.peak_memory)
 
 
-class _Course:
+class _Scheduler:
     """Which jobs are still to do: merges first, then the ends, then entry by entry."""
 
     def __init__(
         self,
         setup: Setup,
-        ledger: Ledger,
+        cache: ResultCache,
         scales: tuple[float, ...],
         rules: tuple[ScaleRule, ...],
         folder: Path,
         say: Say,
     ) -> None:
-        self._setup, self._ledger, self._scales, self._rules, self._say = setup, ledger, scales, rules, say
+        self._setup, self._cache, self._scales, self._rules, self._say = setup, cache, scales, rules, say
         self._settings = Settings(
-            json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, ledger.identity
+            json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, cache.identity
         )
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
-        informed = inform(setup, [setup.plans[entry] for entry in self._todo], folder, self._say)
+        informed = attach_moments(setup, [setup.plans[entry] for entry in self._todo], folder, self._say)
         self._notes = [one.notes for one in informed]
         needs = needs_of(rules) if rules else None
         jobs, self._sizes = merge_jobs([one.plan for one in informed], folder, needs) if self._todo else ([], {})
@@ -113,7 +115,7 @@ class _Course:
         if isinstance(job, MergeJob) and isinstance(result, MergedTensor):
             self._take_merged(job, result)
         elif isinstance(job, ScoreJob) and isinstance(result, Scored):
-            self._ledger.keep(job.key, result.to_json())
+            self._cache.keep(job.key, result.to_json())
             if job.entry is None:
                 self._say("the base and the experts", self._done, self._total)
             else:
@@ -136,20 +138,20 @@ class _Course:
         self._say(f"merging {job.name}", self._done, self._total)
         if self._done == self._merging:
             for user, entry in enumerate(self._todo):
-                if not self._ledger.has(key := self._ledger.merging(entry)):
-                    self._ledger.keep(key, {"seconds": self._seconds[user], "notes": self._notes[user]})
+                if not self._cache.has(key := self._cache.merging(entry)):
+                    self._cache.keep(key, {"seconds": self._seconds[user], "notes": self._notes[user]})
                 if self._rules:
-                    self._ledger.keep(self._ledger.statistics(entry, needs_of(self._rules)), self._measured[user])
+                    self._cache.keep(self._cache.statistics(entry, needs_of(self._rules)), self._measured[user])
             self._start_scoring()
 
     def _start_scoring(self) -> None:
-        setup, ledger = self._setup, self._ledger
+        setup, cache = self._setup, self._cache
         everything = tuple(task.name for task in setup.tasks.tasks)
         for split, tasks in ((VALIDATION, setup.seen), (TEST, everything)):
-            self._add(ScoreJob(ledger.base(split), self._settings, split, tasks))
+            self._add(ScoreJob(cache.base(split), self._settings, split, tasks))
             for place, model in enumerate(setup.plans[0].models):
                 if model.label in setup.seen:
-                    key = ledger.expert(place, split)
+                    key = cache.expert(place, split)
                     self._add(ScoreJob(key, self._settings, split, (model.label,), expert=place))
         for entry in self._todo:
             self._running[entry] = set()
@@ -170,13 +172,13 @@ class _Course:
 
     def _missing(self, entry: int) -> list[float | Mapping[str, float]]:
         """Scales that are not tested yet, or all where validation is not through or a rule is not told of the merge."""
-        ledger, scales = self._ledger, self._scales
-        if not all(ledger.has(ledger.point(entry, scale, VALIDATION)) for scale in scales):
+        cache, scales = self._cache, self._scales
+        if not all(cache.has(cache.point(entry, scale, VALIDATION)) for scale in scales):
             return list(scales)
-        if self._rules and not ledger.has(ledger.statistics(entry, needs_of(self._rules))):
+        if self._rules and not cache.has(cache.statistics(entry, needs_of(self._rules))):
             return list(scales)
-        wanted = tested_at(self._setup, ledger, entry, scales, self._rules)
-        return list({key: at for at in wanted if not ledger.has(key := ledger.ruled(entry, at))}.values())
+        wanted = tested_at(self._setup, cache, entry, scales, self._rules)
+        return list({key: at for at in wanted if not cache.has(key := cache.ruled(entry, at))}.values())
 
     def _point(self, entry: int, at: float | Mapping[str, float], split: str) -> ScoreJob:
         """A merge at one scale, or at a scale for each tensor that the recipe gives none."""
@@ -184,13 +186,13 @@ class _Course:
         merged = tuple(self._merged[self._todo.index(entry)])
         if isinstance(at, Mapping):
             merged = tuple((name, replace(delta, scale=at.get(name, delta.scale))) for name, delta in merged)
-            key, told = self._ledger.ruled(entry, at), "a scale for each tensor"
+            key, told = self._cache.ruled(entry, at), "a scale for each tensor"
             return ScoreJob(key, self._settings, split, tasks, entry=entry, told=told, merged=merged)
-        key = self._ledger.point(entry, at, split)
+        key = self._cache.point(entry, at, split)
         return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, told=f"{at:g}", merged=merged)
 
     def _add(self, job: ScoreJob, *, first: bool = False) -> None:
-        if self._ledger.has(job.key):
+        if self._cache.has(job.key):
             self._done += 1
             return
         if job.entry is not None:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mergeometry.adapt.merged import Site, expert_weights, sites_of
-from mergeometry.comparison.judge import Judge
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_tensor
+from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scratch import Stored
 from mergeometry.comparison.setup import TEST, VALIDATION, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.errors import MismatchError, NumericalError
 from mergeometry.execution.compute import process_usage
 from mergeometry.plan import Plan, make_plan
@@ -26,13 +26,13 @@ from mergeometry.recipe import load_recipe
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every job of a comparison shares, as text, so that a worker builds its judge once from it."""
+    """What every job of a comparison shares, as text, so that a worker builds its scorer once from it."""
 
     recipe: str
     tasks: str
     seen: tuple[str, ...]
     identity: str
-    """Digest of everything that is read, so that no judge outlives its inputs."""
+    """Digest of everything that is read, so that no scorer outlives its inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +96,31 @@ def score(job: ScoreJob) -> Scored:
     Raises:
         NumericalError: a merged weight is not finite.
     """
-    judge, plan, sites = _bench(job.settings)
+    scorer, plan, sites = _bench(job.settings)
     if job.expert is not None:
-        judge.load(expert_weights(plan, job.expert, judge.encoder, sites))
+        scorer.load(expert_weights(plan, job.expert, scorer.encoder, sites))
     else:
-        judge.load(_moved(judge, sites, dict(job.merged), job.scale))
-    weights = judge.counts(job.split)
+        scorer.load(_moved(scorer, sites, dict(job.merged), job.scale))
+    weights = scorer.counts(job.split)
     own = None if weights is None else {task: weights[task] for task in job.tasks}
-    return Scored(judge.scores(job.split, job.tasks), own, process_usage()[0])
+    return Scored(scorer.scores(job.split, job.tasks), own, process_usage()[0])
 
 
 @lru_cache(maxsize=1)
-def _bench(settings: Settings) -> tuple[Judge, Plan, list[Site]]:
-    """The judge of a comparison, with the plan that says where experts are."""
+def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
+    """The scorer of a comparison, with the plan that says where experts are."""
     recipe, tasks = load_recipe(json.loads(settings.recipe)), load_tasks(json.loads(settings.tasks))
     plan = make_plan(recipe)
     wanted = {VALIDATION: settings.seen, TEST: [task.name for task in tasks.tasks]}
     splits, problems, _ = read_splits(tasks, plan.base, wanted)
     if problems:
         raise MismatchError("the tasks changed while they were compared", problems)
-    judge = Judge(plan.base, tasks.encoder, splits)
-    return judge, plan, sites_of(plan, judge.encoder)
+    scorer = Scorer(plan.base, tasks.encoder, splits)
+    return scorer, plan, sites_of(plan, scorer.encoder)
 
 
 def _moved(
-    judge: Judge, sites: list[Site], merged: dict[str, MergedDelta], scale: float
+    scorer: Scorer, sites: list[Site], merged: dict[str, MergedDelta], scale: float
 ) -> Iterator[tuple[str, Tensor]]:
     """The weights of a merge at a scale, rounded as they would be written."""
     for site in sites:
@@ -128,7 +128,7 @@ def _moved(
         if delta is None:
             continue
         update = delta.stored.read()
-        base = judge.base(site.parameter)
+        base = scorer.base(site.parameter)
         by = scale if delta.scale is None else delta.scale
         weight = base.add(update.mT if delta.transposed else update, alpha=by).to(TORCH_DTYPES[delta.code]).float()
         if not bool(torch.isfinite(weight.sum())):

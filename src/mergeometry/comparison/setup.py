@@ -8,20 +8,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mergeometry.adapt.data import UnlabelledData, read_unlabelled
-from mergeometry.adapt.data.labels import LabelledData, read_labelled
-from mergeometry.adapt.heads import read_head
-from mergeometry.adapt_section import AdaptTask, DataSource
 from mergeometry.comparison.entries import Entry
-from mergeometry.comparison.judge import Examination, check_kind
+from mergeometry.comparison.scorer import LabelledTask, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
-from mergeometry.data_section import DataSection
+from mergeometry.encoders.heads import Head, read_head
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
-from mergeometry.evaluate.metrics import Head
+from mergeometry.inputs import UnlabelledData, read_unlabelled
+from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan import Plan, make_plan
 from mergeometry.recipe import ModelEntry, Recipe
+from mergeometry.recipe.adapt import AdaptTask, DataSource
+from mergeometry.recipe.data import DataSection
 from mergeometry.sources import Checkpoint, open_checkpoint
-from mergeometry.strict_model import nearest
+from mergeometry.words import nearest
 
 VALIDATION, TEST = "validation", "test"
 
@@ -38,7 +37,7 @@ class Setup:
     seen: tuple[str, ...]
     """Tasks whose model is merged."""
     unseen: tuple[str, ...]
-    splits: Mapping[str, Mapping[str, Examination]]
+    splits: Mapping[str, Mapping[str, LabelledTask]]
     notes: tuple[str, ...]
     unlabelled: Mapping[str, UnlabelledData] = field(default_factory=dict)
     """What each model is run on before merges by activations, in the models' order; empty where there are none."""
@@ -114,14 +113,14 @@ def set_up(
 
 def read_splits(
     tasks: TasksFile, base: Checkpoint, wanted: Mapping[str, Collection[str]]
-) -> tuple[dict[str, dict[str, Examination]], list[str], list[str]]:
+) -> tuple[dict[str, dict[str, LabelledTask]], list[str], list[str]]:
     """Read heads and inputs of the tasks wanted in each split; with what is wrong, and what is worth a note."""
     problems: list[str] = []
     notes: list[str] = []
     kind = ""
     with _gathered(problems):
         kind = check_kind(tasks.encoder, base)
-    found: dict[str, dict[str, Examination]] = {split: {} for split in wanted}
+    found: dict[str, dict[str, LabelledTask]] = {split: {} for split in wanted}
     for task in tasks.tasks if kind else ():
         head = None
         with _gathered(problems, task.name):
@@ -135,7 +134,7 @@ def read_splits(
                     continue
                 data = _data(task, source, kind, head)
                 notes += [f"{task.name}, {split}: {note}" for note in data.notes]
-                found[split][task.name] = Examination(data, head)
+                found[split][task.name] = LabelledTask(data, head)
     return found, problems, notes
 
 

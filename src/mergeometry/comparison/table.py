@@ -5,62 +5,62 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from mergeometry.adapt.activations.estimate import estimate
+from mergeometry.activations.estimate import estimate
 from mergeometry.comparison.figures import Ends, difference, figures_of, measured, shown, worth
-from mergeometry.comparison.ledger import Ledger
+from mergeometry.comparison.gain import Correct
 from mergeometry.comparison.result import CompareRow, Comparison, Measure, RuleFigures
+from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import Ruled, needs_of, ruled
 from mergeometry.comparison.scales import nearest_to_one
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
-from mergeometry.evaluate.gain import Correct
 from mergeometry.plan import Plan
-from mergeometry.scale_section import ScaleRule
+from mergeometry.recipe.scale import ScaleRule
 
 
-def best_scale(setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float]) -> float:
+def best_scale(setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float]) -> float:
     """The scale that does best on the validation inputs; among equals the nearest to 1."""
-    return nearest_to_one(scales, [_worth(setup, ledger, entry, scale) for scale in scales])
+    return nearest_to_one(scales, [_worth(setup, cache, entry, scale) for scale in scales])
 
 
 def ruled_scales(
-    setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
+    setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
 ) -> list[Ruled]:
     """What every rule says of an entry whose validation is through."""
     if not rules:
         return []
-    known = (1.0, best_scale(setup, ledger, entry, scales))
-    return ruled(rules, ledger.measured(entry, needs_of(rules)), known)
+    known = (1.0, best_scale(setup, cache, entry, scales))
+    return ruled(rules, cache.measured(entry, needs_of(rules)), known)
 
 
 def tested_at(
-    setup: Setup, ledger: Ledger, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
+    setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
 ) -> list[float | Mapping[str, float]]:
     """The scales that an entry is tested at: 1, the validated one, and those of the rules."""
-    own = [one.at for one in ruled_scales(setup, ledger, entry, scales, rules) if one.at is not None]
-    return [1.0, best_scale(setup, ledger, entry, scales), *own]
+    own = [one.at for one in ruled_scales(setup, cache, entry, scales, rules) if one.at is not None]
+    return [1.0, best_scale(setup, cache, entry, scales), *own]
 
 
 def table_of(
     setup: Setup,
-    ledger: Ledger,
+    cache: ResultCache,
     scales: tuple[float, ...],
     rules: tuple[ScaleRule, ...],
     seconds: float,
     peak_memory: int,
 ) -> Comparison:
     """The result of a comparison whose scores are all known, rows sorted by what they keep at their chosen scale."""
-    base, measure = ledger.scored(ledger.base(TEST)), _measure(ledger)
-    ends = Ends(measure, setup.seen, setup.unseen, base.scores, _experts(setup, ledger, TEST), base.weights)
+    base, measure = cache.scored(cache.base(TEST)), _measure(cache)
+    ends = Ends(measure, setup.seen, setup.unseen, base.scores, _experts(setup, cache, TEST), base.weights)
     tested = [
-        (entry, ledger.scored(ledger.point(entry, best_scale(setup, ledger, entry, scales), TEST)))
+        (entry, cache.scored(cache.point(entry, best_scale(setup, cache, entry, scales), TEST)))
         for entry in range(len(setup.entries))
     ]
     tested.sort(key=lambda pair: (-difference(pair[1].scores, base.scores, ends)[0], pair[0]))
     rows = []
     for entry, at_best in tested:
         behind, behind_spread = difference(tested[0][1].scores, at_best.scores, ends)
-        at_one = ledger.scored(ledger.point(entry, 1.0, TEST))
+        at_one = cache.scored(cache.point(entry, 1.0, TEST))
         regret, regret_spread = difference(at_best.scores, at_one.scores, ends)
         plan = setup.plans[entry]
         rows.append(
@@ -68,24 +68,24 @@ def table_of(
                 name=setup.entries[entry].name,
                 method=plan.recipe.method.model_dump(mode="json"),
                 refine=[step.model_dump(mode="json") for step in plan.recipe.refine],
-                validation={f"{s:.10g}": shown(measure, _worth(setup, ledger, entry, s)) for s in scales},
-                best_scale=best_scale(setup, ledger, entry, scales),
+                validation={f"{s:.10g}": shown(measure, _worth(setup, cache, entry, s)) for s in scales},
+                best_scale=best_scale(setup, cache, entry, scales),
                 at_one=figures_of(at_one.scores, ends),
                 at_best=figures_of(at_best.scores, ends),
                 behind=behind,
                 behind_spread=behind_spread,
                 regret_at_one=regret,
                 regret_spread=regret_spread,
-                seconds=ledger.value(ledger.merging(entry))["seconds"],
+                seconds=cache.value(cache.merging(entry))["seconds"],
                 memory=_memory(setup, plan),
                 rules={
-                    one.rule.text: _rule_figures(ledger, entry, one, at_best.scores, ends)
-                    for one in ruled_scales(setup, ledger, entry, scales, rules)
+                    one.rule.text: _rule_figures(cache, entry, one, at_best.scores, ends)
+                    for one in ruled_scales(setup, cache, entry, scales, rules)
                 },
             )
         )
-    validation = ledger.scored(ledger.base(VALIDATION))
-    experts = _experts(setup, ledger, VALIDATION)
+    validation = cache.scored(cache.base(VALIDATION))
+    experts = _experts(setup, cache, VALIDATION)
     return Comparison(
         measure=measure,
         seen=setup.seen,
@@ -102,7 +102,7 @@ def table_of(
             *(
                 f"{one.name}: {note}"
                 for entry, one in enumerate(setup.entries)
-                for note in ledger.value(ledger.merging(entry)).get("notes", [])
+                for note in cache.value(cache.merging(entry)).get("notes", [])
             ),
         ),
         seed=setup.recipe.seed,
@@ -112,11 +112,11 @@ def table_of(
     )
 
 
-def _rule_figures(ledger: Ledger, entry: int, one: Ruled, at_best: Correct, ends: Ends) -> RuleFigures:
+def _rule_figures(cache: ResultCache, entry: int, one: Ruled, at_best: Correct, ends: Ends) -> RuleFigures:
     rule = (one.rule.rule, one.rule.per, one.rule.factor)
     if one.at is None:
         return RuleFigures(*rule, None, None, None, one.without, None, None, None, None, None, one.problem)
-    scores = ledger.scored(ledger.ruled(entry, one.at)).scores
+    scores = cache.scored(cache.ruled(entry, one.at)).scores
     found, (regret, spread) = figures_of(scores, ends), difference(at_best, scores, ends)
     return RuleFigures(
         *rule, median(one.scales), min(one.scales), max(one.scales), one.without, found.mean, found.gain_kept,
@@ -131,19 +131,19 @@ def _memory(setup: Setup, plan: Plan) -> int:
     return max(plan.peak_memory(1), running)
 
 
-def _experts(setup: Setup, ledger: Ledger, split: str) -> Mapping[str, Sequence[float]]:
+def _experts(setup: Setup, cache: ResultCache, split: str) -> Mapping[str, Sequence[float]]:
     """Every expert's numbers on its own task."""
     found: dict[str, Sequence[float]] = {}
     for place, model in enumerate(setup.plans[0].models):
         if model.label in setup.seen:
-            found[model.label] = ledger.scored(ledger.expert(place, split)).scores[model.label]
+            found[model.label] = cache.scored(cache.expert(place, split)).scores[model.label]
     return {task: found[task] for task in setup.seen}
 
 
-def _worth(setup: Setup, ledger: Ledger, entry: int, scale: float) -> float:
-    found: Scored = ledger.scored(ledger.point(entry, scale, VALIDATION))
+def _worth(setup: Setup, cache: ResultCache, entry: int, scale: float) -> float:
+    found: Scored = cache.scored(cache.point(entry, scale, VALIDATION))
     return worth(found.scores, found.weights, setup.seen)
 
 
-def _measure(ledger: Ledger) -> Measure:
-    return "accuracy" if ledger.scored(ledger.base(TEST)).weights is None else "perplexity"
+def _measure(cache: ResultCache) -> Measure:
+    return "accuracy" if cache.scored(cache.base(TEST)).weights is None else "perplexity"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry import limits
-from mergeometry.adapt_section import DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.errors import RecipeError
-from mergeometry.strict_model import StrictModel, explain
-from mergeometry.strict_yaml import parse_yaml
+from mergeometry.recipe.adapt import DataSource, EncoderOptions, HeadSource, Text, as_path
+from mergeometry.recipe.strict import StrictModel, explain
+from mergeometry.recipe.yaml import parse_yaml
 
 _NOT_YET: Mapping[str, str] = {}
 

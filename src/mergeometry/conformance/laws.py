@@ -8,7 +8,7 @@ from itertools import product
 
 import torch
 
-from mergeometry.conformance.asking import (
+from mergeometry.conformance.checks import (
     ROUNDING,
     SINGLE_ROUNDING,
     accepts,

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.dtypes import compute_dtype
-from mergeometry.execution.inputs import ChunkedInput, Inputs
 from mergeometry.execution.stored import as_stored
+from mergeometry.execution.task_reader import ChunkedInput, TaskReader
 from mergeometry.methods.base import Linear, Rowwise
 from mergeometry.plan.cost import CHUNK_ELEMENTS, rows_at_once
 from mergeometry.plan.tasks import TensorTask
@@ -35,7 +35,7 @@ def merges_in_chunks(task: TensorTask) -> bool:
     )
 
 
-def write_in_chunks(task: TensorTask, slot: Slot, inputs: Inputs, reader: TensorReader, writer: SlotWriter) -> str:
+def write_in_chunks(task: TensorTask, slot: Slot, inputs: TaskReader, reader: TensorReader, writer: SlotWriter) -> str:
     """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
 
     Raises:
@@ -57,7 +57,7 @@ def write_in_chunks(task: TensorTask, slot: Slot, inputs: Inputs, reader: Tensor
     return digest.hexdigest()
 
 
-def _part(task: TensorTask, index: int, inputs: Inputs, reader: TensorReader) -> Part | None:
+def _part(task: TensorTask, index: int, inputs: TaskReader, reader: TensorReader) -> Part | None:
     source, label = task.sources[index], inputs.label(index)
     if isinstance(source, TensorInfo):
         own = ChunkedInput(inputs, reader, label, source)

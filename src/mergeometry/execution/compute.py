@@ -17,10 +17,10 @@ from torch import Tensor
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.chunks import merges_in_chunks, write_in_chunks
-from mergeometry.execution.inputs import Inputs
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.refining import refined, weighted_sum
 from mergeometry.execution.stored import as_stored
+from mergeometry.execution.task_reader import TaskReader
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.methods.base import Directional, Linear
 from mergeometry.plan.tasks import TensorTask
@@ -75,7 +75,7 @@ def compute(job: Job) -> Outcome:
     ):
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
-        inputs = Inputs(reader, job.labels)
+        inputs = TaskReader(reader, job.labels)
         try:
             written, scale = _produce(job, inputs, reader, writer)
         except MergeometryError:
@@ -92,7 +92,7 @@ def compute(job: Job) -> Outcome:
     return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scale)
 
 
-def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> tuple[Delta, Callable[[int], Delta]]:
+def merged_delta(task: TensorTask, inputs: TaskReader, base: Tensor | None) -> tuple[Delta, Callable[[int], Delta]]:
     """The merged task vector of a task, (outputs, inputs) for matrices whatever the file's layout.
 
     With it comes what gives a model's task vector by its place, read again where the merge let it go.
@@ -117,7 +117,7 @@ def merged_delta(task: TensorTask, inputs: Inputs, base: Tensor | None) -> tuple
     return refined(task, merged, load), load
 
 
-def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None) -> Delta:
+def load_delta(task: TensorTask, index: int, inputs: TaskReader, base: Tensor | None) -> Delta:
     """One model's task vector of the task's tensor; an adapter that leaves it alone has one of rank zero."""
     source, label = task.sources[index], inputs.label(index)
     if isinstance(source, TensorInfo):
@@ -133,7 +133,7 @@ def load_delta(task: TensorTask, index: int, inputs: Inputs, base: Tensor | None
 
 
 def _produce(
-    job: Job, inputs: Inputs, reader: TensorReader, writer: SlotWriter
+    job: Job, inputs: TaskReader, reader: TensorReader, writer: SlotWriter
 ) -> tuple[tuple[str, ...], float | None]:
     """Write a task's outputs; their digests, and the scale of the merged task vector in them."""
     task = job.task
@@ -161,11 +161,11 @@ def _produce(
     return (writer.write(job.slots[0], stored),), scale
 
 
-def _deltas(task: TensorTask, inputs: Inputs, base: Tensor | None) -> Iterator[Delta]:
+def _deltas(task: TensorTask, inputs: TaskReader, base: Tensor | None) -> Iterator[Delta]:
     return (load_delta(task, index, inputs, base) for index in range(len(task.sources)))
 
 
-def _copy(job: Job, inputs: Inputs, writer: SlotWriter) -> tuple[str, ...]:
+def _copy(job: Job, inputs: TaskReader, writer: SlotWriter) -> tuple[str, ...]:
     task = job.task
     tensor = inputs.raw("base", task.base)
     _refuse_unequal(task, inputs, tensor)
@@ -180,7 +180,7 @@ def _copy(job: Job, inputs: Inputs, writer: SlotWriter) -> tuple[str, ...]:
     return (writer.write(job.slots[0], tensor),)
 
 
-def _refuse_unequal(task: TensorTask, inputs: Inputs, base: Tensor) -> None:
+def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
     for label, info in task.equal:
         own = inputs.raw(label, info)
         if not torch.equal(own.to(base.dtype), base):

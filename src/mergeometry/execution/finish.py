@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from mergeometry.dtypes import CODES, compute_dtype
-from mergeometry.execution.additions import Additions
 from mergeometry.execution.compute import Outcome, process_usage
-from mergeometry.execution.inputs import Inputs
+from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
+from mergeometry.execution.task_reader import TaskReader
 from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
-from mergeometry.scale_section import ScaleRule
+from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
     InputRecord,
     MethodRecord,
@@ -40,14 +40,14 @@ from mergeometry.sink import (
 from mergeometry.sources import Adapter, TensorReader
 
 
-def write_companions(
+def write_metadata(
     plan: Plan,
     staging: Staging,
     outcomes: Mapping[str, Outcome],
     sidecars: SidecarPlan,
     fingerprint: str,
     started: float,
-    additions: Additions,
+    extras: Extras,
 ) -> RunRecord:
     """Write every file but the weights into the staged folder, and return the run record.
 
@@ -55,8 +55,8 @@ def write_companions(
         NumericalError: a head holds NaN or Inf.
         OutputError: a file cannot be written.
     """
-    heads, head_digests = _write_heads(plan, staging, additions)
-    for name, data in additions.files.items():
+    heads, head_digests = _write_heads(plan, staging, extras)
+    for name, data in extras.files.items():
         staging.write_file(name, data)
     if plan.recipe.output.adapter:
         copied, library = _write_adapter_config(plan, staging), "peft"
@@ -64,7 +64,7 @@ def write_companions(
         wanted = plan.recipe.output.dtype
         code = None if wanted == "base" else CODES[getattr(torch, wanted)]
         copied, library = (
-            copy_sidecars(sidecars, staging, code=code, keys=additions.configuration),
+            copy_sidecars(sidecars, staging, code=code, keys=extras.configuration),
             _library(plan, sidecars),
         )
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
@@ -80,9 +80,9 @@ def write_companions(
         tensors=tuple(_tensors(plan, outcomes)),
         totals=_totals(plan, outcomes, started),
         sidecars=copied,
-        warnings=(*plan.notes, *additions.notes, *heads, *_fallbacks(outcomes)),
-        adapt=additions.summary,
-        data=additions.data,
+        warnings=(*plan.notes, *extras.notes, *heads, *_fallbacks(outcomes)),
+        adapt=extras.summary,
+        data=extras.data,
     )
     write_record(staging, record)
     staging.write_file("README.md", model_card(record, library=library).encode())
@@ -95,20 +95,20 @@ def safe_name(name: str) -> str:
     return plain if plain and plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _write_heads(plan: Plan, staging: Staging, additions: Additions) -> tuple[list[str], dict[tuple[str, str], str]]:
+def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str], dict[tuple[str, str], str]]:
     said, digests = [], {}
     with TensorReader() as reader:
-        inputs = Inputs(reader, [model.label for model in plan.models])
+        inputs = TaskReader(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
-        for label in dict.fromkeys([*plan.heads, *additions.heads]):
+        for label in dict.fromkeys([*plan.heads, *extras.heads]):
             # A learned head takes the place of the one that it came from, which no longer fits the features.
-            infos, tensors = () if label in additions.heads else plan.heads.get(label, ()), {}
+            infos, tensors = () if label in extras.heads else plan.heads.get(label, ()), {}
             # Under the model's own names, which in an adapter's file stand behind a prefix.
             for name, info in zip(names[label] if infos else (), infos, strict=True):
                 tensors[name] = inputs.raw(label, info)
                 inputs.checked(label, info, tensors[name].to(compute_dtype(info.code)))
             place = f"heads/{safe_name(label)}.safetensors"
-            tensors |= additions.heads.get(label, {})
+            tensors |= extras.heads.get(label, {})
             staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
             said.append(f"{label}: {len(tensors)} head tensors kept in {place}")
         digests.update(inputs.digests)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import ExecutionError, RecipeError
-from mergeometry.execution.additions import NOTHING, Additions
 from mergeometry.execution.compute import Job, Outcome
-from mergeometry.execution.finish import write_companions
-from mergeometry.execution.one_scale import with_one_scale
+from mergeometry.execution.extras import NOTHING, Extras
+from mergeometry.execution.finish import write_metadata
+from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.pool import default_workers, run_jobs
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
@@ -32,9 +32,9 @@ def execute(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
-    additions: Additions = NOTHING,
+    extras: Extras = NOTHING,
 ) -> RunRecord:
-    """Carry out a plan; the output folder, with the ``additions``, appears whole or not at all.
+    """Carry out a plan; the output folder, with the ``extras``, appears whole or not at all.
 
     Raises:
         RecipeError: fewer than one worker.
@@ -52,16 +52,16 @@ def execute(
         with staging:
             sidecars = sidecar_files(plan.base.path)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
-            extra = sidecars.nbytes + heads + sum(map(len, additions.files.values())) + (1 << 20)
-            identity = fingerprint(plan, additions.identity)
+            extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
+            identity = fingerprint(plan, extras.identity)
             staging.create(plan.layout, identity, extra_bytes=extra)
-            plan = with_one_scale(plan, workers)
+            plan = with_global_scale(plan, workers)
             outcomes = _earlier(plan, staging.completed())
             # Closed here and not when it is collected: no worker may still write when the staging is removed.
             with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
-            record = write_companions(plan, staging, outcomes, sidecars, identity, started, additions)
+            record = write_metadata(plan, staging, outcomes, sidecars, identity, started, extras)
             staging.publish()
     except KeyboardInterrupt as error:
         hint = "run the same command with --resume to go on from there" if staging.kept else "nothing was kept"

@@ -17,8 +17,8 @@ from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask
 from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.refinements import registry as refinement_registry
-from mergeometry.scale_section import Scale, ScaleRule
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, TensorInfo, open_model
 

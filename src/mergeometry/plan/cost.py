@@ -15,8 +15,8 @@ from mergeometry.scaling import find
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
+    from mergeometry.recipe.scale import ScaleRule
     from mergeometry.refinements.base import Refinement
-    from mergeometry.scale_section import ScaleRule
 
 PROCESS_BYTES = 275_000_000
 """Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""

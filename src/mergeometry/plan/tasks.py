@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from mergeometry.plan.cost import PROCESS_BYTES, Cost
 from mergeometry.plan.matching import Match
 from mergeometry.recipe import Recipe
-from mergeometry.scale_section import ScaleRule
+from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import Layout, OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 

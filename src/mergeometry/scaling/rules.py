@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mergeometry.errors import RecipeError
 from mergeometry.scaling.statistics import Need, Statistics
-from mergeometry.strict_model import nearest
+from mergeometry.words import nearest
 
 AUTO = "auto"
 """The rule that fits the recipe's method, which a method declares as its ``scale_rule``."""

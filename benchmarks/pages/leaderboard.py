@@ -1,0 +1,45 @@
+"""Runs the demo on all of the suite's texts and writes its table into README.md: ``make leaderboard``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from mergeometry_suite.demo.entries import ALL_TEXTS
+from mergeometry_suite.demo.leaderboard import Leaderboard
+from mergeometry_suite.demo.markdown import leaderboard_markdown
+from mergeometry_suite.demo.run import run_demo
+
+ROOT = Path(__file__).parents[2]
+COUNTS = (150, ALL_TEXTS)
+"""Texts a task that the scale is chosen on, and that the accuracy is measured on."""
+BEGIN, END = "<!-- leaderboard: written by `make leaderboard` -->\n", "<!-- end of leaderboard -->"
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with the text between the marks replaced."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table}{END}{after}"
+
+
+def main() -> None:
+    output = ROOT / "benchmarks" / "scratch" / "leaderboard"
+    board = run_demo(
+        output, lambda text, done, total: print(f"[{done}/{total}] {text}", file=sys.stderr), counts=COUNTS
+    )
+    kept = ROOT / "benchmarks" / "results" / "leaderboard.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(board.to_json(), indent=1) + "\n", "utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_table(readme.read_text("utf-8"), leaderboard_markdown(read(kept))), "utf-8")
+
+
+def read(path: Path) -> Leaderboard:
+    """The leaderboard kept in a file."""
+    return Leaderboard.from_json(json.loads(path.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Writes the page of all results from their JSON; no figure on it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages.peer_page import peers_section
+from benchmarks.pages.table import table
+
+Result = Mapping[str, Any]
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.speed` (`make bench`) from `benchmarks/results/*.json`; do not edit.
+
+Each command is a whole process, start-up and import included, under one BLAS thread; the commands of a table ran in
+turn (A B C A B C ...), and what stands here are medians. Seconds are of the wall clock; user and system seconds are
+of all processes of the command. Peak memory is the largest resident size of the process; with several workers, the
+sum of the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a
+common part. Ratios carry over to other machines better than seconds do.
+"""
+
+NOTES = {
+    "adapters": """Of 8 adapters, dense matrices of 86M parameters are implied and never formed by us. The full-SVD
+side multiplies the factors and decomposes the dense matrices (`benchmarks/speed/full_svd.py`); both give the same
+merged update, ours as an adapter. *In memory* is the method alone, on values that are already read, layer by layer in
+turn: ours includes splitting the result into the two factors of an adapter. The *whole command* starts Python and
+torch, which is most of its time, reads the adapters, checks them, hashes them and writes the output durably.""",
+    "full": """The full-SVD side (`benchmarks/speed/full_svd.py`) is a straightforward program: all models in memory,
+`torch.linalg.svd` of every task vector in float32, polar factors by the same; it neither checks nor hashes anything.
+Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one layer's
+six matrices, full decompositions) say which is the closer one.""",
+    "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
+as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm* has the inputs in the system's page
+cache; *cold* drops them from it before every run, as a merge of freshly downloaded or larger-than-memory models finds
+them. Before every run of either the plain program runs once unmeasured, so that all find the memory in one state.
+A merge does more than the goal's measure: it starts Python and torch, checks that every value is finite, and takes
+the sha256 of every byte read and written.""",
+    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features turned, the loss of
+alignment, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
+the gradient, and Adam; no encoder. A table's line is a process of its own under one thread, forms in turn. *Subspace*
+learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full* learns all of SO(d), its target
+decomposed in that span all the same; *whole* is full with the target by decompositions of the `d x d` matrix, as the
+formula stands. Peak memory is what the steps add to what the process held before the rotation was made (memory freed
+before that may serve again, a few megabytes; a figure near them says no more than that it is small). The last
+column is the relative difference of the target from the one decomposed in the subspace.""",
+}
+
+
+def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
+    """Rewrite the page from every result that there is."""
+    parts = [HEAD]
+    for name, title in titles.items():
+        file = results / f"{name}.json"
+        if name == "peers":
+            if any((results / name).glob("*.json")):
+                parts.append("\n".join(peers_section(title, results / name, page)))
+        elif file.exists():
+            parts.append("\n".join(section(title, json.loads(file.read_text()))))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(parts))
+
+
+def section(title: str, result: Result) -> Iterator[str]:
+    machine, given = result["machine"], result["settings"]
+    yield f"## {title}\n"
+    yield f"{NOTES[result['benchmark']]}\n"
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    yield (
+        f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
+        f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
+        f"{_models(given)}"
+        f"Load average before the first run: {machine['load_before']:.1f} (near 0: the machine was this one's alone; "
+        "seconds of the wall clock suffer from company, ratios of commands run in turn hardly).\n"
+    )
+    if "steps" in result:
+        yield from _steps(result["steps"])
+        return
+    yield from table(("what was aimed for", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
+    if "in_memory" in result:
+        yield from table(
+            ("in memory, all layers", "ours", "full SVD", "times faster, median of the layers"),
+            (
+                (found["method"], f"{found['ours_s']:.2f} s", f"{found['theirs_s']:.1f} s", f"{found['ratio']:.0f} x")
+                for found in result["in_memory"]
+            ),
+        )
+    yield from table(
+        ("command", "runs", "wall", "from .. to", "user", "system", "peak memory"),
+        (_row(found) for found in result["rows"]),
+    )
+    yield from table(
+        ("agreement: relative error of the merged update", "tensors", "median", "worst"),
+        (_agreement(found) for found in result["agreement"]),
+    )
+    yield "<details><summary>Commands</summary>\n\n```"
+    yield from (f"# {found['name']}\n{found['command']}" for found in result["rows"])
+    yield "```\n\n</details>\n"
+
+
+def _models(given: Result) -> str:
+    if "size" not in given:
+        return ""
+    return (
+        f"{given['size']} shapes: {given['parameters'] / 1e6:.1f}M parameters, {given['matrices']} matrices, float32; "
+        f"{given['tasks']} models, adapters of rank {given['adapter_rank']}. "
+    )
+
+
+def _steps(found: Sequence[Result]) -> Iterator[str]:
+    fastest = {(row["d"], row["classes"]): row["step_s"] for row in found if row["form"] == "subspace"}
+    return table(
+        ("d", "C", "form", "numbers learned", "steps", "one step", "from .. to", "times the subspace's", "peak memory",
+         "target's difference"),
+        (
+            (
+                str(row["d"]),
+                str(row["classes"]),
+                row["form"],
+                f"{row['learned']:,}",
+                str(row["steps"]),
+                _milliseconds(row["step_s"]),
+                " .. ".join(map(_milliseconds, row["step_range_s"])),
+                f"{_short(row['step_s'] / fastest[row['d'], row['classes']])} x",
+                f"{row['peak_bytes'] / 1e6:.1f} MB",
+                f"{row['target_error']:.0e}",
+            )
+            for row in found
+        ),
+    )  # fmt: skip
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{_short(1e3 * seconds)} ms"
+
+
+def _goal(found: Result) -> tuple[str, ...]:
+    bound = "at least" if found["at_least"] else "at most"
+    unit = found["unit"]
+    return found["goal"], f"{_short(found['figure'])} {unit}", f"{bound} {found['limit']:g} {unit}", _yes(found["met"])
+
+
+def _row(found: Result) -> tuple[str, ...]:
+    walls = [run["wall_s"] for run in found["runs"]]
+    return (
+        found["name"],
+        str(len(walls)),
+        f"{found['wall_s']:.2f} s",
+        f"{min(walls):.2f} .. {max(walls):.2f}",
+        f"{found['user_s']:.2f} s",
+        f"{found['system_s']:.2f} s",
+        f"{found['peak_bytes'] / 1e9:.2f} GB{' (sum)' if found['peak_is_sum'] else ''}",
+    )
+
+
+def _agreement(found: Result) -> tuple[str, ...]:
+    median = f"{found['median']:.1e}" if "median" in found else "-"
+    return found["what"], str(found.get("tensors", "all")), median, f"{found['worst']:.1e}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"

@@ -1,0 +1,99 @@
+"""Hands collected moments to the methods of a plan, and the norms of their merges to those that compare layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mergeometry.activations.collect import Moments
+from mergeometry.errors import MismatchError
+from mergeometry.execution.compute import load_delta
+from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.threads import one_thread
+from mergeometry.linalg.norms import frobenius
+from mergeometry.methods import registry
+from mergeometry.methods.activational import Activational
+from mergeometry.plan.build import other_of
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.sources import TensorReader
+
+
+def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
+    """The plan with its methods given their moments, and a note of the matrices that no model runs.
+
+    These are merged by the recipe's `other`.
+
+    Raises:
+        MismatchError: `other` cannot merge them.
+    """
+    tasks, idle, refused = [], [], []
+    for task in plan.tasks:
+        if not isinstance(task.method, Activational):
+            tasks.append(task)
+        elif task.name in moments.stored:
+            tasks.append(replace(task, method=task.method.with_moments(moments.stored[task.name])))
+        else:
+            idle.append(task.name)
+            try:
+                tasks.append(_by_other(plan, task))
+            except ValueError as error:
+                refused.append(f"tensor {task.name!r}: {error}")
+    if refused:
+        raise MismatchError(
+            f"`other` ({other_of(plan.recipe).name}) cannot merge the matrices that the model does not run", refused,
+            hint="give them a method by `tensors:` rules",
+        )  # fmt: skip
+    notes = []
+    if idle:
+        shown = ", ".join(idle[:3]) + (", ..." if len(idle) > 3 else "")
+        count = "1 matrix" if len(idle) == 1 else f"{len(idle)} matrices"
+        notes.append(f"without activations, and merged by {other_of(plan.recipe).name}: {count}, {shown}")
+    return _with_norms(replace(plan, tasks=tuple(tasks))), notes
+
+
+def _by_other(plan: Plan, task: TensorTask) -> TensorTask:
+    choice = other_of(plan.recipe)
+    method = registry.build(choice.name, choice.given)
+    shape = tuple(reversed(task.base.shape)) if task.transposed else task.base.shape
+    method.check(len(task.sources), shape, task.weights)
+    if len(task.outputs) == 2 and not method.stays_low_rank:
+        raise ValueError("its result is not low-rank, so an adapter cannot hold it")
+    names = [model.label for model in plan.models]
+    return replace(task, method=method.for_tensor(plan.recipe.seed, task.name, names), method_name=choice.name)
+
+
+def _with_norms(plan: Plan) -> Plan:
+    """Tell methods that compare layers how each layer's merge stands to the others of its type; merges them for it."""
+    norms = dict(_norms(plan))
+    types: dict[object, list[float]] = {}
+    for task in plan.tasks:
+        if task.name in norms:
+            types.setdefault(_type(task), []).append(norms[task.name])
+    tasks = []
+    for task in plan.tasks:
+        if task.name not in norms:
+            tasks.append(task)
+            continue
+        own = types[_type(task)]
+        mean = sum(own) / len(own)
+        assert isinstance(task.method, Activational)
+        tasks.append(replace(task, method=task.method.for_layer(norms[task.name] / mean if mean else 1.0)))
+    return replace(plan, tasks=tuple(tasks))
+
+
+def _norms(plan: Plan) -> Iterator[tuple[str, float]]:
+    labels = [model.label for model in plan.models]
+    with one_thread(), TensorReader() as reader:
+        for task in plan.tasks:
+            if not (isinstance(task.method, Activational) and task.method.compares_layers):
+                continue
+            inputs = TaskReader(reader, labels)
+            base = None if task.adapters_only else inputs.numbers("base", task.base)
+            deltas = [load_delta(task, index, inputs, base) for index in range(len(task.sources))]
+            yield task.name, frobenius(task.method.apply(deltas, task.weights))
+
+
+def _type(task: TensorTask) -> object:
+    """What layers of one type share: method, shape, and a name that differs in numbers alone."""
+    return task.method, task.base.shape, re.sub(r"\d+", "0", task.name)

@@ -1,0 +1,139 @@
+"""Runs each task's own model on the task's unlabelled inputs, and stores the moments of its layers' inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mergeometry.activations.layers import (
+    Layer,
+    Watch,
+    in_groups,
+    merged_by_activations,
+    moment_of,
+    zeros_for,
+)
+from mergeometry.encoders import Encoder
+from mergeometry.encoders.base import Inputs
+from mergeometry.encoders.seq2seq import Seq2SeqEncoder
+from mergeometry.encoders.sites import expert_weights, sites_of
+from mergeometry.errors import DataError, NumericalError
+from mergeometry.execution.moments import StoredMoments
+from mergeometry.execution.threads import one_thread
+from mergeometry.inputs import UnlabelledData
+from mergeometry.plan.tasks import Plan
+from mergeometry.sink import safetensors_bytes
+from mergeometry.sources import TensorInfo, read_header
+
+MOMENTS_BYTES = 1 << 30
+"""Moments in memory at a time; a model with more of them is run again for each further part of its layers."""
+
+_KEY = "moment"
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Stored moments by the tensor's name on disk, and the rows that each task's were taken over at most."""
+
+    stored: Mapping[str, StoredMoments]
+    rows: Mapping[str, int]
+
+
+def collect(
+    plan: Plan, encoder: Encoder, data: Sequence[UnlabelledData], folder: Path, budget: int = MOMENTS_BYTES
+) -> Moments:
+    """Store the moments of every layer that the plan merges by activations; ``data`` is in the models' order.
+
+    A layer that no model runs has none; where some models run it, those of the others are zero. No input is padded,
+    so that every row counts.
+
+    Raises:
+        DataError: the model runs none of the layers, or the data do not fit it.
+        NumericalError: a model's activations are not finite.
+        OSError: the folder cannot be written to.
+    """
+    layers = layers_of(plan, encoder)
+    found: dict[str, list[TensorInfo | None]] = {layer.name: [] for layer in layers}
+    rows: dict[str, int] = {}
+    sites = sites_of(plan, encoder)
+    with one_thread(), torch.inference_mode():
+        for place, (model, own) in enumerate(zip(plan.models, data, strict=True)):
+            try:
+                inputs = encoder.prepare(own)
+            except DataError as error:
+                error.model = error.model or model.label
+                raise
+            weights = dict(expert_weights(plan, place, encoder, sites))
+            if isinstance(encoder, Seq2SeqEncoder):
+                inputs = encoder.continue_with(encoder.module, weights, inputs)
+            number = 0
+            for group in in_groups(layers, budget):
+                watch = watched(encoder, weights, inputs, group)
+                rows[model.label] = max(rows.get(model.label, 0), *watch.rows.values(), 0)
+                for layer in group:
+                    file = folder / f"{place}-{number}.safetensors"
+                    found[layer.name].append(_stored(file, layer, watch, model.label))
+                    number += 1
+    run = {name: infos for name, infos in found.items() if any(info is not None for info in infos)}
+    if not run:
+        raise DataError("the model runs none of the matrices that are merged by activations", hint="see `encoder:`")
+    complete = {}
+    for number, layer in enumerate(layers):
+        if layer.name in run:
+            infos = [info for info in run[layer.name] if info is not None]
+            if len(infos) < len(run[layer.name]):
+                zero = _written(folder / f"no-{number}.safetensors", zeros_for(layer))
+                infos = [info or zero for info in run[layer.name]]
+            complete[layer.name] = StoredMoments(tuple(infos))
+    return Moments(complete, rows)
+
+
+def layers_of(plan: Plan, encoder: Encoder) -> list[Layer]:
+    """The layers that are merged by activations and have a place in the model."""
+    found = []
+    for task in merged_by_activations(plan):
+        parameter = encoder.names.get(task.name)
+        if parameter is not None and parameter.endswith(".weight"):
+            found.append(Layer(task.name, parameter, task.base.shape[0 if task.transposed else 1]))
+    return found
+
+
+def watched(encoder: Encoder, weights: Mapping[str, Tensor], inputs: Inputs, layers: Sequence[Layer]) -> Watch:
+    """Sums over the inputs of some layers, of all of one task's inputs under given weights."""
+    with Watch(encoder.module, layers) as watch:
+        for items in unpadded(inputs, encoder.budget, alone=isinstance(encoder, Seq2SeqEncoder)):
+            encoder.features(encoder.module, weights, encoder.batch(items))
+    return watch
+
+
+def unpadded(inputs: Inputs, budget: int, *, alone: bool) -> Iterator[list[Any]]:
+    """Inputs in batches of one size each, which need no padding; or each ``alone``."""
+    order = sorted(range(len(inputs)), key=lambda row: (inputs.sizes[row], row))
+    batch: list[int] = []
+    for row in order:
+        size = inputs.sizes[row]
+        if batch and (alone or inputs.sizes[batch[0]] != size or size * (len(batch) + 1) > budget):
+            yield [inputs.items[own] for own in batch]
+            batch = []
+        batch.append(row)
+    if batch:
+        yield [inputs.items[own] for own in batch]
+
+
+def _stored(file: Path, layer: Layer, watch: Watch, label: str) -> TensorInfo | None:
+    if layer.name not in watch.totals:
+        return None
+    moment = moment_of(watch.totals.pop(layer.name), watch.rows[layer.name])
+    if not bool(torch.isfinite(moment.sum())):
+        raise NumericalError("activations are not finite", model=label, tensor=layer.name)
+    return _written(file, moment)
+
+
+def _written(file: Path, moment: Tensor) -> TensorInfo:
+    file.write_bytes(safetensors_bytes({_KEY: moment}))
+    return read_header(file).tensors[_KEY]

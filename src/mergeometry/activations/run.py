@@ -1,0 +1,101 @@
+"""A merge by activations, from a plan to a published folder: inputs read, models run, then the merge as any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mergeometry.activations.attach import attach
+from mergeometry.activations.collect import Moments, collect
+from mergeometry.activations.estimate import check_room, estimate
+from mergeometry.encoders import build_encoder
+from mergeometry.encoders.build import kind_of
+from mergeometry.execution.extras import Extras
+from mergeometry.execution.run import Progress, execute
+from mergeometry.execution.scratch import scratch_folder
+from mergeometry.inputs import UnlabelledData, read_unlabelled
+from mergeometry.plan.tasks import Plan
+from mergeometry.recipe.adapt import AdaptTask
+from mergeometry.recipe.data import DataSection
+from mergeometry.sink import RunRecord
+from mergeometry.sink.target import refuse_taken, settled
+
+
+def merge_on_data(
+    plan: Plan,
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Run every model on its task's unlabelled inputs, as the plan's `data:` section says, and merge by what flowed.
+
+    Moments of the layers' inputs wait in a folder beside the output, which is gone afterwards.
+
+    Raises:
+        MergeometryError: something is wrong with the inputs, the models or the output; nothing was published.
+    """
+    section = plan.recipe.data
+    assert section is not None, "the recipe has no data section"
+    started, target = time.perf_counter(), settled(output)
+    refuse_taken(target, overwrite=overwrite, inputs=[plan.base.path, *(model.path for model in plan.models)])
+    data = read_data(plan, section)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_room(estimate(plan, section, data), target.parent)
+    with scratch_folder(target.parent, f".{target.name}.mergeometry-activations-") as folder:
+        moments = collect_for(plan, section, data, folder)
+        informed, notes = attach(plan, moments)
+        seconds = time.perf_counter() - started
+        extras = Extras(
+            identity=identity_of(data),
+            notes=(*(f"{label}: {note}" for label, own in data.items() for note in own.notes), *notes),
+            data=_summary(data, moments, seconds),
+        )
+        return execute(
+            informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
+            extras=extras,
+        )  # fmt: skip
+
+
+def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
+    """Every model's unlabelled inputs, in the order of the models.
+
+    Raises:
+        DataError: under the model's name, for inputs that are missing or malformed.
+        SourceError: a file cannot be opened.
+    """
+    kind = "images" if kind_of(section.encoder, plan.base.config) == "image" else "texts"
+    labels = [model.label for model in plan.models]
+    return {label: read_unlabelled(AdaptTask(name=label, data=section.source(label)), kind) for label in labels}
+
+
+def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData], folder: Path) -> Moments:
+    """Moments for every matrix that the plan merges by activations; the encoder is let go afterwards.
+
+    Raises:
+        MergeometryError: the encoder cannot be built, runs none of the matrices, or gives what is not finite.
+    """
+    encoder = build_encoder(plan.base, section.encoder, torch.device("cpu"))
+    return collect(plan, encoder, list(data.values()), folder)
+
+
+def identity_of(data: Mapping[str, UnlabelledData]) -> str:
+    """Digest of all inputs that the moments come from."""
+    return hashlib.sha256(json.dumps([[label, own.digest] for label, own in data.items()]).encode()).hexdigest()
+
+
+def _summary(data: Mapping[str, UnlabelledData], moments: Moments, seconds: float) -> dict[str, Any]:
+    """What the run record keeps of the inputs: counts and digests, no content."""
+    tasks = [
+        {"name": label, "kind": own.kind, "items": len(own.items), "rows": moments.rows[label], "sha256": own.digest}
+        for label, own in data.items()
+    ]
+    return {"tasks": tasks, "layers": len(moments.stored), "seconds": seconds}

@@ -1,9 +1,0 @@
-"""Unlabelled data of the tasks: texts and images from files, folders and data sets; labels are never read."""
-
-from __future__ import annotations
-
-from mergeometry.adapt.data.images import read_images
-from mergeometry.adapt.data.texts import read_texts
-from mergeometry.adapt.data.unlabelled import UnlabelledData, read_unlabelled, unlabelled_texts
-
-__all__ = ["UnlabelledData", "read_images", "read_texts", "read_unlabelled", "unlabelled_texts"]

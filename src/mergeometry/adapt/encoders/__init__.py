@@ -1,8 +1,0 @@
-"""What turns a task's inputs into features: transformers' models by kind, and plain PyTorch modules."""
-
-from __future__ import annotations
-
-from mergeometry.adapt.encoders.base import Batch, Encoder, Inputs
-from mergeometry.adapt.encoders.build import build_encoder
-
-__all__ = ["Batch", "Encoder", "Inputs", "build_encoder"]

@@ -1,0 +1,55 @@
+"""Runs the experts once for all entries that merge by activations, and hands each what it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergeometry.activations.attach import attach
+from mergeometry.activations.estimate import check_room, estimate
+from mergeometry.activations.layers import merged_by_activations
+from mergeometry.activations.run import collect_for
+from mergeometry.comparison.setup import Setup
+from mergeometry.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """A plan ready to be merged, with the seconds that this took, as if it had been alone, and notes."""
+
+    plan: Plan
+    seconds: float
+    notes: list[str]
+
+
+def attach_moments(
+    setup: Setup, plans: Sequence[Plan], folder: Path, say: Callable[[str, int, int], None]
+) -> list[Informed]:
+    """Hand activations to the plans that need them, in the order given; moments are stored in ``folder``.
+
+    Raises:
+        MergeometryError: the models cannot be run on the inputs, or the disk has no room for the moments.
+    """
+    needing = [plan for plan in plans if plan.recipe.data is not None]
+    if not needing:
+        return [Informed(plan, 0.0, []) for plan in plans]
+    # Rules are common to all plans, so that the one with most such matrices has those of every other.
+    widest = max(needing, key=lambda plan: len(merged_by_activations(plan)))
+    section = widest.recipe.data
+    assert section is not None
+    say("running the experts on unlabelled inputs", 0, 1)
+    check_room(estimate(widest, section, setup.unlabelled), folder)
+    started = time.perf_counter()
+    moments = collect_for(widest, section, setup.unlabelled, folder)
+    collecting = time.perf_counter() - started
+    found = []
+    for plan in plans:
+        if plan.recipe.data is None:
+            found.append(Informed(plan, 0.0, []))
+            continue
+        started = time.perf_counter()
+        ready, notes = attach(plan, moments)
+        found.append(Informed(ready, collecting + time.perf_counter() - started, notes))
+    return found

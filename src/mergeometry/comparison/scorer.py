@@ -1,0 +1,211 @@
+"""Scores sets of weights on labelled tasks: one encoder, built once, that takes new weights in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.encoders.base import Batch, Inputs
+from mergeometry.encoders.batches import Chosen, pack
+from mergeometry.encoders.build import build_encoder, kind_of
+from mergeometry.encoders.heads import Head
+from mergeometry.encoders.language import OUTPUT, LanguageModel
+from mergeometry.encoders.packed import PackedLinear, pack_linears
+from mergeometry.errors import DataError
+from mergeometry.execution.threads import one_thread
+from mergeometry.inputs import UnlabelledData
+from mergeometry.inputs.labels import LabelledData
+from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.sources import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledTask:
+    """One split of one task: its inputs, with classes where a head tells them apart."""
+
+    data: LabelledData | UnlabelledData
+    head: Head | None
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """Inputs as the encoder takes them; the batches of texts are kept, since they are small."""
+
+    inputs: Inputs
+    packs: list[list[Chosen]]
+    batches: list[Batch] | None
+    labels: Tensor | None
+    head: Head | None
+
+
+class Scorer:
+    """An encoder with the inputs of every task and split, kept for many sets of weights.
+
+    Law: what `scores` returns depends on the weights that were loaded and on the inputs, on nothing that came before.
+    """
+
+    def __init__(
+        self, base: Checkpoint, options: EncoderOptions, splits: Mapping[str, Mapping[str, LabelledTask]]
+    ) -> None:
+        """Build the encoder of ``base``; ``splits`` has for each split the tasks by name.
+
+        Raises:
+            DataError: the model is of a kind that is not scored, or a head or data do not fit it.
+        """
+        check_kind(options, base)
+        encoder = self.encoder = build_encoder(base, options, torch.device("cpu"))
+        self._base = {name: parameter.detach() for name, parameter in encoder.module.named_parameters()}
+        if isinstance(encoder, LanguageModel) and encoder.tied is None:
+            self._base[OUTPUT] = encoder.output.detach()
+        self._packed: dict[str, PackedLinear] = pack_linears(encoder.module)
+        self._own = dict(encoder.module.named_parameters())
+        self._output: Tensor | None = None
+        self._moved: set[str] = set()
+        self._splits = {
+            split: {task: self._prepare(task, one) for task, one in tasks.items()} for split, tasks in splits.items()
+        }
+
+    def base(self, parameter: str) -> Tensor:
+        """The base's own weight of a parameter."""
+        return self._base[parameter]
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Take weights by parameter; those not given are the base's."""
+        moved = set()
+        for name, weight in weights:
+            self._put(name, weight)
+            moved.add(name)
+        for name in self._moved - moved:
+            self._put(name, self._base[name])
+        self._moved = moved
+
+    def scores(self, split: str, tasks: Sequence[str]) -> dict[str, list[float]]:
+        """A number for each input of the tasks.
+
+        It is 1 where the input's class is found, else 0; for a text of a language model, the mean log-likelihood of
+        its tokens.
+        """
+        with one_thread(), torch.inference_mode():
+            return {task: self._scored(self._splits[split][task]) for task in tasks}
+
+    def counts(self, split: str) -> dict[str, list[int]] | None:
+        """How much each input counts: a language model's texts by the tokens that they predict, all else alike."""
+        if not self.encoder.language_model:
+            return None
+        return {task: list(one.inputs.rows) for task, one in self._splits[split].items()}
+
+    def inputs(self, split: str, task: str) -> Inputs:
+        """A task's inputs as the encoder takes them: of a language model, each text's token numbers."""
+        return self._splits[split][task].inputs
+
+    def next_tokens(self, split: str, task: str) -> tuple[list[float], list[float]]:
+        """For each text of a language model, of its tokens but the first: the mean log-likelihood, and the share found.
+
+        A token is found where it is the model's likeliest one.
+        """
+        one = self._splits[split][task]
+        found = torch.empty(2, len(one.inputs))
+        with one_thread(), torch.inference_mode():
+            for rows, logits, counts in self._logits(one):
+                targets = _targets(one, rows)
+                found[0, rows] = _likelihoods(logits, targets, counts)
+                right = logits.argmax(-1) == targets
+                found[1, rows] = torch.stack([own.double().mean().float() for own in right.split(counts)])
+        likelihoods, shares = found.tolist()
+        return likelihoods, shares
+
+    def output_layer(self) -> Float[Tensor, "vocabulary d"]:
+        """The loaded weights' output layer of a language model."""
+        encoder = self.encoder
+        assert isinstance(encoder, LanguageModel)
+        if self._output is not None:
+            return self._output
+        return encoder.output if encoder.tied is None else self._own[encoder.tied]
+
+    def _prepare(self, task: str, one: LabelledTask) -> _Prepared:
+        encoder = self.encoder
+        try:
+            inputs = encoder.prepare(one.data)
+        except DataError as error:
+            error.model = error.model or task
+            raise
+        labels = torch.tensor(one.data.labels) if isinstance(one.data, LabelledData) else None
+        if labels is not None and len(labels) != len(inputs):
+            raise DataError(f"{len(labels) - len(inputs):,} texts have no tokens.", model=task)
+        if one.head is not None and one.head.weight.shape[1] != encoder.width:
+            found = one.head.weight.shape[1]
+            raise DataError(f"The head takes {found:,} features, and the encoder gives {encoder.width:,}.", model=task)
+        packs = pack([Chosen(0, row) for row in range(len(inputs))], [inputs], encoder.budget)
+        batches = None
+        if one.data.kind == "texts":
+            batches = [encoder.batch([inputs.items[chosen.row] for chosen in part]) for part in packs]
+        return _Prepared(inputs, packs, batches, labels, one.head)
+
+    def _scored(self, one: _Prepared) -> list[float]:
+        found = torch.empty(len(one.inputs))
+        if one.labels is None or one.head is None:
+            for rows, logits, counts in self._logits(one):
+                found[rows] = _likelihoods(logits, _targets(one, rows), counts)
+            return found.tolist()
+        for rows, features, _ in self._features(one):
+            found[rows] = (one.head.predict(features) == one.labels[rows]).float()
+        return [int(value) for value in found.tolist()]
+
+    def _logits(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """Rows of a few texts, the next-token logits of all their tokens but the last, and how many each has."""
+        for rows, features, counts in self._features(one):
+            yield rows, features @ self.output_layer().mT, counts
+
+    def _features(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """Rows of a few inputs, their features one input after another, and how many each has."""
+        for place, part in enumerate(one.packs):
+            rows = [chosen.row for chosen in part]
+            batch = self.encoder.batch([one.inputs.items[row] for row in rows]) if one.batches is None else None
+            batch = one.batches[place] if batch is None and one.batches is not None else batch
+            assert batch is not None
+            yield rows, self.encoder.features(self.encoder.module, {}, batch), list(batch.rows)
+
+    def _put(self, name: str, weight: Tensor) -> None:
+        module, _, last = name.rpartition(".")
+        if name == OUTPUT:
+            self._output = weight
+        elif module in self._packed:
+            layer = self._packed[module]
+            if last == "weight":
+                layer.assign(weight, layer.bias)
+            else:
+                layer.bias = weight.detach().float().contiguous()
+        else:
+            # The base's own tensor stays as it is: this one takes its place.
+            self._own[name].data = weight
+
+
+def _targets(one: _Prepared, rows: Sequence[int]) -> Tensor:
+    """The tokens of a few texts that their features predict: all but each one's first."""
+    return torch.tensor([token for row in rows for token in one.inputs.items[row][1:]])
+
+
+def _likelihoods(logits: Tensor, targets: Tensor, counts: list[int]) -> Tensor:
+    """The mean log-likelihood of each text's tokens."""
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([-own.double().mean().float() for own in losses.split(counts)])
+
+
+def check_kind(options: EncoderOptions, base: Checkpoint) -> str:
+    """The kind of model: text, image or causal.
+
+    Raises:
+        DataError: it is one that is not scored.
+    """
+    kind = kind_of(options, base.config)
+    if kind == "seq2seq":
+        raise DataError(
+            "encoder-decoder models are not scored",
+            file=base.path,
+            hint="texts and images with a head, and causal language models, are",
+        )
+    return kind

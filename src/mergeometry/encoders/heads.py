@@ -1,0 +1,140 @@
+"""A task's linear head, read from any safetensors file that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mergeometry.dtypes import MERGEABLE
+from mergeometry.errors import DataError
+from mergeometry.recipe.adapt import HeadSource
+from mergeometry.sources import TensorInfo, TensorReader, open_checkpoint
+from mergeometry.words import nearest
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Head:
+    """A frozen linear classifier on an encoder's features."""
+
+    weight: Float[Tensor, "classes d"]
+    bias: Float[Tensor, " classes"]
+
+    def logits(self, features: Float[Tensor, "texts d"]) -> Float[Tensor, "texts classes"]:
+        """Return one score for each text and class."""
+        return torch.nn.functional.linear(features, self.weight, self.bias)
+
+    def predict(self, features: Float[Tensor, "texts d"]) -> Int[Tensor, " texts"]:
+        """Return the class of the highest score; the first of several."""
+        return self.logits(features).argmax(1)
+
+
+def accuracy(head: Head, features: Float[Tensor, "texts d"], labels: Sequence[int]) -> float:
+    """Return the share of texts whose class the head finds."""
+    if len(labels) != len(features) or not labels:
+        raise DataError(f"Accuracy needs one label for each text: {len(features)} texts, {len(labels)} labels.")
+    return float((head.predict(features) == torch.tensor(labels)).float().mean())
+
+
+def read_head(source: HeadSource, task: str, width: int | None) -> Head:
+    """Return the head of a task in float32: its weight (classes, width) and bias (classes).
+
+    ``width`` is the number of the encoder's features, or None where that is not known yet. Without names in the
+    source, the head is the file's one matrix and its one vector; a file without any vector is a head without a bias.
+    The file is a head saved alone, or a whole checkpoint with the head's names given.
+
+    A bias is found by its weight's name, or by its length.
+
+    Raises:
+        DataError: several tensors could be the head, a name is not there, the width is another, the bias does not fit,
+            there are fewer than two classes, or a number is not finite.
+        SourceError: the file cannot be read or is no safetensors.
+    """
+    checkpoint = open_checkpoint(source.path, task)
+    tensors = {name: info for name, info in checkpoint.tensors.items() if info.code in MERGEABLE}
+    try:
+        weight = _weight(tensors, source.weight)
+        bias = _bias(tensors, source.bias, weight)
+        _check_shapes(weight, bias, width)
+        with TensorReader() as reader:
+            values = _finite(reader, weight)
+            shift = torch.zeros(weight.shape[0]) if bias is None else _finite(reader, bias)
+    except DataError as error:
+        error.model, error.file = task, str(checkpoint.path)
+        raise
+    return Head(values, shift)
+
+
+def _check_shapes(weight: TensorInfo, bias: TensorInfo | None, width: int | None) -> None:
+    classes, found = weight.shape
+    if width is not None and found != width:
+        raise DataError(
+            f"The head takes {found:,} features, and the encoder gives {width:,}.",
+            tensor=weight.name,
+            hint="give the head that was trained on this encoder's features",
+        )
+    if classes < 2:
+        raise DataError(f"The head has {classes} class; learning needs at least 2.", tensor=weight.name)
+    if bias is not None and bias.shape != (classes,):
+        raise DataError(f"The bias has {bias.elements:,} values, the weight {classes:,} classes.", tensor=bias.name)
+
+
+def _finite(reader: TensorReader, info: TensorInfo) -> Tensor:
+    value = reader.read(info).float()
+    if not bool(torch.isfinite(value).all()):
+        raise DataError("The head holds a number that is not finite in float32.", tensor=info.name)
+    return value
+
+
+def _weight(tensors: Mapping[str, TensorInfo], name: str | None) -> TensorInfo:
+    if name is not None:
+        return _named(tensors, name, 2, "matrix")
+    matrices = [info for info in tensors.values() if len(info.shape) == 2]
+    if not matrices:
+        raise DataError("There is no matrix in the file, so there is no head in it.")
+    if len(matrices) > 1:
+        raise _several("matrices", matrices, "weight")
+    return matrices[0]
+
+
+def _bias(tensors: Mapping[str, TensorInfo], name: str | None, weight: TensorInfo) -> TensorInfo | None:
+    if name is not None:
+        return _named(tensors, name, 1, "vector")
+    sibling = tensors.get(weight.name.removesuffix("weight") + "bias")
+    if sibling is not None and len(sibling.shape) == 1:
+        return sibling
+    vectors = [info for info in tensors.values() if len(info.shape) == 1]
+    fitting = [info for info in vectors if info.shape == weight.shape[:1]]
+    if len(fitting) > 1:
+        raise _several("vectors of the right length", fitting, "bias")
+    if fitting:
+        return fitting[0]
+    matrices = sum(len(info.shape) == 2 for info in tensors.values())
+    if vectors and matrices == 1:
+        # In a whole checkpoint other vectors are norms and the like; beside one matrix alone, one was meant as bias.
+        lengths = ", ".join(f"{info.name} ({info.elements:,})" for info in vectors[:_SHOWN])
+        raise DataError(f"No bias fits the weight's {weight.shape[0]:,} classes: {lengths}.", tensor=weight.name)
+    return None
+
+
+def _named(tensors: Mapping[str, TensorInfo], name: str, dimensions: int, kind: str) -> TensorInfo:
+    if name not in tensors:
+        raise DataError(f"There is no tensor {name!r}{nearest(name, list(tensors))}")
+    info = tensors[name]
+    if len(info.shape) != dimensions:
+        raise DataError(f"Expected a {kind}, got shape {list(info.shape)}.", tensor=name)
+    return info
+
+
+def _several(what: str, candidates: list[TensorInfo], key: str) -> DataError:
+    names = [f"{info.name} {list(info.shape)}" for info in candidates[:_SHOWN]]
+    more = ", ..." if len(candidates) > _SHOWN else ""
+    return DataError(
+        f"The file holds {len(candidates)} {what}: {', '.join(names)}{more}.",
+        hint=f"name the head's: head: {{path: ..., {key}: {candidates[0].name}}}",
+    )

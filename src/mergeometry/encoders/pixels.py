@@ -1,0 +1,88 @@
+"""Images as a vision model takes them: decoded from their files, then prepared as the model's own processor says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry import limits
+from mergeometry.encoders.library import import_transformers, quiet_transformers
+from mergeometry.errors import DataError
+from mergeometry.inputs.extras import optional
+from mergeometry.inputs.images import FORMATS
+from mergeometry.inputs.lines import opened
+
+
+class Pixels:
+    """The image processor of a model's folder, in the variant that needs Pillow alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image: Any = optional("PIL.Image", "adapt", "Reading images")
+        self._turn: Any = optional("PIL.ImageOps", "adapt", "Reading images").exif_transpose
+        self._folder = folder
+        transformers = import_transformers()
+        with quiet_transformers():
+            try:
+                # transformers 5 calls this variant `backend="pil"`, and takes the older name as well.
+                self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
+                    folder, local_files_only=True, use_fast=False
+                )
+            except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+                raise DataError(
+                    f"the base's image processor cannot be loaded: {' '.join(str(error).split())[:300]}",
+                    file=folder,
+                    hint="images need the base's preprocessor_config.json: sizes, mean and deviation",
+                ) from error
+
+    def of(self, paths: Sequence[Path]) -> Float[Tensor, "b c h w"]:
+        """Decode and prepare a few images.
+
+        Raises:
+            DataError: one is damaged, of no known format or too large, or their sizes differ after preparation.
+            SourceError: a file cannot be opened.
+        """
+        return self.prepared([self._decoded(path) for path in paths])
+
+    def blank(self) -> Float[Tensor, "1 c h w"]:
+        """A black image of no particular size, prepared."""
+        return self.prepared([self._image.new("RGB", (96, 64))])
+
+    def prepared(self, images: Sequence[Any]) -> Float[Tensor, "b c h w"]:
+        """Prepare images as the model's processor does, each to the same size.
+
+        Raises:
+            DataError: the processor refuses them, or leaves them with sizes of their own.
+        """
+        try:
+            found = [self._processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images]
+            return torch.stack(found)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise DataError(
+                f"the base's image processor cannot prepare the images: {' '.join(str(error).split())[:300]}",
+                file=self._folder,
+                hint="its preprocessor_config.json must bring every image to one size",
+            ) from error
+
+    def _decoded(self, path: Path) -> Any:
+        with opened(path, limits.IMAGE_BYTES) as file:
+            content = file.read()
+        try:
+            with warnings.catch_warnings():
+                # Pillow warns of images of very many pixels; our own limit is what counts.
+                warnings.simplefilter("ignore")
+                found = self._image.open(BytesIO(content), formats=FORMATS)
+                pixels = found.size[0] * found.size[1]
+                if pixels <= limits.IMAGE_PIXELS:
+                    return self._turn(found).convert("RGB")
+        # Pillow answers damaged files with OSError, SyntaxError, ValueError, struct.error and more.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"The image cannot be decoded: {reason}", file=path) from error
+        raise DataError(f"The image has {pixels:,} pixels; at most {limits.IMAGE_PIXELS:,}.", file=path)

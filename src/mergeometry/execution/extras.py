@@ -1,0 +1,31 @@
+"""What a caller adds to a merge's output beside the weights: files, heads, and words for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extras:
+    """Files by name, head tensors by model, a summary for the run record and notes for the user.
+
+    ``identity`` is the digest of all that they depend on beyond recipe and inputs: an interrupted merge is
+    continued only under the same one.
+    """
+
+    identity: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    heads: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    summary: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the model's config.json that the output needs set otherwise."""
+    data: Mapping[str, Any] | None = None
+    """What the run record says of unlabelled inputs that the models were run on before the merge."""
+
+
+NOTHING = Extras()

@@ -1,0 +1,75 @@
+"""A pass over all tensors before the merge, for rules that give the whole model one scale."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from mergeometry.errors import NumericalError
+from mergeometry.execution.compute import merged_delta
+from mergeometry.execution.measuring import statistics_of
+from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.refining import WeighedDeltas
+from mergeometry.execution.task_reader import TaskReader
+from mergeometry.linalg.svd import DecompositionFallbackWarning
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.recipe.scale import ScaleRule
+from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
+from mergeometry.scaling.statistics import of_matrices
+from mergeometry.sources import TensorReader
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureJob:
+    """One tensor to merge and measure; what a worker receives."""
+
+    task: TensorTask
+    labels: tuple[str, ...]
+
+
+def measure(job: MeasureJob) -> Statistics:
+    """Merge one tensor, measure it, and let it go.
+
+    Raises:
+        SourceError: an input changed or ended early.
+        NumericalError: an input is not finite, or a decomposition failed.
+    """
+    task = job.task
+    assert task.scaling is not None
+    with TensorReader() as reader, warnings.catch_warnings():
+        # The merge that is written says so again.
+        warnings.simplefilter("ignore", DecompositionFallbackWarning)
+        inputs = TaskReader(reader, job.labels)
+        base = None if task.adapters_only else inputs.numbers("base", task.base)
+        merged, load = merged_delta(task, inputs, base)
+        return statistics_of(merged, WeighedDeltas(load, task.weights), find(task.scaling.rule).needs)
+
+
+def with_global_scale(plan: Plan, workers: int) -> Plan:
+    """The plan with the number that its rule gives all tensors together; as it is where it has no such rule.
+
+    Matrices alone say it, where there are any: what is no matrix is merged by another method as a rule.
+
+    Raises:
+        NumericalError: the rule has no value for these models, or an input is not finite.
+        MergeometryError: a tensor could not be merged.
+    """
+    rule = plan.recipe.scale
+    if not isinstance(rule, ScaleRule) or rule.per != "model":
+        return plan
+    labels = tuple(model.label for model in plan.models)
+    jobs = [MeasureJob(task, labels) for task in plan.ordered() if task.scaling is not None]
+    waiting, found = iter(jobs), []
+    with closing(side_by_side(measure, lambda: next(waiting, None), min(workers, len(jobs)))) as finished:
+        for job, statistics in finished:
+            found.append((job.task.kind == "matrix", statistics))
+    if not found:
+        return plan
+    try:
+        scale = scale_by(find(rule.rule), of_matrices(found), rule.factor)
+    except UndefinedScale as error:
+        hint = "give `scale` a number, or another rule"
+        raise NumericalError(f"no scale by this rule: {error}", hint=hint) from error
+    tasks = tuple(task if task.scaling is None else replace(task, scale=scale) for task in plan.tasks)
+    return replace(plan, tasks=tasks)

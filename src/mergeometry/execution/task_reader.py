@@ -1,0 +1,86 @@
+"""Reads what one tensor task needs, hashes every byte once, and lets nothing pass that is not finite."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from mergeometry.dtypes import compute_dtype
+from mergeometry.errors import NumericalError
+from mergeometry.sink.writer import tensor_bytes
+from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader, read_factors
+from mergeometry.values import LowRank
+
+
+class TaskReader:
+    """One task's view of its inputs: reads by place, digests of all bytes read, checks of all values."""
+
+    def __init__(self, reader: TensorReader, labels: Sequence[str]) -> None:
+        self._reader = reader
+        self._labels = labels
+        self.digests: dict[tuple[str, str], str] = {}
+        """(model label, name in the file) to the sha256 of the tensor's bytes."""
+
+    def raw(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
+        """The tensor as it is stored."""
+        tensor = self._reader.read(info)
+        self.digests[label, info.name] = hashlib.sha256(tensor_bytes(tensor)).hexdigest()
+        return tensor
+
+    def numbers(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
+        """The tensor in the dtype that arithmetic runs in.
+
+        Raises:
+            NumericalError: an entry is NaN or infinite.
+        """
+        return self.checked(label, info, self.raw(label, info).to(compute_dtype(info.code)))
+
+    def low_rank(self, label: str, delta: AdapterDelta) -> LowRank:
+        """An adapter's update as thin factors, its scaling in the core.
+
+        Raises:
+            NumericalError: an entry of a factor is NaN or infinite.
+        """
+        left, right = read_factors(lambda info: self.raw(label, info), delta)
+        self.checked(label, delta.left, left)
+        self.checked(label, delta.right, right)
+        core = torch.eye(delta.rank, dtype=left.dtype) * delta.scaling
+        return LowRank(left, core, right.mT)
+
+    def label(self, index: int) -> str:
+        """What the model at this place of the recipe is called."""
+        return self._labels[index]
+
+    def checked(self, label: str, info: TensorInfo, values: Tensor) -> Tensor:
+        """Pass values on if every one is finite; their sum tells at a fraction of an exact test's cost."""
+        if values.is_floating_point() and not bool(torch.isfinite(values.sum())):
+            bad = int((~torch.isfinite(values)).sum())
+            if bad:
+                raise NumericalError(
+                    f"{bad} of {values.numel()} values are NaN or infinite",
+                    model=label,
+                    file=info.file,
+                    tensor=info.name,
+                    hint="the checkpoint is damaged or its training diverged; merging would spread it",
+                )
+        return values
+
+
+class ChunkedInput:
+    """A dense tensor read in runs of elements, hashed and checked as it comes."""
+
+    def __init__(self, inputs: TaskReader, reader: TensorReader, label: str, info: TensorInfo) -> None:
+        self._inputs, self._reader, self._label, self._info = inputs, reader, label, info
+        self._hash = hashlib.sha256()
+
+    def read(self, first: int, last: int) -> Shaped[Tensor, " count"]:
+        """Elements ``first`` to ``last`` (exclusive) in the dtype that arithmetic runs in."""
+        stored = self._reader.read_range(self._info, first, last)
+        self._hash.update(tensor_bytes(stored))
+        if last == self._info.elements:
+            self._inputs.digests[self._label, self._info.name] = self._hash.hexdigest()
+        return self._inputs.checked(self._label, self._info, stored.to(compute_dtype(self._info.code)))

@@ -1,0 +1,63 @@
+"""Images that a table holds as bytes: unpacked into the user's cache, since learning reads images by their paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mergeometry import limits
+from mergeometry.cache import cache_folder
+from mergeometry.errors import DataError
+from mergeometry.inputs.arrow import Column
+from mergeometry.inputs.choice import spread
+from mergeometry.inputs.extras import optional
+
+
+def is_embedded(kind: Any) -> bool:
+    """Whether an Arrow type is that of the datasets library's images: their bytes, their path, or both."""
+    types = optional("pyarrow.types", "data", "Reading Arrow tables")
+    return types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
+
+
+def unpacked(column: Column, limit: int | None) -> list[str | Path | None]:
+    """Return a row's image as its path, in the cache where its bytes are embedded; None for rows not chosen.
+
+    Raises DataError for an image that is too large or cannot be written.
+    """
+    chosen = set(spread(range(column.rows), limit))
+    values: list[str | Path | None] = []
+    for piece in column.pieces:
+        for row, value in enumerate(piece, start=len(values)):
+            values.append(_image(value.as_py(), row, column) if row in chosen else None)
+    return values
+
+
+def _image(value: dict[str, Any] | None, row: int, column: Column) -> str | Path:
+    content = (value or {}).get("bytes")
+    if not content:
+        return (value or {}).get("path") or ""
+    if len(content) > limits.IMAGE_BYTES:
+        raise DataError(f"The image of row {row + 1:,} is larger than {limits.IMAGE_BYTES:,} bytes.", file=column.place)
+    digest = hashlib.sha256(content).hexdigest()
+    target = cache_folder() / "images" / digest[:2] / digest
+    try:
+        if not (target.is_file() and target.stat().st_size == len(content)):
+            _write(target, content)
+    except OSError as error:
+        raise DataError(f"An embedded image cannot be unpacked: {error.strerror}.", file=target) from error
+    return target
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".unpacking-", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,78 @@
+"""What learning reads of one task: its inputs, without labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mergeometry.errors import DataError, MergeometryError
+from mergeometry.inputs.images import digest_of_images, images_and_notes
+from mergeometry.inputs.texts import texts_and_notes
+from mergeometry.recipe.adapt import AdaptTask
+
+Kind = Literal["texts", "images"]
+
+
+@dataclass(frozen=True)
+class UnlabelledData:
+    """Texts, or images by their paths, in the source's order.
+
+    ``notes`` say what was left out; ``digest`` is the SHA-256 of all contents, by which a record and a resumed run
+    know that the data are the same.
+    """
+
+    items: tuple[str, ...] | tuple[Path, ...]
+    kind: Kind
+    notes: tuple[str, ...]
+    digest: str
+
+
+def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
+    """Read a task's data as the texts or images that its encoder takes.
+
+    Raises DataError or SourceError, under the task's name, for data that are missing, malformed or of another kind;
+    see `read_texts` and `read_images`.
+    """
+    with naming(task.name):
+        if kind == "texts":
+            texts, notes = texts_and_notes(task.data)
+            return UnlabelledData(texts, kind, notes, digest_of_texts(texts))
+        images, notes = images_and_notes(task.data)
+        return UnlabelledData(images, kind, notes, digest_of_images(images))
+
+
+def unlabelled_texts(texts: Sequence[str]) -> UnlabelledData:
+    """Return texts that are in memory already as data to learn on; DataError for none and for half characters."""
+    if not texts:
+        raise DataError("There are no texts.")
+    return UnlabelledData(tuple(texts), "texts", (), digest_of_texts(texts))
+
+
+def digest_of_texts(texts: Sequence[str]) -> str:
+    """Return the SHA-256 of the texts in their order; where one ends and the next begins matters."""
+    digest = hashlib.sha256(b"texts")
+    for number, text in enumerate(texts, 1):
+        try:
+            raw = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"Text {number:,} holds half a surrogate pair, which is no character.") from error
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+@contextmanager
+def naming(task: str) -> Iterator[None]:
+    """Add the task's name, which is its model's, to every error; any other failure of the disk becomes one."""
+    try:
+        yield
+    except MergeometryError as error:
+        error.model = error.model or task
+        raise
+    except OSError as error:
+        reason = f"The operating system refuses: {error.strerror}."
+        raise DataError(reason, model=task, file=error.filename) from error

@@ -1,0 +1,251 @@
+"""Learning a merge of plain PyTorch modules in memory, with a function that says how inputs become features."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mergeometry.encoders.heads import Head
+from mergeometry.encoders.plain import FeatureFunction, PlainEncoder
+from mergeometry.encoders.reached import reached
+from mergeometry.encoders.sites import Site
+from mergeometry.errors import DataError, MismatchError, NumericalError, RecipeError
+from mergeometry.execution.threads import one_thread
+from mergeometry.learning.build_learner import Material, Prepared, build_learner
+from mergeometry.learning.learnable import Learnable, learnable_of
+from mergeometry.learning.merged import MergedModel, parts_of
+from mergeometry.learning.result import folded_heads
+from mergeometry.learning.train import Point, Report
+from mergeometry.methods.base import Matrixwise, Method
+from mergeometry.methods.registry import build
+from mergeometry.plan.kinds import is_matrix
+from mergeometry.recipe.adapt import LearningSettings, Objective
+from mergeometry.recipe.recipe import LEARNING_STARTS_AT
+from mergeometry.recipe.strict import explain
+from mergeometry.words import nearest
+
+Heads = Mapping[str, tuple[Float[Tensor, "classes d"], Float[Tensor, " classes"] | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A learned merge: weights to load into the module, and what they were made of."""
+
+    state_dict: dict[str, Tensor]
+    """All of the module's, in its own dtypes."""
+    heads: dict[str, tuple[Tensor, Tensor]]
+    """Weight and bias of each task's head, its rotation folded in: they take the merged module's features."""
+    coefficients: dict[str, Tensor]
+    rotations: dict[str, Float[Tensor, "d d"]]
+    points: tuple[Point, ...]
+    """The objective and its terms, step by step."""
+    best_step: int
+    """The step whose state this is: the best on the inputs held out."""
+    notes: tuple[str, ...]
+
+
+def learn(
+    module: nn.Module,
+    experts: Mapping[str, Mapping[str, Tensor]],
+    data: Mapping[str, Tensor | Sequence[Any]],
+    features: FeatureFunction,
+    *,
+    heads: Heads | None = None,
+    method: Method | None = None,
+    other: Method | None = None,
+    scale: float = LEARNING_STARTS_AT,
+    objective: Objective = "distill",
+    seed: int = 0,
+    threads: int = 1,
+    report: Report | None = None,
+    **settings: Any,
+) -> Learned:
+    """Merge fine-tuned state dicts of a module with coefficients, and rotations, learned on unlabelled inputs.
+
+    ``experts`` and ``data`` are by task; an input is a tensor, or tensors by name, and data are a tensor whose first
+    axis is the input, or a sequence of inputs. ``features(module, inputs)`` runs the module that it is handed on a
+    stack of them and returns (inputs, d). ``method`` merges the 2-D weights of `nn.Linear` (by default `TSVM()`),
+    ``other`` everything else (`Average()`). ``settings`` are the other keys of a recipe's `adapt:` section, from
+    ``coefficients`` and ``rotation`` to ``steps`` and ``learning_rate`` (docs/recipes.md), with ``precision`` float32
+    unless given. Floating-point buffers, such as a batch norm's running means, are averaged first and then stay. The
+    module itself is left as it is; it is run in evaluation mode.
+
+    Source: MDA (arXiv 2512.00391) section 4.2; AdaMerging (arXiv 2310.02575); Hinton et al. (arXiv 1503.02531).
+
+    Raises:
+        MismatchError: the state dicts are not the module's.
+        RecipeError: a setting is unknown or out of range, or the method has no part for each task.
+        DataError: data, heads, features and objective do not fit each other.
+        NumericalError: a weight is not finite, or learning diverged.
+    """
+    chosen = _settings({"objective": objective, "precision": "float32", **settings})
+    labels = list(experts)
+    _check_tasks(labels, data, heads or {})
+    _check_states(module, experts)
+    own = _with_averaged_buffers(module, experts)
+    with one_thread():
+        encoder = _encoder(own, features, data[labels[0]])
+        merged, idle = _merged(
+            encoder, experts, data[labels[0]], method or build("tsv_m", {}), other or build("average", {})
+        )
+        material = Material(
+            labels,
+            merged,
+            dict.fromkeys(merged.tensors, float(scale)),
+            [encoder.prepare(data[label]) for label in labels],
+            [_head(label, (heads or {}).get(label), encoder) for label in labels],
+            lambda task: _expert(encoder, experts[labels[task]]),
+            seed,
+        )
+        prepared = build_learner(material, chosen, workers=threads, say=lambda *_: None)
+        state = prepared.learner.learn(report or (lambda _: None), lambda _: None)
+    turned = zip(labels, prepared.scene.rotations, strict=True)
+    return Learned(
+        _state_dict(module, own, prepared),
+        {label: (head["weight"], head["bias"]) for label, head in folded_heads(prepared, labels).items()},
+        {key: value.detach().cpu().clone() for key, value in prepared.table.parameters.items()},
+        {label: rotation.matrix().detach().cpu() for label, rotation in turned if rotation is not None},
+        tuple(state.points),
+        state.best_step,
+        (*idle, *prepared.notes),
+    )
+
+
+def _settings(given: Mapping[str, Any]) -> LearningSettings:
+    try:
+        return LearningSettings.model_validate(dict(given))
+    except ValidationError as error:
+        reasons = explain(error, LearningSettings, {})
+        raise RecipeError("the settings of learning are not usable:\n  - " + "\n  - ".join(reasons)) from error
+
+
+def _check_tasks(labels: Sequence[str], data: Mapping[str, Any], heads: Mapping[str, Any]) -> None:
+    if not labels:
+        raise DataError("there are no experts to merge")
+    for what, given in (("data", data), ("heads", heads)):
+        for name in given:
+            if name not in labels:
+                raise DataError(f"{what} are given for {name!r}, which is no expert{nearest(name, list(labels))}")
+    if lacking := [label for label in labels if label not in data]:
+        raise DataError(f"no data for {', '.join(map(repr, lacking))}: every expert needs some")
+
+
+def _check_states(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    own, problems = module.state_dict(), []
+    for label, state in experts.items():
+        problems += [f"{label}: {name!r} is missing" for name in own if name not in state]
+        problems += [
+            f"{label}: {name!r} is no tensor of it{nearest(name, list(own))}" for name in state if name not in own
+        ]
+        problems += [
+            f"{label}: {name!r} is {list(state[name].shape)}, the module's {list(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in state and state[name].shape != tensor.shape
+        ]
+    if problems:
+        raise MismatchError("the experts' state dicts are not the module's", problems)
+    for label, state in {"the module": own, **experts}.items():
+        for name, tensor in state.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise NumericalError("a weight is NaN or infinite", model=label, tensor=name)
+
+
+def _with_averaged_buffers(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
+    own = copy.deepcopy(module).float().eval()
+    saved = own.state_dict()
+    with torch.no_grad():
+        for name, buffer in own.named_buffers():
+            if name in saved and buffer.is_floating_point():
+                buffer.copy_(torch.stack([state[name].to(buffer) for state in experts.values()]).mean(dim=0))
+    return own
+
+
+def _encoder(module: nn.Module, features: FeatureFunction, data: Any) -> PlainEncoder:
+    """The module as an encoder; one input tells how wide its features are."""
+    probe = PlainEncoder(module, features, 1)
+    batch = probe.batch([probe.prepare(data).items[0]])
+    with torch.no_grad():
+        found = features(probe.module, batch.arguments["inputs"])
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
+        what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise DataError(f"The feature function returns {what} for one input, not a tensor of [1, d].")
+    return PlainEncoder(module, features, found.shape[1])
+
+
+def _merged(
+    encoder: PlainEncoder, experts: Mapping[str, Mapping[str, Tensor]], data: Any, method: Method, other: Method
+) -> tuple[MergedModel, list[str]]:
+    """Every parameter that an expert changed, and a note on those that the features do not depend on."""
+    if isinstance(other, Matrixwise):
+        raise RecipeError(f"`other` is {type(other).__name__}, which merges matrices only")
+    linear = {f"{name}.weight" for name, found in encoder.module.named_modules() if isinstance(found, nn.Linear)}
+    tensors: dict[str, Learnable] = {}
+    for name, base in encoder.module.named_parameters():
+        deltas = [state[name].to(base).sub(base) for state in experts.values()]
+        if not any(bool(delta.any()) for delta in deltas):
+            continue
+        matrix = name in linear and is_matrix(name, base.shape)
+        own, weights = method if matrix or not isinstance(method, Matrixwise) else other, [1.0] * len(deltas)
+        try:
+            own.check(len(deltas), tuple(base.shape), weights)
+            parts = parts_of(own, [delta.cpu() for delta in deltas], weights)
+        except ValueError as error:
+            raise RecipeError(f"tensor {name!r}: {error}") from error
+        tensors[name] = learnable_of(parts).to(encoder.device)
+    leaves = {name: encoder.base(name).clone().requires_grad_() for name in tensors}
+    batch = encoder.batch([encoder.prepare(data).items[0]])
+    used = reached(encoder.features(encoder.module, leaves, batch), leaves) if leaves else set()
+    if not used:
+        raise DataError("the features depend on nothing in which the experts differ from the module")
+    idle = [name for name in tensors if name not in used]
+    note = f"the features do not depend on {len(idle)} merged tensors, so nothing is learned for them: "
+    sites = [Site(name, name, transposed=False) for name in tensors if name in used]
+    return MergedModel(encoder, tensors, sites), [note + ", ".join(idle[:3]) + (", ..." if idle[3:] else "")] * bool(
+        idle
+    )
+
+
+def _head(label: str, given: tuple[Tensor, Tensor | None] | None, encoder: PlainEncoder) -> Head | None:
+    if given is None:
+        return None
+    weight = given[0].detach().to(encoder.device, torch.float32)
+    bias = torch.zeros(len(weight)).to(weight) if given[1] is None else given[1].detach().to(weight)
+    if weight.ndim != 2 or weight.shape[1] != encoder.width or len(weight) < 2 or bias.shape != weight.shape[:1]:
+        raise DataError(
+            f"A head is a weight (classes, {encoder.width}) of two classes or more and a bias (classes), "
+            f"not {list(weight.shape)} and {list(bias.shape)}.",
+            model=label,
+        )
+    if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+        raise DataError("The head holds a number that is not finite in float32.", model=label)
+    return Head(weight, bias)
+
+
+def _expert(encoder: PlainEncoder, state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """All that the expert's own features take, its buffers too."""
+    held = {**dict(encoder.module.named_parameters()), **dict(encoder.module.named_buffers())}
+    known = {name: value for name, value in held.items() if name in state and value.is_floating_point()}
+    return [(name, state[name].detach().to(value)) for name, value in known.items()]
+
+
+def _state_dict(module: nn.Module, averaged: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
+    merged, first = prepared.scene.merged, {id(own): name for name, own in module.named_parameters()}
+    found = {}
+    shared = dict(module.named_parameters(remove_duplicate=False))
+    buffers = averaged.state_dict()
+    for name, value in module.state_dict().items():
+        parameter = first.get(id(shared.get(name)))
+        if parameter in merged.tensors:
+            assert parameter is not None
+            update = merged.tensors[parameter].update(prepared.table.of(parameter))
+            found[name] = merged.encoder.base(parameter).add(update).to(value)
+        else:
+            found[name] = buffers[name].to(value) if parameter is None else value.detach().clone()
+    return found

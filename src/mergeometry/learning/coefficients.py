@@ -1,0 +1,95 @@
+"""Merging coefficients: which of them are one parameter, and how each tensor's follow from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.learning.learnable import Dense, Learnable, Thin
+from mergeometry.recipe.adapt import Coefficients as Granularity
+
+_LAYER = re.compile(r"^(.*?\.\d+)\.|^(.*)\.[^.]+\.[^.]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor's coefficients come from: a parameter's key, spread over the tasks' directions or its own."""
+
+    key: str
+    spread: bool
+
+
+class CoefficientTable:
+    """Learned parameters by key, and the tensors' coefficients that follow from them.
+
+    | granularity | a parameter for each       | its shape           |
+    | ----------- | -------------------------- | ------------------- |
+    | task        | task                       | (T,)                |
+    | layer       | task and layer             | (T,)                |
+    | tensor      | task and tensor            | (T,)                |
+    | direction   | direction of a tensor      | (R,), or (T,) dense |
+    | pair        | pair of two directions     | (R, R), or (T,) dense |
+    """
+
+    def __init__(self, granularity: Granularity, tensors: Mapping[str, Learnable], start: Mapping[str, float]) -> None:
+        self.granularity = granularity
+        self._places: dict[str, Place] = {}
+        self._owners = {name: tensor.owner for name, tensor in tensors.items()}
+        self.parameters: dict[str, Float[Tensor, "..."]] = {}
+        for name, tensor in tensors.items():
+            place, value = _place(granularity, name, tensor, start[name])
+            self._places[name] = place
+            self.parameters.setdefault(place.key, value)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are learned."""
+        return sum(value.numel() for value in self.parameters.values())
+
+    def of(self, name: str) -> Float[Tensor, "..."]:
+        """The coefficients of one tensor, one for each of its directions or tasks (or pairs of them)."""
+        place = self._places[name]
+        value = self.parameters[place.key].detach()
+        return value[self._owners[name].to(value.device)] if place.spread else value
+
+    def gather(self, gradients: Mapping[str, Float[Tensor, "..."]]) -> dict[str, Float[Tensor, "..."]]:
+        """Gradients of the parameters from those of the tensors' coefficients, added in the tensors' order."""
+        total = {key: torch.zeros_like(value) for key, value in self.parameters.items()}
+        for name, place in self._places.items():
+            if name not in gradients:
+                continue
+            if place.spread:
+                owner = self._owners[name].to(gradients[name].device)
+                member = torch.nn.functional.one_hot(owner, total[place.key].shape[0]).to(gradients[name].dtype)
+                total[place.key] += gradients[name] @ member
+            else:
+                total[place.key] += gradients[name]
+        return total
+
+
+def layer_of(name: str) -> str:
+    """The layer that a tensor belongs to: its name up to the first number, or its module's parent."""
+    found = _LAYER.match(name)
+    if found is None:
+        return name.rpartition(".")[0] or name
+    return found.group(1) or found.group(2)
+
+
+def _place(granularity: Granularity, name: str, tensor: Learnable, start: float) -> tuple[Place, Tensor]:
+    tasks = len(tensor.counts)
+    if granularity in ("task", "layer", "tensor", "fixed"):
+        key = {"task": "all", "layer": layer_of(name), "tensor": name, "fixed": name}[granularity]
+        # A tensor with a scale of its own cannot share a parameter with the others.
+        return Place(f"{key}@{start!r}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
+    if isinstance(tensor, Dense):
+        return Place(name, False), torch.full((tasks,), start)
+    assert isinstance(tensor, Thin)
+    count = sum(tensor.counts)
+    if granularity == "direction":
+        return Place(name, False), torch.full((count,), start)
+    return Place(name, False), torch.eye(count) * start

@@ -1,0 +1,41 @@
+"""What a run of learning would read and take, without building a model: for `mergeometry plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mergeometry.encoders.build import kind_of
+from mergeometry.inputs import read_unlabelled
+from mergeometry.learning.estimate import estimate
+from mergeometry.learning.merged import check_parts
+from mergeometry.learning.output_layer import check_output
+from mergeometry.learning.precision import dtype_of
+from mergeometry.plan.tasks import Plan
+from mergeometry.recipe.adapt import AdaptSection
+
+
+def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
+    """Read every task's data and foretell time and memory.
+
+    Raises:
+        MergeometryError: data are missing or malformed, or the method has nothing to learn.
+    """
+    check_parts(plan)
+    kind = kind_of(section.encoder, plan.base.config)
+    check_output(plan.recipe, kind)
+    data = [(task, read_unlabelled(task, "images" if kind == "image" else "texts")) for task in section.tasks]
+    expected = estimate(plan, section, dtype_of(section.precision, torch.device("cpu")))
+    return {
+        "objective": section.objective,
+        "coefficients": section.coefficients,
+        "rotation": section.resolved_rotation,
+        "steps": section.steps,
+        "tasks": [
+            {"name": task.name, "items": len(own.items), "kind": own.kind, "notes": list(own.notes)}
+            for task, own in data
+        ],
+        "memory_bytes": expected.memory,
+        "seconds": expected.seconds,
+    }

@@ -1,0 +1,107 @@
+"""What learning will take, from headers and the recipe alone: memory, floating-point operations, rough seconds."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+import torch
+
+from mergeometry.encoders.build import kind_of
+from mergeometry.errors import RecipeError
+from mergeometry.methods.base import Directional
+from mergeometry.methods.ranks import rank_of
+from mergeometry.plan.cost import PROCESS_BYTES
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.recipe.adapt import AdaptSection
+from mergeometry.sources import AdapterDelta
+
+_FLOPS_PER_SECOND = 60e9
+"""Of one core in float32."""
+
+_BFLOAT16 = 3.0
+"""How many times as fast bfloat16 is where the processor has it."""
+
+_TRANSFORMERS_BYTES = 350_000_000
+"""What importing transformers adds to a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes of memory at the peak, numbers to learn, and rough seconds on two cores."""
+
+    memory: int
+    parts: int
+    seconds: float
+    inputs: int
+
+
+def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.float32) -> Estimate:
+    """Foretell a run of learning.
+
+    Memory counts the base in float32, the merged weights, one more copy of the largest tensor for its gradient, every
+    task's parts, an expert while it is run, and activations of one pass a thread.
+    """
+    elements = sum(info.elements for info in plan.base.tensors.values())
+    largest = max(info.elements for info in plan.base.tensors.values())
+    parts = sum(_part_elements(plan, task) for task in plan.tasks if task.method is not None)
+    number = 2 if precision == torch.bfloat16 else 4
+    wide = _width(plan)
+    layers = int((plan.base.config or {}).get("num_hidden_layers") or 12)
+    tokens = 1024 if kind_of(section.encoder, plan.base.config) == "text" else 4096
+    kept = 2 if section.activation_checkpointing else 34
+    activations = 2 * number * tokens * wide * (kept * layers)
+    vocabulary = int((plan.base.config or {}).get("vocab_size") or 0)
+    if kind_of(section.encoder, plan.base.config) in ("causal", "seq2seq"):
+        activations += 2 * 4 * 4 * 512 * vocabulary
+    experts = 4 * elements if section.weights.distill or section.weights.hidden else 0
+    memory = 4 * elements + max(number * elements + 8 * largest + activations, experts) + 4 * parts
+    embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)
+    length = min(section.encoder.max_length, 64)
+    each = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
+    rate = _FLOPS_PER_SECOND * (_BFLOAT16 if precision == torch.bfloat16 else 1)
+    seconds = section.steps * each / rate / min(2, os.cpu_count() or 1)
+    return Estimate(PROCESS_BYTES + _TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
+
+
+def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> None:
+    """Refuse what this machine cannot hold, before anything is read.
+
+    Raises:
+        RecipeError: the estimate is above the memory that the machine, or the GPU, has.
+    """
+    expected = estimate(plan, section).memory
+    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else physical_memory()
+    if there and expected > there:
+        raise RecipeError(
+            f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB",
+            hint="merge without `adapt:`, or learn on adapters, whose task vectors are small; or use a larger machine",
+        )
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _part_elements(plan: Plan, task: TensorTask) -> int:
+    assert task.method is not None
+    shape = task.base.shape
+    ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in task.sources if source is not None]
+    low = isinstance(task.method, Directional) or (None not in ranks and task.method.stays_low_rank)
+    if len(shape) == 2 and low:
+        counts = [
+            rank_of(task.method.rank, shape, len(plan.models), rank) if isinstance(task.method, Directional) else rank
+            for rank in ranks
+        ]
+        return (sum(shape) + 1) * sum(min(count or 0, *shape) for count in counts)
+    return math.prod(shape) * len(task.sources)
+
+
+def _width(plan: Plan) -> int:
+    config = plan.base.config or {}
+    return int(config.get("hidden_size") or config.get("d_model") or config.get("n_embd") or 1024)

@@ -1,0 +1,242 @@
+"""Forward and backward passes side by side, on threads and in processes, added up so that any number does the same."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mergeometry.encoders.base import Inputs
+from mergeometry.encoders.batches import Chosen, pack
+from mergeometry.encoders.heads import Head
+from mergeometry.encoders.language import OUTPUT, LanguageModel
+from mergeometry.encoders.sites import Site
+from mergeometry.learning.checkpointing import checkpoint_blocks
+from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.experts import ExpertFeatures
+from mergeometry.learning.merged import MergedModel
+from mergeometry.learning.objective import Measured, Objective, TaskTerms
+from mergeometry.learning.processes import Alone, Processes
+from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.sums import Sum
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """All that stays the same through learning: model, inputs, experts' features, what the terms compare with."""
+
+    merged: MergedModel
+    inputs: Sequence[Inputs]
+    experts: Mapping[int, ExpertFeatures]
+    terms: Sequence[TaskTerms]
+    rotations: Sequence[TaskRotation | None]
+    objective: Objective
+    dtype: torch.dtype
+    checkpointing: bool = False
+    processes: Processes = field(default_factory=Alone)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """What all passes of a step share: merged weights, rows of each task in the step, turns of the rotations."""
+
+    weights: Mapping[str, Tensor]
+    totals: Sequence[int]
+    turns: Mapping[int, Tensor]
+
+
+class Passes:
+    """Runs the passes of a step on ``workers`` threads, each with a module of its own that shares all weights."""
+
+    def __init__(self, scene: Scene, workers: int) -> None:
+        self._scene = scene
+        self._modules: SimpleQueue[nn.Module] = SimpleQueue()
+        for module in scene.merged.encoder.copies(workers):
+            if scene.checkpointing:
+                checkpoint_blocks(module)
+            self._modules.put(module)
+        self._threads = ThreadPoolExecutor(workers, "learning", initializer=torch.set_num_threads, initargs=(1,))
+
+    def close(self) -> None:
+        """Stop the threads; a pass under way is finished first."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def gradients(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
+        """Objective of these inputs with the gradients of all coefficients and rotations."""
+        return self._run(chosen, table, partial(self._forward_backward, table))
+
+    def values(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
+        """Objective of these inputs, without gradients."""
+        return self._run(chosen, table, self._forward)
+
+    def features(self, chosen: Sequence[Chosen], table: CoefficientTable) -> list[Float[Tensor, "rows d"]]:
+        """Features of these inputs under the present coefficients, one tensor for each, in their order."""
+        scene = self._scene
+        weights = scene.merged.weights(table, scene.dtype)
+        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)
+        computed = (self._features(part, weights) for part in scene.processes.mine(packs))
+        found: dict[Chosen, Tensor] = {}
+        for part, rows in zip(packs, scene.processes.in_order(len(packs), computed), strict=True):
+            counts = [scene.inputs[one.task].rows[one.row] for one in part]
+            found.update(zip(part, rows.split(counts), strict=True))
+        return [found[one] for one in chosen]
+
+    def _features(self, part: Sequence[Chosen], weights: Mapping[str, Tensor]) -> Float[Tensor, "rows d"]:
+        encoder = self._scene.merged.encoder
+        batch = encoder.batch([self._scene.inputs[one.task].items[one.row] for one in part])
+        with torch.no_grad(), scene_precision(self._scene):
+            return encoder.features(encoder.module, weights, batch)
+
+    def _run(
+        self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[[Sequence[Chosen], _Step], Sum]
+    ) -> Sum:
+        scene = self._scene
+        totals = [0] * len(scene.inputs)
+        for one in chosen:
+            totals[one.task] += scene.inputs[one.task].rows[one.row]
+        turns = {index: rotation.turn().detach() for index, rotation in unique(scene.rotations)}
+        step = _Step(scene.merged.weights(table, scene.dtype), totals, turns)
+        # The largest first, so that no thread ends alone with one; sums are in this order whoever is done first.
+        packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
+        jobs = deque(self._threads.submit(work, part, step) for part in scene.processes.mine(packs))
+        result, tensors = Sum(), {}
+        values: list[tuple[float, dict[tuple[int, str], float]]] = []
+        while jobs:
+            done = jobs.popleft().result()
+            values.append((done.loss, done.terms))
+            for name, tensor in done.tensors().items():
+                tensors[name] = tensors[name].add_(tensor) if name in tensors else tensor.double()
+            del done
+        result.take(scene.processes.added(tensors))
+        for loss, terms in scene.processes.in_order(len(packs), iter(values)):
+            result.add_values(loss, terms)
+        return result
+
+    def _forward(self, part: Sequence[Chosen], step: _Step) -> Sum:
+        with torch.no_grad(), self._module() as module:
+            measured = self._measure(module, step.weights, part, step)
+        return Sum(float(measured.loss), dict(measured.terms), {}, {}, dict(measured.sums))
+
+    def _forward_backward(self, table: CoefficientTable, part: Sequence[Chosen], step: _Step) -> Sum:
+        found: dict[str, Tensor] = {}
+        leaves = {name: weight.detach() for name, weight in step.weights.items()}
+        # Where coefficients are fixed no weight needs a gradient, and backward ends at the features.
+        for site in () if table.granularity == "fixed" else self._scene.merged.sites:
+            leaf = leaves[site.parameter].requires_grad_()
+            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, found))
+        turned = {index: turn.clone().requires_grad_() for index, turn in step.turns.items()}
+        parameters = {name: leaf for name, leaf in leaves.items() if name != OUTPUT}
+
+        def forward_backward(module: nn.Module) -> Measured:
+            # Both inside one call under the given weights: what checkpointing computes again, it computes with them.
+            measured = self._measure(module, {}, part, _Step(leaves, step.totals, turned))
+            measured.loss.backward()
+            return measured
+
+        with torch.enable_grad(), self._module() as module:
+            measured = under(module, parameters, forward_backward)
+        gradients = {index: turn.grad for index, turn in turned.items() if turn.grad is not None}
+        return Sum(float(measured.loss.detach()), dict(measured.terms), found, gradients, dict(measured.sums))
+
+    def _contraction(self, site: Site, table: CoefficientTable, found: dict[str, Tensor]) -> Callable[[Tensor], None]:
+        def contract(leaf: Tensor) -> None:
+            # At once, so that gradients of whole weights are never all in memory.
+            assert leaf.grad is not None
+            found[site.name] = self._scene.merged.pull_back(site, leaf.grad, table)
+            leaf.grad = None
+
+        return contract
+
+    @contextmanager
+    def _module(self) -> Iterator[nn.Module]:
+        module = self._modules.get()
+        try:
+            yield module
+        finally:
+            self._modules.put(module)
+
+    def _measure(
+        self,
+        module: nn.Module,
+        given: Mapping[str, Tensor],
+        part: Sequence[Chosen],
+        step: _Step,
+    ) -> Measured:
+        scene, encoder = self._scene, self._scene.merged.encoder
+        batch = encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
+        with scene_precision(scene):
+            features = encoder.features(module, given, batch)
+        owners = [one.task for one, rows in zip(part, batch.rows, strict=True) for _ in range(rows)]
+        teachers = {
+            task: torch.cat([scene.experts[task].of(one.row) for one in part if one.task == task]).to(features)
+            for task in {one.task for one in part}
+            if task in scene.experts
+        }
+        heads: Sequence[Head | None] = [terms.head for terms in scene.terms]
+        if isinstance(encoder, LanguageModel):
+            # One for all tasks: a vocabulary in float32 is large.
+            heads = [output_head(encoder.head_weight(step.weights))] * len(heads)
+        with _held(scene.rotations, step.turns) as rotations:
+            return scene.objective.measure(features, owners, teachers, scene.terms, rotations, step.totals, heads)
+
+
+class _Under(nn.Module):
+    """Runs a function of a module as its forward pass, so that other weights can be put under it."""
+
+    def __init__(self, module: nn.Module, work: Callable[[nn.Module], Measured]) -> None:
+        super().__init__()
+        self.module, self._work = module, work
+
+    def forward(self) -> Measured:
+        return self._work(self.module)
+
+
+def under(module: nn.Module, weights: Mapping[str, Tensor], work: Callable[[nn.Module], Measured]) -> Measured:
+    """What ``work`` returns for the module while it holds other weights."""
+    named = {f"module.{name}": weight for name, weight in weights.items()}
+    return torch.func.functional_call(_Under(module, work), named, ())
+
+
+def output_head(weight: Float[Tensor, "vocabulary d"]) -> Head:
+    """A language model's output layer as a head."""
+    return Head(weight.float(), torch.zeros(len(weight), device=weight.device))
+
+
+def unique(rotations: Sequence[TaskRotation | None]) -> Iterator[tuple[int, TaskRotation]]:
+    """Each rotation once, under the first task that it belongs to: language models share one."""
+    seen: set[int] = set()
+    for index, rotation in enumerate(rotations):
+        if rotation is not None and id(rotation) not in seen:
+            seen.add(id(rotation))
+            yield index, rotation
+
+
+@contextmanager
+def scene_precision(scene: Scene) -> Iterator[None]:
+    """The arithmetic of forward passes: whole 32 bit, or matrix products in bfloat16."""
+    device = scene.merged.encoder.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=scene.dtype == torch.bfloat16):
+        yield
+
+
+@contextmanager
+def _held(
+    rotations: Sequence[TaskRotation | None], turns: Mapping[int, Tensor]
+) -> Iterator[Sequence[TaskRotation | None]]:
+    """Rotations that take the given turns in place of their own coordinates; copies, so that threads do not meet."""
+    own = {id(rotation): index for index, rotation in unique(rotations)}
+    made: dict[int, TaskRotation] = {}
+    with ExitStack() as stack:
+        for index, rotation in unique(rotations):
+            made[index] = copy.copy(rotation)
+            stack.enter_context(made[index].held(turns[index]))
+        yield [None if rotation is None else made[own[id(rotation)]] for rotation in rotations]

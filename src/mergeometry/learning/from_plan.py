@@ -1,0 +1,83 @@
+"""From a plan to something that can be learned: task vectors, experts and data read from their files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from mergeometry.encoders.base import Encoder
+from mergeometry.encoders.heads import Head
+from mergeometry.encoders.sites import Site, expert_weights, sites_of
+from mergeometry.execution.run import fingerprint
+from mergeometry.inputs import UnlabelledData
+from mergeometry.learning.build_learner import Material, Prepared, Say, build_learner, check_heads
+from mergeometry.learning.learned import start_of
+from mergeometry.learning.merged import MergedModel, load_learnables
+from mergeometry.learning.processes import Processes
+from mergeometry.plan.tasks import Plan
+from mergeometry.recipe import Recipe
+from mergeometry.recipe.adapt import AdaptSection
+
+_FREE = ("steps", "learning_rate", "rotation_learning_rate", "patience", "check_every")
+"""Keys of the section that may differ between a run and the one that takes it up again."""
+
+
+def prepare(
+    plan: Plan,
+    section: AdaptSection,
+    encoder: Encoder,
+    data: Sequence[UnlabelledData],
+    heads: Sequence[Head | None],
+    *,
+    workers: int,
+    say: Say,
+    processes: Processes | None = None,
+) -> Prepared:
+    """Read all task vectors and experts, and put the learner together; ``data`` and ``heads`` are in the models' order.
+
+    Raises:
+        RecipeError: a method of the plan has no part for each task.
+        DataError: data, heads and objective do not fit each other.
+        NumericalError: an input is not finite.
+    """
+    labels = [model.label for model in plan.models]
+    # Before task vectors are read, which takes long.
+    check_heads(section, encoder, heads, labels)
+    sites = sites_of(plan, encoder)
+    notes = [f"{label}: {note}" for label, own in zip(labels, data, strict=True) for note in own.notes]
+    notes += unused_note(plan, sites, encoder.doubles)
+    inputs = [encoder.prepare(own) for own in data]
+    tensors = load_learnables(plan, encoder.doubles, lambda done, total: say("reading task vectors", done, total))
+    merged = MergedModel(encoder, {name: tensor.to(encoder.device) for name, tensor in tensors.items()}, sites)
+    material = Material(
+        labels, merged, start_of(plan), inputs, heads,
+        lambda task: expert_weights(plan, task, encoder, sites), plan.recipe.seed,
+    )  # fmt: skip
+    prepared = build_learner(material, section, workers=workers, say=say, processes=processes)
+    return replace(prepared, notes=(*notes, *prepared.notes))
+
+
+def unused_note(plan: Plan, sites: Sequence[Site], doubles: Collection[str] = ()) -> list[str]:
+    """Say which merged tensors the forward pass does not use: nothing can be learned for them."""
+    run = {site.name for site in sites} | set(doubles)
+    idle = [task.name for task in plan.tasks if task.method is not None and task.name not in run]
+    if not idle:
+        return []
+    shown = ", ".join(idle[:3]) + (", ..." if len(idle) > 3 else "")
+    return [f"{len(idle)} merged tensors are not run by the encoder, so nothing is learned for them: {shown}"]
+
+
+def identity_of(plan: Plan, section: AdaptSection, data: Sequence[UnlabelledData], heads: Sequence[Head | None]) -> str:
+    """Digest of all that a course of learning depends on; rates and lengths may change when it is taken up again."""
+    usual = {name: AdaptSection.model_fields[name].default for name in _FREE}
+    recipe = plan.recipe.model_copy(
+        update={"adapt": section.model_copy(update=usual), "output": Recipe.model_fields["output"].default}
+    )
+    told = [[own.digest for own in data], [None if head is None else _digest(head) for head in heads]]
+    return fingerprint(replace(plan, recipe=recipe), json.dumps(told))
+
+
+def _digest(head: Head) -> str:
+    return hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in (head.weight, head.bias))).hexdigest()

@@ -1,0 +1,71 @@
+"""A merge method with its coefficients learned: what writes the result, tensor by tensor, as any method does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.learnable import Thin, learnable_of
+from mergeometry.methods.base import Method
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.values import Delta, LowRank
+
+
+@dataclass(frozen=True)
+class LearnedMethod(Method):
+    """The parts of ``start``, put together with learned coefficients in place of one scale.
+
+    Law: ``tau = sum_t lambda_t parts_t``, or with a coefficient for each direction or pair of directions.
+    """
+
+    source: ClassVar[str] = "MDA, arXiv 2512.00391, section 4.2, Algorithm 2; AdaMerging, arXiv 2310.02575"
+
+    start: Method
+    granularity: str
+    coefficients: Float[Tensor, "..."] = field(repr=False)
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse what the method that it starts from refuses."""
+        self.start.check(tasks, shape, weights)
+
+    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Cut the merge into parts as learning did, and put them together with the coefficients."""
+        learnable = learnable_of(self.start.parts(deltas, weights))
+        if isinstance(learnable, Thin) and all(isinstance(delta, LowRank) for delta in deltas):
+            return learnable.low_rank(self.coefficients)
+        return learnable.update(self.coefficients)
+
+    def described(self) -> dict[str, Any]:
+        """The parameters of the method that it starts from, and what the coefficients are of."""
+        return {**self.start.described(), "learned": self.granularity}
+
+
+def learned_plan(plan: Plan, table: CoefficientTable, doubles: Mapping[str, str]) -> Plan:
+    """The plan with every merged tensor's method and scale replaced by what was learned.
+
+    ``doubles`` are stored twice: each is computed anew as the tensor that stands for it, from that one's inputs.
+    """
+    tasks = {task.name: _learned(task, table) for task in plan.tasks if task.name not in doubles}
+    for task in plan.tasks:
+        first = doubles.get(task.name)
+        if first is not None:
+            tasks[task.name] = replace(tasks[first], name=task.name, outputs=task.outputs, equal=task.equal)
+    return replace(plan, tasks=tuple(tasks[task.name] for task in plan.tasks))
+
+
+def _learned(task: TensorTask, table: CoefficientTable) -> TensorTask:
+    if task.method is None:
+        return task
+    coefficients = table.of(task.name).detach().cpu().clone().to(torch.float32)
+    return replace(task, method=LearnedMethod(task.method, table.granularity, coefficients), scale=1.0)
+
+
+def start_of(plan: Plan) -> Mapping[str, float]:
+    """Where each tensor's coefficients start: at the scale that the recipe gives it."""
+    return {task.name: task.scale for task in plan.tasks if task.method is not None}

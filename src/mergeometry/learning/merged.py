@@ -1,0 +1,99 @@
+"""The merged model as a function of coefficients: values for a forward pass, gradients back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mergeometry.encoders.base import Encoder
+from mergeometry.encoders.sites import Site
+from mergeometry.errors import RecipeError
+from mergeometry.execution.compute import load_delta
+from mergeometry.execution.task_reader import TaskReader
+from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.learnable import Learnable, learnable_of
+from mergeometry.methods.base import Directional, Method
+from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.sources import TensorReader
+from mergeometry.values import Delta
+
+
+class MergedModel:
+    """Learnable tensors over the base's weights, which the encoder holds; ``sites`` are those that are run."""
+
+    def __init__(self, encoder: Encoder, tensors: Mapping[str, Learnable], sites: Sequence[Site]) -> None:
+        self.encoder, self.tensors, self.sites = encoder, dict(tensors), tuple(sites)
+
+    def weights(self, table: CoefficientTable, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Every merged weight under the present coefficients, by the parameter that it stands for."""
+        found = {}
+        for site in self.sites:
+            update = self.tensors[site.name].update(table.of(site.name))
+            found[site.parameter] = self.base(site).add(update.mT if site.transposed else update).to(dtype)
+        return found
+
+    def pull_back(self, site: Site, gradient: Tensor, table: CoefficientTable) -> Tensor:
+        """The gradient of one tensor's coefficients from that of its weight."""
+        oriented = (gradient.mT if site.transposed else gradient).float()
+        return self.tensors[site.name].pull_back(oriented, table.of(site.name))
+
+    def base(self, site: Site) -> Tensor:
+        """The base's own weight."""
+        return self.encoder.base(site.parameter)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tasks' parts."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def load_learnables(
+    plan: Plan, doubles: Collection[str] = (), progress: Callable[[int, int], None] | None = None
+) -> dict[str, Learnable]:
+    """Read every task vector once, but those of ``doubles``, and keep what each task adds to the merge.
+
+    Raises:
+        RecipeError: a method of the plan has no part for each task.
+        SourceError: an input changed or ended early.
+        NumericalError: an input is not finite.
+    """
+    check_parts(plan)
+    tasks = [task for task in plan.tasks if task.method is not None and task.name not in doubles]
+    found, labels = {}, [model.label for model in plan.models]
+    with TensorReader() as reader:
+        for number, task in enumerate(tasks):
+            found[task.name] = learnable_of(_parts(task, TaskReader(reader, labels)))
+            if progress:
+                progress(number + 1, len(tasks))
+    return found
+
+
+def check_parts(plan: Plan) -> None:
+    """Refuse methods whose result cannot be told apart by task.
+
+    Raises:
+        RecipeError: the plan has one.
+    """
+    mixed = sorted({task.method_name for task in plan.tasks if task.method is not None and not task.method.has_parts})
+    if mixed:
+        raise RecipeError(
+            f"{', '.join(mixed)} has no part for each task, so there are no coefficients to learn",
+            hint="learn on task_arithmetic, average, adamerging, ties, tsv_m, mda or dc_merge",
+        )
+
+
+def parts_of(method: Method, deltas: Iterable[Delta], weights: Sequence[float]) -> list[Delta]:
+    """What each task adds to a merge; where the method allows, one task vector at a time is in memory."""
+    if isinstance(method, Directional):
+        pairs = zip(deltas, weights, strict=True)
+        return method.parts_of([method.directions(own, len(weights)).scaled(weight) for own, weight in pairs])
+    return method.parts(list(deltas), weights)
+
+
+def _parts(task: TensorTask, files: TaskReader) -> list[Delta]:
+    assert task.method is not None
+    base = None if task.adapters_only else files.numbers("base", task.base)
+    deltas = (load_delta(task, index, files, base) for index in range(len(task.sources)))
+    return parts_of(task.method, deltas, task.weights)

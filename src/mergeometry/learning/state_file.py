@@ -1,0 +1,73 @@
+"""A course of learning on disk, so that an interrupted run goes on: one safetensors file, replaced in one step."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from mergeometry.errors import OutputError, SourceError
+from mergeometry.learning.train import Point, State
+from mergeometry.sink import safetensors_bytes
+from mergeometry.sources import TensorReader, open_checkpoint
+
+FILE = "learning.safetensors"
+
+
+class StateFile:
+    """The state of one run in ``folder``; ``identity`` is the digest of all that its figures depend on."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder, self._identity = folder, identity
+
+    @property
+    def path(self) -> Path:
+        """Where the state is."""
+        return self._folder / FILE
+
+    def write(self, state: State) -> None:
+        """Put the state in place of the one before.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        plain = {key: value for key, value in asdict(state).items() if key != "tensors"}
+        for point in plain["points"]:
+            point["loss"] = point["loss"] if math.isfinite(point["loss"]) else None
+        plain["best"] = plain["best"] if math.isfinite(plain["best"]) else None
+        metadata = {"identity": self._identity, "state": json.dumps(plain)}
+        data = safetensors_bytes({name: t.contiguous().cpu() for name, t in state.tensors.items()}, metadata)
+        fresh = self.path.with_suffix(".new")
+        try:
+            with fresh.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError as error:
+            raise OutputError(f"the state of learning cannot be kept: {error.strerror}", file=self.path) from error
+
+    def read(self) -> State | None:
+        """The state that was kept, or None where there is none of this run's identity."""
+        if not self.path.is_file():
+            return None
+        try:
+            checkpoint = open_checkpoint(self.path, "state")
+            metadata = checkpoint.metadata
+            if metadata.get("identity") != self._identity:
+                return None
+            with TensorReader() as reader:
+                tensors = {name: reader.read(info) for name, info in checkpoint.tensors.items()}
+            plain = json.loads(metadata["state"])
+        except (SourceError, ValueError, KeyError):
+            return None
+        points = [Point(**{**point, "loss": _number(point["loss"])}) for point in plain.pop("points")]
+        best = math.inf if plain["best"] is None else plain.pop("best")
+        plain.pop("best", None)
+        return State(best=best, points=points, tensors=tensors, **plain)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

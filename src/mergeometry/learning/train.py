@@ -1,0 +1,272 @@
+"""The learning loop: Adam on coefficients and rotations, the best state on held-out inputs kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.encoders.batches import Chosen, Sampler
+from mergeometry.errors import NumericalError
+from mergeometry.learning.class_means import ClassMeans
+from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.forward_backward import Passes, Scene, Sum, unique
+from mergeometry.learning.losses import class_sums
+from mergeometry.learning.rotation import TaskRotation
+from mergeometry.recipe.adapt import LearningSettings
+
+_ORTHOGONAL = 1e-5
+"""Largest entry of ``R R^T - I`` of what counts as a rotation."""
+
+Report = Callable[["Point"], None]
+"""Told of every step, and of every check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step's objective: its value, its terms over tasks, and the held-out value where it was checked."""
+
+    step: int
+    loss: float
+    terms: Mapping[str, float]
+    held_out: float | None = None
+    by_task: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that a resumed run needs beside the seed: tensors by name, and plain values."""
+
+    step: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    waited: int = 0
+    points: list[Point] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Learner:
+    """Learns the parameters of a table, and the scene's rotations, on the rows it is given.
+
+    ``learn`` may be left at any step and taken up again from `state`: the result is the same to the bit.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        table: CoefficientTable,
+        section: LearningSettings,
+        rows: Sequence[Sequence[int]],
+        held_out: Sequence[Sequence[int]],
+        rates: tuple[float, float],
+        seed: int,
+        labels: Sequence[str],
+        workers: int = 1,
+    ) -> None:
+        self.scene, self.table, self._section, self.labels = scene, table, section, labels
+        self._sampler = Sampler(rows, section.batch_size, seed)
+        self._held_out = [Chosen(task, row) for task, own in enumerate(held_out) for row in own]
+        self._passes = Passes(scene, workers)
+        self._rotations = dict(unique(scene.rotations))
+        self._rates = rates
+        self._solver = self._optimiser()
+        self.means = ClassMeans(scene.terms) if section.weights.beta else None
+        self.state = State()
+        self._kept_step = 0
+
+    def start(self, features: Sequence[Float[Tensor, "n d"]]) -> None:
+        """Estimate the class means from features of each task under the starting coefficients, no rotation yet."""
+        if self.means is not None:
+            for task, (own, terms) in enumerate(zip(features, self.scene.terms, strict=True)):
+                assert terms.head is not None
+                self.means.add({task: class_sums(own, terms.head.predict(own), len(terms.head.bias))})
+
+    def learn(self, report: Report, keep: Callable[[State], None]) -> State:
+        """Go on to the last step, or until held-out inputs stop gaining; then take the best state.
+
+        ``keep`` is called with the state at every check, to be written down.
+
+        Raises:
+            NumericalError: the objective or a gradient is not finite; the state is that of the last check.
+        """
+        try:
+            if not self.state.points:
+                if self._held_out:
+                    self._check(Point(0, math.nan, {}), report)
+                self._keep(keep)
+            while self.state.step < self._section.steps and not self._out_of_patience():
+                point = self._step()
+                self.state.step += 1
+                if self.state.step % self._section.check_every == 0 or self.state.step == self._section.steps:
+                    self._check(point, report)
+                    self._keep(keep)
+                else:
+                    self.state.points.append(point)
+                    report(point)
+            self._restore_best()
+        finally:
+            self._passes.close()
+        return self.state
+
+    def _keep(self, keep: Callable[[State], None]) -> None:
+        keep(self.snapshot())
+        self._kept_step = self.state.step
+
+    def _out_of_patience(self) -> bool:
+        return self._section.stops_early and self.state.waited >= self._section.patience
+
+    def snapshot(self) -> State:
+        """The present state with every tensor that a resumed run needs."""
+        tensors = {f"now/{name}": value.detach().clone() for name, value in self._parameters()}
+        for number, (name, parameter) in enumerate(self._parameters()):
+            del number
+            for key, value in self._solver.state.get(parameter, {}).items():
+                tensors[f"adam/{key}/{name}"] = torch.as_tensor(value).detach().clone()
+        tensors |= {name: value for name, value in self.state.tensors.items() if name.startswith("best/")}
+        if self.means is not None:
+            tensors |= self.means.tensors()
+        self.state.tensors = tensors
+        return self.state
+
+    def take(self, state: State) -> None:
+        """Go on from a state that `snapshot` returned."""
+        self.state, self._kept_step = state, state.step
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                parameter.copy_(state.tensors[f"now/{name}"])
+                kept = {
+                    key.split("/", 2)[1]: value
+                    for key, value in state.tensors.items()
+                    if key.startswith("adam/") and key.split("/", 2)[2] == name
+                }
+                if kept:
+                    # Adam counts steps on the CPU, whatever it learns on.
+                    self._solver.state[parameter] = {
+                        key: value.to("cpu" if key == "step" else parameter.device, copy=True)
+                        for key, value in kept.items()
+                    }
+        if self.means is not None:
+            self.means.take(state.tensors)
+
+    def _step(self) -> Point:
+        number = self.state.step
+        for group, rate in zip(self._solver.param_groups, self._rates, strict=True):
+            # A half cosine: steps get small at the end, where the last state would otherwise be a noisy one.
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * number / self._section.steps))
+        result = self._passes.gradients(self._sampler.step(number), self.table)
+        # First of all, so that no decomposition ever sees a number that is not finite.
+        self._refuse_broken(number + 1, result.loss, ())
+        if self.means is not None:
+            self.means.add(result.sums)
+        self._solver.zero_grad(set_to_none=True)
+        for key, gradient in self.table.gather(result.coefficients).items():
+            self.table.parameters[key].grad = gradient
+        rotation = self._turn_back(result)
+        loss = result.loss + self._section.weights.beta * rotation
+        gradients = [parameter.grad for _, parameter in self._parameters() if parameter.grad is not None]
+        self._refuse_broken(number + 1, loss, gradients)
+        self._solver.step()
+        return Point(number + 1, loss, self._named(result, rotation))
+
+    def _turn_back(self, result: Sum) -> float:
+        """Gradients of the rotations' coordinates, and the distance from the Procrustes targets, a mean over tasks."""
+        distance, tasks = 0.0, len(self.scene.terms)
+        for index, rotation in self._rotations.items():
+            turn = rotation.turn()
+            loss = (turn * result.turns[index].to(turn)).sum() if index in result.turns else turn.sum() * 0.0
+            if self.means is not None:
+                with rotation.held(turn):
+                    apart = rotation.distance(self.means.target(index, rotation)) / tasks
+                loss = loss + self._section.weights.beta * apart
+                distance += float(apart.detach())
+            loss.backward()
+        return distance
+
+    def _check(self, point: Point, report: Report) -> None:
+        """Take the point up, with the objective of held-out inputs under the present parameters where there are any.
+
+        What is kept after a check has thus been run: a step too far shows in the next forward pass only.
+        """
+        state = self.state
+        looked = self._held_out or self._sampler.step(point.step - 1)
+        result = self._passes.values(looked, self.table)
+        self._refuse_broken(point.step, result.loss, [self._skewness(own) for own in self._rotations.values()])
+        value = result.loss + self._section.weights.beta * self._distance()
+        # Of one process, so that all stop at one step even where machines round differently.
+        value = self.scene.processes.from_main(lambda: value)
+        if self._held_out:
+            by_task = {
+                label: {name: result.terms[task, name] for found, name in result.terms if found == task}
+                for task, label in enumerate(self.labels)
+            }
+            point = Point(point.step, point.loss, point.terms, value, by_task)
+        else:
+            # Nothing tells states apart, so the last one counts as the best.
+            value = -float(point.step)
+        state.points.append(point)
+        if value < state.best:
+            state.best, state.best_step, state.waited = value, point.step, 0
+            state.tensors |= {f"best/{name}": tensor.detach().clone() for name, tensor in self._parameters()}
+        else:
+            state.waited += 1
+        report(point)
+
+    def _distance(self) -> float:
+        if self.means is None:
+            return 0.0
+        with torch.no_grad():
+            apart = [r.distance(self.means.target(index, r)) for index, r in self._rotations.items()]
+        return float(sum(apart)) / len(self.scene.terms) if apart else 0.0
+
+    def _skewness(self, rotation: TaskRotation) -> Tensor:
+        """NaN for coordinates so large that rounding left no rotation of them, which no loss need show."""
+        with torch.no_grad():
+            turn = rotation.turn()
+            error = (turn @ turn.mT - torch.eye(len(turn)).to(turn)).abs()
+        return torch.where(error < _ORTHOGONAL, error, torch.nan)
+
+    def _restore_best(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                if f"best/{name}" in self.state.tensors:
+                    parameter.copy_(self.state.tensors[f"best/{name}"])
+
+    def _parameters(self) -> list[tuple[str, Tensor]]:
+        learned = [] if self._section.coefficients == "fixed" else list(self.table.parameters.items())
+        turned = [(f"rotation/{self.labels[index]}", r.coordinates) for index, r in self._rotations.items()]
+        return [*learned, *turned]
+
+    def _optimiser(self) -> torch.optim.Adam:
+        fixed = self._section.coefficients == "fixed"
+        coefficients = [] if fixed else list(self.table.parameters.values())
+        turned: list[Any] = [rotation.coordinates for rotation in self._rotations.values()]
+        groups = [{"params": coefficients}, {"params": turned}]
+        return torch.optim.Adam(groups, lr=self._rates[0], foreach=False)
+
+    def _named(self, result: Sum, rotation: float) -> dict[str, float]:
+        tasks = len(self.scene.terms)
+        named: dict[str, float] = {}
+        for (_, name), value in sorted(result.terms.items()):
+            named[name] = named.get(name, 0.0) + value / tasks
+        if self.means is not None:
+            named["rotation"] = rotation
+        return named
+
+    def _refuse_broken(self, step: int, loss: float, tensors: Iterable[Tensor]) -> None:
+        if not math.isfinite(loss) or not all(bool(torch.isfinite(tensor.sum())) for tensor in tensors):
+            raise self._diverged(step)
+
+    def _diverged(self, step: int) -> NumericalError:
+        if step == 0:
+            hint = "nothing is learned yet: lower `scale`, which learning starts from, or set precision: float32"
+        else:
+            hint = (
+                "lower adapt.learning_rate (or rotation_learning_rate), or set precision: float32; "
+                f"--resume then goes on from step {self._kept_step}, the last that was kept"
+            )
+        return NumericalError(f"learning diverged: the objective is not finite at step {step}", hint=hint)

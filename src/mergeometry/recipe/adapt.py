@@ -1,0 +1,199 @@
+"""The recipe's ``adapt:`` section: what is learned on unlabelled data, from which data, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mergeometry.recipe.strict import StrictModel
+
+Objective = Literal["mda", "adamerging", "distill"]
+Coefficients = Literal["task", "layer", "tensor", "direction", "pair", "fixed"]
+Rotation = Literal["subspace", "full", "none"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term of the objective counts; the terms are those of the MDA paper's Algorithm 2 and distillation.
+
+    ``entropy`` of the predictions, ``alpha`` for class means on their prototypes, ``beta`` for rotations near the
+    Procrustes target, ``distill`` for the divergence from each task's own expert, ``hidden`` for its features.
+    """
+
+    entropy: float
+    alpha: float
+    beta: float
+    distill: float
+    hidden: float
+
+
+_PRESETS = {
+    "mda": LossWeights(entropy=1.0, alpha=0.8, beta=0.2, distill=0.0, hidden=0.0),
+    "adamerging": LossWeights(entropy=1.0, alpha=0.0, beta=0.0, distill=0.0, hidden=0.0),
+    "distill": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=3.0),
+}
+_COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "layer", "distill": "pair"}
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not a truth value")
+    return value
+
+
+def as_path(value: object) -> object:
+    """Take a text for a path."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1_000_000_000)]
+CountOrNone = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, le=1_000_000_000)]
+LossWeight = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=1e30)]
+Positive = Annotated[float, BeforeValidator(_no_truth), Field(gt=0, le=1e30)]
+Share = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=0.5)]
+
+
+class DataSource(StrictModel):
+    """Where a task's unlabelled texts or images are: a file or folder, or a data set's name for `datasets`."""
+
+    path: Text | None = None
+    dataset: Text | None = None
+    config: Text | None = None
+    split: Text | None = None
+    column: Text | None = None
+    limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DataSource:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either `path`, a file or folder, or `dataset`, a name for the datasets library")
+        if self.config is not None and self.dataset is None:
+            raise ValueError("`config` goes with `dataset`, not with `path`")
+        return self
+
+
+class HeadSource(StrictModel):
+    """Where a task's linear head is, and the names of its tensors where the file holds others too."""
+
+    path: Text
+    weight: Text | None = None
+    bias: Text | None = None
+
+
+class AdaptTask(StrictModel):
+    """One task to learn on, named after its model: its unlabelled data and, where it classifies, its head."""
+
+    name: Text
+    data: Annotated[DataSource, BeforeValidator(as_path)]
+    head: Annotated[HeadSource, BeforeValidator(as_path)] | None = None
+
+
+class EncoderOptions(StrictModel):
+    """How inputs become features."""
+
+    kind: Literal["auto", "text", "image", "causal", "seq2seq"] = "auto"
+    pooling: Literal["mean", "first", "last", "pooler"] | None = None
+    max_length: Count = 128
+
+
+class LearningSettings(StrictModel):
+    """How coefficients and rotations are learned, whatever they are learned on.
+
+    Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` say which.
+    So do `coefficients` that are not given.
+    """
+
+    objective: Objective = "distill"
+    coefficients: Coefficients = "layer"
+    rotation: Rotation | None = None
+    prototypes: Literal["head", "random"] = "head"
+    entropy: LossWeight | None = None
+    alpha: LossWeight | None = None
+    beta: LossWeight | None = None
+    distill: LossWeight | None = None
+    hidden: LossWeight | None = None
+    steps: Count = 300
+    batch_size: Count = 16
+    learning_rate: Positive | None = None
+    rotation_learning_rate: Positive | None = None
+    temperature: Positive = 1.0
+    held_out: Share = 0.1
+    patience: CountOrNone = 5
+    check_every: Count = 20
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    activation_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LearningSettings:
+        if "coefficients" not in self.model_fields_set:
+            object.__setattr__(self, "coefficients", _COEFFICIENTS[self.objective])
+        turns = self.resolved_rotation != "none"
+        if not turns and self.beta:
+            raise ValueError("`beta` holds rotations near their target, and `rotation` is none: leave `beta` out")
+        if not turns and self.coefficients == "fixed":
+            raise ValueError("with `coefficients: fixed` and `rotation: none` there is nothing to learn")
+        weights = self.weights
+        if not (weights.entropy or weights.alpha or weights.distill or weights.hidden):
+            raise ValueError(
+                "one of `entropy`, `alpha`, `distill`, `hidden` must be above 0: nothing else uses the data"
+            )
+        return self
+
+    @property
+    def resolved_rotation(self) -> Rotation:
+        """The rotation asked for, or the objective's own: `subspace` for mda, `none` for the others."""
+        return self.rotation or ("subspace" if self.objective == "mda" else "none")
+
+    @property
+    def weights(self) -> LossWeights:
+        """The loss weights: those given, the others by the objective; `beta` is 0 where nothing rotates."""
+        preset = _PRESETS[self.objective]
+        beta = self.beta if self.beta is not None else preset.beta
+        return LossWeights(
+            entropy=preset.entropy if self.entropy is None else self.entropy,
+            alpha=preset.alpha if self.alpha is None else self.alpha,
+            beta=0.0 if self.resolved_rotation == "none" else beta,
+            distill=preset.distill if self.distill is None else self.distill,
+            hidden=preset.hidden if self.hidden is None else self.hidden,
+        )
+
+    @property
+    def needs_heads(self) -> bool:
+        """Whether each task needs classes: a head, or a language model's own output."""
+        weights = self.weights
+        return self.resolved_rotation != "none" or weights.entropy > 0 or weights.alpha > 0 or weights.beta > 0
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether training may end before its last step: there are texts held out, and patience to lose."""
+        return self.patience > 0 and self.held_out > 0
+
+
+class AdaptSection(LearningSettings):
+    """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key."""
+
+    tasks: Annotated[tuple[AdaptTask, ...], Field(min_length=1)]
+    encoder: EncoderOptions = EncoderOptions()
+    accelerate: bool = False
+
+    @model_validator(mode="after")
+    def _named_once(self) -> AdaptSection:
+        names = [task.name for task in self.tasks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tasks are named {twice!r}")
+        return self
+
+    def with_paths(self, resolve: Callable[[str], str]) -> AdaptSection:
+        """Return the section with every path of data and heads resolved by the function given."""
+        tasks = []
+        for task in self.tasks:
+            place = task.data.path
+            data = task.data if place is None else task.data.model_copy(update={"path": resolve(place)})
+            head = task.head and task.head.model_copy(update={"path": resolve(task.head.path)})
+            tasks.append(task.model_copy(update={"data": data, "head": head}))
+        return self.model_copy(update={"tasks": tuple(tasks)})

@@ -1,0 +1,263 @@
+"""The typed recipe, and its strict reading from YAML 1.2."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mergeometry import limits
+from mergeometry.errors import RecipeError
+from mergeometry.recipe.adapt import AdaptSection
+from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.scale import Factor, Scale, ScaleRule
+from mergeometry.recipe.strict import StrictModel, explain
+from mergeometry.recipe.yaml import parse_yaml
+from mergeometry.words import nearest
+
+_NOT_YET = {
+    "merge_method": "this is a mergekit recipe: write `method` and each model's `path` and `weight` instead",
+}
+
+
+LEARNING_STARTS_AT = 0.3
+"""Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
+
+
+class ModelEntry(StrictModel):
+    """One fine-tuned model or adapter: where it is, what to call it, how much it counts."""
+
+    path: Annotated[str, Field(min_length=1)]
+    name: str = ""
+    weight: Factor = 1.0
+
+
+class MethodChoice(BaseModel):
+    """A method's name with its parameters beside it, checked by the method itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    name: str
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters that the recipe sets."""
+        return dict(self.model_extra or {})
+
+
+def _as_method(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _as_model(value: object) -> object:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    number = value.strip().upper().removesuffix("B")
+    for unit, factor in (("K", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+        if number.endswith(unit):
+            try:
+                return int(float(number[:-1]) * factor)
+            except (ValueError, OverflowError):
+                break
+    return int(number) if number.isdigit() else value
+
+
+MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
+
+
+class TensorRule(StrictModel):
+    """What holds for the tensors whose names match a glob; the first rule that matches wins."""
+
+    match: Annotated[str, Field(min_length=1)]
+    method: MethodField | None = None
+    scale: Factor | None = None
+
+
+class AdapterOutput(StrictModel):
+    """Write an adapter, of the exact rank or truncated to the one given."""
+
+    rank: Annotated[int, Field(ge=1)]
+
+
+class OutputOptions(StrictModel):
+    """How the result is written."""
+
+    dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
+    shard_size: Annotated[int, BeforeValidator(_size), Field(ge=1_000_000)] = 5_000_000_000
+    adapter: bool | AdapterOutput = False
+
+
+class Recipe(StrictModel):
+    """Everything that decides what a merge computes."""
+
+    base: Annotated[str, Field(min_length=1)]
+    models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
+    method: MethodField
+    scale: Scale = 1.0
+    other: MethodField | None = None
+    refine: tuple[MethodField, ...] = ()
+    tensors: tuple[TensorRule, ...] = ()
+    heads: tuple[str, ...] = ()
+    adapt: AdaptSection | None = None
+    data: DataSection | None = None
+    output: OutputOptions = OutputOptions()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _named(self) -> Recipe:
+        taken = {"base"}
+        for entry in self.models:
+            if entry.name == "base":
+                raise ValueError("a model cannot be named 'base', which is what the base is called")
+            if entry.name and entry.name in taken:
+                raise ValueError(f"two models are named {entry.name!r}")
+            taken.add(entry.name)
+        unique = []
+        for entry in self.models:
+            name = entry.name or _free_name(Path(entry.path).name or "model", taken)
+            taken.add(name)
+            unique.append(entry.model_copy(update={"name": name}))
+        object.__setattr__(self, "models", tuple(unique))
+        return self
+
+    @model_validator(mode="after")
+    def _refined_or_learned(self) -> Recipe:
+        if self.refine and self.adapt is not None:
+            raise ValueError(
+                "refine: a refinement changes the merge as a whole, so that no part of it is one model's own and "
+                "`adapt` has nothing to learn: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learning_starts_at_a_number(self) -> Recipe:
+        if isinstance(self.scale, ScaleRule) and self.adapt is not None:
+            raise ValueError(
+                "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number in place "
+                "of a rule, or leave `adapt` out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_model_has_inputs(self) -> Recipe:
+        if self.data is None:
+            return self
+        if self.adapt is not None:
+            raise ValueError(
+                "data: what merges by activations leaves no part that is one model's own, so that `adapt` has nothing "
+                "to learn: leave one of the two out"
+            )
+        models = [entry.name for entry in self.models]
+        for name in self.data.tasks:
+            if name not in models:
+                raise ValueError(f"data.tasks: no model is named {name!r}{nearest(name, models)}")
+        without = [name for name in models if name not in self.data.tasks]
+        if without:
+            raise ValueError(f"data.tasks: no inputs for {', '.join(map(repr, without))}: every model needs some")
+        return self
+
+    @model_validator(mode="after")
+    def _every_model_has_data(self) -> Recipe:
+        if self.adapt is None:
+            return self
+        models = [entry.name for entry in self.models]
+        tasks = [task.name for task in self.adapt.tasks]
+        for place, name in enumerate(tasks):
+            if name not in models:
+                raise ValueError(f"adapt.tasks.{place}.name: no model is named {name!r}{nearest(name, models)}")
+        without = [name for name in models if name not in tasks]
+        if without:
+            raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
+        if "scale" not in self.model_fields_set:
+            object.__setattr__(self, "scale", LEARNING_STARTS_AT)
+        if self.method.name == "adamerging" and "objective" not in self.adapt.model_fields_set:
+            given = self.adapt.model_dump(exclude_unset=True) | {"objective": "adamerging"}
+            object.__setattr__(self, "adapt", AdaptSection.model_validate(given))
+        return self
+
+    def canonical(self) -> dict[str, Any]:
+        """The recipe as plain values with every default filled in, as the run record keeps it."""
+        return self.model_dump(mode="json", exclude={key for key in ("adapt", "data") if getattr(self, key) is None})
+
+
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
+
+    ``overrides`` are ``key=value`` texts with dotted keys, as ``method.rank=8``; values are YAML.
+
+    Raises:
+        RecipeError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+    """
+    origin = None if isinstance(source, Mapping) else Path(source)
+    given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    for override in overrides:
+        _override(given, override)
+    recipe = _validate(given, origin)
+    if origin is None:
+        return recipe
+    folder = origin.parent
+    models = tuple(entry.model_copy(update={"path": _resolved(entry.path, folder)}) for entry in recipe.models)
+    adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: _resolved(path, folder))
+    data = recipe.data and recipe.data.with_paths(lambda path: _resolved(path, folder))
+    changed = {"base": _resolved(recipe.base, folder), "models": models, "adapt": adapt, "data": data}
+    return recipe.model_copy(update=changed)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limits.RECIPE_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"the recipe cannot be read: {error.strerror}", file=path) from error
+    if len(raw) > limits.RECIPE_BYTES:
+        raise RecipeError(f"the recipe is larger than {limits.RECIPE_BYTES} bytes", file=path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError("the recipe is not UTF-8 text", file=path) from error
+    given = parse_yaml(text, path)
+    if not isinstance(given, dict):
+        raise RecipeError("a recipe is a mapping of keys to values", file=path, hint="see docs/recipes.md")
+    return given
+
+
+def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
+    try:
+        return Recipe.model_validate(given)
+    except ValidationError as error:
+        reasons = explain(error, Recipe, _NOT_YET)
+        raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+
+
+def _override(given: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set needs key=value, got {override!r}", hint="for example --set method.rank=8")
+    *parents, last = key.split(".")
+    target = given
+    for parent in parents:
+        inner: Any = target.get(parent)
+        if isinstance(inner, str) and parent in {"method", "other"}:
+            inner = {"name": inner}
+        if not isinstance(inner, dict | None):
+            raise RecipeError(f"--set {override}: {parent!r} holds no keys")
+        target[parent] = target = dict(inner or {})
+    target[last] = parse_yaml(text)
+
+
+def _resolved(path: str, folder: Path) -> str:
+    try:
+        return str(folder / Path(path).expanduser())
+    except RuntimeError as error:
+        raise RecipeError(f"{path!r} names a user who is not known here", hint="write the whole path") from error
+
+
+def _free_name(wanted: str, taken: Collection[str]) -> str:
+    candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
+    return next(name for name in candidates if name not in taken)

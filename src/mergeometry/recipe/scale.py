@@ -1,0 +1,63 @@
+"""The recipe's `scale:`: a number, or a rule that reads one off the task vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+
+from mergeometry.errors import RecipeError
+from mergeometry.recipe.strict import StrictModel
+from mergeometry.scaling import AUTO, find
+
+Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""A number to multiply tensors by, which float32 must hold."""
+
+
+class ScaleRule(StrictModel):
+    """A scale read off the task vectors, without labels: one for each tensor, or one for the whole model.
+
+    ``auto`` is the rule that fits the recipe's method; ``factor`` is a constant that the rule's value is multiplied by.
+    """
+
+    rule: str = AUTO
+    per: Literal["tensor", "model"] = "model"
+    factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value == AUTO:
+            return value
+        try:
+            return find(value).name
+        except RecipeError as error:
+            raise ValueError(error.what) from error
+
+    def settled(self, own: str) -> ScaleRule:
+        """The rule itself, or the one of this name where it is left to the method."""
+        return self.model_copy(update={"rule": own}) if self.rule == AUTO else self
+
+    @property
+    def text(self) -> str:
+        """The rule in words, such as ``projection per tensor``."""
+        times = "" if self.factor == 1 else f"{self.factor:g} x "
+        return f"{times}{self.rule}" + ("" if self.rule == "one" else f" per {self.per}")
+
+
+def _as_scale(value: object) -> object:
+    if isinstance(value, Mapping) and value.keys() & {"grid", "tasks"}:
+        raise ValueError("a grid is not part of this version: `mergeometry compare` scores one on labelled inputs")
+    return {} if value == "auto" else value
+
+
+def _kind_of_scale(value: object) -> str:
+    return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<number>"
+
+
+Scale = Annotated[
+    Annotated[Factor, Tag("<number>")] | Annotated[ScaleRule, Tag("<rule>")],
+    Discriminator(_kind_of_scale),
+    BeforeValidator(_as_scale),
+]

@@ -1,0 +1,56 @@
+"""Models of what users write: nothing unknown, nothing changed afterwards, every complaint in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mergeometry.words import nearest
+
+
+class StrictModel(BaseModel):
+    """A frozen section of a recipe that refuses unknown keys and numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str, str]) -> list[str]:
+    """Say every problem of a validation in one line each; an unknown key comes with the nearest known one.
+
+    ``root`` is the model that was validated, ``not_yet`` the keys that have an explanation of their own.
+    """
+    return [_explained(problem, root, not_yet) for problem in error.errors()]
+
+
+def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
+    # Tags of the ways to write a key, which no user wrote, stand in brackets.
+    problem["loc"] = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        if place in not_yet:
+            return f"{place}: {not_yet[place]}"
+        return f"unknown key {place!r}" + nearest(key, _keys_at(problem["loc"][:-1], root))
+    if problem["type"] == "missing":
+        return f"{place!r} is missing"
+    given = problem.get("input")
+    got = "" if isinstance(given, Mapping | list | tuple | BaseModel) else f" (got {given!r})"
+    said = problem["msg"].removeprefix("Value error, ") + got
+    return f"{place}: {said}" if place else said
+
+
+def _keys_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+    section = root
+    for part in location:
+        field = section.model_fields.get(str(part))
+        section = next(_models_in(field.annotation), section) if field else section
+    return list(section.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

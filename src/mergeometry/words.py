@@ -1,0 +1,22 @@
+"""Suggests the word that a user meant."""
+
+from __future__ import annotations
+
+import difflib
+
+_SHOWN = 40
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """End a sentence about a word that is not known: with the nearest that is, or with all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known[:_SHOWN])}" + (", ..." if len(known) > _SHOWN else "")
+
+
+def nearest_of(word: str, known: list[str]) -> str:
+    """The known word that is nearest to a misspelt one, and all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known)
+    return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"

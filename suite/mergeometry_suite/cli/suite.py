@@ -1,0 +1,127 @@
+"""``mergeometry suite``: the real tasks, and their experts trained anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+from mergeometry_suite.cli.suite_files import tasks as write_tasks
+from mergeometry_suite.cli.suite_vision import train_vision
+from mergeometry_suite.cli.training import Seed, train_each
+
+suite = typer.Typer(name="suite", help="The real tasks, and the experts trained on them.", no_args_is_help=True)
+suite.command("tasks")(write_tasks)
+suite.command("train-vision")(train_vision)
+
+
+@suite.command("list")
+def list_(as_json: Json = False, debug: Debug = False) -> None:
+    """List the tasks with their experts' scores, as their provenance files say."""
+    with plain_errors(debug):
+        from mergeometry_suite.command import SUITES, list_tasks, load_expert
+        from mergeometry_suite.vision.command import list_vision_tasks, load_vision_expert
+        from mergeometry_suite.vision.tasks import VISION_SUITES
+
+        rows = [_row(task, load_expert(task.name).provenance, SUITES) for task in list_tasks("text-14")]
+        rows += [_row(task, load_vision_expert(task.name).provenance, VISION_SUITES) for task in list_vision_tasks()]
+        if as_json:
+            typer.echo(json.dumps(rows, indent=1))
+            return
+        from rich.table import Table
+
+        table = Table("task", "suites", "what is asked", "classes", "base", "expert", "data from", "licence")
+        for row in rows:
+            table.add_row(
+                plain(row["task"]), ", ".join(row["suites"]), plain(row["title"]), str(row["classes"]),
+                f"{100 * row['base']:.1f}", f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
+            )  # fmt: skip
+        console().print(table)
+
+
+def _row(task: Any, provenance: dict[str, Any], suites: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    scores = provenance["accuracy"]
+    return {
+        "task": task.name,
+        "suites": [suite for suite, names in suites.items() if task.name in names],
+        "title": task.title,
+        "classes": len(task.classes),
+        "base": scores["base"]["test"],
+        "expert": scores["expert"]["test"],
+        "source": task.source,
+        "licence": task.licence,
+    }
+
+
+@suite.command()
+def train(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the experts, one folder a task. [default: experts]"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
+    ] = False,
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train experts anew, minutes a task on one core; tasks that are finished already are left alone."""
+    with plain_errors(debug):
+        from mergeometry_suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
+
+        names = tasks or [task.name for task in list_tasks("text-14")]
+        form, place = (FULL, output or full_folder(seed)) if full else (ADAPTER, output or Path("experts"))
+        regime = replace(form.regime, seed=seed)
+        train_each(
+            names,
+            find_task,
+            lambda name, say: train_expert(name, place / name, say, form=form, regime=regime, overwrite=overwrite),
+        )
+
+
+@suite.command("train-joint")
+def train_joint(
+    name: Annotated[str, typer.Option("--suite", help="The text suite whose tasks are trained together.")] = "text-8",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the model. [default: in the cache]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train one encoder on all tasks of a suite together: the ceiling of every merge of their experts."""
+    with plain_errors(debug):
+        from mergeometry_suite.command import list_tasks
+        from mergeometry_suite.joint import joint_folder
+        from mergeometry_suite.joint import train_joint as train
+
+        train_each(
+            [name], list_tasks, lambda suite, say: train(suite, output or joint_folder(suite), say, overwrite=overwrite)
+        )
+
+
+@suite.command("train-language-model")
+def train_language_model(
+    domains: Annotated[list[str] | None, typer.Argument(help="Domains to train; all by default.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the experts, one folder a domain.")] = Path(
+        "language-experts"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train the language model's experts anew, minutes a domain on one core; finished ones are left alone."""
+    with plain_errors(debug):
+        from mergeometry_suite.language_model.command import find_domain, list_domains, train_language_expert
+
+        names = domains or [domain.name for domain in list_domains()]
+        train_each(
+            names,
+            find_domain,
+            lambda name, say: train_language_expert(name, output / name, say, overwrite=overwrite),
+        )

@@ -1,0 +1,50 @@
+"""``mergeometry suite train-vision``: the vision suite's experts trained anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mergeometry.cli.show import Debug, plain_errors
+from mergeometry_suite.cli.training import Seed, train_each
+
+
+def train_vision(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the experts, one folder a task. [default: vision-experts]"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
+    ] = False,
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train the vision experts anew, minutes a task on one core; tasks that are finished already are left alone."""
+    with plain_errors(debug):
+        from mergeometry_suite.vision.command import (
+            ADAPTER,
+            FULL,
+            find_vision_task,
+            full_vision_folder,
+            list_vision_tasks,
+            train_vision_expert,
+        )
+
+        names = tasks or [task.name for task in list_vision_tasks()]
+        form, place = (
+            (FULL, output or full_vision_folder(seed)) if full else (ADAPTER, output or Path("vision-experts"))
+        )
+        regime = replace(form.regime, seed=seed)
+        train_each(
+            names,
+            find_vision_task,
+            lambda name, say: train_vision_expert(
+                name, place / name, say, form=form, regime=regime, overwrite=overwrite
+            ),
+        )

@@ -1,0 +1,117 @@
+"""Writes a suite as files that ``mergeometry compare`` reads: a recipe, the tasks, their inputs and heads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mergeometry.errors import DataError
+from mergeometry.execution.finish import safe_name
+from mergeometry.words import nearest
+from mergeometry_suite.backbone import PIECES, backbone
+from mergeometry_suite.command import list_tasks, load_expert, load_full_expert
+from mergeometry_suite.experts import HEAD
+from mergeometry_suite.language_model.backbone import TOKENS, language_backbone
+from mergeometry_suite.language_model.command import list_domains, load_language_expert
+from mergeometry_suite.splits import Split
+from mergeometry_suite.tasks import SUITES, load
+from mergeometry_suite.vision.comparison import write_vision_tasks
+from mergeometry_suite.vision.tasks import VISION_SUITES
+
+LANGUAGE_MODEL = "language-model"
+UNLABELLED = 32
+"""Training inputs of each task, without labels, for merges by activations: as many as ESM's authors take."""
+
+
+def suites() -> list[str]:
+    """Every suite that can be written."""
+    return [*SUITES, *VISION_SUITES, LANGUAGE_MODEL]
+
+
+def write_suite(
+    suite: str,
+    output: Path,
+    *,
+    full: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
+
+    The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
+    fine-tunes in the cache, of a training ``seed``. ``limit`` is the most inputs of a split. A few training inputs go
+    without their labels, for methods that merge by activations.
+
+    Raises:
+        DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
+    """
+    if suite not in suites():
+        raise DataError(f"There is no suite {suite!r}{nearest(suite, suites())}")
+    if seed and not full:
+        raise DataError("The adapters that ship were trained with seed 0.", hint="add --full, or leave --seed out")
+    output.mkdir(parents=True, exist_ok=True)
+    if suite == LANGUAGE_MODEL:
+        if full:
+            raise DataError("The language model's experts are adapters.", hint="leave --full out")
+        return _write_language(output, limit, progress)
+    if suite in VISION_SUITES:
+        base, models, tasks = write_vision_tasks(
+            suite, output, full=full, limit=limit, seed=seed, unlabelled=UNLABELLED, progress=progress
+        )
+        return _write(output, base, models, tasks)
+    models, tasks = [], []
+    for task in list_tasks(suite):
+        expert = load_full_expert(task.name, seed=seed) if full else load_expert(task.name)
+        models.append({"path": str(expert.folder.resolve()), "name": task.name})
+        head = f"heads/{task.name}.safetensors"
+        (output / "heads").mkdir(exist_ok=True)
+        shutil.copyfile(expert.folder / HEAD, output / head)
+        splits = load(task)
+        texts = [{"text": text} for text in splits.train.take(UNLABELLED).texts]
+        unlabelled = _write_rows(output, f"{task.name}-unlabelled", texts)
+        entry: dict[str, Any] = {"name": task.name, "head": head, "unlabelled": unlabelled}
+        for name, split in (("validation", splits.validation), ("test", splits.test)):
+            entry[name] = _write_split(output, task.name, name, split if limit is None else split.take(limit))
+        tasks.append(entry)
+    encoder = {"kind": "text", "pooling": "mean", "max_length": PIECES}
+    return _write(output, backbone(progress), models, {"encoder": encoder, "tasks": tasks})
+
+
+def _write_language(output: Path, limit: int | None, progress: Callable[[str], None] | None) -> Path:
+    models, tasks = [], []
+    for domain in list_domains():
+        models.append({"path": str(load_language_expert(domain.name).folder.resolve()), "name": domain.name})
+        texts = domain.read()
+        rows = [{"text": text} for text in texts.train[:UNLABELLED]]
+        unlabelled = _write_rows(output, f"{safe_name(domain.name)}-unlabelled", rows)
+        entry: dict[str, Any] = {"name": domain.name, "unlabelled": unlabelled}
+        for name, own in (("validation", texts.validation), ("test", texts.test)):
+            rows = [{"text": text} for text in own[:limit]]
+            entry[name] = _write_rows(output, f"{safe_name(domain.name)}-{name}", rows)
+        tasks.append(entry)
+    encoder = {"kind": "causal", "max_length": TOKENS}
+    return _write(output, language_backbone(progress), models, {"encoder": encoder, "tasks": tasks})
+
+
+def _write_split(output: Path, task: str, name: str, split: Split) -> str:
+    rows = [{"text": text, "label": label} for text, label in zip(split.texts, split.labels, strict=True)]
+    return _write_rows(output, f"{task}-{name}", rows)
+
+
+def _write_rows(output: Path, stem: str, rows: Sequence[dict[str, Any]]) -> str:
+    place = f"data/{stem}.jsonl"
+    (output / "data").mkdir(exist_ok=True)
+    (output / place).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return place
+
+
+def _write(output: Path, base: Path, models: Sequence[Any], tasks: dict[str, Any]) -> Path:
+    # JSON is YAML, and has one way to write a value.
+    recipe = {"base": str(base.resolve()), "models": models, "method": "tsv_m"}
+    (output / "recipe.yaml").write_text(json.dumps(recipe, indent=1) + "\n", "utf-8")
+    (output / "tasks.yaml").write_text(json.dumps(tasks, indent=1) + "\n", "utf-8")
+    return output

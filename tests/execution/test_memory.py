@@ -1,0 +1,99 @@
+"""No run takes more memory than its plan foretold, and the plan does not cry wolf."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mergeometry as mg
+from mergeometry.methods import registry
+from tests.helpers import models
+
+DATA_FREE = [
+    name
+    for name in registry.names()
+    if not (registry.find(name).needs_learning or registry.find(name).needs_activations)
+]
+
+MEASURE = """
+import json, sys
+import mergeometry as mg
+recipe, output, workers = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+foretold = mg.make_plan(recipe).peak_memory(workers)
+run = mg.merge(recipe, output, workers=workers)
+print(json.dumps([foretold, run.totals.peak_memory]))
+"""
+
+
+def ratio(recipe: dict[str, Any], output: Path, workers: int) -> float:
+    """Foretold bytes for each byte taken, in processes of its own."""
+    command = [sys.executable, "-c", MEASURE, json.dumps(recipe), str(output), str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    foretold, taken = json.loads(done.stdout)
+    return foretold / taken
+
+
+def family(folder: Path, size: int, count: int, kind: str) -> dict[str, Any]:
+    shapes = {f"layer.{number}.dense.weight": (size, size) for number in range(count)}
+    found = models.write_family(folder, count=4, shapes=shapes)
+    if kind == "models":
+        return found
+    modules = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+    for number in range(4 if kind == "adapters" else 2):
+        place = folder / f"adapter{number}"
+        models.write_adapter(place, models.random_factors(number, modules, rank=16))
+        found["models"][number] = str(place)
+    return found
+
+
+@pytest.mark.parametrize("method", ["average", "ties", "tsv_m"])
+def test_one_process_stays_below_the_plan(tmp_path: Path, method: str) -> None:
+    recipe = {**family(tmp_path, 768, 3, "models"), "method": method}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])
+@pytest.mark.parametrize("method", DATA_FREE)
+def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, workers: int) -> None:
+    recipe = {**family(tmp_path, 2048, 2 * workers, kind), "method": method}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", workers) <= 1.7
+
+
+def test_a_table_of_words_takes_a_few_rows_of_memory(tmp_path: Path) -> None:
+    recipe = models.write_family(tmp_path, count=8, shapes={"embeddings.word_embeddings.weight": (40_000, 256)})
+    own = mg.make_plan({**recipe, "method": "rows"})
+    table = 4 * 40_000 * 256
+    assert own.peak_memory(1) < mg.make_plan({**recipe, "method": "ties"}).peak_memory(1) - 8 * table
+    assert 1 / 1.1 <= ratio({**recipe, "method": "rows"}, tmp_path / "out", 1) <= 1.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refine", ["svc", "norm"])
+@pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "iso_c", "tsv_m"])
+def test_refined_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: str, refine: str) -> None:
+    recipe = {**family(tmp_path, 2048, 2, kind), "method": method, "refine": [refine]}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "scale"),
+    [
+        ("task_arithmetic", "auto"),
+        ("ties", "auto"),
+        ("tsv_m", {"rule": "gram_retention"}),
+        ("average", {"rule": "svc_gamma"}),
+    ],
+)
+def test_scales_without_labels_stay_below_the_plan(tmp_path: Path, method: str, scale: Any) -> None:
+    recipe = {**family(tmp_path, 1024, 2, "models"), "method": method, "scale": scale}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7

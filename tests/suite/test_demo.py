@@ -1,0 +1,128 @@
+"""The demo's arithmetic, its pages, and one row of it on real experts and texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mergeometry.comparison.gain import Score, gain_shares, score
+from mergeometry.comparison.store import Store
+from mergeometry.methods import registry
+from mergeometry_suite.backbone import backbone
+from mergeometry_suite.demo import work
+from mergeometry_suite.demo.entries import ENTRIES, SCALES
+from mergeometry_suite.demo.leaderboard import Leaderboard, Row, rank
+from mergeometry_suite.demo.markdown import leaderboard_markdown
+from mergeometry_suite.demo.page import leaderboard_page
+from mergeometry_suite.demo.store import identity_of
+
+HOSTILE = "</td><script>alert(1)</script>"
+
+
+def board(*names: str) -> Leaderboard:
+    accuracy = {"trec": 0.9, "movie": 0.8}
+    rows = tuple(
+        Row(name, Score(accuracy, -0.5, 0.1), Score(accuracy, 0.5, 0.1), 0.3, {"0.3": 0.8}, 1.0, 300_000_000)
+        for name in names
+    )
+    later = tuple(replace(row, behind=0.2, behind_spread=0.05) for row in rows[1:])
+    ends = {"trec": 0.7, "movie": 0.6}, {"trec": 0.95, "movie": 0.85}
+    return Leaderboard(("trec", "movie"), {"validation": 20, "test": 40}, *ends, (rows[0], *later), 12.0)
+
+
+def test_every_method_has_a_row() -> None:
+    # What needs data to learn from has a page of figures of its own.
+    kinds = {name: registry.find(name) for name in registry.names()}
+    data_free = {name for name, kind in kinds.items() if not (kind.needs_learning or kind.needs_activations)}
+    # What is made for full fine-tunes, whose tables move, is compared on them: docs/leaderboards.md.
+    assert {entry.method for entry in ENTRIES} == data_free - {"own_blocks", "rows"}
+    assert not {"adamerging", "regmean", "esm"} & data_free
+    assert 1.0 in SCALES
+
+
+def test_score_is_the_share_of_the_summed_gain() -> None:
+    base = {"a": [True, False, False, False] * 50, "b": [True, True, False, False] * 50}
+    experts = {"a": [True] * 200, "b": [True, True, True, False] * 50}
+    merged = {"a": [True, True, False, False] * 50, "b": [True, True, False, True] * 50}
+    found = score(merged, base, experts)
+    assert found.accuracy == {"a": 0.5, "b": 0.75}
+    assert found.gain_kept == pytest.approx((0.25 + 0.25) / (0.75 + 0.25))
+    assert found.mean == pytest.approx(0.625)
+    assert score(experts, base, experts).spread == 0.0
+
+
+def test_spread_is_that_of_resampled_texts() -> None:
+    generator = np.random.default_rng(5)
+    base = {"a": (generator.random(2000) < 0.5).tolist()}
+    experts = {"a": [True] * 2000}
+    merged = {"a": (generator.random(2000) < 0.8).tolist()}
+    again = [
+        gain_shares({"a": np.array(merged["a"])[draw].tolist()}, {"a": np.array(base["a"])[draw].tolist()}, experts)[0]
+        for draw in (generator.integers(0, 2000, 2000) for _ in range(300))
+    ]
+    assert score(merged, base, experts).spread == pytest.approx(float(np.std(again)), rel=0.2)
+
+
+def test_differences_are_taken_on_the_same_texts() -> None:
+    generator = np.random.default_rng(6)
+    base = {"a": [False] * 400}
+    experts = {"a": [True] * 400}
+    first = (generator.random(400) < 0.7).tolist()
+    second = [*first[:390], *([False] * 10)]
+    plain = board("x").rows[0]
+    rows = [
+        (replace(plain, name=name, at_best=score({"a": correct}, base, experts)), {"a": correct})
+        for name, correct in (("second", second), ("first", first))
+    ]
+    ranked = rank(rows, base, experts)
+    assert [row.name for row in ranked] == ["first", "second"]
+    assert ranked[0].behind == ranked[0].behind_spread == 0.0
+    # Ten texts differ: the difference is far surer than either share.
+    assert ranked[1].behind_spread < ranked[1].at_best.spread / 2
+
+
+def test_leaderboard_survives_json() -> None:
+    made = board("tsv_m", "ties")
+    assert Leaderboard.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.within_noise() == []
+
+
+def test_page_escapes_names_and_runs_nothing() -> None:
+    page = leaderboard_page(board(HOSTILE, "ties"), "0.1.0")
+    assert HOSTILE not in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_markdown_has_a_row_for_each_method() -> None:
+    text = leaderboard_markdown(board("tsv_m", "ties"))
+    assert text.count("\n| ") == 5
+    assert "`tsv_m` keeps most" in text
+
+
+def test_store_forgets_results_of_another_state(tmp_path: Path) -> None:
+    Store(tmp_path, "one").write("row", {"x": 1})
+    assert Store(tmp_path, "one").read("row") == {"x": 1}
+    assert Store(tmp_path, "two").read("row") is None
+    assert Store(tmp_path, "one").read("other") is None
+
+
+def test_identity_depends_on_settings() -> None:
+    assert identity_of(["trec"], 1) == identity_of(["trec"], 1)
+    assert identity_of(["trec"], 1) != identity_of(["trec"], 2)
+
+
+def test_one_row_on_real_experts(tmp_path: Path) -> None:
+    settings = work.Settings(tmp_path, backbone(), ("trec", "tweets"), 20, 60)
+    ends = work.ends(settings)
+    entry = next(entry for entry in ENTRIES if entry.name == "tsv_m")
+    row = work.row(settings, entry)
+    assert {task: len(correct) for task, correct in row["at_best"].items()} == {"trec": 60, "tweets": 60}
+    assert row["best_scale"] in SCALES
+    assert (tmp_path / "merged" / "tsv_m" / "model.safetensors").is_file()
+    # Two experts hardly disturb each other: the merge must do better than the base.
+    assert score(row["at_best"], ends["base"], ends["experts"]).gain_kept > 0.3
