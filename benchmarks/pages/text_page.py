@@ -16,7 +16,7 @@ from mergeometry_suite.command import TASKS, TEXT_8, load_expert, load_full_expe
 
 COMMAND = "python -m benchmarks.pages.text_page"
 PAGE = Path(__file__).parents[2] / "docs" / "suites.md"
-FULL = Path(__file__).parent / "results" / "text_full.json"
+FULL = Path(__file__).parents[1] / "results" / "text_full.json"
 
 
 def records(kept: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mergeometry_suite.vision.tasks import VISION_TASKS
 
 COMMAND = "python -m benchmarks.pages.vision_page"
 PAGE = Path(__file__).parents[2] / "docs" / "suites.md"
-FULL = Path(__file__).parent / "results" / "vision_full.json"
+FULL = Path(__file__).parents[1] / "results" / "vision_full.json"
 
 
 def records(kept: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _HOMES = {
     "Recipe": "recipe",
     "RunRecord": "sink",
     "compare": "api",
-    "learn": "adapt.plain_module",
+    "learn": "learning.api",
     "load_recipe": "recipe",
     "make_plan": "api",
     "merge": "api",

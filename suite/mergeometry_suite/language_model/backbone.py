@@ -76,11 +76,13 @@ def dequantise(packed: Path, folder: Path) -> None:
             raise DataError(
                 "Reading a GGUF file needs gguf and accelerate.", file=packed, hint='pip install "mergeometry[suite]"'
             ) from error
+        from transformers import initialization  # noqa: PLC0415  (no attribute of the package until it is imported)
+
         # transformers refuses to save a model that remembers being quantised: a fresh one takes its weights.
         values = quantised.config.to_dict()
         del values["quantization_config"]
         values["_name_or_path"] = NAME
-        with transformers.initialization.no_init_weights():
+        with initialization.no_init_weights():
             plain = transformers.LlamaForCausalLM(transformers.LlamaConfig.from_dict(values))
         plain.load_state_dict(quantised.state_dict())
         plain.tie_weights()
