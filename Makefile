@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format bench leaderboard docs clean
+.PHONY: demo test test-slow lint format stubs bench leaderboard docs clean
 
 demo: $(STAMP)
 	$(BIN)/mergeometry demo --output demo
@@ -24,6 +24,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What editors and type checkers know of methods and refinements, and docs/api.md.
+stubs: $(STAMP)
+	$(BIN)/python -m tools
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.environments

@@ -15,22 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.api import compare, make_plan, merge
+    from mergeometry.api import compare, evaluate, make_plan, merge
+    from mergeometry.comparison.evaluate import Evaluation
+    from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
-    from mergeometry.learning.api import learn
+    from mergeometry.learning.api import Learned, learn
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
     from mergeometry.sink import RunRecord
     from mergeometry.values import Directions, LowRank
 
 _HOMES = {
+    "Comparison": "comparison.result",
     "Directions": "values",
+    "Evaluation": "comparison.evaluate",
+    "Learned": "learning.api",
     "LowRank": "values",
     "MergeometryError": "errors",
     "Plan": "plan",
     "Recipe": "recipe",
     "RunRecord": "sink",
     "compare": "api",
+    "evaluate": "api",
     "learn": "learning.api",
     "load_recipe": "recipe",
     "make_plan": "api",
@@ -38,13 +44,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "Directions",
+    "Evaluation",
+    "Learned",
     "LowRank",
     "MergeometryError",
     "Plan",
     "Recipe",
     "RunRecord",
     "compare",
+    "evaluate",
     "learn",
     "load_recipe",
     "make_plan",
@@ -54,13 +64,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"methods", "refinements"}:
-        return import_module(f"mergeometry.{name}")
-    if name in _HOMES:
-        return getattr(import_module(f"mergeometry.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # where a type checker saw it, every misspelt name would be `Any`
+
+    def __getattr__(name: str) -> Any:
+        if name in {"methods", "refinements"}:
+            return import_module(f"mergeometry.{name}")
+        if name in _HOMES:
+            return getattr(import_module(f"mergeometry.{_HOMES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(__all__)

@@ -1,4 +1,4 @@
-"""The Python calls behind the command line: load a recipe, plan it, merge it, compare methods on it."""
+"""The Python calls behind the command line: load a recipe, plan it, merge it, compare methods on it, score a model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.comparison.run import Say
     from mergeometry.comparison.tasks_file import TasksFile
@@ -42,9 +43,9 @@ def merge(
     """Merge the models of a recipe into the folder ``output``, which appears whole or not at all.
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
-    on theirs first. ``workers`` is the number of
-    processes (by default one a core, or none for small merges); it does not change the result. ``progress`` is
-    called with each finished `TensorTask`, ``report`` with each `Point` of learning.
+    on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
+    not change the result. ``progress`` is called with each finished `TensorTask`, ``report`` with each `Point` of
+    learning.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
@@ -81,7 +82,8 @@ def compare(
     ``tasks`` a TASKS.yaml (docs/comparing.md) or its content. Validation inputs choose each method's scale, test
     inputs are reported. ``rules`` for scales without labels, ``"all"`` or as methods are named, are scored beside that
     scale (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks unseen. No merged model is
-    written; scores are kept in ``output`` as soon as they are known, and a second run goes on with them.
+    written; scores are kept in ``output`` as soon as they are known, and a second run goes on with them. ``say`` is
+    called with what was finished, how many steps are done, and of how many.
 
     Raises:
         MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
@@ -99,3 +101,27 @@ def compare(
     common = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     setup = set_up(common, entries, judged, leave_out, everything=everything)
     return run_comparison(setup, Path(output), tried, rules=ruling, workers=workers, say=say)
+
+
+def evaluate(
+    model: str | Path,
+    tasks: TasksFile | str | Path | Mapping[str, Any],
+    *,
+    base: str | Path | None = None,
+    generate: bool = False,
+) -> Evaluation:
+    """Score the model in the folder ``model``, merged or not, on every task's test inputs.
+
+    ``tasks`` is a TASKS.yaml (docs/comparing.md) or its content. An adapter needs the ``base`` that it belongs to, and
+    so does a model without configuration or tokenizer of its own. With ``generate`` a causal language model also writes
+    continuations, which are measured (docs/comparing.md).
+
+    Raises:
+        MergeometryError: there is no model, an adapter comes without its base, or tasks, heads and inputs do not fit
+            the model, with every reason.
+    """
+    from mergeometry.comparison import evaluate as evaluation  # noqa: PLC0415  (needs torch)
+    from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
+
+    place = None if base is None else Path(base)
+    return evaluation.evaluate(Path(model), load_tasks(tasks), place, generate=generate)

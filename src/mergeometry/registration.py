@@ -5,6 +5,7 @@ Names are listed without importing anything heavy.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -34,7 +35,7 @@ class Registry(Generic[Kind]):
 
     def names(self) -> list[str]:
         """Every name that a recipe may give, sorted."""
-        return sorted(set(self._own()) | set(self._offered()))
+        return sorted({*self.own(), *self._offered()})
 
     def find(self, name: str) -> type[Kind]:
         """The class of this name.
@@ -43,7 +44,7 @@ class Registry(Generic[Kind]):
             RecipeError: there is none (the nearest name is given), or a package offers something else under it.
         """
         kind = getattr(importlib.import_module(self._base[0]), self._base[1])
-        if name in self._own():
+        if name in self.own():
             module = importlib.import_module(f"{self._package}.{name}")
             classes = [
                 member
@@ -61,6 +62,32 @@ class Registry(Generic[Kind]):
                 raise RecipeError(f"the entry point {name!r} of {self._package} does not lead to a {self._noun} class")
             return cast(type[Kind], found)
         raise RecipeError(f"there is no {self._noun} {name!r}", hint=nearest_of(name, self.names()))
+
+    def own(self) -> list[str]:
+        """The names that this package's own files give, sorted."""
+        return sorted(module.name for module in self._modules())
+
+    def class_names(self) -> list[str]:
+        """The name of every class, sorted; read off the files' text and the entry points, so nothing is imported."""
+        modules = self._modules()
+        own = {module.name for module in modules}
+        found = {class_name for module in modules if (class_name := _class_in(module))}
+        return sorted(found | {_class_of(entry) for name, entry in self._offered().items() if name not in own})
+
+    def attribute(self, class_name: str) -> type[Kind]:
+        """The class of this name, for the package's own ``__getattr__``: one file is imported, not all.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        own = self.own()
+        names = [name for name in own if _fits(class_name, name)]
+        names += [name for name, entry in self._offered().items() if name not in own and _class_of(entry) == class_name]
+        for name in names:
+            found = self.find(name)
+            if found.__name__ == class_name:
+                return found
+        raise AttributeError(f"module {self._package!r} has no attribute {class_name!r}")
 
     def build(self, name: str, given: Mapping[str, Any]) -> Kind:
         """An instance with its parameters set and checked.
@@ -85,9 +112,29 @@ class Registry(Generic[Kind]):
             hint = f"`mergeometry methods {name}` shows each"
             raise RecipeError(f"{self._noun} {name!r}: {reasons}", hint=hint) from error
 
-    def _own(self) -> list[str]:
+    def _modules(self) -> list[pkgutil.ModuleInfo]:
         folder = Path(importlib.import_module(self._package).__file__ or "").parent
-        return [module.name for module in pkgutil.iter_modules([str(folder)]) if module.name not in self._helpers]
+        return [module for module in pkgutil.iter_modules([str(folder)]) if module.name not in self._helpers]
 
     def _offered(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=self._package)}
+
+
+def _fits(class_name: str, name: str) -> bool:
+    """Whether a file of this name may define the class: ``dc_merge`` holds `DCMerge`."""
+    return class_name.lower() == name.replace("_", "")
+
+
+def _class_in(module: pkgutil.ModuleInfo) -> str | None:
+    """The class that a file defines by its name, read without running the file."""
+    spec = module.module_finder.find_spec(module.name, None)
+    if spec is None or spec.origin is None:
+        return None
+    tree = ast.parse(Path(spec.origin).read_bytes())
+    classes = (node.name for node in tree.body if isinstance(node, ast.ClassDef))
+    return next((found for found in classes if _fits(found, module.name)), None)
+
+
+def _class_of(entry: EntryPoint) -> str:
+    """The class that an entry point leads to, by its name."""
+    return entry.value.rpartition(":")[2].rpartition(".")[2]

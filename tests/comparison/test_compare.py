@@ -100,7 +100,7 @@ def test_the_ends_are_the_base_and_the_fine_tunes(family: Path, found: Compariso
     for model in recipe["models"]:
         name = model["name"] if isinstance(model, dict) else Path(model).name
         path = model["path"] if isinstance(model, dict) else model
-        scores = evaluate(Path(path), tasks, Path(recipe["base"])).tasks
+        scores = mg.evaluate(path, family / "tasks.yaml", base=recipe["base"]).tasks
         assert scores[name] == pytest.approx(found.experts[name])
 
 

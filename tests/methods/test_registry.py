@@ -119,6 +119,7 @@ def test_adding_a_file_adds_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
     try:
         assert "halves" in registry.names()
+        assert "Halves" in dir(methods)
         method = registry.build("halves", {"share": 0.25})
         assert methods.Halves is type(method)
         check(method)
@@ -159,7 +160,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("installed")
 def test_another_package_offers_a_method() -> None:
     assert "halves" in registry.names()
+    assert "halves" not in registry.own()
     method = registry.build("halves", {})
+    assert "Halves" in dir(methods)
+    assert methods.Halves is type(method)
     assert isinstance(method, Method)
     merged = method([torch.ones(3, 2), torch.ones(3, 2)])
     assert isinstance(merged, torch.Tensor)

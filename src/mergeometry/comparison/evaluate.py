@@ -52,7 +52,11 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
     model = open_model(folder, "the model")
     plan = None
     if base is None and isinstance(model, Adapter):
-        raise SourceError("the folder holds an adapter", file=folder, hint="--base BASE says what it belongs to")
+        raise SourceError(
+            "the folder holds an adapter",
+            file=folder,
+            hint="give the base that it belongs to: --base BASE, or base= in Python",
+        )
     if base is not None:
         entry = {"path": str(folder), "name": "the model"}
         plan = make_plan(load_recipe({"base": str(base), "models": [entry], "method": "task_arithmetic"}))
@@ -69,7 +73,7 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
         counts = scorer.counts(TEST)
         measure: Measure = "accuracy" if counts is None else "perplexity"
         if generate and counts is None:
-            raise DataError("only causal language models write text", file=folder, hint="leave --generate out")
+            raise DataError("only causal language models write text", file=folder, hint="leave `generate` out")
         written = None
         if generate:
             both = {name: scorer.next_tokens(TEST, name) for name in names}

@@ -62,7 +62,7 @@ def check_generation(scorer: Scorer, split: str, task: str, shares: Sequence[flo
     """
     encoder = scorer.encoder
     if not isinstance(encoder, LanguageModel):
-        raise DataError("only causal language models write text", model=task, hint="leave --generate out")
+        raise DataError("only causal language models write text", model=task, hint="leave `generate` out")
     inputs = scorer.inputs(split, task)
     # A real continuation must have a run of four tokens, which repetition is counted by.
     long = [list(item) for item in inputs.items if len(item) >= PROMPT + 4][:PROMPTS]

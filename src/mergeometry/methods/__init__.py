@@ -1,6 +1,7 @@
 """Merge methods, one a file: the file's name is the method's name in a recipe.
 
-``mergeometry.methods.DCMerge`` and the like are found by class name, so a new file needs no line here.
+``mergeometry.methods.DCMerge`` and the like are found by class name, so a new file needs no line here. What editors and
+type checkers know of them stands in ``__init__.pyi``, which `make stubs` writes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():
         # Loaded on demand: methods need torch, and listing their names does not.
-        registry = import_module("mergeometry.methods.registry")
-        for method in registry.names():
-            found = registry.find(method)
-            if found.__name__ == name:
-                return found
+        return import_module("mergeometry.methods.registry").attribute(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    names: list[str] = import_module("mergeometry.methods.registry").class_names()
+    return names

@@ -19,7 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 import torch
 from jaxtyping import Float
@@ -31,8 +31,14 @@ from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.ranks import Rank, check_rank, rank_of
 from mergeometry.values import Delta, Directions, LowRank, sum_of
 
-parameters = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=False, allow_inf_nan=False))
-"""Decorator of every method: a frozen dataclass whose fields are checked when it is built."""
+Kind = TypeVar("Kind")
+
+
+@dataclass_transform(frozen_default=True)
+def parameters(kind: type[Kind]) -> type[Kind]:
+    """Make a class a frozen dataclass whose fields are checked when it is built; every method is one."""
+    checked = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=False, allow_inf_nan=False))
+    return cast(type[Kind], checked(kind))
 
 
 class Method(ABC):

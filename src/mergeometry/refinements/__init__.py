@@ -1,6 +1,7 @@
 """Steps that follow any merge of a matrix, one a file: the file's name is the refinement's name in a recipe.
 
-``mergeometry.refinements.SVC`` and the like are found by class name, so a new file needs no line here.
+``mergeometry.refinements.SVC`` and the like are found by class name, so a new file needs no line here. What editors and
+type checkers know of them stands in ``__init__.pyi``, which `make stubs` writes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():
         # Loaded on demand: refinements need torch, and listing their names does not.
-        registry = import_module("mergeometry.refinements.registry")
-        for refinement in registry.names():
-            found = registry.find(refinement)
-            if found.__name__ == name:
-                return found
+        return import_module("mergeometry.refinements.registry").attribute(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    names: list[str] = import_module("mergeometry.refinements.registry").class_names()
+    return names

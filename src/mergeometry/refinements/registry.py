@@ -18,4 +18,5 @@ _REGISTRY: Registry[Refinement] = Registry(
     GROUP, "refinement", ("mergeometry.refinements.base", "Refinement"), {"base", "registry"}
 )
 
-names, find, build = _REGISTRY.names, _REGISTRY.find, _REGISTRY.build
+names, own, find, build = _REGISTRY.names, _REGISTRY.own, _REGISTRY.find, _REGISTRY.build
+class_names, attribute = _REGISTRY.class_names, _REGISTRY.attribute

@@ -1,0 +1,313 @@
+"""The methods as editors and type checkers see them: written by `make stubs`, never by hand.
+
+Each class stands for the one in the file that it is imported from, with its constructor written out.
+"""
+
+from typing import Literal
+
+from mergeometry.methods.adamerging import AdaMerging as _AdaMerging
+from mergeometry.methods.average import Average as _Average
+from mergeometry.methods.dare import Dare as _Dare
+from mergeometry.methods.dare_ties import DareTies as _DareTies
+from mergeometry.methods.dc_merge import DCMerge as _DCMerge
+from mergeometry.methods.esm import ESM as _ESM
+from mergeometry.methods.iso_c import IsoC as _IsoC
+from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
+from mergeometry.methods.knots import Knots as _Knots
+from mergeometry.methods.mda import MDA as _MDA
+from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
+from mergeometry.methods.regmean import RegMean as _RegMean
+from mergeometry.methods.rows import Rows as _Rows
+from mergeometry.methods.task_arithmetic import TaskArithmetic as _TaskArithmetic
+from mergeometry.methods.ties import Ties as _Ties
+from mergeometry.methods.tsv_m import TSVM as _TSVM
+from mergeometry.methods.wudi import WUDI as _WUDI
+
+class AdaMerging(_AdaMerging):
+    """Add the task vectors, each times a coefficient that an `adapt:` section learns on unlabelled data.
+
+    Law: ``tau = sum_t lambda_t w_t tau_t``, one coefficient a task, or a task and layer. With ``density`` it is
+    AdaMerging++: ``tau_t`` is trimmed to its largest entries, and those without the elected sign are zero.
+
+    Source: Yang et al. 2024, AdaMerging, arXiv 2310.02575, section 3.2.
+
+    Args:
+        density: share of entries kept in each task vector (the plus form); or all
+    """
+
+    def __init__(self, density: float | None = None) -> None: ...
+
+class Average(_Average):
+    """Mean of the models' weights.
+
+    Law: ``W = sum_t w_t W_t / sum_t w_t``, which is ``tau = sum_t w_t tau_t / sum_t w_t`` at scale 1.
+
+    Source: Wortsman et al. 2022, Model soups, arXiv 2203.05482.
+    """
+
+    def __init__(self) -> None: ...
+
+class DCMerge(_DCMerge):
+    """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
+
+    Law: ``tau = U M V^T`` with ``U``, ``V`` the shared subspace, ``M = combine_t M_t`` and
+    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; of ``M`` only the tasks' diagonal blocks stay (``block_mask``).
+
+    Source: DC-Merge, CVPR 2026, arXiv 2603.06242.
+
+    Args:
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+        smoothing: how a task's singular values are evened out
+        rho: largest ratio of first to last singular value, for linear
+        keep: share of the shared subspace's r*r entries each task keeps, for ties
+        combine: how the tasks' coordinates are merged
+        block_mask: keep only each task's own diagonal block
+    """
+
+    def __init__(
+        self,
+        rank: int | float | Literal["auto"] = "auto",
+        smoothing: Literal["none", "average", "linear"] = "none",
+        rho: float = 5.0,
+        keep: float = 0.001,
+        combine: Literal["ties", "sum", "mean"] = "ties",
+        block_mask: bool = True,
+    ) -> None: ...
+
+class Dare(_Dare):
+    """Drop each entry of each task vector by chance, rescale those that stay, and add.
+
+    Law: ``tau = sum_t w_t (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density`` and
+    zero otherwise; its expectation is the sum of the task vectors. The recipe's ``seed`` decides the ``m_t``.
+
+    Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, section 3.2.
+
+    Args:
+        density: chance of an entry of a task vector to be kept
+    """
+
+    def __init__(self, density: float = 0.1) -> None: ...
+
+class DareTies(_DareTies):
+    """Drop each entry of each task vector by chance, rescale those that stay, then elect and average as TIES does.
+
+    Law: ``tau_t' = (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density``; then
+    ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
+    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop stands in place of the trimming of TIES, which finds
+    nothing left to trim where ``density`` is below the share that it keeps.
+
+    Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, sections 3.2 and 3.3; Yadav et al.
+    2023, TIES-merging, arXiv 2306.01708.
+
+    Args:
+        density: chance of an entry of a task vector to be kept
+    """
+
+    def __init__(self, density: float = 0.1) -> None: ...
+
+class ESM(_ESM):
+    """Keep of each task vector what shows in its layer's outputs, decorrelate the tasks, and favour what is strong.
+
+    Law: P_t are the leading ``rank`` principal components of the activation shifts ``X_t tau_t^T``, the eigenvectors
+    of ``tau_t G_t tau_t^T``, and ``A_t = P_t^T tau_t``. Polarised scaling multiplies each A_t by its Frobenius norm
+    over their mean, to the ``power``, then each column of ``A = [A_1; ...; A_T]`` likewise. With polar factors in
+    place of ``P = [P_1 | ... | P_T]`` and of A, each times its mean singular value, ``tau = b P A``. In a whole model
+    b is the norm of ``P A`` over the mean of the layers of its type, to the ``power``; for a matrix by itself it is 1.
+
+    The paper's summary leaves the size of the polar factors open; the mean singular value is that of the authors'
+    published script, and without it the layers' norms would say nothing. Choices: components are uncentred, as there;
+    its constant factor 2 is left to ``scale``; norms are those of the truncated A_t; singular values of zero take no
+    part in means, nor do tasks that left the matrix alone; layers are of one type where their names differ in numbers
+    alone.
+
+    Source: Li et al. 2026, Model merging in the essential subspace, arXiv 2602.20208.
+
+    Args:
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (outputs / number of
+            tasks)
+        power: exponent of the three scalings by relative norm; 0 leaves them out
+    """
+
+    def __init__(self, rank: int | float | Literal["auto"] = "auto", power: float = 2.0) -> None: ...
+
+class IsoC(_IsoC):
+    """Sum the task vectors and give every direction of the sum the same strength.
+
+    Law: ``sum_t tau_t = P D Q^T``, ``tau = mean(D) P Q^T``. Directions of zero singular value are left
+    out of both, so a sum of adapters stays as thin as it is.
+
+    Source: Marczak et al. 2025, No task left behind, arXiv 2502.04959.
+    """
+
+    def __init__(self) -> None: ...
+
+class IsoCTS(_IsoCTS):
+    """Keep the leading directions of the sum, fill the rest with directions that each task has alone.
+
+    Law: ``P_c``, ``Q_c`` the top-c directions of ``sum_t tau_t``; ``P_t``, ``Q_t`` the top-s ones of
+    ``(I - P_c P_c^T) tau_t``; ``tau = mean(D) polar([P_1 ... P_T | P_c]) polar([Q_1 ... Q_T | Q_c])^T``,
+    ``D`` all singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
+    common, rounded to a multiple of T.
+
+    Source: Marczak et al. 2025, No task left behind, arXiv 2502.04959, section 4.3.
+
+    Args:
+        common: share of the rank that the common subspace takes
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+    """
+
+    def __init__(self, common: float = 0.8, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class Knots(_Knots):
+    """Decompose the task vectors side by side, and merge each one's own part in place of its entries.
+
+    Law: ``[tau_1 | ... | tau_T] = P D [Q_1 | ... | Q_T]^T``, ``tau = P combine_t(D Q_t^T)``, where ``D Q_t^T`` is
+    ``P^T tau_t``. ``ties`` keeps in each its largest entries, elects a sign for each entry and averages the tasks
+    that agree; ``sum`` adds, which gives the plain sum of the task vectors, the control.
+
+    Source: Stoica et al. 2025, Model merging with SVD to tie the knots, arXiv 2410.19735, section 4.
+
+    Args:
+        combine: how the tasks' coordinates are merged
+        density: share of each task's coordinates that is kept, for ties
+    """
+
+    def __init__(self, combine: Literal["ties", "sum"] = "ties", density: float = 0.2) -> None: ...
+
+class MDA(_MDA):
+    """Align the tasks' shared directions with a simplex equiangular tight frame.
+
+    Law: ``tau = M M^T U diag(S_1, ..., S_T) V^T``, with ``M = sqrt(K/(K-1)) P (I - 11^T/K)`` and
+    ``U``, ``V`` the shared subspace of `tsv_m`. The paper leaves the frame open; ``simplex`` chooses:
+    ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
+    vertex for each task, which removes what tasks have in common, all of it where they are equal;
+    ``neurons`` has ``P = I``, a vertex for each output unit; ``random`` a random basis of the outputs in its place,
+    drawn from the recipe's seed: the control of whether the frame matters; ``none`` leaves the step out, which is
+    `tsv_m`.
+
+    Source: Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1.
+
+    Args:
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+        simplex: what the vertices of the frame stand for
+    """
+
+    def __init__(
+        self,
+        rank: int | float | Literal["auto"] = "auto",
+        simplex: Literal["directions", "tasks", "neurons", "random", "none"] = "directions",
+    ) -> None: ...
+
+class OwnBlocks(_OwnBlocks):
+    """Keep what each task does between its own directions of a basis that all tasks share, and nothing else.
+
+    Law: ``tau = sum_t P_t P_t^T U_t diag(S_t) V_t^T Q_t Q_t^T``, with ``P_t``, ``Q_t`` task t's columns of the shared
+    subspace ``polar([U_1 | ... | U_T])``, ``polar([V_1 | ... | V_T])``. A direction that the shared subspace had to
+    bend away from its task counts less for it: where `tsv_m` keeps all of ``S_t``, what tasks contend for is damped
+    on both sides, so that the sum needs no scale. Tasks at right angles lose nothing; N equal ones keep 1/N.
+
+    Tables of embeddings merge by `rows` unless the recipe says otherwise.
+
+    Source: ours, after the blocks of DC-Merge (arXiv 2603.06242); docs/own-blocks.md.
+
+    Args:
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+    """
+
+    def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class RegMean(_RegMean):
+    """Change each model's outputs on its own unlabelled inputs as little as possible, layer by layer.
+
+    Law: ``W = (sum_t w_t W_t G_t)(sum_t w_t G_t)^+`` with ``G_t = X_t^T X_t / rows``, which minimises
+    ``sum_t w_t ||X_t W^T - X_t W_t^T||_F^2 / rows``. The base is common, so task vectors take the models' place:
+    ``tau = (sum_t w_t tau_t G_t)(sum_t w_t G_t)^+``. Before that, entries of G_t beside its diagonal are multiplied by
+    ``shrinkage``, the paper's alpha. Choice: where no input ever points, the weights of the base stay (the smallest
+    minimiser); a model's weight counts its inputs.
+
+    Source: Jin et al. 2023, Dataless knowledge fusion (RegMean), arXiv 2212.09849, section 3.
+
+    Args:
+        shrinkage: what the moments' entries beside the diagonal are multiplied by
+    """
+
+    def __init__(self, shrinkage: float = 0.9) -> None: ...
+
+class Rows(_Rows):
+    """Merge a table row by row, as a table of word embeddings asks for; average all else.
+
+    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts move different rows,
+    so that averaging divides most of what each has learned by the number of tasks for nothing.
+
+    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has moved the row,
+    ``tau[i] = mean_t tau_t[i]``; else ``tau[i] = g_i sum_t tau_t[i]`` with
+    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds what the tasks moved,
+    on average over them, once: 1 for rows at right angles or of one task, 1/N for N equal ones. A task vector of any
+    other shape is averaged.
+
+    Source: ours, docs/own-blocks.md.
+    """
+
+    def __init__(self) -> None: ...
+
+class TSVM(_TSVM):
+    """Put the tasks' leading directions side by side and decorrelate them.
+
+    Law: ``tau = U diag(S_1, ..., S_T) V^T`` with ``U = polar([U_1 | ... | U_T])``, ``V`` likewise.
+
+    Source: Gargiulo et al. 2025, Task singular vectors, arXiv 2412.00081.
+
+    Args:
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+    """
+
+    def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class TaskArithmetic(_TaskArithmetic):
+    """Sum of the task vectors; the recipe's ``scale`` says how much of it.
+
+    Law: ``tau = sum_t w_t tau_t``.
+
+    Source: Ilharco et al. 2023, Editing models with task arithmetic, arXiv 2212.04089.
+    """
+
+    def __init__(self) -> None: ...
+
+class Ties(_Ties):
+    """Keep each task's largest entries, elect a sign for each entry, average the tasks that agree with it.
+
+    Law, tensor by tensor: ``tau = sum_A w_t trim(tau_t) / sum_A w_t`` over the set ``A`` of tasks whose
+    trimmed entry has the sign of ``sum_t w_t trim(tau_t)``; zero where that sum is zero. Entries that
+    tie at the threshold are all kept. The paper trims over the whole model, this per tensor.
+
+    Source: Yadav et al. 2023, TIES-merging, arXiv 2306.01708.
+
+    Args:
+        density: share of entries kept in each task vector
+    """
+
+    def __init__(self, density: float = 0.2) -> None: ...
+
+class WUDI(_WUDI):
+    """Take each task vector's rows for its layer's inputs, and disturb the outputs on them as little as possible.
+
+    Law: ``tau`` minimises ``sum_t ||(tau - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2``. ``solver: exact`` is its smallest
+    minimiser, ``tau = (sum_t tau_t G_t)(sum_t G_t)^+`` with ``G_t = tau_t^T tau_t / ||tau_t||_F^2``; ``solver: adam``
+    the published iteration, Adam from ``sum_t tau_t`` with so many steps of the given rate, which stops short of it.
+
+    Source: Cheng et al. 2025, Whoever started the interference should end it, arXiv 2503.08099, section 4.
+
+    Args:
+        solver: the minimiser itself, or the published steps towards it
+        steps: steps of adam
+        learning_rate: rate of adam
+    """
+
+    def __init__(
+        self, solver: Literal["exact", "adam"] = "exact", steps: int = 300, learning_rate: float = 1e-05
+    ) -> None: ...
