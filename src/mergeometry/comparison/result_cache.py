@@ -24,13 +24,13 @@ from mergeometry.sources import Adapter, Checkpoint
 
 _SCORED_BY = (
     "values.py", "dtypes.py", "linalg/*.py", "sources/*.py", "plan/*.py", "execution/*.py", "methods/base.py",
-    "refinements/base.py", "adapt/encoders/*.py", "adapt/data/*.py", "adapt/batches.py", "adapt/heads.py",
-    "adapt/merged.py", "evaluate/packed.py", "comparison/judge.py", "comparison/merging.py", "comparison/scoring.py",
+    "refinements/base.py", "encoders/*.py", "inputs/*.py",
+    "comparison/scorer.py", "comparison/merging.py", "comparison/scoring.py",
     "comparison/scratch.py",
 )  # fmt: skip
 """Files of this package that a score depends on, whatever its method."""
 
-_INFORMED_BY = ("adapt/activations/*.py", "execution/moments.py", "methods/activational.py", "data_section.py")
+_INFORMED_BY = ("activations/*.py", "execution/moments.py", "methods/activational.py", "recipe/data.py")
 """Files that a merge by activations depends on as well."""
 
 
