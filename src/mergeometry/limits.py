@@ -36,11 +36,14 @@ INDEX_ENTRIES = 1_000_000
 PATTERN_CHARACTERS = 1_024
 """Longest pattern in an adapter's rank_pattern or alpha_pattern; a full module name must fit."""
 
-PATTERN_STEPS = 30_000
-"""Automaton steps that one pattern may take on one name: a few milliseconds."""
+PATTERN_STEPS = 500_000
+"""Instructions times characters that one pattern may take on one name; RE2 takes at most about 10 ns for each."""
 
-PATTERN_STEPS_IN_ALL = 2_000_000
+PATTERN_STEPS_IN_ALL = 100_000_000
 """Steps that all patterns of one adapter may take on all its modules: about a second."""
+
+PATTERN_BYTES = 128 * 1024
+"""Memory of one compiled pattern; a real one needs a few thousand bytes, and its states as much again."""
 
 DATA_BYTES = 2 * 1024 * 1024 * 1024
 """Largest file of unlabelled texts read, and most characters taken from one source: they are held in memory."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 
 from mergeometry.errors import SourceError
 from mergeometry.sources import Adapter, open_adapter
-from mergeometry.sources.expression import PatternError
-from mergeometry.sources.patterns import PatternTable
 
 PREFIX = "base_model.model."
 MODULE = "encoder.layer.0.attention.self.query"
@@ -104,7 +101,7 @@ def refused(folder: Path, words: str) -> SourceError:
         ({"rank_pattern": {"query": 0}}, "for rank_pattern"),
         ({"rank_pattern": {"query": 3}}, "rank 2, but the settings say 3"),
         ({"alpha_pattern": {"query": "x"}}, "for alpha_pattern"),
-        ({"alpha_pattern": {"(": 1}}, "alpha_pattern.*parentheses"),
+        ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: .*missing \)"),
     ],
 )
 def test_settings(tmp_path: Path, config: dict[str, Any], words: str | None) -> None:
@@ -202,65 +199,6 @@ def test_an_adapter_without_weights(tmp_path: Path) -> None:
     refused(tmp_path, "has no adapter_model.safetensors")
 
 
-MONSTERS = [
-    r"(a+)+",
-    r"(a*)*b",
-    r"(a|a)+",
-    r"(a|aa)+b",
-    r"(.*)*x",
-    r"(.*a){20}",
-    r".*.*.*.*.*x",
-    "(a|a)" * 40 + "b",
-    "a?" * 60 + "a" * 60,
-    r"(?:a{0,50}){0,50}b",
-    "((((((a{0,99}){0,99}){0,99}){0,99}){0,99}){0,99})",
-    "((((((){999}){999}){999}){999}){999})",
-    "(" * 500 + "a" + ")" * 500,
-    r"(a)\1",
-    r"(?=a)a",
-    r"(?<=a)a",
-    r"(?P<n>a)(?P=n)",
-    r"(?i)a",
-    r"(?#x)a",
-    r"\bquery",
-    r"a++",
-    r"a{1000}",
-    r"a{2,1}",
-    r"a{x}",
-    r"^*",
-    r"a**",
-    r"*",
-    "[",
-    "[]",
-    "[z-a]",
-    "[[a]",
-    "[a--b]",
-    ")",
-    "a)(b",
-    "a)|(b",
-    "\\",
-    "x" * 2_000,
-    "." * 1_000,
-    "[" + "a" * 1_000 + "]",
-    "a|" * 500,
-]
-
-
-@pytest.mark.parametrize("pattern", MONSTERS)
-@pytest.mark.parametrize("name", ["a" * 40, "a" * 1_000, ".a" * 500, "." * 1_000, "encoder.layer.0.query"])
-def test_no_pattern_costs_more_than_milliseconds(pattern: str, name: str) -> None:
-    start = time.process_time()
-    try:
-        matched = PatternTable([pattern]).first(name) is not None
-    except PatternError:
-        matched = None
-    seconds = time.process_time() - start
-    # 10 ms on an idle machine; a shared one is given some slack.
-    assert seconds < 0.05
-    if matched is not None and pattern in (r"(a)\1", r"(?=a)a"):
-        pytest.fail("a construct that is not understood was matched")
-
-
 @pytest.mark.parametrize(("pattern", "scaling"), [("(a+)+$", 2), ("(a|aa)+b", 2), ("(.*)*x", 50)])
 def test_a_hostile_pattern_does_not_hold_up_an_adapter(tmp_path: Path, pattern: str, scaling: float) -> None:
     module = "a" * 40 + ".x"
@@ -275,7 +213,7 @@ def test_a_hostile_pattern_does_not_hold_up_an_adapter(tmp_path: Path, pattern: 
     [
         [f"x{number}" for number in range(60_000)],
         ["(a?){150}z" + f"{number}" for number in range(3_000)],
-        [".a" * 500 + f"{number}" for number in range(4_000)],
+        ["." * 700 + f"x{number}" for number in range(4_000)],
         [f"(.a){{{number % 400}}}b{number}" for number in range(2_000)],
     ],
 )
@@ -285,51 +223,6 @@ def test_many_patterns_together_cost_about_a_second(tmp_path: Path, patterns: li
     start = time.process_time()
     refused(tmp_path, "takes too many steps")
     assert time.process_time() - start < 4
-
-
-def test_each_module_may_have_its_own_pattern() -> None:
-    names = [f"model.layers.{layer}.self_attn.{kind}_proj" for layer in range(100) for kind in "qkvo"]
-    table = PatternTable(names)
-    assert [table.first(name) for name in names] == names
-
-
-atoms = st.sampled_from(["a", "b", ".", r"\.", r"\d", r"\w", "[ab]", "[^a]", "^", "$", "0", "-", "[]a]", r"[\w.]"])
-patterns = st.recursive(
-    atoms,
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map("".join),
-        st.tuples(inner, inner).map("|".join),
-        inner.map(lambda text: f"({text})"),
-        inner.map(lambda text: f"(?:{text})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{0,2}", "{1,}", "*?", "??"])).map(
-            lambda pair: f"(?:{pair[0]}){pair[1]}"
-        ),
-        inner.map(lambda text: text + ")|(" + text),
-    ),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=400, deadline=2_000)
-@given(pattern=patterns, name=st.text(alphabet="ab.0-\n", max_size=7))
-def test_the_automaton_agrees_with_python(pattern: str, name: str) -> None:
-    try:
-        matched = PatternTable([pattern]).first(name) is not None
-    except PatternError as error:
-        assert "too many steps" in str(error) or "deep" in str(error)
-        return
-    expected = re.match(rf"(.*\.)?({pattern})$", name) is not None or pattern == name
-    assert matched == expected
-
-
-@settings(max_examples=300, deadline=2_000)
-@given(pattern=st.text(max_size=12) | st.text(alphabet="ab.*+?{}()[]|^$\\019,-", max_size=12), name=st.text(max_size=8))
-def test_patterns_are_understood_as_python_does_or_refused(pattern: str, name: str) -> None:
-    try:
-        matched = PatternTable([pattern]).first(name) is not None
-    except PatternError:
-        return
-    assert matched == (re.match(rf"(.*\.)?({pattern})$", name) is not None or pattern == name)
 
 
 json_values = st.recursive(

@@ -1,22 +1,23 @@
 r"""Matching the patterns of an untrusted adapter in bounded time.
 
 PEFT looks modules up by `re.match(rf"(.*\.)?({pattern})$", name)`, and Python's engine backtracks: `(a+)+` on a
-name of 40 characters takes seconds. Patterns without operators still go to `re`; all others to an automaton.
+name of 40 characters takes seconds. Patterns without operators are compared; all others go to RE2.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mergeometry import limits
-from mergeometry.sources.automaton import Automaton
-from mergeometry.sources.expression import PatternError
+from mergeometry.sources.expression import Expression, PatternError
 
-_PLAIN = re.compile(r"\^?[\w.\-]*\Z", re.ASCII)
-# What the two ways cost, in steps of the automaton; compiling for each hundred characters.
-_COMPILING = 300
-_CHARACTERS_A_STEP = 64
+_PLAIN = re.compile(r"\^?[^\\\[\](){}*+?|^$]*\Z")
+# What things cost, in steps.
+_LOOKING = 50  # each pattern, each name
+_COMPARING = 6  # each character
+_COMPILING = 20_000
+_INSTRUCTION = 50
 
 
 class PatternTable:
@@ -25,23 +26,26 @@ class PatternTable:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = list(patterns)
         self._known = set(self._patterns)
-        self._matchers: list[re.Pattern[str] | Automaton] = []
+        self._matchers: list[_Plain | _Operators] = []
         self._steps = 0
 
     def first(self, name: str) -> str | None:
         """Return the first pattern that matches the name, None if none does.
 
-        Raises PatternError, which names the pattern, for one that is not understood or costs too much.
+        Raises:
+            PatternError: a pattern, which the error names, is not understood or costs too much.
         """
+        if self._patterns and "\n" in name:
+            # `$` holds before a last line break, and `.` matches none: a comparison would have to know both.
+            raise PatternError(self._patterns[0], "the name of a module holds a line break")
         for position, pattern in enumerate(self._patterns):
             if position == len(self._matchers):
-                self._matchers.append(_matcher(pattern))
-                self._spend(_COMPILING * (1 + len(pattern) // 100) + _steps(self._matchers[position]), pattern)
-            matcher = self._matchers[position]
-            matched = matcher.match(name)
-            self._spend(1 + len(name) // _CHARACTERS_A_STEP + _steps(matcher), pattern)
-            if matched:
+                self._matchers.append(_matcher(pattern, self._spend))
+            if self._matchers[position].match(name):
+                self._spend(_LOOKING * (position + 1), pattern)
                 return pattern
+        if self._patterns:
+            self._spend(_LOOKING * len(self._patterns), self._patterns[-1])
         # PEFT falls back to looking the name itself up.
         return name if name in self._known else None
 
@@ -51,15 +55,42 @@ class PatternTable:
             raise PatternError(pattern, f"matching all {len(self._patterns):,} patterns takes too many steps")
 
 
-def _steps(matcher: re.Pattern[str] | Automaton) -> int:
-    return matcher.steps if isinstance(matcher, Automaton) else 0
+class _Plain:
+    """A pattern without operators but `.`: it matches a name's last characters, as many as it has, or none."""
+
+    def __init__(self, pattern: str, spend: Callable[[int, str], None]) -> None:
+        self._pattern, self._spend = pattern, spend
+        self._whole = pattern.startswith("^")
+        self._text = pattern.removeprefix("^")
+
+    def match(self, name: str) -> bool:
+        before = len(name) - len(self._text)
+        if before and (before < 0 or self._whole or name[before - 1] != "."):
+            return False
+        self._spend(_COMPARING * len(self._text), self._pattern)
+        return all(own in (".", other) for own, other in zip(self._text, name[before:], strict=True))
 
 
-def _matcher(pattern: str) -> re.Pattern[str] | Automaton:
+class _Operators:
+    """A pattern with operators."""
+
+    def __init__(self, pattern: str, spend: Callable[[int, str], None]) -> None:
+        self._pattern, self._spend = pattern, spend
+        # The whole expression is compiled, not the pattern alone: `a)|(b` is legal between PEFT's parentheses.
+        self._expression = Expression(rf"(.*\.)?({pattern})$", pattern)
+        spend(_COMPILING + _INSTRUCTION * self._expression.instructions, pattern)
+
+    def match(self, name: str) -> bool:
+        steps = self._expression.instructions * (1 + len(name))
+        if steps > limits.PATTERN_STEPS:
+            raise PatternError(self._pattern, f"it takes too many steps on a name of {len(name):,} characters")
+        self._spend(steps, self._pattern)
+        return self._expression.match(name)
+
+
+def _matcher(pattern: str, spend: Callable[[int, str], None]) -> _Plain | _Operators:
     if len(pattern) > limits.PATTERN_CHARACTERS:
         raise PatternError(
             pattern, f"it has {len(pattern):,} characters; at most {limits.PATTERN_CHARACTERS:,} are read"
         )
-    # The whole expression is parsed, not the pattern alone: `a)|(b` is legal between PEFT's parentheses.
-    expression = rf"(.*\.)?({pattern})$"
-    return re.compile(expression) if _PLAIN.match(pattern) else Automaton(expression, pattern)
+    return (_Plain if _PLAIN.match(pattern) else _Operators)(pattern, spend)
