@@ -27,10 +27,10 @@ from mergeometry.errors import DataError, ExecutionError, MergeometryError, Reci
 from mergeometry.inputs import UnlabelledData
 from mergeometry.learning.devices import chosen_device
 from mergeometry.learning.experts import with_targets
+from mergeometry.learning.objective import Sum
 from mergeometry.learning.processes import Alone, Together, join
 from mergeometry.learning.run import adapt
 from mergeometry.learning.store_exchange import Exchange
-from mergeometry.learning.sums import Sum
 from mergeometry.recipe.adapt import EncoderOptions
 from mergeometry.sources import open_checkpoint
 from tests.helpers import learning_models, models

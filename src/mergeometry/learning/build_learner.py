@@ -15,17 +15,15 @@ from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.seq2seq import Seq2SeqEncoder
 from mergeometry.errors import DataError
-from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.coefficients import CoefficientTable, rates_of
 from mergeometry.learning.experts import ExpertFeatures, expert_features, with_targets
 from mergeometry.learning.forward_backward import Passes, Scene, output_head
 from mergeometry.learning.merged import MergedModel
-from mergeometry.learning.objective import Objective, TaskTerms
+from mergeometry.learning.objective import Objective, TaskTerms, feature_rotation, task_rotation
 from mergeometry.learning.precision import dtype_of
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.prototypes import Prototypes, head_prototypes, random_prototypes
-from mergeometry.learning.rates import rates_of
 from mergeometry.learning.rotation import TaskRotation
-from mergeometry.learning.spans import feature_rotation, task_rotation
 from mergeometry.learning.train import Learner
 from mergeometry.recipe.adapt import LearningSettings
 

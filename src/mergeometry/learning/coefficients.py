@@ -12,6 +12,14 @@ from torch import Tensor
 
 from mergeometry.learning.learnable import Dense, Learnable, Thin
 from mergeometry.recipe.adapt import Coefficients as Granularity
+from mergeometry.recipe.adapt import LearningSettings
+
+_DISTILLED = {"task": 0.03, "layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01}
+"""Learning rates where the recipe gives none, found on the suite's validation texts (docs/learning.md)."""
+_PREDICTED = 1e-3
+"""What the papers use (AdaMerging, MDA): the entropy of predictions leads astray at larger steps."""
+
+_ROTATION = 1e-3
 
 _LAYER = re.compile(r"^(.*?\.\d+)\.|^(.*)\.[^.]+\.[^.]+$")
 
@@ -93,3 +101,10 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
     if granularity == "direction":
         return Place(name, False), torch.full((count,), start)
     return Place(name, False), torch.eye(count) * start
+
+
+def rates_of(section: LearningSettings) -> tuple[float, float]:
+    """Adam's rates for coefficients and for rotations."""
+    distilled = section.weights.entropy == 0
+    usual = _DISTILLED[section.coefficients] if distilled else _PREDICTED
+    return section.learning_rate or usual, section.rotation_learning_rate or _ROTATION

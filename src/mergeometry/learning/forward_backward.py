@@ -10,24 +10,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mergeometry.encoders.base import Inputs
 from mergeometry.encoders.batches import Chosen, pack
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.sites import Site
-from mergeometry.learning.checkpointing import checkpoint_blocks
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.experts import ExpertFeatures
 from mergeometry.learning.merged import MergedModel
-from mergeometry.learning.objective import Measured, Objective, TaskTerms
+from mergeometry.learning.objective import Measured, Objective, Sum, TaskTerms
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.rotation import TaskRotation
-from mergeometry.learning.sums import Sum
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,3 +240,17 @@ def _held(
             made[index] = copy.copy(rotation)
             stack.enter_context(made[index].held(turns[index]))
         yield [None if rotation is None else made[own[id(rotation)]] for rotation in rotations]
+
+
+def checkpoint_blocks(module: nn.Module) -> int:
+    """Make every repeated block of a module keep its inputs alone; return how many blocks there are.
+
+    Blocks are the members of lists of two or more modules of one class: a transformer's layers.
+    """
+    blocks: list[Any] = []
+    for found in module.modules():
+        if isinstance(found, nn.ModuleList) and len(found) > 1 and len({type(block) for block in found}) == 1:
+            blocks.extend(found)
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    return len(blocks)

@@ -10,9 +10,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mergeometry.encoders.heads import Head
-from mergeometry.learning.losses import alignment, class_sums, distillation, hidden_matching, prediction_entropy
-from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.losses import (
+    alignment,
+    class_means,
+    class_sums,
+    distillation,
+    hidden_matching,
+    prediction_entropy,
+)
+from mergeometry.learning.rotation import FullRotation, SubspaceRotation, TaskRotation
+from mergeometry.linalg.rotations import span_basis
+from mergeometry.linalg.svd import thin_svd
 from mergeometry.recipe.adapt import LossWeights
+
+LEADING = 64
+"""Principal directions of its features that a language model's rotation turns in, having no classes to span it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,3 +108,62 @@ class Objective:
             assert teacher is not None
             found["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
         return found
+
+
+@dataclass(slots=True)
+class Sum:
+    """What the passes of one step add up to; tensors in float64, since gradients of single passes nearly cancel."""
+
+    loss: float = 0.0
+    terms: dict[tuple[int, str], float] = field(default_factory=dict)
+    coefficients: dict[str, Tensor] = field(default_factory=dict)
+    turns: dict[int, Tensor] = field(default_factory=dict)
+    sums: dict[int, tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]] = field(default_factory=dict)
+
+    def add_values(self, loss: float, terms: Mapping[tuple[int, str], float]) -> None:
+        """Add a pass's objective and its terms."""
+        self.loss += loss
+        for key, value in terms.items():
+            self.terms[key] = self.terms.get(key, 0.0) + value
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by names of their own."""
+        named = {f"coefficients/{name}": value for name, value in self.coefficients.items()}
+        named |= {f"turn/{task}": value for task, value in self.turns.items()}
+        for task, (total, count) in self.sums.items():
+            named |= {f"sum/{task}": total, f"count/{task}": count}
+        return named
+
+    def take(self, named: Mapping[str, Tensor]) -> None:
+        """Put tensors, by the names of `tensors`, in place of all there are."""
+        split = {kind: {} for kind in ("coefficients", "turn", "sum", "count")}
+        for name, value in named.items():
+            kind, _, rest = name.partition("/")
+            split[kind][rest] = value
+        self.coefficients = {name: value.float() for name, value in split["coefficients"].items()}
+        self.turns = {int(task): value for task, value in split["turn"].items()}
+        self.sums = {int(task): (v.float(), split["count"][task].long()) for task, v in split["sum"].items()}
+
+
+def task_rotation(kind: str, features: Float[Tensor, "n d"], terms: TaskTerms) -> tuple[TaskRotation, str | None]:
+    """A task's rotation: of all dimensions, or of those that prototypes and predicted-class means span."""
+    if kind == "full":
+        return FullRotation(features.shape[1]), None
+    assert terms.head is not None and terms.prototypes is not None
+    predicted = terms.head.predict(features)
+    means, _ = class_means(features, predicted, len(terms.head.bias))
+    basis = span_basis(torch.cat([terms.prototypes.to(means), means], dim=1))
+    if 2 * basis.shape[1] >= features.shape[1]:
+        return SubspaceRotation(basis), (
+            f"prototypes and class means span {basis.shape[1]} of {features.shape[1]} dimensions: "
+            "rotation: subspace saves little here"
+        )
+    return SubspaceRotation(basis), None
+
+
+def feature_rotation(kind: str, features: Float[Tensor, "n d"]) -> TaskRotation:
+    """A language model's one rotation: of all dimensions, or of the leading principal directions of its features."""
+    if kind == "full":
+        return FullRotation(features.shape[1])
+    _, _, right = thin_svd(features.cpu())
+    return SubspaceRotation(right[:, :LEADING].to(features.device))
