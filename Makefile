@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow lint format stubs bench leaderboard docs clean
 
@@ -36,16 +38,22 @@ bench: $(STAMP)
 leaderboard: $(STAMP)
 	$(BIN)/python -m benchmarks.pages.leaderboard
 
-docs: $(STAMP)
-	$(BIN)/python -m pytest tests/docs
+# The site, into site/; a broken link or a page outside the navigation is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/mkdocs build --strict
 
 # The exact set that is tested; torch first, from the constraints, or an index may offer a build with CUDA.
 $(STAMP): pyproject.toml suite/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --editable ./suite
+	$(PIP) torch
+	$(PIP) --editable '.[dev]' --editable ./suite
 	touch $(STAMP)
 
+# Only `make docs` needs what builds the site.
+$(DOCS_STAMP): $(STAMP)
+	$(PIP) --editable '.[docs]'
+	touch $(DOCS_STAMP)
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) demo site .pytest_cache .hypothesis .ruff_cache
