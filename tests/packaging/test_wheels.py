@@ -91,6 +91,16 @@ def test_the_library_is_small_and_brings_no_suite(wheel: Path) -> None:
         assert f"mergeometry/{name}" in names, name
 
 
+def test_the_source_distribution_is_small_and_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    # Without --wheel, the wheel is built from the source distribution.
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (source,), (again,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    assert source.stat().st_size <= MEGABYTE
+    assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
 def test_it_merges_without_the_suite_and_without_transformers(environment: Path, tmp_path: Path) -> None:
     base = {"layer.weight": torch.randn(8, 6), "layer.bias": torch.randn(8)}
     tuned = [{name: value + torch.randn_like(value) for name, value in base.items()} for _ in range(2)]
