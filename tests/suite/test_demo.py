@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mergeometry
+import mergeometry_suite
+from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.gain import Score, gain_shares, score
 from mergeometry.comparison.store import Store
 from mergeometry.methods import registry
 from mergeometry_suite.backbone import backbone
-from mergeometry_suite.demo import work
+from mergeometry_suite.command import list_tasks
+from mergeometry_suite.demo import run, work
 from mergeometry_suite.demo.entries import ENTRIES, SCALES
 from mergeometry_suite.demo.leaderboard import Leaderboard, Row, rank
 from mergeometry_suite.demo.markdown import leaderboard_markdown
 from mergeometry_suite.demo.page import leaderboard_page
-from mergeometry_suite.demo.store import identity_of
+from mergeometry_suite.demo.store import identities_of
 
 HOSTILE = "</td><script>alert(1)</script>"
 
@@ -111,9 +116,51 @@ def test_store_forgets_results_of_another_state(tmp_path: Path) -> None:
     assert Store(tmp_path, "one").read("other") is None
 
 
-def test_identity_depends_on_settings() -> None:
-    assert identity_of(["trec"], 1) == identity_of(["trec"], 1)
-    assert identity_of(["trec"], 1) != identity_of(["trec"], 2)
+def test_identities_depend_on_settings_and_entries() -> None:
+    entries = [None, *ENTRIES]
+    found = identities_of(["trec"], 1, entries)
+    assert len(set(found)) == len(entries) and found == identities_of(["trec"], 1, entries)
+    assert not set(found) & set(identities_of(["trec"], 2, entries))
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("mergeometry/methods/mda.py", {"mda directions", "mda tasks"}),
+        ("mergeometry/execution/compute.py", {"ends", *(entry.name for entry in ENTRIES)}),
+        ("mergeometry_suite/demo/scorer.py", {"ends", *(entry.name for entry in ENTRIES)}),
+        ("mergeometry_suite/demo/page.py", set()),
+        ("mergeometry/comparison/table.py", set()),
+    ],
+)
+def test_editing_one_method_leaves_the_others_results(tmp_path: Path, file: str, expected: set[str]) -> None:
+    for package in (mergeometry, mergeometry_suite):
+        source = Path(package.__file__ or "").parent
+        shutil.copytree(source, tmp_path / source.name, ignore=lambda folder, names: _no_code(Path(folder), names))
+    code = CodeDigest({"mergeometry": tmp_path, "mergeometry_suite": tmp_path})
+    before = identities_of(["trec"], 1, [None, *ENTRIES], code)
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "# changed\n")
+    code = CodeDigest({"mergeometry": tmp_path, "mergeometry_suite": tmp_path})
+    after = identities_of(["trec"], 1, [None, *ENTRIES], code)
+    names = ["ends", *(entry.name for entry in ENTRIES)]
+    assert {name for name, one, other in zip(names, before, after, strict=True) if one != other} == expected
+
+
+def _no_code(folder: Path, names: list[str]) -> list[str]:
+    return [name for name in names if not ((folder / name).is_dir() or name.endswith(".py"))]
+
+
+def test_a_demo_of_kept_results_computes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ENTRIES", ENTRIES[:1])
+    monkeypatch.setattr(run, "list_tasks", lambda: [task for task in list_tasks() if task.name in ("trec", "tweets")])
+    first = run.run_demo(tmp_path, lambda *_: None, workers=2, counts=(10, 60))
+    (tmp_path / "results" / "ends.json").unlink()
+    kept = (tmp_path / "results" / "average.json").stat().st_mtime_ns
+    steps: list[str] = []
+    again = run.run_demo(tmp_path, lambda text, *_: steps.append(text), workers=2, counts=(10, 60))
+    assert steps[-2:] == ["average is scored", "the base and the experts are scored"]
+    assert (tmp_path / "results" / "average.json").stat().st_mtime_ns == kept
+    assert [row.name for row in first.rows] == ["average"] and replace(again, seconds=first.seconds) == first
 
 
 def test_one_row_on_real_experts(tmp_path: Path) -> None:

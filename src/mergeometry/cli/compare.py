@@ -67,8 +67,9 @@ def compare(
         setup = set_up(given, entries, load_tasks(tasks), away, everything=everything)
         if plan:
             from mergeometry.comparison.dry_run import dry_run
+            from mergeometry.execution.pool import worker_count
 
-            _print_plan(dry_run(setup, tried, workers or os.cpu_count() or 1), as_json)
+            _print_plan(dry_run(setup, tried, worker_count(workers)), as_json)
             return
         with steps(hidden=quiet or as_json) as say:
             found = run_comparison(setup, output, tried, rules=ruling, workers=workers, say=say)

@@ -30,12 +30,12 @@ def plan(
     """Say what a merge would read, compute and write, or list every mismatch; no weight is read."""
     with plain_errors(debug):
         given = recipe_from(recipe, base, model, method, set_)
-        from mergeometry.execution.pool import default_workers
+        from mergeometry.execution.pool import worker_count
         from mergeometry.plan import make_plan
 
         made = make_plan(given)
         learning = _learning(made) | _collecting(made)
-        count = workers or default_workers(made.seconds(1))
+        count = worker_count(workers, made.seconds(1))
         if as_json:
             typer.echo(json.dumps({**_as_json(made, count), **learning}, indent=1))
         else:

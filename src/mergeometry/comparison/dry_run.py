@@ -10,13 +10,7 @@ from mergeometry.activations.estimate import Estimate, estimate
 from mergeometry.comparison.merging import merge_jobs
 from mergeometry.comparison.scorer import check_kind
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
-from mergeometry.plan.cost import PROCESS_BYTES
-
-_TRANSFORMERS_BYTES = 350_000_000
-"""What importing transformers adds to a process."""
-
-_FLOPS_PER_SECOND = 60e9
-"""Of one core running an encoder in float32."""
+from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TRANSFORMERS_BYTES
 
 _TOKENS = {"text": 1024, "causal": 512, "image": 2048}
 """Tokens of one forward pass, for its activations."""
@@ -40,9 +34,9 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
     for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
         inputs = sum(len(one.data.items) for one in setup.splits[split].values())
         forward = 2 * elements * inputs * _length(kind, setup)
-        seconds += (points * len(setup.entries) + 2) * forward / _FLOPS_PER_SECOND / workers
+        seconds += (points * len(setup.entries) + 2) * forward / FLOAT32_FLOPS_PER_SECOND / workers
     running = _running(setup)
-    memory = workers * (PROCESS_BYTES + _TRANSFORMERS_BYTES + max(scoring, merging))
+    memory = workers * (PROCESS_BYTES + TRANSFORMERS_BYTES + max(scoring, merging))
     return {
         "entries": [entry.name for entry in setup.entries],
         "scales": list(scales),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,7 @@ from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settin
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
-from mergeometry.errors import RecipeError
-from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.pool import side_by_side, worker_count
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
@@ -54,23 +52,19 @@ def run_comparison(
         MergeometryError: an input changed, a value is not finite, a method failed, or the disk is full.
     """
     started = time.perf_counter()
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers < 1:
-        raise RecipeError(f"workers must be at least 1, got {workers}")
+    workers = worker_count(workers)
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / "results")
     with scratch_folder(output, _SCRATCH) as folder:
-        scheduler = _Scheduler(
-            setup, cache, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None)
-        )
-        with closing(side_by_side(carry_out, scheduler.ask, workers)) as finished:
+        jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None))
+        with closing(side_by_side(carry_out, jobs.waiting, workers)) as finished:
             for job, result in finished:
-                scheduler.take(job, result)
-    return table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, scheduler.peak_memory)
+                jobs.take(job, result)
+    return table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, jobs.peak_memory)
 
 
-class _Scheduler:
-    """Which jobs are still to do: merges first, then the ends, then entry by entry."""
+class _Jobs:
+    """A comparison's jobs as far as they can be done by now: merges first, then the ends, then entry by entry."""
 
     def __init__(
         self,
@@ -92,7 +86,7 @@ class _Scheduler:
         jobs, self._sizes = merge_jobs([one.plan for one in informed], folder, needs) if self._todo else ([], {})
         create(self._sizes)
         self._merging = len(jobs)
-        self._waiting: deque[MergeJob | ScoreJob] = deque(jobs)
+        self.waiting: deque[MergeJob | ScoreJob] = deque(jobs)
         self._merged: list[list[tuple[str, MergedDelta]]] = [[] for _ in self._todo]
         self._seconds = [one.seconds for one in informed]
         self._measured: list[dict[str, Any]] = [{} for _ in self._todo]
@@ -103,10 +97,6 @@ class _Scheduler:
         self._total = len(jobs) + 2 + 2 * models + len(self._todo) * (len(scales) + 2 + len(rules))
         if not jobs:
             self._start_scoring()
-
-    def ask(self) -> MergeJob | ScoreJob | None:
-        """The next job, or None where there is none before another is finished."""
-        return self._waiting.popleft() if self._waiting else None
 
     def take(self, job: MergeJob | ScoreJob, result: MergedTensor | Scored) -> None:
         """Keep a result, and add what it makes possible to what waits."""
@@ -197,7 +187,7 @@ class _Scheduler:
             return
         if job.entry is not None:
             self._running[job.entry].add(job.key)
-        self._waiting.appendleft(job) if first else self._waiting.append(job)
+        self.waiting.appendleft(job) if first else self.waiting.append(job)
 
     def _free(self, entry: int) -> None:
         """Remove the scratch files that no unfinished entry uses."""

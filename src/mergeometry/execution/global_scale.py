@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -60,8 +61,8 @@ def with_global_scale(plan: Plan, workers: int) -> Plan:
         return plan
     labels = tuple(model.label for model in plan.models)
     jobs = [MeasureJob(task, labels) for task in plan.ordered() if task.scaling is not None]
-    waiting, found = iter(jobs), []
-    with closing(side_by_side(measure, lambda: next(waiting, None), min(workers, len(jobs)))) as finished:
+    found = []
+    with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)))) as finished:
         for job, statistics in finished:
             found.append((job.task.kind == "matrix", statistics))
     if not found:

@@ -1,10 +1,12 @@
-"""Runs jobs one after another here, or side by side in worker processes."""
+"""The one scheduler: runs jobs one after another here, or side by side in worker processes."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,9 +16,10 @@ from typing import TypeVar
 
 import torch
 
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, RecipeError
 from mergeometry.execution.compute import Job, Outcome, compute
 from mergeometry.execution.threads import ENVIRONMENT, one_thread
+from mergeometry.plan.machine import cores
 
 _WORTH_WORKERS = 15.0
 """Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
@@ -27,10 +30,17 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-def default_workers(seconds: float) -> int:
-    """Workers for a plan of so many seconds on one core: one for each core that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if seconds > _WORTH_WORKERS else 1
+def worker_count(asked: int | None, seconds: float = math.inf) -> int:
+    """Workers for work of so many seconds on one core: as many as asked for, else one for each core if it is long.
+
+    Raises:
+        RecipeError: fewer than one was asked for.
+    """
+    if asked is None:
+        return cores() if seconds > _WORTH_WORKERS else 1
+    if asked < 1:
+        raise RecipeError(f"workers must be at least 1, got {asked}")
+    return asked
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
@@ -40,35 +50,34 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
         ExecutionError: a worker process died, for want of memory most often.
         MergeometryError: the first error of any job; the others are stopped.
     """
-    waiting = iter(jobs)
-    finished = side_by_side(compute, lambda: next(waiting, None), min(workers, len(jobs)))
-    with closing(finished):
+    with closing(side_by_side(compute, deque(jobs), min(workers, len(jobs)))) as finished:
         for _, outcome in finished:
             yield outcome
 
 
 def side_by_side(
-    work: Callable[[Given], Result], ask: Callable[[], Given | None], workers: int
+    work: Callable[[Given], Result], waiting: deque[Given], workers: int
 ) -> Generator[tuple[Given, Result]]:
-    """Yield each piece of work with its result as it is finished; with one worker in this process, in order.
+    """Yield each job with its result as it is finished; with one worker in this process, in order.
 
-    ``ask`` gives the next piece, or None where there is none for now: what a result calls for may be asked for after
-    that result was taken. ``work`` and the pieces must be importable and picklable.
+    Jobs are taken from the left of ``waiting``, to which whoever takes a result may add the jobs that it calls for.
+    ``work`` and the jobs must be importable and picklable.
 
     Raises:
         ExecutionError: a worker process died, for want of memory most often.
-        MergeometryError: the first error of any piece; the others are stopped.
+        MergeometryError: the first error of any job; the others are stopped.
     """
     if workers <= 1:
         with one_thread():
-            while (piece := ask()) is not None:
-                yield piece, work(piece)
+            while waiting:
+                job = waiting.popleft()
+                yield job, work(job)
         return
-    yield from _in_processes(work, ask, workers)
+    yield from _in_processes(work, waiting, workers)
 
 
 def _in_processes(
-    work: Callable[[Given], Result], ask: Callable[[], Given | None], workers: int
+    work: Callable[[Given], Result], waiting: deque[Given], workers: int
 ) -> Generator[tuple[Given, Result]]:
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
@@ -81,8 +90,9 @@ def _in_processes(
     try:
         while True:
             # Few jobs are handed over ahead, so that a stop does not have to wait for a queue to drain.
-            while len(running) < workers + 1 and (piece := ask()) is not None:
-                running[executor.submit(work, piece)] = piece
+            while len(running) < workers + 1 and waiting:
+                job = waiting.popleft()
+                running[executor.submit(work, job)] = job
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -92,7 +102,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise ExecutionError(
             "a worker process died",
-            hint="out of memory is the usual cause: use fewer --workers; `mergeometry plan` foretells the peak",
+            hint="out of memory is the usual cause: use fewer --workers; `mergeometry plan` estimates the peak",
         ) from error
     finally:
         executor.shutdown(wait=True, kill_workers=not finished)

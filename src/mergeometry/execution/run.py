@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import ExecutionError, RecipeError
+from mergeometry.errors import ExecutionError
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
-from mergeometry.execution.pool import default_workers, run_jobs
+from mergeometry.execution.pool import run_jobs, worker_count
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
 
@@ -43,9 +43,7 @@ def execute(
         ExecutionError: a worker died, or Ctrl-C stopped the run and ``resume`` can continue it.
     """
     started = time.perf_counter()
-    workers = default_workers(plan.seconds(1)) if workers is None else workers
-    if workers < 1:
-        raise RecipeError(f"workers must be at least 1, got {workers}")
+    workers = worker_count(workers, plan.seconds(1))
     inputs = [plan.base.path, *(model.path for model in plan.models)]
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=inputs)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 from mergeometry.scaling import find
 
 if TYPE_CHECKING:
@@ -18,18 +19,12 @@ if TYPE_CHECKING:
     from mergeometry.recipe.scale import ScaleRule
     from mergeometry.refinements.base import Refinement
 
-PROCESS_BYTES = 275_000_000
-"""Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""
-
 _ALGEBRA_BYTES = 60_000_000
 """What the BLAS libraries keep for themselves once a matrix was decomposed."""
 
 _ALLOCATOR = 1.1
 """Memory that the allocator has not given back yet for each byte in use, measured on matrices of 8 to 32 MB."""
 
-_FLOPS_PER_SECOND = 15e9
-_BYTES_PER_SECOND = 0.8e9
-_ELEMENTS_PER_SECOND = 7e8
 CHUNK_ELEMENTS = 1 << 20
 """Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
 
@@ -55,7 +50,7 @@ def copy_cost(nbytes: int, compared: int, written: bool) -> Cost:
     if not (compared or written):
         return Cost(0, 0, 0.0, 0, 0.0)
     read, out = nbytes * (1 + compared), nbytes * written
-    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / _BYTES_PER_SECOND)
+    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / BYTES_PER_SECOND)
 
 
 def merge_cost(
@@ -116,8 +111,8 @@ def merge_cost(
         if scaling.per == "model":
             # Every tensor is merged once to be measured, and once to be written.
             read, flops = 2 * read, 2 * flops
-    seconds = (read + written) / _BYTES_PER_SECOND + elements * len(dense) / _ELEMENTS_PER_SECOND
-    return Cost(read, written, flops, memory, seconds + flops / _FLOPS_PER_SECOND)
+    seconds = (read + written) / BYTES_PER_SECOND + elements * len(dense) / ELEMENTS_PER_SECOND
+    return Cost(read, written, flops, memory, seconds + flops / FLOAT64_FLOPS_PER_SECOND)
 
 
 def _measuring(

@@ -3,144 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-import jinja2
+from mergeometry.report.chart import COLOURS, DASHES, Axis, Tick, frame, level, line, mark, picture, text, written
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
 
 _WIDTH, _HEIGHT = 860, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 250, 18, 52
-_COLOURS = ("#2563c9", "#c2410c", "#15803d", "#9333ea", "#be123c", "#0e7490", "#a16207", "#4b5563")
-_DASHES = ("", "7 3", "2 3")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 610, 18, 408
 _BELOW = 2.0
 """How far below the base the drawing goes, in heights of the best figure above it."""
 
 _LABEL = 15
 """Pixels from one label to the next at least."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    name: str
-    points: str
-    colour: str
-    dash: str
-    best: tuple[float, float]
-    end: tuple[float, float]
-    label: float
-    """Height of the name beside the line's end."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tick:
-    place: float
-    text: str
+_NAME = 34
+"""Letters of a name that have room."""
 
 
 def curves_svg(comparison: Comparison) -> str:
     """Draw validation accuracy (or perplexity, the better the higher) against scale; every name is escaped."""
-    values = [value for row in comparison.rows for value in row.validation.values()]
-    up = _Up(comparison.measure == "perplexity", values, comparison.base_validation, comparison.experts_validation)
-    across = _Across(comparison.scales)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("curves.svg.jinja")
-    return template.render(
-        width=_WIDTH,
-        height=_HEIGHT,
-        left=_LEFT,
-        right=_WIDTH - _RIGHT,
-        top=_TOP,
-        bottom=_HEIGHT - _BOTTOM,
-        lines=_lines(comparison, across, up),
-        up=up.ticks(),
-        across=across.ticks(),
-        base=up.place(comparison.base_validation),
-        experts=up.place(comparison.experts_validation),
-        measure="validation accuracy, %" if comparison.measure == "accuracy" else "validation perplexity",
-    )
+    accuracy = comparison.measure == "accuracy"
+    measure = "validation accuracy, %" if accuracy else "validation perplexity"
+    root = picture(_WIDTH, _HEIGHT, f"{measure} against scale, a line for each method")
+    across, up = _across(comparison), _up(comparison)
+    first = (1.0, min(comparison.scales), max(comparison.scales))
+    scales = sorted(comparison.scales, key=lambda scale: (scale not in first, scale))
+    frame(root, across, up, list(across.spaced([Tick(scale, f"{scale:g}") for scale in scales], 28)), up.ticks())
+    text(root, (_LEFT + _RIGHT) / 2, _BOTTOM + 40, "scale", anchor="middle")
+    text(root, 16, (_TOP + _BOTTOM) / 2, measure, anchor="middle", upwards=True)
+    for name, value in (("experts", comparison.experts_validation), ("base", comparison.base_validation)):
+        level(root, across, up.place(_shown(comparison, value)), name)
+    _lines(root, comparison, across, up)
+    return written(root)
 
 
-class _Across:
+def _across(comparison: Comparison) -> Axis:
     """Scales on a logarithmic axis, on which the usual grids are about evenly spaced."""
-
-    def __init__(self, scales: Sequence[float]) -> None:
-        self._scales = scales
-        self._low, self._high = math.log(min(scales)), math.log(max(scales))
-
-    def place(self, scale: float) -> float:
-        wide = _WIDTH - _LEFT - _RIGHT
-        if self._high == self._low:
-            return _LEFT + wide / 2
-        return round(_LEFT + wide * (math.log(scale) - self._low) / (self._high - self._low), 1)
-
-    def ticks(self) -> list[_Tick]:
-        """The scales themselves, as many as have room for their numbers."""
-        found: list[_Tick] = []
-        first = (1.0, min(self._scales), max(self._scales))
-        for scale in sorted(self._scales, key=lambda scale: (scale not in first, scale)):
-            place = self.place(scale)
-            if all(abs(place - other.place) >= 28 for other in found):
-                found.append(_Tick(place, f"{scale:g}"))
-        return found
+    return Axis(min(comparison.scales), max(comparison.scales), _LEFT, _RIGHT, logarithmic=True)
 
 
-class _Up:
-    """Figures on the vertical axis: accuracy grows upwards, perplexity (on its logarithm) downwards."""
-
-    def __init__(self, downwards: bool, values: Sequence[float], base: float, experts: float) -> None:
-        self._downwards = downwards
-        found = [self._number(value) for value in [*values, base, experts]]
-        low, high = min(found), max(found)
-        # Large scales ruin many merges; drawn whole, their fall would flatten everything that matters.
-        low = max(low, self._number(base) - _BELOW * (high - self._number(base)))
-        margin = 0.04 * (high - low) or 0.01
-        self._low, self._high = low - margin, high + margin
-
-    def inside(self, value: float) -> float:
-        """The height of a figure, or that of the lower edge for one that lies below it."""
-        return min(self.place(value), _HEIGHT - _BOTTOM)
-
-    def place(self, value: float) -> float:
-        high = _HEIGHT - _TOP - _BOTTOM
-        return round(_TOP + high * (self._high - self._number(value)) / (self._high - self._low), 1)
-
-    def ticks(self) -> list[_Tick]:
-        """Five to ten round figures."""
-        if self._downwards:
-            return self._ticks(math.exp(-self._high), math.exp(-self._low), 1.0)
-        return self._ticks(self._low, self._high, 100.0)
-
-    def _ticks(self, low: float, high: float, factor: float) -> list[_Tick]:
-        span = (high - low) * factor
-        power = 10.0 ** math.floor(math.log10(span))
-        step = next(power * part for part in (0.1, 0.2, 0.5, 1, 2) if span / (power * part) <= 10)
-        digits = max(0, -math.floor(math.log10(step)))
-        first = math.ceil(low * factor / step)
-        last = math.floor(high * factor / step)
-        return [_Tick(self.place(n * step / factor), f"{n * step:.{digits}f}") for n in range(first, last + 1)]
-
-    def _number(self, value: float) -> float:
-        return -math.log(value) if self._downwards else value
+def _up(comparison: Comparison) -> Axis:
+    """Accuracy grows upwards, perplexity (on its logarithm) downwards."""
+    ends = [comparison.base_validation, comparison.experts_validation]
+    accuracy = comparison.measure == "accuracy"
+    shown = [_shown(comparison, value) for row in comparison.rows for value in row.validation.values()]
+    numbers = [value if accuracy else -math.log(value) for value in shown]
+    base, experts = (value if accuracy else -math.log(value) for value in (_shown(comparison, end) for end in ends))
+    low, high = min(*numbers, base, experts), max(*numbers, base, experts)
+    # Large scales ruin many merges; drawn whole, their fall would flatten everything that matters.
+    low = max(low, base - _BELOW * (high - base))
+    if accuracy:
+        return Axis(low, high, _BOTTOM, _TOP, room=0.04)
+    return Axis(math.exp(-high), math.exp(-low), _TOP, _BOTTOM, logarithmic=True, room=0.04)
 
 
-def _lines(comparison: Comparison, across: _Across, up: _Up) -> list[_Line]:
-    ends = {row.name: up.inside(list(row.validation.values())[-1]) for row in comparison.rows}
+def _shown(comparison: Comparison, value: float) -> float:
+    """An accuracy in percent, or a perplexity."""
+    return 100 * value if comparison.measure == "accuracy" else value
+
+
+def _lines(root: ET.Element, comparison: Comparison, across: Axis, up: Axis) -> None:
+    clip = ET.SubElement(root, "clipPath", id="inside")
+    ET.SubElement(
+        clip, "rect", x=f"{_LEFT - 5}", y=f"{_TOP - 5}", width=f"{_RIGHT - _LEFT + 10}", height=f"{_BOTTOM - _TOP + 5}"
+    )
+    inside = ET.SubElement(root, "g", {"clip-path": "url(#inside)"})
+    places = {
+        row.name: [(across.place(float(s)), up.place(_shown(comparison, v))) for s, v in row.validation.items()]
+        for row in comparison.rows
+    }
+    # A line that leaves the drawing is named at its lower edge.
+    ends = {name: min(own[-1][1], _BOTTOM + 0.0) for name, own in places.items()}
     labels = _apart(ends)
-    lines = []
     for number, row in enumerate(comparison.rows):
-        places = [(across.place(float(scale)), up.place(value)) for scale, value in row.validation.items()]
-        best = places[[float(scale) for scale in row.validation].index(row.best_scale)]
-        colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
-        points = " ".join(f"{x},{y}" for x, y in places)
-        lines.append(_Line(row.name, points, colour, dash, best, (places[-1][0], ends[row.name]), labels[row.name]))
-    return lines
+        own, label = places[row.name], labels[row.name]
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+        line(inside, own, colour, dash)
+        mark(inside, own[[float(scale) for scale in row.validation].index(row.best_scale)], colour)
+        lead = f"M{own[-1][0]:g} {ends[row.name]:g}L{_RIGHT + 14} {label:g}"
+        ET.SubElement(root, "path", {"d": lead, "stroke": colour, "stroke-width": ".7", "opacity": ".55"})
+        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "…"
+        text(root, _RIGHT + 18, label + 4, name, colour=colour)
 
 
 def _apart(ends: dict[str, float]) -> dict[str, float]:
@@ -149,7 +95,7 @@ def _apart(ends: dict[str, float]) -> dict[str, float]:
     heights: list[float] = []
     for name in names:
         heights.append(max(ends[name], heights[-1] + _LABEL) if heights else max(ends[name], _TOP + 6.0))
-    floor = _HEIGHT - _BOTTOM + 0.0
+    floor = _BOTTOM + 0.0
     for place in reversed(range(len(heights))):
         heights[place] = min(heights[place], floor)
         floor = heights[place] - _LABEL

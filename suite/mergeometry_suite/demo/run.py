@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from mergeometry.comparison.gain import score
 from mergeometry.comparison.store import Store
-from mergeometry.execution.threads import ENVIRONMENT
+from mergeometry.execution.pool import side_by_side, worker_count
 from mergeometry_suite.backbone import backbone
 from mergeometry_suite.command import list_tasks
 from mergeometry_suite.demo import work
 from mergeometry_suite.demo.entries import ENTRIES, SCALES, TEST_TEXTS, VALIDATION_TEXTS, Entry
 from mergeometry_suite.demo.leaderboard import Leaderboard, Row, rank
-from mergeometry_suite.demo.store import identity_of
+from mergeometry_suite.demo.store import identities_of
 from mergeometry_suite.tasks import load
 
 ENDS = "ends"
@@ -37,6 +37,7 @@ def run_demo(
 
     Raises:
         DataError: a package cannot be fetched, or an expert is missing.
+        RecipeError: fewer than one worker.
         ExecutionError: a merge failed.
     """
     started = time.perf_counter()
@@ -50,14 +51,15 @@ def run_demo(
         splits = load(task)
         texts["validation"] += len(splits.validation.take(counts[0]).texts)
         texts["test"] += len(splits.test.take(counts[1]).texts)
-    store = Store(output / "results", identity_of(tasks, [list(counts), list(SCALES)]))
     settings = work.Settings(output.resolve(), base, tasks, *counts)
     found: dict[str, Any] = {}
-    for name, result in _results(settings, store, workers or os.cpu_count() or 1):
-        found[name] = result
-        say(f"{name} is scored" if name != ENDS else "the base and the experts are scored", len(found) + 1, steps)
+    with closing(_results(settings, worker_count(workers))) as results:
+        for name, result in results:
+            found[name] = result
+            say(f"{name} is scored" if name != ENDS else "the base and the experts are scored", len(found) + 1, steps)
     ends = found.pop(ENDS)
-    rows = [(_row(name, result, ends), result["at_best"]) for name, result in found.items()]
+    # In the order of the entries, so that which one was finished first does not choose among equals.
+    rows = [(_row(entry.name, found[entry.name], ends), found[entry.name]["at_best"]) for entry in ENTRIES]
     return Leaderboard(
         tasks=tasks,
         texts=texts,
@@ -68,36 +70,31 @@ def run_demo(
     )
 
 
-def _results(settings: work.Settings, store: Store, workers: int) -> Iterator[tuple[str, Any]]:
+def _results(settings: work.Settings, workers: int) -> Generator[tuple[str, Any]]:
     """Results as they are ready: those kept from earlier runs first."""
-    wanted: dict[str, Entry | None] = {ENDS: None, **{entry.name: entry for entry in ENTRIES}}
-    for name in list(wanted):
-        kept = store.read(_stem(name))
-        if kept is not None and (name == ENDS or (settings.output / "merged" / _stem(name)).is_dir()):
-            del wanted[name]
-            yield name, kept
-    if not wanted:
-        return
-    from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
-
-    executor = ProcessPoolExecutor(max_workers=min(workers, len(wanted)), env=dict(ENVIRONMENT))
-    finished = False
-    try:
-        running: dict[Any, str] = {
-            executor.submit(work.ends, settings) if entry is None else executor.submit(work.row, settings, entry): name
-            for name, entry in wanted.items()
-        }
-        for future in as_completed(running):
-            name, result = running[future], future.result()
-            store.write(_stem(name), result)
-            yield name, result
-        finished = True
-    finally:
-        executor.shutdown(wait=True, kill_workers=not finished)
+    entries: list[Entry | None] = [None, *ENTRIES]
+    asked = [settings.validation_texts, settings.test_texts, list(SCALES)]
+    stores: dict[str, Store] = {}
+    waiting = deque[work.Job]()
+    for entry, identity in zip(entries, identities_of(settings.tasks, asked, entries), strict=True):
+        store = stores[_name(entry)] = Store(settings.output / "results", identity)
+        kept = store.read(_stem(entry))
+        if kept is not None and (entry is None or (settings.output / "merged" / _stem(entry)).is_dir()):
+            yield _name(entry), kept
+        else:
+            waiting.append(work.Job(settings, entry))
+    with closing(side_by_side(work.carry_out, waiting, min(workers, len(waiting)))) as finished:
+        for job, result in finished:
+            stores[_name(job.entry)].write(_stem(job.entry), result)
+            yield _name(job.entry), result
 
 
-def _stem(name: str) -> str:
-    return name.replace(" ", "-")
+def _name(entry: Entry | None) -> str:
+    return ENDS if entry is None else entry.name
+
+
+def _stem(entry: Entry | None) -> str:
+    return _name(entry).replace(" ", "-")
 
 
 def _row(name: str, result: dict[str, Any], ends: dict[str, Any]) -> Row:

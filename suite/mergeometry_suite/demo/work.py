@@ -33,6 +33,23 @@ class Settings:
     test_texts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the leaderboard, or its two ends where there is no entry."""
+
+    settings: Settings
+    entry: Entry | None
+
+
+def carry_out(job: Job) -> dict[str, Any]:
+    """Do one job.
+
+    Raises:
+        ExecutionError: the command line could not merge.
+    """
+    return ends(job.settings) if job.entry is None else row(job.settings, job.entry)
+
+
 @cache
 def judge_of(settings: Settings) -> Scorer:
     """An encoder with the texts to score, built once in each worker."""

@@ -1,0 +1,148 @@
+"""A cached score is read as long as all code behind it is what it was, and no longer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mergeometry as mg
+from mergeometry.activations.collect import collect
+from mergeometry.cli.compare import compare
+from mergeometry.code_digest import CodeDigest
+from mergeometry.comparison.entries import read_entries
+from mergeometry.comparison.result_cache import ResultCache
+from mergeometry.comparison.setup import TEST, Setup, set_up
+from mergeometry.comparison.tasks_file import load_tasks
+from mergeometry.encoders.heads import Head
+from mergeometry.execution.compute import load_delta
+from mergeometry.inputs.labels import read_labelled
+from mergeometry.linalg.rotations import closest_rotation_of_factors
+from mergeometry.linalg.svd import top_directions
+from mergeometry.methods.dare import Dare
+from mergeometry.methods.mda import MDA
+from mergeometry.methods.ranks import rank_of
+from mergeometry.methods.tsv_m import TSVM
+from mergeometry.refinements.svc import SVC
+from mergeometry.report.comparison import comparison_page
+from tests.comparison.test_compare import written
+from tests.helpers import learning_models
+
+SOURCE = Path(inspect.getsourcefile(mg) or "").parent
+ENTRIES = "dare, tsv_m, tsv_m + svc, iso_c, regmean"
+ALL = set(ENTRIES.split(", "))
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("family")
+    recipe = learning_models.family(folder)
+    recipe["data"] = {"tasks": {task["name"]: task["data"] for task in recipe["adapt"]["tasks"]}}
+    return written(folder, recipe)
+
+
+@pytest.fixture(scope="module")
+def setup(family: Path) -> Setup:
+    entries, _ = read_entries(ENTRIES)
+    return set_up(
+        mg.load_recipe(family / "recipe.yaml"), entries, load_tasks(family / "tasks.yaml"), (), everything=False
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package's source in another folder."""
+    shutil.copytree(SOURCE, tmp_path / "source" / "mergeometry", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "source"
+
+
+def keys(setup: Setup, source: Path) -> dict[str, tuple[str, str]]:
+    """What each entry's score is kept by, for the code in a folder."""
+    cache = ResultCache(setup, source, CodeDigest({"mergeometry": source}))
+    return {entry.name: (cache.identity, cache.point(place, 1.0, TEST)) for place, entry in enumerate(setup.entries)}
+
+
+def edit(source: Path, function: Callable[..., Any], old: str = "", new: str = "  # changed") -> None:
+    """Change the last line of a function in the copied source, at its end or where it says ``old``."""
+    function = inspect.unwrap(function)  # from the check of shapes in tests
+    file = source / "mergeometry" / Path(inspect.getsourcefile(function) or "").relative_to(SOURCE)
+    lines, first = inspect.getsourcelines(function)
+    text = file.read_text("utf-8").splitlines(keepends=True)
+    last = first + len(lines) - 2
+    assert text[last] == lines[-1] and old in lines[-1]
+    text[last] = lines[-1].replace(old, new) if old else lines[-1].rstrip("\n") + new + "\n"
+    file.write_text("".join(text), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (Head.predict, ALL),
+        (top_directions, ALL),
+        (rank_of, ALL),
+        (read_labelled, ALL),
+        (load_delta, ALL),
+        (Dare.drop, {"dare"}),
+        (Dare.merge, {"dare"}),
+        (TSVM.merge, {"tsv_m", "tsv_m + svc"}),
+        (SVC.apply, {"tsv_m + svc"}),
+        (collect, {"regmean"}),
+        (MDA.merge, set()),
+        (closest_rotation_of_factors, set()),
+        (comparison_page, set()),
+        (compare, set()),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", None),
+)
+def test_a_changed_line_makes_those_scores_stale_that_depend_on_it(
+    setup: Setup, copy: Path, function: Callable[..., Any], expected: set[str]
+) -> None:
+    before = keys(setup, copy)
+    edit(copy, function)
+    after = keys(setup, copy)
+    assert {name for name in ALL if after[name] != before[name]} == expected
+
+
+def test_a_changed_page_makes_none_stale(setup: Setup, copy: Path) -> None:
+    before = keys(setup, copy)
+    (copy / "mergeometry" / "report" / "comparison.html.jinja").write_text("<p>other</p>")
+    assert keys(setup, copy) == before
+
+
+COMPARE = """
+import json, sys
+import mergeometry as mg
+steps = []
+found = mg.compare(sys.argv[1], "average", sys.argv[2], output=sys.argv[3], scales=[1.0], workers=1,
+                   say=lambda text, *_: steps.append(text))
+print(json.dumps([mg.__file__, found.base, steps]))
+"""
+
+
+def test_a_changed_prediction_is_scored_anew(family: Path, copy: Path, tmp_path: Path) -> None:
+    def compared() -> tuple[dict[str, float], list[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", COMPARE, family / "recipe.yaml", family / "tasks.yaml", tmp_path / "out"],
+            capture_output=True, text=True, check=False, timeout=120,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        file, base, steps = json.loads(done.stdout.splitlines()[-1])
+        assert Path(file).is_relative_to(copy)
+        return base, steps
+
+    base, steps = compared()
+    assert "average at 1 on test inputs" in steps
+    assert compared() == (base, [])
+    edit(copy, Head.predict, "argmax", "argmin")
+    other, steps = compared()
+    assert "average at 1 on test inputs" in steps
+    assert other != base
