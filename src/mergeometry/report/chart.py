@@ -131,10 +131,10 @@ def mark(parent: ET.Element, place: Place, colour: str, shape: int = 0, *, hollo
     x, y = place
     paint = {"stroke": colour, "stroke-width": "2", "fill": _PAPER if hollow else colour}
     if shape % 4 == 0:
-        ET.SubElement(parent, "circle", cx=f"{x:g}", cy=f"{y:g}", r="3", **paint)
+        ET.SubElement(parent, "circle", {"cx": f"{x:g}", "cy": f"{y:g}", "r": "3", **paint})
         return
     path = ("M-3 -3H3V3H-3Z", "M0 -4L3.5 2.5H-3.5Z", "M0 -4L4 0L0 4L-4 0Z")[shape % 4 - 1]
-    ET.SubElement(parent, "path", d=path, transform=f"translate({x:g} {y:g})", **paint)
+    ET.SubElement(parent, "path", {"d": path, "transform": f"translate({x:g} {y:g})", **paint})
 
 
 def text(
