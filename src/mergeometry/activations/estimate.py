@@ -13,7 +13,7 @@ from mergeometry.activations.layers import merged_by_activations
 from mergeometry.encoders.build import kind_of
 from mergeometry.errors import OutputError
 from mergeometry.inputs import UnlabelledData
-from mergeometry.methods.activational import Activational
+from mergeometry.methods.base import Activational
 from mergeometry.plan.machine import (
     FLOAT32_FLOPS_PER_SECOND,
     FLOAT64_FLOPS_PER_SECOND,
@@ -38,7 +38,7 @@ class Estimate:
 
 def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> Estimate:
     """Foretell the collection; memory counts the base, one model's own weights, and the moments of one run."""
-    sides = [task.base.shape[0 if task.transposed else 1] for task in merged_by_activations(plan)]
+    sides = [task.shape[1] for task in merged_by_activations(plan)]
     moments = sum(8 * side**2 for side in sides)
     elements = sum(info.elements for info in plan.base.tensors.values())
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)

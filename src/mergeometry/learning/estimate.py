@@ -9,8 +9,7 @@ import torch
 
 from mergeometry.encoders.build import kind_of
 from mergeometry.errors import RecipeError
-from mergeometry.methods.base import Directional
-from mergeometry.methods.ranks import rank_of
+from mergeometry.plan.cost import sizes_of
 from mergeometry.plan.machine import (
     BFLOAT16_SPEEDUP,
     FLOAT32_FLOPS_PER_SECOND,
@@ -21,7 +20,6 @@ from mergeometry.plan.machine import (
 )
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.adapt import AdaptSection
-from mergeometry.sources import AdapterDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     """
     elements = sum(info.elements for info in plan.base.tensors.values())
     largest = max(info.elements for info in plan.base.tensors.values())
-    parts = sum(_part_elements(plan, task) for task in plan.tasks if task.method is not None)
+    parts = sum(_part_elements(task) for task in plan.tasks if task.method is not None)
     number = 2 if precision == torch.bfloat16 else 4
     wide = _width(plan)
     layers = int((plan.base.config or {}).get("num_hidden_layers") or 12)
@@ -77,18 +75,12 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> Non
         )
 
 
-def _part_elements(plan: Plan, task: TensorTask) -> int:
+def _part_elements(task: TensorTask) -> int:
     assert task.method is not None
-    shape = task.base.shape
-    ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in task.sources if source is not None]
-    low = isinstance(task.method, Directional) or (None not in ranks and task.method.stays_low_rank)
-    if len(shape) == 2 and low:
-        counts = [
-            rank_of(task.method.rank, shape, len(plan.models), rank) if isinstance(task.method, Directional) else rank
-            for rank in ranks
-        ]
-        return (sum(shape) + 1) * sum(min(count or 0, *shape) for count in counts)
-    return math.prod(shape) * len(task.sources)
+    ranks = task.method.part_ranks(sizes_of(task))
+    if ranks is None:
+        return math.prod(task.shape) * len(task.sources)
+    return (sum(task.shape) + 1) * sum(min(rank, *task.shape) for rank in ranks)
 
 
 def _width(plan: Plan) -> int:
