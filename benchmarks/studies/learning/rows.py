@@ -45,7 +45,14 @@ ROWS = (
     ),
     Row("MDA, rotations only", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "fixed"}),
     Row("MDA, both", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "layer"}),
-    Row("distill, one coefficient per pair", TSV, 0.5, {**_LONG, **_EXPERT, "coefficients": "pair"}, texts=3000, threads=2),
+    Row(
+        "distill, one coefficient per pair",
+        TSV,
+        0.5,
+        {**_LONG, **_EXPERT, "coefficients": "pair"},
+        texts=3000,
+        threads=2,
+    ),
 )
 """What the figures compare. Starts and rates were chosen on validation texts with one seed."""
 
