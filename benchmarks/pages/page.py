@@ -17,10 +17,10 @@ HEAD = """# Benchmarks
 Written by `python -m benchmarks.speed` (`make bench`) from `benchmarks/results/*.json`; do not edit.
 
 Each command is a whole process, start-up and import included, under one BLAS thread. The commands of a table ran in
-turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time; user and system seconds are
-those of all processes of the command. Peak memory is the largest resident size of the process; with several workers, the
-sum of the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a
-common part. Ratios carry over to other machines better than seconds do.
+turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time; user and system seconds are those of
+all processes of the command. Peak memory is the largest resident size of the process; with several workers, the sum of
+the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a common
+part. Ratios carry over to other machines better than seconds do.
 """
 
 NOTES = {
@@ -36,17 +36,17 @@ layer's six matrices, full decompositions) show which is closer.""",
     "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
 as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm* has the inputs in the system's page
 cache; *cold* drops them from it before every run, as when models are freshly downloaded or larger than memory. Before
-every run of either kind the plain program runs once unmeasured, so that all runs find the memory in the same state.
-A merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
+every run of either kind the plain program runs once unmeasured, so that all runs find the memory in the same state. A
+merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
 is finite, and takes the sha256 of every byte read and written.""",
-    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then the
-alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance to
-it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the forms take
-turns. *Subspace* learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full* learns all of
-SO(d), with its target also decomposed in that span; *whole* is full with the target from decompositions of the `d x d`
-matrix, exactly as in the formula. Peak memory is what the steps add to what the process held before the rotation was
-created (memory freed before that may be reused, a few megabytes; a figure of that size only says that it is small). The
-last column is the relative difference of the target from the one decomposed in the subspace.""",
+    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
+the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
+to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the
+forms take turns. *Subspace* learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full*
+learns all of SO(d), with its target also decomposed in that span; *whole* is full with the target from decompositions
+of the `d x d` matrix, exactly as in the formula. Peak memory is what the steps add to what the process held before the
+rotation was created (memory freed before that may be reused, a few megabytes; a figure of that size only says that it
+is small). The last column is the relative difference of the target from the one decomposed in the subspace.""",
 }
 
 
@@ -73,8 +73,8 @@ def section(title: str, result: Result) -> Iterator[str]:
         f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
         f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
         f"{_models(given)}"
-        f"Load average before the first run: {machine['load_before']:.1f} (near 0: nothing else was running; other work "
-        "lengthens wall-clock seconds, but hardly changes ratios of commands that take turns).\n"
+        f"Load average before the first run: {machine['load_before']:.1f} (near 0: nothing else was running; "
+        "other work lengthens wall-clock seconds, but hardly changes ratios of commands that take turns).\n"
     )
     if "steps" in result:
         yield from _steps(result["steps"])

@@ -15,18 +15,19 @@ Cell = Mapping[str, Any]
 
 NOTE = """All tools merge the same checkpoints with the same method and parameters, one BLAS thread each; ours uses one
 worker. In each cell the tools ran one after another, once each; the inputs were read beforehand, so that all find the
-system's cache in the same state. For mergekit we run its own command `mergekit-yaml`; for FusionBench its public algorithm
-classes on its own model pool, in a small script (`benchmarks/speed/fusion_bench_driver.py`) that skips the composition of
-configurations by its command line. Its TSV-M and Iso-C are set to average the embedding tables, as we do. Ours also checks
-every value, takes the sha256 of every byte read and written, and publishes the output whole or not at all.
+system's cache in the same state. For mergekit we run its own command `mergekit-yaml`; for FusionBench its public
+algorithm classes on its own model pool, in a small script (`benchmarks/speed/fusion_bench_driver.py`) that skips the
+composition of configurations by its command line. Its TSV-M and Iso-C are set to average the embedding tables, as we
+do. Ours also checks every value, takes the sha256 of every byte read and written, and publishes the output whole or
+not at all.
 *Peak memory* is the largest resident size, pages of mapped files included; *of its own* excludes them (sampled twenty
 times per second): it is what a machine must have free. A command was stopped after {seconds:g} s, or once it held more
 than {memory:.0f} GB of its own; the figure in the table is then a lower bound."""
 
 DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update minus theirs, for the whole model and
-for the worst tensor (where one more or one fewer entry at the threshold of TIES shows). `ties` of FusionBench trims over
-the whole model at once, ours and mergekit's tensor by tensor: by definition a different method, and the difference shows
-by how much. `dare_ties` drops entries at random, so only the sizes of the updates are compared."""
+for the worst tensor (where one more or one fewer entry at the threshold of TIES shows). `ties` of FusionBench trims
+over the whole model at once, ours and mergekit's tensor by tensor: by definition a different method, and the
+difference shows by how much. `dare_ties` drops entries at random, so only the sizes of the updates are compared."""
 
 COLUMNS = (
     "method", "tool", "wall", "times ours", "user CPU", "peak memory", "times ours", "of its own", "difference",

@@ -12,7 +12,7 @@ Item = str | dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A suite, the methods merged on it, the scales tried, and the number of inputs per task for choosing and for reporting."""
+    """A suite, the methods merged on it, the scales tried, and the inputs per task for choosing and reporting."""
 
     title: str
     question: str

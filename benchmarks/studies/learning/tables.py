@@ -130,7 +130,7 @@ def _spread(shares: Sequence[np.ndarray]) -> float:
 def _where(found: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
     return (
-        "Test texts; minutes of the fastest seed, on one thread and for distillation on two, the others with other work running; "
+        "Test texts; minutes of the fastest seed, one thread (distillation two), the others with other work running; "
         f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; "
         f"{versions}."
     )
