@@ -1,4 +1,4 @@
-"""Growth curves as one SVG: a panel for each method and measure, a line for each tool, both axes logarithmic."""
+"""Growth curves as one SVG: one panel per method and measure, one line per tool, both axes logarithmic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mergeometry.report.chart import COLOURS, Axis, Tick, frame, line, mark, picture, text, written
 
 WIDTH, HEIGHT = 150, 130
-"""Of a panel's drawing, without its texts."""
+"""Width and height of a panel's drawing, without its texts."""
 
 _LEFT, _TOP, _RIGHT, _BOTTOM, _LEGEND, _ITEM = 44, 22, 16, 44, 26, 120
 _STOPPED = "#465266"
@@ -17,7 +17,7 @@ _STOPPED = "#465266"
 
 @dataclass(frozen=True)
 class Point:
-    """A measurement; ``stopped`` at a limit that this is, so that the truth lies above."""
+    """A measurement; if ``stopped``, it is the limit that was reached, and the true value lies above."""
 
     x: float
     y: float
@@ -43,7 +43,7 @@ def growth_svg(rows: Sequence[Sequence[Panel]], across: str, ticks: Mapping[floa
     if not points:
         raise ValueError("there is nothing to draw")
     if any(point.x <= 0 or point.y <= 0 for point in points):
-        raise ValueError("logarithmic axes have no place for figures that are not above zero")
+        raise ValueError("logarithmic axes can only show figures above zero")
     names = list(dict.fromkeys(name for row in rows for panel in row for name in panel.lines))
     stopped = any(point.stopped for point in points)
     wide, high = _LEFT + WIDTH + _RIGHT, _TOP + HEIGHT + _BOTTOM

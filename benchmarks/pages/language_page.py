@@ -112,7 +112,7 @@ def _generations(found: Result) -> Iterator[str]:
 
 
 def _inline(text: str) -> str:
-    """On one line, with nothing in it that Markdown would read as its own."""
+    """The text on one line, without characters that Markdown would interpret."""
     shown = " ".join(text.split())
     for mark in "\\`*_[]<>|#":
         shown = shown.replace(mark, f"\\{mark}")

@@ -13,7 +13,7 @@ from mergeometry_suite.demo.run import run_demo
 
 ROOT = Path(__file__).parents[2]
 COUNTS = (150, ALL_TEXTS)
-"""Texts a task that the scale is chosen on, and that the accuracy is measured on."""
+"""Texts per task for choosing the scale, and for measuring the accuracy."""
 BEGIN, END = "<!-- leaderboard: written by `make leaderboard` -->\n", "<!-- end of leaderboard -->"
 
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def read(path: Path) -> Leaderboard:
-    """The leaderboard kept in a file."""
+    """The leaderboard saved in a file."""
     return Leaderboard.from_json(json.loads(path.read_text("utf-8")))
 
 

@@ -16,42 +16,42 @@ HEAD = """# Benchmarks
 
 Written by `python -m benchmarks.speed` (`make bench`) from `benchmarks/results/*.json`; do not edit.
 
-Each command is a whole process, start-up and import included, under one BLAS thread; the commands of a table ran in
-turn (A B C A B C ...), and what stands here are medians. Seconds are of the wall clock; user and system seconds are
-of all processes of the command. Peak memory is the largest resident size of the process; with several workers, the
-sum of the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a
-common part. Ratios carry over to other machines better than seconds do.
+Each command is a whole process, start-up and import included, under one BLAS thread. The commands of a table ran in
+turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time; user and system seconds are those of
+all processes of the command. Peak memory is the largest resident size of the process; with several workers, the sum of
+the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a common
+part. Ratios carry over to other machines better than seconds do.
 """
 
 NOTES = {
-    "adapters": """Of 8 adapters, dense matrices of 86M parameters are implied and never formed by us. The full-SVD
-side multiplies the factors and decomposes the dense matrices (`benchmarks/speed/full_svd.py`); both give the same
+    "adapters": """8 adapters stand for dense matrices of 86M parameters, which mergeometry never forms. The full-SVD
+side multiplies the factors and decomposes the dense matrices (`benchmarks/speed/full_svd.py`). Both give the same
 merged update, ours as an adapter. *In memory* is the method alone, on values that are already read, layer by layer in
-turn: ours includes splitting the result into the two factors of an adapter. The *whole command* starts Python and
-torch, which is most of its time, reads the adapters, checks them, hashes them and writes the output durably.""",
+turn; ours includes splitting the result into the two factors of an adapter. The *whole command* starts Python and
+torch, which takes most of its time, reads the adapters, checks them, hashes them and writes the output durably.""",
     "full": """The full-SVD side (`benchmarks/speed/full_svd.py`) is a straightforward program: all models in memory,
-`torch.linalg.svd` of every task vector in float32, polar factors by the same; it neither checks nor hashes anything.
-Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one layer's
-six matrices, full decompositions) say which is the closer one.""",
+`torch.linalg.svd` of every task vector in float32, and polar factors in the same way. It neither checks nor hashes
+anything. Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one
+layer's six matrices, full decompositions) show which is closer.""",
     "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
 as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm* has the inputs in the system's page
-cache; *cold* drops them from it before every run, as a merge of freshly downloaded or larger-than-memory models finds
-them. Before every run of either the plain program runs once unmeasured, so that all find the memory in one state.
-A merge does more than the goal's measure: it starts Python and torch, checks that every value is finite, and takes
-the sha256 of every byte read and written.""",
-    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features turned, the loss of
-alignment, the class means, the target (the closest rotation to prototypes times class means) and the distance to it,
-the gradient, and Adam; no encoder. A table's line is a process of its own under one thread, forms in turn. *Subspace*
-learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full* learns all of SO(d), its target
-decomposed in that span all the same; *whole* is full with the target by decompositions of the `d x d` matrix, as the
-formula stands. Peak memory is what the steps add to what the process held before the rotation was made (memory freed
-before that may serve again, a few megabytes; a figure near them says no more than that it is small). The last
-column is the relative difference of the target from the one decomposed in the subspace.""",
+cache; *cold* drops them from it before every run, as when models are freshly downloaded or larger than memory. Before
+every run of either kind the plain program runs once unmeasured, so that all runs find the memory in the same state. A
+merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
+is finite, and takes the sha256 of every byte read and written.""",
+    "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
+the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
+to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the
+forms take turns. *Subspace* learns R in the span of prototypes and class means, `2C - 1` dimensions here; *full*
+learns all of SO(d), with its target also decomposed in that span; *whole* is full with the target from decompositions
+of the `d x d` matrix, exactly as in the formula. Peak memory is what the steps add to what the process held before the
+rotation was created (memory freed before that may be reused, a few megabytes; a figure of that size only says that it
+is small). The last column is the relative difference of the target from the one decomposed in the subspace.""",
 }
 
 
 def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
-    """Rewrite the page from every result that there is."""
+    """Rewrite the page from all available results."""
     parts = [HEAD]
     for name, title in titles.items():
         file = results / f"{name}.json"
@@ -73,13 +73,13 @@ def section(title: str, result: Result) -> Iterator[str]:
         f"{result['date']}, commit {result['commit']}, `{result['command']}`. {machine['cpu']}, {machine['cores']} "
         f"cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {versions}. "
         f"{_models(given)}"
-        f"Load average before the first run: {machine['load_before']:.1f} (near 0: the machine was this one's alone; "
-        "seconds of the wall clock suffer from company, ratios of commands run in turn hardly).\n"
+        f"Load average before the first run: {machine['load_before']:.1f} (near 0: nothing else was running; "
+        "other work lengthens wall-clock seconds, but hardly changes ratios of commands that take turns).\n"
     )
     if "steps" in result:
         yield from _steps(result["steps"])
         return
-    yield from table(("what was aimed for", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
+    yield from table(("measure", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
     if "in_memory" in result:
         yield from table(
             ("in memory, all layers", "ours", "full SVD", "times faster, median of the layers"),

@@ -13,20 +13,21 @@ from benchmarks.speed.peer_commands import METHODS, OURS
 
 Cell = Mapping[str, Any]
 
-NOTE = """The same checkpoints, the same method and parameters, one BLAS thread each, ours with one worker; on each cell
-the tools ran one after another, once each, the inputs read beforehand so that all find the system's cache alike.
-mergekit is its own command `mergekit-yaml`; FusionBench its public algorithm classes on its own model pool, in a small
-script (`benchmarks/speed/fusion_bench_driver.py`) that leaves out its command line's composing of configurations. Its
-TSV-M and Iso-C are told to leave the embedding tables to an average, as we do. Ours also checks every value, takes the
-sha256 of every byte read and written, and publishes the output whole or not at all.
-*Peak memory* is the largest resident size, pages of mapped files included; *of its own* is without them (as seen
-twenty times a second): what a machine must have free. A command was stopped past {seconds:g} s, or once it held more
-than {memory:.0f} GB of its own; what stands in the table is then a lower bound."""
+NOTE = """All tools merge the same checkpoints with the same method and parameters, one BLAS thread each; ours uses one
+worker. In each cell the tools ran one after another, once each; the inputs were read beforehand, so that all find the
+system's cache in the same state. For mergekit we run its own command `mergekit-yaml`; for FusionBench its public
+algorithm classes on its own model pool, in a small script (`benchmarks/speed/fusion_bench_driver.py`) that skips the
+composition of configurations by its command line. Its TSV-M and Iso-C are set to average the embedding tables, as we
+do. Ours also checks every value, takes the sha256 of every byte read and written, and publishes the output whole or
+not at all.
+*Peak memory* is the largest resident size, pages of mapped files included; *of its own* excludes them (sampled twenty
+times per second): it is what a machine must have free. A command was stopped after {seconds:g} s, or once it held more
+than {memory:.0f} GB of its own; the figure in the table is then a lower bound."""
 
-DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update less theirs, of the whole model and
-of the worst tensor (where one entry more or less at the threshold of TIES is seen). `ties` of FusionBench trims over
-the whole model at once, ours and mergekit's tensor by tensor: another method by definition, and its difference says by
-how much. `dare_ties` draws by chance, so that only the sizes of the updates are compared."""
+DIFFERENCE = """*Difference* is the relative Frobenius norm of our merged update minus theirs, for the whole model and
+for the worst tensor (where one more or one fewer entry at the threshold of TIES shows). `ties` of FusionBench trims
+over the whole model at once, ours and mergekit's tensor by tensor: by definition a different method, and the
+difference shows by how much. `dare_ties` drops entries at random, so only the sizes of the updates are compared."""
 
 COLUMNS = (
     "method", "tool", "wall", "times ours", "user CPU", "peak memory", "times ours", "of its own", "difference",
@@ -34,7 +35,7 @@ COLUMNS = (
 
 
 def peers_section(title: str, folder: Path, page: Path) -> Iterator[str]:
-    """Lines of the part; its pictures are written beside the page."""
+    """Lines of the part; its pictures are written next to the page."""
     cells = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     cells.sort(key=lambda cell: (cell["parameters"], cell["tasks"], METHODS.index(cell["method"])))
     limits = cells[0]["limits"]
@@ -77,7 +78,7 @@ def _circumstances(cells: Sequence[Cell]) -> str:
         f"{dates}, commit {commits}, `python -m benchmarks.speed peers{quick}`. "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}. "
         f"Ours: {ours}. Peers: {theirs}. "
-        f"Load average before a cell: {min(loads):.1f} to {max(loads):.1f} (up to 1: the cells' own work alone)."
+        f"Load average before a cell: {min(loads):.1f} to {max(loads):.1f} (up to 1: only the benchmark was running)."
     )
 
 

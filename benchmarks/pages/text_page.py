@@ -1,4 +1,4 @@
-"""Writes the text suite's table into docs/suites.md, between its marks, from the records beside its experts.
+"""Writes the text suite's table into docs/suites.md, between its marks, from the records of its experts.
 
 `python -m benchmarks.pages.text_page` rewrites the page. Full fine-tunes live in the cache alone: what their records
 say is kept in `benchmarks/results/text_full.json`, which takes up those that this machine has trained.
@@ -20,7 +20,7 @@ FULL = Path(__file__).parents[1] / "results" / "text_full.json"
 
 
 def records(kept: Path) -> dict[str, Any]:
-    """The records of the suite's full fine-tunes, those of this machine taken up."""
+    """The records of the suite's full fine-tunes, including those found on this machine."""
     return collect(kept, TASKS, lambda name: load_full_expert(name).provenance)
 
 

@@ -1,4 +1,4 @@
-"""Writes the vision suite's table into docs/suites.md, between its marks, from the records beside its experts.
+"""Writes the vision suite's table into docs/suites.md, between its marks, from the records of its experts.
 
 `python -m benchmarks.pages.vision_page` rewrites the page. Full fine-tunes live in the cache alone: what their
 records say is kept in `benchmarks/results/vision_full.json`, which takes up those that this machine has trained.
@@ -25,12 +25,12 @@ FULL = Path(__file__).parents[1] / "results" / "vision_full.json"
 
 
 def records(kept: Path) -> dict[str, Any]:
-    """The records of the suite's full fine-tunes, those of this machine taken up."""
+    """The records of the suite's full fine-tunes, including those found on this machine."""
     return collect(kept, VISION_TASKS, lambda name: load_full_vision_expert(name).provenance)
 
 
 def with_table(page: str, full: Mapping[str, Any]) -> str:
-    """The page with its table as the records say."""
+    """The page with the table of the records."""
     return between(page, "vision", "\n".join(_rows(full)) + "\n", COMMAND)
 
 
@@ -51,7 +51,7 @@ def _rows(full: Mapping[str, Any]) -> Iterator[str]:
             f"| {task.name} | {task.title} | {len(task.classes)} | {sizes} | {_cells(scores)} "
             f"| {task.source} | {task.licence} |"
         )
-    # A mean of fewer tasks than its neighbours' would be no mean to hold against them.
+    # A mean over fewer tasks than its neighbours could not be compared with them.
     least = min(map(len, ends))
     whole = zip(*(own[:least] for own in ends), strict=True)
     yield f"| **mean** | | | | {_cells([sum(end) / len(end) for end in whole], '**')} | | |"

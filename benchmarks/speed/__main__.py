@@ -19,17 +19,17 @@ from benchmarks.speed.settings import Settings
 BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers, "rotations": rotations}
 TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
 WITHOUT_MODELS = ("peers", "rotations")
-"""Benchmarks that merge nothing, or models of their own."""
+"""Benchmarks that merge nothing, or use their own models."""
 
 
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
     work = given.work or ROOT / "benchmarks" / "scratch"
-    # A quick look is no measurement: its page stands apart from the one that people read.
+    # A quick run is not a measurement: its page is kept apart from the published one.
     kept = work / "quick" if given.quick else ROOT / "benchmarks"
     results = given.results or kept / "results"
     page = given.page or (kept / "benchmarks.md" if given.quick else ROOT / "docs" / "benchmarks.md")
-    outputs = work / "quick" if given.quick else work  # so that a quick look may run beside a measurement
+    outputs = work / "quick" if given.quick else work  # so that a quick run can go on during a measurement
     repeats, slow = (1, 1) if given.quick else (given.repeats, given.slow_repeats)
     settings = Settings(outputs.resolve(), results.resolve(), given.quick, repeats, slow)
     for name in given.names or BENCHMARKS:

@@ -1,4 +1,4 @@
-"""Holds merged outputs against each other and against float64: prints JSON.
+"""Compare merged outputs with each other and with float64: prints JSON.
 
 ``python -m benchmarks.speed.agreement models --method M --ours A --theirs B --exact N --base BASE --models MODEL...``
 ``python -m benchmarks.speed.agreement norms --ours A --theirs B --base BASE``
@@ -40,7 +40,7 @@ def between_models(given: argparse.Namespace, base: Read, names: list[str], stac
 
 
 def between_norms(given: argparse.Namespace, base: Read, names: list[str], stack: ExitStack) -> dict[str, Any]:
-    """How far the sizes of two merged updates are apart: all that can agree where entries are drawn by chance."""
+    """How far the sizes of two merged updates are apart: the only possible agreement where entries are random."""
     ours, theirs = (opened(folder, stack)[0] for folder in (given.ours, given.theirs))
     errors, squares = {}, [0.0, 0.0]
     for name in names:

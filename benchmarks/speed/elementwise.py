@@ -1,4 +1,4 @@
-"""Elementwise merges against reading the inputs and writing the output, which nobody can do without."""
+"""Elementwise merges against reading the inputs and writing the output, which every merge has to do."""
 
 from __future__ import annotations
 

@@ -23,19 +23,19 @@ FOLDER = ROOT / "benchmarks" / "scratch" / "environments"
 
 
 class EnvironmentFailedError(RuntimeError):
-    """An environment could not be made, or is not there."""
+    """An environment could not be created, or is missing."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One package of one version with what it needs."""
+    """One version of a package with its dependencies."""
 
     package: str
     version: str
 
     @property
     def folder(self) -> Path:
-        """Where it lies; the version is part of the name, so that another one is another environment."""
+        """Its folder; the version is part of the name, so that every version has its own environment."""
         return FOLDER / f"{self.package}-{self.version}"
 
     @property
@@ -46,7 +46,7 @@ class Environment:
         """A program of the environment.
 
         Raises:
-            EnvironmentFailedError: the environment was not made.
+            EnvironmentFailedError: the environment is missing.
         """
         if not self.finished.exists():
             raise EnvironmentFailedError(
@@ -55,7 +55,7 @@ class Environment:
         return self.folder / "bin" / name
 
     def make(self) -> None:
-        """Make it, unless it is there.
+        """Create it, unless it is there.
 
         Raises:
             EnvironmentFailedError: a command failed; the message has its last words.
@@ -64,7 +64,7 @@ class Environment:
             say(f"{relative(self.folder)}: is there")
             return
         if self.folder.exists():
-            say(f"{relative(self.folder)}: was left unfinished, is made again")
+            say(f"{relative(self.folder)}: was left unfinished and is created again")
             shutil.rmtree(self.folder)
         say(f"{relative(self.folder)}: torch, then {self.package} {self.version}; minutes")
         self._do([sys.executable, "-m", "venv", str(self.folder)])
@@ -78,7 +78,7 @@ class Environment:
         self.finished.touch()
 
     def versions(self) -> dict[str, str]:
-        """Versions of the package and of what its speed hangs on."""
+        """Versions of the package and of the libraries that its speed depends on."""
         code = (
             "import json, sys; from importlib.metadata import version; "
             "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
@@ -89,7 +89,7 @@ class Environment:
         return json.loads(done.stdout)
 
     def _do(self, command: list[str]) -> None:
-        # pip puts no second copy of gigabytes in a cache, and warns of nothing that it can go on without.
+        # No second copy of gigabytes in pip's cache, and no warnings that do not matter.
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, env={**os.environ, "PIP_NO_CACHE_DIR": "1"}
         )

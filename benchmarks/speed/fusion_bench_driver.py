@@ -14,7 +14,7 @@ import torch
 from fusion_bench import BaseModelPool, method
 
 EMBEDDINGS = [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
-"""Tables that are no linear maps: averaged, as we do; otherwise it would decompose the whole vocabulary."""
+"""Tables that are not linear maps: averaged, as we do; otherwise it would decompose the whole vocabulary."""
 
 ALGORITHMS = {
     "average": ("SimpleAverageAlgorithm", {}),
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("models", nargs="+")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    # A pooler that is on no disk would be made up at random for each model.
+    # A pooler that is not on disk would be initialised at random for each model.
     made = {"_target_": "transformers.AutoModel.from_pretrained", "add_pooling_layer": False}
     paths = {"_pretrained_": given.base, **{f"task{number}": path for number, path in enumerate(given.models)}}
     pool = BaseModelPool({name: {**made, "pretrained_model_name_or_path": path} for name, path in paths.items()})

@@ -33,7 +33,7 @@ RESULT = ROOT / "benchmarks" / "results" / "learning_memory.json"
 TASKS, CLASSES, VOCABULARY, LONGEST = 8, 10, 2000, 64
 TEXTS, BATCH, STEPS = 24, 4, 3
 LIMIT = 6e9
-# The hungriest first.
+# The largest first.
 CASES = {
     f"{start} {objective}{' checkpointing' if checkpointing else ''}": (start, objective, checkpointing)
     for checkpointing in (False, True)
@@ -59,7 +59,7 @@ def main() -> None:
 
 def write(cases: dict[str, Any]) -> None:
     figures = {
-        "what": f"learning {TASKS} experts of the encoder's 86M parameters, {STEPS} steps of {BATCH} texts a task",
+        "what": f"learning {TASKS} experts of the encoder's 86M parameters, {STEPS} steps of {BATCH} texts per task",
         "limit_bytes": LIMIT,
         "met": all(max(case["peak_bytes"].values()) < LIMIT for case in cases.values()),
         "whole": len(cases) == len(CASES),
@@ -82,7 +82,7 @@ def on_page(text: str, figures: dict[str, Any]) -> str:
 
 
 def measure(start: str, objective: str, checkpointing: bool) -> dict[str, Any]:
-    """Peaks of a process that learns and does not write: what is written is merged as without learning."""
+    """Peaks of a process that learns and does not write: writing merges as without learning."""
     from mergeometry.api import make_plan  # noqa: PLC0415
     from mergeometry.execution.threads import one_thread  # noqa: PLC0415
     from mergeometry.learning.from_plan import prepare  # noqa: PLC0415
@@ -211,7 +211,7 @@ def write_model(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def write_tokenizer(folder: Path, words: list[str]) -> None:
-    """A vocabulary of the texts' own characters and commonest words."""
+    """A vocabulary of the texts' own characters and most common words."""
     characters = sorted(set("".join(words).lower()))
     known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{letter}" for letter in characters)]
     common = [word for word, _ in Counter(word.lower() for word in words if word.isalpha()).most_common()]

@@ -1,4 +1,4 @@
-"""Commands as whole processes, one after another in turn, so that a busy moment of the machine strikes all alike."""
+"""Commands as whole processes, one after another in turn, so that a busy moment of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 class CommandFailedError(RuntimeError):
-    """A measured command did not end well."""
+    """A measured command failed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a command is stopped: that it goes no further is then its result."""
+    """Limits at which a command is stopped; that it was stopped is then its result."""
 
     seconds: float
     own_bytes: int
@@ -113,7 +113,7 @@ def run_once(case: Case, work: Path) -> dict[str, Any]:
 
 
 def printed_json(command: Sequence[str]) -> Any:
-    """What a program of this package prints, run in a process of its own under one thread."""
+    """The JSON that a program of this package prints, run in its own process with one thread."""
     environment = {**os.environ, **ONE_THREAD, **OFFLINE}
     done = subprocess.run(list(command), check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""What each tool is asked to run for a method, so that all of them do the same work on the same checkpoints."""
+"""The command of each tool for a method, so that all of them do the same work on the same checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS = ("average", "task_arithmetic", "ties", "dare_ties", "iso_c", "tsv_m")
 
 
 def tools(method: str) -> list[str]:
-    """Who has the method, ourselves first."""
+    """The tools that have the method, ours first."""
     peers = [("mergekit", method in IN_MERGEKIT), ("fusion-bench", method in IN_FUSION_BENCH)]
     return [OURS, *(name for name, has in peers if has)]
 
@@ -41,7 +41,7 @@ def command(tool: str, method: str, models: Sequence[Path], work: Path, limits: 
         base, *tuned = (_nameless(model, work) for model in models)
         recipe = recipe_file(method, work)
         recipe.write_text(json.dumps(_recipe(method, base, tuned), indent=1))  # JSON is YAML
-        # The models have no tokenizer; it would make one up and write it.
+        # The models have no tokenizer; mergekit would create one and write it.
         words = [str(MERGEKIT.program("mergekit-yaml")), "--no-copy-tokenizer", relative(recipe), relative(output)]
     else:
         words = [str(FUSION_BENCH.program("python")), "benchmarks/speed/fusion_bench_driver.py", method]
@@ -50,12 +50,12 @@ def command(tool: str, method: str, models: Sequence[Path], work: Path, limits: 
 
 
 def recipe_file(method: str, work: Path) -> Path:
-    """Where mergekit's recipe for a method is written."""
+    """The path of mergekit's recipe for a method."""
     return work / f"mergekit-{method}.json"
 
 
 def _nameless(model: Path, work: Path) -> Path:
-    """The same weights beside a configuration that transformers cannot build: mergekit then goes by the names on disk.
+    """The same weights with a configuration that transformers cannot build: mergekit then uses the names on disk.
 
     Where it knows the architecture, it takes the names from transformers; version 5 has others for the layers of a
     vision transformer than those on disk, and mergekit then leaves all of them out of its output without an error.

@@ -71,14 +71,14 @@ QUICK = tuple(Cell(MINILM, 2, method) for method in METHODS)
 
 
 def run(settings: Settings) -> None:
-    """Measure what is not measured yet."""
+    """Measure the cells that are not measured yet."""
     grid = QUICK if settings.quick else GRID
     folder = settings.results / "peers"
     folder.mkdir(parents=True, exist_ok=True)
     versions = {environment.package: environment.versions() for environment in (MERGEKIT, FUSION_BENCH)}
     left = [cell for cell in grid if not (folder / f"{cell.name}.json").exists()]
     if not left:
-        say("  all of the grid is measured: beginning again")
+        say("  the whole grid is measured: starting again")
         left = list(grid)
         for cell in grid:
             (folder / f"{cell.name}.json").unlink()
@@ -95,12 +95,12 @@ def run(settings: Settings) -> None:
                 whole.write_text(json.dumps(found, indent=1) + "\n")
                 whole.rename(folder / f"{cell.name}.json")
         finally:
-            # Gigabytes; the models come again from their seeds.
+            # Gigabytes; the models can be written again from their seeds.
             remove(work)
 
 
 def measured(cell: Cell, models: Sequence[Path], work: Path) -> dict[str, Any]:
-    """Run the tools one after another on a cell, and hold their results against ours."""
+    """Run the tools one after another on a cell, and compare their results with ours."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = Limits(SECONDS, min(MEMORY, int(0.85 * physical)))
     cases = [command(tool, cell.method, models[: cell.tasks + 1], work, limits) for tool in tools(cell.method)]
@@ -151,8 +151,8 @@ def made(size: Size, tasks: int, work: Path) -> list[Path]:
 
 
 def _run(case: Case, work: Path) -> dict[str, Any]:
-    """One run; a peer that fails of itself is a result, we are not."""
-    # What others left to be written is no part of it: we alone wait until our output is on the disk.
+    """One run; a failure of a peer is a result, a failure of ours is an error."""
+    # Earlier unwritten pages are not part of it: only we wait until our output is on the disk.
     os.sync()
     try:
         run = run_once(case, work)
@@ -167,7 +167,7 @@ def _run(case: Case, work: Path) -> dict[str, Any]:
 
 
 def _agreement(cell: Cell, base: Path, ours: Case, theirs: Case) -> dict[str, Any]:
-    # What is drawn by chance agrees in size, never entry by entry.
+    # Random draws agree in size, never entry by entry.
     what = "norms" if cell.method == "dare_ties" else "models"
     assert ours.output is not None
     assert theirs.output is not None

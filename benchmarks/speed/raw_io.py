@@ -1,4 +1,4 @@
-"""Reads every byte of the inputs and writes a file of a given size: what no merge can do without.
+"""Reads every byte of the inputs and writes a file of a given size: the least that every merge has to do.
 
 ``python benchmarks/speed/raw_io.py THREADS OUTPUT BYTES INPUT...``: `pread` into one buffer a thread, `write`, one
 `fsync`.

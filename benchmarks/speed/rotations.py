@@ -33,7 +33,7 @@ def run(settings: Settings) -> dict[str, Any]:
             for _ in range(settings.slow_repeats if d >= 4096 else settings.repeats):
                 for form in forms:  # in turn, so that a busy moment strikes all alike
                     runs[form].append(printed_json(program("rotations", form, str(d), str(count))))
-                    say(f"  {form}, d = {d}, C = {count}: {1e3 * median(runs[form][-1]['step_s']):.2f} ms a step")
+                    say(f"  {form}, d = {d}, C = {count}: {1e3 * median(runs[form][-1]['step_s']):.2f} ms per step")
             found += [_row(form, d, count, several) for form, several in runs.items()]
     return {"steps": found, "goals": []}
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 class Training:
-    """Random features of a random head; what a step does is what learning does, but for the encoder."""
+    """Random features of a random head; a step does what learning does, except for the encoder."""
 
     def __init__(self, form: str, d: int, classes: int) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -117,7 +117,7 @@ class Training:
 
 
 def _peak_from_here() -> int:
-    """Forget the peak so far, and return what is resident now."""
+    """Reset the peak, and return the resident size now."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

@@ -1,4 +1,4 @@
-"""How much is measured, and where things are put."""
+"""How much is measured, and where the files go."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Settings:
         return folder / "base", [folder / f"task{t}" for t in tasks], [folder / f"adapter{t}" for t in tasks]
 
     def describe(self) -> dict[str, object]:
-        """What the results say of the settings."""
+        """The settings as the results record them."""
         size = self.size
         return {
             "size": size.name,
@@ -58,6 +58,6 @@ class Settings:
 
 
 def goal(text: str, figure: float, limit: float, unit: str = "x", *, at_least: bool) -> dict[str, object]:
-    """A figure beside what was aimed for."""
+    """A figure with its goal."""
     met = figure >= limit if at_least else figure <= limit
     return {"goal": text, "figure": figure, "limit": limit, "unit": unit, "at_least": at_least, "met": met}

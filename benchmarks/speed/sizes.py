@@ -23,7 +23,7 @@ class Size(ABC):
     tasks: int
     adapter_rank: int
     directions: float = field(default=1.0, kw_only=True)
-    """Share of a task vector's directions that have a size of their own; noise has the rest. Few are soon made."""
+    """Share of a task vector's directions with sizes of their own; the rest is noise. Few are quick to write."""
 
     @abstractmethod
     def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -31,11 +31,11 @@ class Size(ABC):
 
     @abstractmethod
     def others(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Every tensor that is no linear map."""
+        """Every tensor that is not a linear map."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """What stands in ``config.json`` beside the dtype."""
+        """The content of ``config.json`` except the dtype."""
 
     def matrices(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Name of the module and (outputs, inputs) of every linear map."""
@@ -44,7 +44,7 @@ class Size(ABC):
 
     @property
     def parameters(self) -> int:
-        """How many numbers a model has."""
+        """The number of parameters of a model."""
         return sum(m * n for _, (m, n) in self.matrices()) + sum(math.prod(shape) for _, shape in self.others())
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 EVERY = 0.05
-"""Seconds between two looks at the command."""
+"""Seconds between two checks of the command."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def watched(child, started, seconds, limit):
-    """Wait for a command; its status, its use, how it ended, and the most memory of its own that was seen."""
+    """Wait for a command; return its status, its usage, how it ended, and the most memory of its own that was seen."""
     ended, most = "done", 0
     while True:
         pid, status, usage = os.wait4(child, os.WNOHANG)
@@ -82,7 +82,7 @@ def stop(child):
 
 
 def own_bytes(process):
-    """Resident memory of a process and its children that no file backs; 0 where the system does not tell."""
+    """Resident memory of a process and its children that no file backs; 0 where the system does not report it."""
     found = 0
     try:
         with open(f"/proc/{process}/status") as file:  # noqa: PTH123

@@ -39,7 +39,7 @@ ENTRY = 3e-4
 """Root mean square of a dense task vector's entries, as fine-tuning at small rates leaves them."""
 
 PATIENCE = 150.0
-"""Seconds under which all published steps are taken; else so many are timed that they fit, and the rest counted."""
+"""If all published steps fit in these seconds, all are taken; else only as many as fit, and the rest extrapolated."""
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def published(deltas: Sequence[Tensor], steps: int, patience: float) -> tuple[Te
 
 
 def timed(work: Callable[[], Delta], repeats: int) -> tuple[Delta, float]:
-    """What the work gives, and its median seconds."""
+    """The result of the work, and its median seconds."""
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the records of full fine-tunes say, kept: the fine-tunes themselves live in the cache alone."""
+"""The saved records of full fine-tunes; the fine-tunes themselves are only in the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mergeometry.errors import DataError
 
 
 def collect(kept: Path, tasks: Iterable[str], record: Callable[[str], Any]) -> dict[str, Any]:
-    """Take up the record of every task whose fine-tune is in the cache, and return them with those kept before."""
+    """Save the record of every task whose fine-tune is in the cache, and return them with those saved before."""
     found = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     ordered = {}
     for name in tasks:

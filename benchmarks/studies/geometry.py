@@ -67,7 +67,7 @@ def overlap(directions: Sequence[Directions]) -> float:
 
 
 def compared() -> dict[str, Any]:
-    """The board's methods that need no data and average the tables: what differs between them is matrices alone."""
+    """The board's methods that need no data and average the tables: they differ only in how they merge matrices."""
     found = {}
     for item in BOARDS[BOARD].methods:
         name, method = _built(item)
@@ -127,7 +127,7 @@ def correlation(layers: Mapping[str, Mapping[str, float]], kept: Mapping[str, fl
 
 
 def written(found: Mapping[str, Any], board: Mapping[str, Any]) -> str:
-    """The table and the sentences that the figures give."""
+    """The table of the figures, and the sentences with them."""
     means = _means(found["layers"])
     rows = {row["name"]: row["at_best"] for row in board["comparison"]["rows"]}
     kept = {name: row["gain_kept"] for name, row in rows.items()}
@@ -184,17 +184,17 @@ def _most(found: Sequence[Sequence[float]]) -> str:
 
 
 def on_page(page: str, found: Mapping[str, Any], board: Mapping[str, Any]) -> str:
-    """The page with what these figures give."""
+    """The page with these figures."""
     return between(page, "geometry", written(found, board), COMMAND)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A kept result."""
+    """A saved result."""
     return json.loads(path.read_text("utf-8"))
 
 
 def main() -> None:
-    """Measure where nothing is kept or ``--again`` is said, then rewrite the page."""
+    """Measure where no result is saved or ``--again`` is given, then rewrite the page."""
     if "--again" in sys.argv[1:] or not RESULT.exists():
         RESULT.write_text(json.dumps(measure(), indent=1) + "\n", "utf-8")
     page = on_page(PAGE.read_text("utf-8"), read(RESULT), read(LEADERBOARDS / f"{BOARD}.json"))

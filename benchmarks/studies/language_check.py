@@ -1,4 +1,4 @@
-"""From recipe to folder, once: the command learns the same, and transformers finds in its output what memory held."""
+"""From recipe to folder, once: the command learns the same merge, and transformers reads the same from its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mergeometry_suite.language_model.backbone import plain_language_model
 from mergeometry_suite.language_model.command import find_domain
 
 SHOWN = ("newswire", "reviews", "messages")
-"""Domains that a text is continued of; tweets speak of living people, and nobody should read what a model adds."""
+"""Domains whose texts are continued; not tweets, which are about living people: a model must not add to those."""
 
 PROMPT, WRITTEN = 12, 28
 """Tokens of a test text that a generation starts from, and tokens that are added to them."""
@@ -44,7 +44,7 @@ def compare(
     with torch.no_grad():
         for key, value in _parameters(prepared).items():
             value.copy_(kept[key])
-    # Whole 32 bit, so that nothing but the way to the folder lies between the two.
+    # All in 32 bit, so that the two differ only by the way to the folder.
     laboratory.dtype = torch.float32
     weights = prepared.scene.merged.weights(prepared.table, torch.float32)
     memory = laboratory.score(weights, "validation", prepared.scene.rotations[0])
@@ -82,7 +82,7 @@ def _parameters(prepared: Prepared) -> dict[str, torch.Tensor]:
 
 
 def _generated(laboratory: Laboratory, model: Any) -> dict[str, dict[str, str]]:
-    """The likeliest continuation, token by token, of the beginning of the first test text of some domains."""
+    """The greedy continuation, token by token, of the beginning of the first test text of some domains."""
     tokenizer: Any = laboratory.tokenizer()
     found = {}
     for name in SHOWN:

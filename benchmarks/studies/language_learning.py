@@ -62,11 +62,11 @@ RATES: dict[str, tuple[str, tuple[float, ...]]] = {
 }
 ROTATED = "distill, pair, rotation"
 LIKE_PAIR = ("distill, pair, hidden", ROTATED)
-"""Rows that take the coefficients' rate of `distill, pair`, so that what they add is all that differs."""
+"""Rows that use the coefficients' rate of `distill, pair`, so that they differ only in what they add."""
 
 
 class Kept:
-    """The result file: a figure is looked up, or made and written down."""
+    """The result file: a figure is looked up, or measured and saved."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class Kept:
                 self.values = earlier
 
     def get(self, group: str, name: str, make: Callable[[], Any]) -> Any:
-        """The figure of that name, made now if there is none yet."""
+        """The figure of that name, measured now if there is none yet."""
         known = self.values.setdefault(group, {})
         if name not in known:
             known[name] = make()
@@ -129,7 +129,7 @@ def check(kept: Kept, laboratory: Laboratory) -> None:
 
 
 def learned_file(name: str) -> Path:
-    """Where the numbers of a row's first seed are kept."""
+    """The file with the learned numbers of a row's first seed."""
     return WORK / f"{name.replace(', ', '-')}.safetensors"
 
 
@@ -140,7 +140,7 @@ def best_row(values: Mapping[str, Any]) -> str:
 
 
 def section_of(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The `adapt:` section of a learned row, with the rates that validate best."""
+    """The `adapt:` section of a learned row, with the rates of the best validation score."""
     section = {**_section(values, name), "steps": SETTINGS["steps"]}
     if name in RATES:
         section[RATES[name][0]] = best_rate(values, name)
@@ -153,12 +153,12 @@ def best_scale(values: Mapping[str, Any], method: str) -> float:
 
 
 def best_rate(values: Mapping[str, Any], name: str) -> float:
-    """The rate whose short run validates best."""
+    """The rate whose short run has the best validation score."""
     return min(RATES[name][1], key=lambda rate: mean(values["trials"][f"{name} {rate:g}"]["scores"]))
 
 
 def start_of_learning(values: Mapping[str, Any]) -> tuple[str, float]:
-    """The data-free merge that validates best, where all learned rows start."""
+    """The data-free merge with the best validation score, where all learned rows start."""
     methods = [name for name in DATA_FREE if name != "average"]
     scores = values["validation"]
     best = min(methods, key=lambda method: mean(scores[f"{method} {best_scale(values, method):g}"]))

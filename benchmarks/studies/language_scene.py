@@ -36,7 +36,7 @@ from mergeometry_suite.language_model.command import find_domain, load_language_
 
 CPU = torch.device("cpu")
 DOMAINS = ("newswire", "tweets", "reviews", "messages")
-"""What the page was measured on; domains that the suite has gained since are not."""
+"""The domains that the page was measured on; the suite has gained others since."""
 
 
 def write_texts(folder: Path) -> None:
@@ -60,13 +60,13 @@ def recipe_of(
         "method": method,
         "scale": scale,
         "seed": seed,
-        # A run this short is taken as it ends: nothing is held out to stop it early.
+        # A run this short is used as it ends: nothing is held out to stop it early.
         "adapt": {"held_out": 0, "encoder": {"max_length": tokens}, **section, "tasks": tasks},
     }
 
 
 class Laboratory:
-    """Built once: the base model, each domain's texts, and what each expert makes of its own training texts."""
+    """Built once: the base model, each domain's texts, and each expert's features of its own training texts."""
 
     def __init__(self, texts: Path, settings: Mapping[str, Any]) -> None:
         self._texts, self._settings = texts, settings
@@ -131,7 +131,7 @@ class Laboratory:
         rotation: TaskRotation | None = None,
         run: Callable[[Mapping[str, Any]], Float[Tensor, "texts tokens vocabulary"]] | None = None,
     ) -> float:
-        """The same of one domain; ``run`` takes the place of the encoder: any model's logits."""
+        """The same of one domain; ``run`` replaces the encoder: any model's logits."""
         inputs = self._splits[split][name]
         given = {key: value.to(self.dtype) for key, value in weights.items()}
         total, everything = 0.0, [Chosen(0, row) for row in range(len(inputs))]
@@ -169,7 +169,7 @@ class Laboratory:
 
 
 def peak_from_here() -> Callable[[], int]:
-    """Forget the largest resident size so far; what is returned tells the largest since."""
+    """Reset the largest resident size; the returned function gives the largest since."""
     Path("/proc/self/clear_refs").write_text("5")
 
     def largest() -> int:

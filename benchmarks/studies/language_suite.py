@@ -43,7 +43,7 @@ MERGES: Mapping[str, dict[str, Any]] = {
 
 
 def measure() -> dict[str, Any]:
-    """Score the rows that are not known yet."""
+    """Score the rows that are not saved yet."""
     found: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
     if found.get("texts") != TEXTS:
         found = {"texts": TEXTS, "circumstances": circumstances(), "rows": {}}
@@ -82,7 +82,7 @@ def _row(found: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def with_tables(page: str, found: Mapping[str, Any]) -> str:
-    """The page with its tables as the result says."""
+    """The page with the tables of the result."""
     for name, rows in (("domains", _domains()), ("perplexities", _perplexities(found)), ("written", _written(found))):
         page = between(page, name, "\n".join(rows) + "\n", COMMAND)
     return page

@@ -29,24 +29,24 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every board's comparison that scored rules, by the name of its file; none where the folder is not there."""
+    """Every board's comparison that scored rules, by the name of its file; empty where there is no such folder."""
     kept = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in sorted(folder.glob("*.json"))}
     return {name: _completed(found) for name, found in kept.items() if found["rules"]}
 
 
 def _completed(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """A comparison with two rules more, whose scores it has: ``one``, and ``auto``, which is each method's own rule."""
+    """A comparison with two more rules, whose scores it already has: ``one``, and ``auto``, each method's own rule."""
     rows = []
     for row in comparison["rows"]:
         own = {**row["rules"]}
         own.setdefault("one", {"scale": 1.0, "regret": row["regret_at_one"]})
         rows.append({**row, "rules": own})
     rules = list(dict.fromkeys([*comparison["rules"], "one"]))
-    settled = [f"{registry.find(row['method']['name']).scale_rule} per model" for row in rows]
-    if set(settled) <= set(rules):
+    automatic = [f"{registry.find(row['method']['name']).scale_rule} per model" for row in rows]
+    if set(automatic) <= set(rules):
         rows = [
             {**row, "rules": {**row["rules"], "auto": row["rules"][own]}}
-            for row, own in zip(rows, settled, strict=True)
+            for row, own in zip(rows, automatic, strict=True)
         ]
         rules.append("auto")
     return {**comparison, "rows": rows, "rules": rules}
@@ -58,7 +58,7 @@ def on_page(page: str, found: Found) -> str:
 
 
 def written(found: Found) -> str:
-    """Mean and worst regret of every rule on every suite, the rule that loses least first, and what would fit."""
+    """Mean and worst regret of every rule on every suite, the best rule first, and the factor that would fit."""
     if not found:
         return NOTHING
     parts = [_regrets(found, measure) for measure in UNITS if any(own["measure"] == measure for own in found.values())]
@@ -70,7 +70,7 @@ def _regrets(found: Found, measure: str) -> str:
     own = {suite: one for suite, one in found.items() if one["measure"] == measure}
     rules = list(dict.fromkeys(rule for one in own.values() for rule in one["rules"]))
     losses = {rule: {suite: _losses(one, rule) for suite, one in own.items()} for rule in rules}
-    # What no method of a suite was scored by stands at the end.
+    # Rules that no method of a suite was scored with come last.
     whole = {rule: [loss for part in losses[rule].values() for loss in part.values()] for rule in rules}
     rules = sorted(rules, key=lambda rule: (not all(losses[rule].values()), _mean(whole[rule])))
     head = [f"rule ({UNITS[measure]} lost)", *own, "all: mean", "worst", "no value"]
@@ -86,7 +86,7 @@ def _regrets(found: Found, measure: str) -> str:
 
 
 def _constants(found: Found) -> str:
-    """The constant with which each rule would have hit the validated scale: fitted, and so no result of its suite."""
+    """The factor with which each rule would match the validated scale: fitted, so it is not a result of its suite."""
     rules = [
         rule for rule in dict.fromkeys(rule for one in found.values() for rule in one["rules"])
         if rule.endswith("per model")
@@ -95,7 +95,7 @@ def _constants(found: Found) -> str:
         return ""
     lines = [
         "The factor that would fit each suite, the geometric mean over methods of validated scale / rule's scale. "
-        "It is fitted on that suite's labels, and no figure above is of it:\n",
+        "It is fitted on that suite's labels, and no figure above uses it:\n",
         _row(["rule", *found]), _row(["---"] + ["---:"] * len(found)),
     ]  # fmt: skip
     lines += [_row([f"`{rule}`", *(_factor(one, rule) for one in found.values())]) for rule in rules]
@@ -112,13 +112,15 @@ def _factor(comparison: Mapping[str, Any], rule: str) -> str:
 
 
 def _circumstances(found: Found) -> str:
-    said = [
+    suites_read = [
         f"{suite}: {len(one['seen'])} tasks, {len(one['rows'])} methods, "
         f"{sum(one['inputs']['test'][task] for task in one['seen'])} test inputs, "
         f"scales validated on {sum(one['inputs']['validation'].values())}"
         for suite, one in found.items()
     ]
-    return f"{'; '.join(said)}. Every rule is scored at its own scale, on the same inputs as the validated one.\n"
+    return (
+        f"{'; '.join(suites_read)}. Every rule is scored at its own scale, on the same inputs as the validated one.\n"
+    )
 
 
 def _losses(comparison: Mapping[str, Any], rule: str) -> dict[str, float]:

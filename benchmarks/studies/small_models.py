@@ -149,7 +149,7 @@ def fine_tuned(base: Tensors, task: int) -> Tensors:
             continue
         update = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
         if name == WORDS:
-            # The first quarter of the words is everyone's; of the others a task has a half or two thirds.
+            # All tasks share the first quarter of the words; of the others a task has a half or two thirds.
             own = update[len(update) // 4 :]
             own[(torch.arange(len(own)) + task) % (2 + task % 2) == 0] = 0
         if name == ALIKE:
@@ -173,7 +173,7 @@ def drawn_factors(
 
 
 def stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor as a checkpoint of this precision holds it: what is not float32 stays as it is."""
+    """The tensor as a checkpoint of this precision holds it: tensors that are not float32 stay as they are."""
     return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
 
 

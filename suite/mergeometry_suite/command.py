@@ -1,4 +1,4 @@
-"""What ``mergeometry suite`` calls: list the tasks, load an expert, train one anew."""
+"""The functions behind ``mergeometry suite``: list the tasks, load an expert, retrain one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def list_tasks(suite: str = "text-8") -> tuple[Task, ...]:
         DataError: there is no such suite.
     """
     if suite not in SUITES:
-        raise DataError(f"There is no text suite {suite!r}.", hint="the suites are " + ", ".join(SUITES))
+        raise DataError(f"there is no text suite {suite!r}", hint="the suites are " + ", ".join(SUITES))
     return tuple(TASKS[name] for name in SUITES[suite])
 
 
@@ -48,19 +48,19 @@ def train_expert(
 ) -> Path:
     """Fit the head, train an expert of the form, and write it into ``output``, which appears whole or not at all.
 
-    An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
-    many tasks goes on where it was.
+    An expert that is already there is left alone unless ``overwrite``, so that an interrupted run over many tasks
+    resumes where it stopped.
 
     Raises:
-        DataError: there is no such task, or its texts or the backbone cannot be had.
-        OutputError: something else stands in ``output``.
+        DataError: there is no such task, or its texts or the backbone cannot be fetched.
+        OutputError: ``output`` holds something else.
     """
-    found = find_task(task)
+    text_task = find_task(task)
     return train_into(
-        output, found, form,
-        lambda: _start(found, backbone(progress)),
+        output, text_task, form,
+        lambda: _start(text_task, backbone(progress)),
         lambda model, start: score_texts(model, start.backbone, start.head, start.splits),
-        lambda start: _origin(found, start.splits),
+        lambda start: _origin(text_task, start.splits),
         packages=("mergeometry", "torch", "transformers", "peft"),
         course=regime, overwrite=overwrite, progress=progress,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes a suite as files that ``mergeometry compare`` reads: a recipe, the tasks, their inputs and heads."""
+"""Write a suite as files that ``mergeometry compare`` reads: a recipe, the tasks, their inputs and heads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mergeometry_suite.vision.tasks import VISION_SUITES
 
 LANGUAGE_MODEL = "language-model"
 UNLABELLED = 32
-"""Training inputs of each task, without labels, for merges by activations: as many as ESM's authors take."""
+"""Training inputs of each task, without labels, for merges by activations: as many as ESM's authors use."""
 
 
 def suites() -> list[str]:
@@ -43,20 +43,20 @@ def write_suite(
     """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
 
     The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
-    fine-tunes in the cache, of a training ``seed``. ``limit`` is the most inputs of a split. A few training inputs go
-    without their labels, for methods that merge by activations.
+    fine-tunes in the cache, of a training ``seed``. ``limit`` is the maximum number of inputs per split. A few training
+    inputs are written without their labels, for methods that merge by activations.
 
     Raises:
         DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
     """
     if suite not in suites():
-        raise DataError(f"There is no suite {suite!r}{nearest(suite, suites())}")
+        raise DataError(f"there is no suite {suite!r}{nearest(suite, suites())}")
     if seed and not full:
-        raise DataError("The adapters that ship were trained with seed 0.", hint="add --full, or leave --seed out")
+        raise DataError("the adapters that ship were trained with seed 0", hint="add --full, or leave --seed out")
     output.mkdir(parents=True, exist_ok=True)
     if suite == LANGUAGE_MODEL:
         if full:
-            raise DataError("The language model's experts are adapters.", hint="leave --full out")
+            raise DataError("the language model's experts are adapters", hint="leave --full out")
         return _write_language(output, limit, progress)
     if suite in VISION_SUITES:
         base, models, tasks = write_vision_tasks(
@@ -89,8 +89,8 @@ def _write_language(output: Path, limit: int | None, progress: Callable[[str], N
         rows = [{"text": text} for text in texts.train[:UNLABELLED]]
         unlabelled = _write_rows(output, f"{safe_name(domain.name)}-unlabelled", rows)
         entry: dict[str, Any] = {"name": domain.name, "unlabelled": unlabelled}
-        for name, own in (("validation", texts.validation), ("test", texts.test)):
-            rows = [{"text": text} for text in own[:limit]]
+        for name, split in (("validation", texts.validation), ("test", texts.test)):
+            rows = [{"text": text} for text in split[:limit]]
             entry[name] = _write_rows(output, f"{safe_name(domain.name)}-{name}", rows)
         tasks.append(entry)
     encoder = {"kind": "causal", "max_length": TOKENS}

@@ -29,14 +29,18 @@ class Expert:
 
 
 def load_expert(task: str, folder: Path | None = None) -> Expert:
-    """Return the expert of a task: the one that ships with the project, or the one trained into ``folder``."""
-    found = find_task(task)
+    """Return the expert of a task: the one that ships with the project, or the one trained into ``folder``.
+
+    Raises:
+        DataError: there is no such task, or no whole expert in the folder.
+    """
+    text_task = find_task(task)
     folder = SHIPPED / task if folder is None else folder
     if not is_complete(folder):
         raise DataError(
-            f"There is no trained expert of {task!r}.", file=folder, hint=f"train it: mergeometry suite train {task}"
+            f"there is no trained expert of {task!r}", file=folder, hint=f"train it: mergeometry suite train {task}"
         )
-    return Expert(found, folder, load_head(folder / HEAD), read_provenance(folder))
+    return Expert(text_task, folder, load_head(folder / HEAD), read_provenance(folder))
 
 
 def is_complete(folder: Path) -> bool:
@@ -51,7 +55,7 @@ def save_adapter(model: Any, head: Head, folder: Path) -> None:
 
 
 def load_adapter(backbone: Path, folder: Path) -> Any:
-    """Build the backbone with an expert's adapter beside its weights, through PEFT."""
+    """Build the backbone with an expert's adapter on top of its weights, through PEFT."""
     model = read_adapter(build_model(backbone), folder)
     pack_frozen(model)
     return model

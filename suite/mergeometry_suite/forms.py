@@ -1,4 +1,4 @@
-"""The forms that experts come in: an adapter beside the backbone, or the whole encoder trained."""
+"""The two forms of experts: an adapter on the backbone, or the whole encoder trained."""
 
 from __future__ import annotations
 

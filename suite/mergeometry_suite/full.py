@@ -39,9 +39,9 @@ class FullRegime(Course):
 
 
 def full_folder(seed: int = 0) -> Path:
-    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder a task.
+    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder per task.
 
-    The backbone and the regime are part of its name: fine-tunes of another kind or seed never meet.
+    The backbone and the regime are part of its name: fine-tunes of different kinds or seeds never mix.
     """
     recipe = hashlib.sha256(repr((MINILM.sha256, FullRegime(seed=seed))).encode()).hexdigest()[:8]
     return cache_folder() / "experts" / f"{MINILM.name}-full-{recipe}"
@@ -53,15 +53,15 @@ def load_full_expert(task: str, folder: Path | None = None, *, seed: int = 0) ->
     Raises:
         DataError: there is no such task, or its fine-tune is not trained yet.
     """
-    found = find_task(task)
+    text_task = find_task(task)
     folder = full_folder(seed) / task if folder is None else folder
     if not is_complete_full(folder):
         raise DataError(
-            f"There is no full fine-tune of {task!r}.",
+            f"there is no full fine-tune of {task!r}",
             file=folder,
             hint=f"train it: mergeometry suite train --full {task}{f' --seed {seed}' if seed else ''}",
         )
-    return Expert(found, folder, load_head(folder / HEAD), read_provenance(folder))
+    return Expert(text_task, folder, load_head(folder / HEAD), read_provenance(folder))
 
 
 def is_complete_full(folder: Path) -> bool:
@@ -72,21 +72,21 @@ def is_complete_full(folder: Path) -> bool:
 def train_full(
     folder: Path, head: Head, splits: Splits, regime: FullRegime, progress: Callable[[Epoch], None] | None = None
 ) -> Trained:
-    """Train every weight that mean pooling runs through, embeddings and norms among them."""
+    """Train every weight that affects the mean-pooled features, including embeddings and norms."""
     return train_weights(build_model(folder).requires_grad_(True), folder, head, splits, regime, progress)
 
 
 def save_full(model: Any, backbone: Path, folder: Path) -> None:
     """Write the weights in 32 bit, named as in the backbone's file, into an existing folder.
 
-    What the encoder never runs, such as the pooler, is the backbone's own.
+    Weights that the encoder never runs, such as the pooler, are the backbone's.
     """
     from safetensors.torch import load_file, save_file  # noqa: PLC0415
 
     tensors = load_file(backbone / MODEL)
     trained = {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
     if strangers := sorted(set(trained) - set(tensors)):
-        raise DataError("The backbone's file lacks a weight that was trained.", tensor=strangers[0])
+        raise DataError("the backbone's file lacks a weight that was trained", tensor=strangers[0])
     save_file({**tensors, **trained}, folder / MODEL, metadata={"format": "pt"})
     for name in SIDECARS:
         shutil.copyfile(backbone / name, folder / name)

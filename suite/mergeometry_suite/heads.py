@@ -1,6 +1,6 @@
-"""The linear head of a task: fitted on the base's features, then frozen for good.
+"""The linear head of a task: fitted on the base's features, then frozen.
 
-A head that every model shares makes models comparable: experts and merges differ in their features alone.
+Because all models share the head, they are comparable: experts and merges differ only in their features.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def fit_head(
     validation_labels: Sequence[int],
     classes: int,
 ) -> Head:
-    """Return the head of the best penalty on validation texts; of equals the strongest."""
+    """Return the head of the best penalty on validation texts; among equals the one of the strongest penalty."""
     best: tuple[float, Head] | None = None
     for penalty in sorted(_PENALTIES, reverse=True):
         head = fit_with_penalty(train, train_labels, classes, penalty)

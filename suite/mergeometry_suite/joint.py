@@ -1,4 +1,4 @@
-"""One encoder trained on all tasks of a suite at once: what a merge would have to reach, had the data been together."""
+"""One encoder trained on all tasks of a suite together: the result that a merge tries to reach without the data."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def load_joint(suite: str) -> Path:
     """Return the folder of a suite's joint model.
 
     Raises:
-        DataError: it is not trained yet.
+        DataError: the model is not trained yet.
     """
     list_tasks(suite)
     if not is_complete_joint(folder := joint_folder(suite)):
         raise DataError(
-            f"There is no joint model of {suite!r}.", file=folder,
+            f"there is no joint model of {suite!r}", file=folder,
             hint=f"train it: mergeometry suite train-joint --suite {suite}",
         )  # fmt: skip
     return folder
@@ -68,8 +68,8 @@ def train_joint(
     expert saw them. ``output`` appears whole or not at all, and is left alone where it is complete.
 
     Raises:
-        DataError: there is no such suite, or its texts or the backbone cannot be had.
-        OutputError: something else stands in ``output``.
+        DataError: there is no such suite, or its texts or the backbone cannot be fetched.
+        OutputError: ``output`` holds something else.
     """
     say = progress or (lambda _message: None)
     tasks, course = list_tasks(suite), regime or FullRegime()
@@ -141,11 +141,11 @@ def _trained(
             yield torch.nn.functional.cross_entropy(logits, labels[task][batch.rows])
 
     def score() -> float:
-        found = [
-            accuracy(head, encode_with(model, texts), own.validation.labels)
-            for head, texts, own in zip(heads, checked, splits, strict=True)
+        accuracies = [
+            accuracy(head, encode_with(model, texts), of_task.validation.labels)
+            for head, texts, of_task in zip(heads, checked, splits, strict=True)
         ]
-        return sum(found) / len(found)
+        return sum(accuracies) / len(accuracies)
 
     batches = sum(math.ceil(len(own.train) / course.batch) for own in splits)
     return train_to_best(model, batches, losses, score, course, progress)

@@ -29,7 +29,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """How weights are trained, whichever they are.
+    """How weights are trained, in every form of expert.
 
     ``precision`` is of matrix products alone: ``float32``, ``bfloat16``, or ``auto``, which is bfloat16 where
     the processor is fast at it. Weights, sums and the solver are float32 always.
@@ -47,7 +47,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training texts led to; ``steps`` counts from the start."""
+    """The result of one pass over the training texts; ``steps`` counts from the start."""
 
     number: int
     steps: int
@@ -57,7 +57,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with the weights of its best epoch, and the course of its training; ``products`` is a dtype's name."""
+    """A model with the weights of its best epoch, and the epochs of its training; ``products`` is a dtype's name."""
 
     model: Any
     epochs: tuple[Epoch, ...]
@@ -135,7 +135,7 @@ def train_to_best(
                 values.append(loss.item())
                 steps += 1
             if not math.isfinite(values[-1]):
-                raise DataError("The loss is not finite any more.", hint="train with a lower learning rate")
+                raise DataError("the loss is no longer finite", hint="train with a lower learning rate")
             epoch = Epoch(number, steps, round(sum(values) / len(values), 5), round(score(), 4))
             epochs.append(epoch)
             if best is None or epoch.validation > best.validation:
@@ -151,7 +151,7 @@ def train_to_best(
 
 
 def encode_with(model: Any, prepared: Prepared) -> Float[Tensor, "texts d"]:
-    """Return the features of a model as it stands, with or without an adapter beside its weights."""
+    """Return the features of a model as it stands, with or without an adapter on top of its weights."""
     features = torch.empty(prepared.count, model.config.hidden_size)
     with one_thread(), torch.inference_mode():
         for batch in prepared.batches:
@@ -172,7 +172,7 @@ def products(course: Course) -> Iterator[None]:
 
 
 def batches_of(lengths: list[int], size: int, shuffle: torch.Generator) -> Iterator[list[int]]:
-    """Go through texts of these lengths once, in batches of like lengths that come in random order."""
+    """Go through texts of these lengths once, in batches of similar lengths, in random order."""
     order = torch.randperm(len(lengths), generator=shuffle).tolist()
     batches: list[list[int]] = []
     for start in range(0, len(order), size * _WINDOW):

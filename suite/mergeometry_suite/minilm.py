@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _TOKENS_A_BATCH = 768  # with its activations, what fits the caches of one core
-_NOT_RUN = ("pooler.", "embeddings.position_ids")  # saved with a BERT encoder, of no effect on mean pooling
+_NOT_RUN = ("pooler.", "embeddings.position_ids")  # saved with a BERT encoder, without effect on mean pooling
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Prepared:
 
 
 class Tokenizer:
-    """The tokenizer of a model's folder, cutting texts at a fixed number of word pieces."""
+    """The tokenizer of a model's folder, which cuts texts at a fixed number of word pieces."""
 
     def __init__(self, folder: Path, longest: int = 32) -> None:
         self._tokenizer: Any = import_transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -82,8 +82,8 @@ class Tokenizer:
 class Encoder:
     """A pre-trained encoder that can take other weights of the same shapes.
 
-    Law: ``encode`` depends on nothing but the weights and the texts of each batch: neither on earlier calls
-    nor on the number of threads.
+    Law: ``encode`` depends only on the weights and the texts of each batch, not on earlier calls or the number of
+    threads.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +94,10 @@ class Encoder:
         """Take new weights in place, named as in the base's ``model.safetensors``.
 
         Every weight of the model must be given, unless ``partial``: then the others stay as they are. A name
-        that the model lacks is an error always.
+        that the model lacks is always an error.
+
+        Raises:
+            DataError: a weight is missing or does not fit.
         """
         expected = self._shapes()
         given = {name: weight for name, weight in weights.items() if not name.startswith(_NOT_RUN)}
@@ -103,7 +106,7 @@ class Encoder:
         if wrong or missing:
             problem = f"{wrong[0]} does not fit" if wrong else f"{missing[0]} is missing"
             raise DataError(
-                f"These weights are not of this encoder: {problem} ({len(wrong)} unfit, {len(missing)} missing).",
+                f"these weights are not of this encoder: {problem} ({len(wrong)} do not fit, {len(missing)} missing)",
                 tensor=(wrong or missing)[0],
             )
         plain = dict(self._model.named_parameters())

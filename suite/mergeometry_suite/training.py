@@ -1,4 +1,4 @@
-"""Trains one expert through a frozen head and writes it with its record, whatever its task reads and its form is."""
+"""Train one expert through a frozen head and write it with its record, for any task and any form."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def train_into(
 ) -> Path:
     """Train an expert of the form and write it into ``output``, which appears whole or not at all.
 
-    An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
-    many tasks goes on where it was. ``start`` is called only where there is something to train; ``origin`` says
-    where backbone, data and head are from, ``packages`` whose versions the record keeps.
+    An expert that is already there is left alone unless ``overwrite``, so that an interrupted run over many tasks
+    resumes where it stopped. ``start`` is called only where there is something to train; ``origin`` describes the
+    sources of backbone, data and head; the record keeps the versions of ``packages``.
 
     Raises:
-        OutputError: something else stands in ``output``.
+        OutputError: ``output`` holds something else.
     """
     say = progress or (lambda _message: None)
     chosen: Course = course or form.regime

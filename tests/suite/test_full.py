@@ -92,7 +92,7 @@ def test_a_finished_expert_is_left_alone_and_a_half_one_is_refused(expert: Path,
     assert messages == ["trec: already trained"]
     (tmp_path / "config.json").write_text("{}")
     assert not is_complete_full(tmp_path)
-    with pytest.raises(OutputError, match="no expert"):
+    with pytest.raises(OutputError, match="not an expert"):
         train_expert("trec", tmp_path, form=FULL)
 
 
@@ -125,7 +125,7 @@ def test_products_alone_are_in_the_precision_asked_for(precision: str, expected:
 
 def test_a_regime_too_fast_says_so() -> None:
     head = Head(torch.full((2, 384), torch.inf), torch.zeros(2))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="no longer finite"):
         train_full(backbone(), head, few("movie"), ONCE)
 
 

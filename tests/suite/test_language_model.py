@@ -289,7 +289,7 @@ def test_an_expert_appears_whole_and_is_not_trained_twice(
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match="no expert"):
+        with pytest.raises(OutputError, match="not an expert"):
             command.train_language_expert("tweets", tmp_path, overwrite=overwrite)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

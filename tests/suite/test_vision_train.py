@@ -114,7 +114,7 @@ def test_an_adapter_on_disk_is_the_one_that_was_trained(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="no expert"):
+    with pytest.raises(OutputError, match="not an expert"):
         train_vision_expert("digits", tmp_path, overwrite=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

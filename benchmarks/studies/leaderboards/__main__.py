@@ -20,13 +20,13 @@ OURS = ROOT / "docs" / "own-blocks.md"
 
 
 def main() -> None:
-    """Carry out what is asked for, then write the page and its pictures."""
+    """Run what is asked for, then write the page and its pictures."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     asked = parser.add_subparsers(dest="what")
     running = asked.add_parser("run", help="measure boards")
     running.add_argument("boards", nargs="+", choices=list(BOARDS), metavar="BOARD", help=", ".join(BOARDS))
     running.add_argument("--workers", type=int)
-    keeping = asked.add_parser("keep", help="keep a comparison that was carried out by hand")
+    keeping = asked.add_parser("keep", help="keep a comparison that was run by hand")
     keeping.add_argument("board", choices=list(BOARDS))
     keeping.add_argument("folder", type=Path)
     given = parser.parse_args()

@@ -12,7 +12,7 @@ Item = str | dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A suite, the methods merged on it, the scales tried, and how many inputs of a task choose and report."""
+    """A suite, the methods merged on it, the scales tried, and the inputs per task for choosing and reporting."""
 
     title: str
     question: str
@@ -92,7 +92,7 @@ SIMPLEX: list[Item] = [
     *(_variant(f"flat{name}", spectrum="flat", **FRAMES[name]) for name in ("", ", tasks", ", tasks, both sides")),
     *(_variant(f"blocks{name}", core="own blocks", **FRAMES[name]) for name in ("", ", tasks", ", tasks, both sides")),
 ]
-"""Each frame beside the same merge without one, on three cores; tables by rows throughout."""
+"""Each frame next to the same merge without one, on three cores; tables by rows throughout."""
 RANKS: list[Item] = [
     {"name": f"{method}, rank {rank:g}", "method": {"name": method, "rank": rank}, "other": "rows"}
     for method in ("tsv_m", "own_blocks")
@@ -103,7 +103,7 @@ RANKS: list[Item] = [
 def _other_seed(seed: int) -> Board:
     return Board(
         title=f"Text, 8 tasks, full fine-tunes of training seed {seed}", suite="text-8", full=True, seed=seed,
-        question="Is what the first board shows of its experts, or of any experts of these tasks?",
+        question="Does the first board's result hold for its experts alone, or for any experts of these tasks?",
         methods=["own_blocks", *_with_rows("iso_cts", "tsv_m", "dc_merge"), *CLASSICAL, *SPECTRAL,
                  {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}},
                  *_simplex("directions", "random"), *WITH_INPUTS],
@@ -124,13 +124,13 @@ BOARDS = {
     "text-8-full-seed-2": _other_seed(2),
     "text-14-full": Board(
         title="Text, 14 tasks, full fine-tunes", suite="text-14", full=True,
-        question="The same with more tasks than the weights have room for.",
+        question="The same tasks and more, too many for the weights to hold.",
         methods=[*OURS, *CLASSICAL, *SPECTRAL, *_simplex("directions", "tasks"), *WITH_INPUTS],
         scales=SCALES, validation=80, test=250,
     ),
     "text-8-adapters": Board(
         title="Text, 8 tasks, LoRA experts", suite="text-8", full=False,
-        question="The same tasks as rank-16 adapters, and what scales without labels are worth there.",
+        question="The same tasks as rank-16 adapters, and how good scales without labels are there.",
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
@@ -142,7 +142,7 @@ BOARDS = {
     ),
     "vision-full": Board(
         title="Vision, 9 tasks, full fine-tunes", suite="vision", full=True,
-        question="The same with three tasks more that almost any update for another task harms.",
+        question="The same with three more tasks, which almost any update for another task harms.",
         methods=["own_blocks", *CLASSICAL, *SPECTRAL, *_simplex("directions")],
         scales=SCALES, validation=60, test=300, rules=TWO_RULES,
     ),
@@ -154,7 +154,7 @@ BOARDS = {
     ),
     "unseen": Board(
         title="Text, 12 of 14 tasks merged, 2 never seen", suite="text-14", full=True, leave_out="trec,amazon",
-        question="What does a merge know of tasks that none of its models was trained on?",
+        question="What does a merge know about tasks that none of its models was trained on?",
         methods=["own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, *_simplex("directions")],
         scales="0.2,0.5,0.75,1", validation=50, test=200,
     ),
@@ -165,12 +165,12 @@ BOARDS = {
     ),
     "simplex": Board(
         title="Readings of the simplex step", suite="text-8", full=True,
-        question="Does any reading of MDA's simplex step help a merge, on whichever core, side or layers?",
+        question="Does any reading of MDA's simplex step help a merge, on any core, side or layers?",
         methods=SIMPLEX, scales="0.5,0.75,1", validation=100, test=400,
     ),
     "text-8-full-rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,
-        question="What is every rule for scales worth where models are long?",
+        question="How good is every rule for scales where task vectors are long?",
         methods=["own_blocks", "task_arithmetic", "ties", "iso_cts", "dc_merge"],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),

@@ -1,4 +1,4 @@
-"""Carries a board out with the project's own commands, and keeps what came of it with its circumstances."""
+"""Runs a board with the project's own commands, and keeps the result with its circumstances."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.studies.leaderboards.boards import BOARDS, Board
 
 RESULTS = ROOT / "benchmarks" / "results" / "leaderboards"
 PLUGINS = ROOT / "benchmarks" / "studies" / "plugins"
-"""Methods of boards that are no part of the library, found by entry points as any other package's are."""
+"""Methods of boards that are not part of the library, found through entry points like those of any package."""
 SCRATCH = ROOT / "benchmarks" / "scratch" / "leaderboards"
 
 
 def run(name: str, workers: int | None = None) -> None:
-    """Write the board's suite, compare, and keep the result; an interrupted comparison goes on where it was."""
+    """Write the board's suite, compare, and keep the result; an interrupted comparison resumes."""
     board, folder = BOARDS[name], SCRATCH / name
     found = circumstances()
     tool = [sys.executable, "-m", "mergeometry"]
@@ -31,7 +31,7 @@ def run(name: str, workers: int | None = None) -> None:
 
 
 def arguments(board: Board, folder: Path, workers: int | None = None) -> list[str]:
-    """The `compare` command of a board whose suite stands in ``folder``, its tasks and methods written beside it."""
+    """The `compare` command of a board whose suite is in ``folder``, with its tasks and methods written there."""
     tasks = json.loads((folder / "suite" / "tasks.yaml").read_text("utf-8"))
     for task in tasks["tasks"]:
         for split, limit in (("validation", board.validation), ("test", board.test)):

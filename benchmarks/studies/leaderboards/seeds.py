@@ -1,4 +1,4 @@
-"""What other training seeds change: one suite's boards beside each other, and how far their rows agree."""
+"""What other training seeds change: one suite's boards side by side, and how far their rows agree."""
 
 from __future__ import annotations
 

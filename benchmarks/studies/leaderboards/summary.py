@@ -30,13 +30,13 @@ SUMMARY = {
     "dc_merge rows": "no",
     "own_blocks": "no",
     "iso_cts": "no",
-    "esm": "32 inputs a task",
+    "esm": "32 inputs per task",
     "iso_c": "no",
     "tsv_m rows": "no",
     "dc_merge": "no",
     "tsv_m": "no",
     "mda directions": "no",
-    "regmean": "32 inputs a task",
+    "regmean": "32 inputs per task",
     "average": "no",
     "ties": "no",
     "task_arithmetic": "no",
@@ -47,7 +47,7 @@ SUMMARISED = {"text-8-full": "8 text tasks", "text-14-full": "14 text tasks", "v
 """Boards of the README's table; the first by its seeds."""
 
 Columns = Mapping[str, Mapping[str, tuple[str, str]]]
-"""What stands above two columns to the rows in them: the gain kept at scale 1, and at the validated scale."""
+"""The title of a pair of columns to their rows: the gain kept at scale 1, and at the validated scale."""
 
 
 def ablation(found: Mapping[str, dict[str, Any]]) -> str:
@@ -62,9 +62,9 @@ def summary(found: Mapping[str, dict[str, Any]]) -> str:
     for name, title in SUMMARISED.items():
         count = len(seeds.boards_of(found)) if name == seeds.FIRST else 1
         if count > 1:
-            told = seeds.shares(found)
+            kept_by_seeds = seeds.shares(found)
             columns[f"{title}, {count} seeds"] = {
-                row: (seeds.spread(one), seeds.spread(best)) for row, (best, one) in told.items()
+                row: (seeds.spread(one), seeds.spread(best)) for row, (best, one) in kept_by_seeds.items()
             }
         elif name in found:
             columns[title] = _of(comparison_of(found[name]))
@@ -78,8 +78,8 @@ def _of(comparison: Comparison) -> dict[str, tuple[str, str]]:
     return {row.name: (shown(row.at_one), shown(row.at_best)) for row in comparison.rows}
 
 
-def _table(columns: Columns, rows: Mapping[str, str], said: str) -> str:
-    head = ["gain kept, %", said, *(f"{title}: {at}" for title in columns for at in ("scale 1", "validated"))]
+def _table(columns: Columns, rows: Mapping[str, str], note: str) -> str:
+    head = ["gain kept, %", note, *(f"{title}: {at}" for title in columns for at in ("scale 1", "validated"))]
     lines = [f"| {' | '.join(head)} |", f"| --- | --- |{' ---: |' * (len(head) - 2)}"]
     for name, meaning in rows.items():
         cells = [cell for column in columns.values() for cell in column.get(name, ("–", "–"))]

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("kinds", nargs="*", help="rows, ablations; both by default")
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--side-by-side", type=int, default=2, help="processes at a time, one thread each")
-    parser.add_argument("--kept", action="store_true", help="run nothing: write what earlier runs have kept")
+    parser.add_argument("--kept", action="store_true", help="run nothing: write the results of earlier runs")
     given = parser.parse_args(arguments)
     for kind in given.kinds or KINDS:
         found, started = circumstances(), time.monotonic()

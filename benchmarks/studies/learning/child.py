@@ -47,7 +47,7 @@ def recipe(row: dict[str, Any], seed: int, texts: Path) -> dict[str, Any]:
 
 
 def write_texts(folder: Path) -> None:
-    """The suite's training texts, without labels, a file for each task."""
+    """The suite's training texts, without labels, one file per task."""
     folder.mkdir(parents=True, exist_ok=True)
     for task in list_tasks():
         lines = [json.dumps({"text": text}) for text in load(task).train.texts]
@@ -77,7 +77,7 @@ def learn(row: dict[str, Any], seed: int, texts: Path, threads: int) -> tuple[Pr
 
 
 def score(prepared: Prepared, scorer: Scorer) -> dict[str, list[int]]:
-    """Whether each test text is classified right by the merge and the task's head, rotation folded in."""
+    """Whether each test text is classified correctly by the merge and the task's head, rotation folded in."""
     names = [task.name for task in list_tasks()]
     merged = prepared.scene.merged
     weights = merged.weights(prepared.table, torch.float32)
@@ -98,7 +98,7 @@ def main() -> None:
     scorer = None
     for job in given["jobs"]:
         prepared, took = learn(job["row"], job["seed"], Path(given["texts"]), job["threads"])
-        # After the first course of learning, whose peak of memory is then its own.
+        # After the first learning run, so that its peak of memory is its own.
         scorer = scorer or Scorer(backbone(), tuple(task.name for task in list_tasks()), 1, EVERYTHING)
         print(
             json.dumps({**took, "seed": job["seed"], "threads": job["threads"], "correct": score(prepared, scorer)}),

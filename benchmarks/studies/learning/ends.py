@@ -1,4 +1,4 @@
-"""Which test texts the base and each task's own expert classify right: the ends that every row lies between."""
+"""Which test texts the base and each task's own expert classify correctly: the two ends of every row's scale."""
 
 from __future__ import annotations
 

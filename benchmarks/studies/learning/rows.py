@@ -20,7 +20,7 @@ class Row:
     adapt: dict[str, Any]
     texts: int = 600
     threads: int = 1
-    """What it runs on; figures are the same for any number, minutes are not."""
+    """Number of threads; figures do not depend on it, minutes do."""
 
     def spec(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -45,7 +45,14 @@ ROWS = (
     ),
     Row("MDA, rotations only", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "fixed"}),
     Row("MDA, both", MDA, 0.5, {**_SHORT, "objective": "mda", "coefficients": "layer"}),
-    Row("distill, a coefficient a pair", TSV, 0.5, {**_LONG, **_EXPERT, "coefficients": "pair"}, texts=3000, threads=2),
+    Row(
+        "distill, one coefficient per pair",
+        TSV,
+        0.5,
+        {**_LONG, **_EXPERT, "coefficients": "pair"},
+        texts=3000,
+        threads=2,
+    ),
 )
 """What the figures compare. Starts and rates were chosen on validation texts with one seed."""
 
@@ -64,12 +71,12 @@ ABLATIONS = (
     _ablation("prototypes random", prototypes="random"),
     _ablation("alpha 0", alpha=0.0),
     _ablation("beta 0", beta=0.0),
-    _ablation("rank 0.01 (3 directions a task)", rank=0.01),
+    _ablation("rank 0.01 (3 directions per task)", rank=0.01),
     _ablation("alpha 1.6", alpha=1.6),
     _ablation("beta 0.8", beta=0.8),
 )
 """Algorithm 2 with one thing changed at a time.
 
-The rank is that of the directions taken of each task: of adapters of rank 16 every share from 0.1 of the smaller
-side (384) on takes all 16, which is the first row.
+The rank is the number of directions taken from each task: for adapters of rank 16 every share from 0.1 of the smaller
+side (384) takes all 16, which is the first row.
 """

@@ -1,4 +1,4 @@
-"""Runs rows in processes of their own and keeps each result, so that an interrupted run goes on."""
+"""Runs rows in their own processes and keeps each result, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_rows(
 
 
 def kept_rows(rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """What earlier runs left of these rows: of each the seeds that are there, without running any."""
+    """The saved results of these rows, for each the seeds that are there, without running any."""
     places = {row.name: [_place(row, seed) for seed in seeds] for row in rows}
     return {
         name: [json.loads(place.read_text("utf-8")) for place in own if place.is_file()] for name, own in places.items()

@@ -15,16 +15,16 @@ from mergeometry_suite.demo.leaderboard import Leaderboard, gain_shares
 COMMAND = "python -m benchmarks.studies.learning"
 
 DATA_FREE = ("dc_merge linear", "tsv_m", "mda directions", "task_arithmetic")
-"""Rows of the leaderboard without data that stand beside the learned ones, at the scale validation chose."""
+"""Rows of the leaderboard without data that are listed with the learned ones, at the scale validation chose."""
 
 
 def packed(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A run with its answers as texts of ones and zeros: a line for each task."""
+    """A run with its answers as texts of ones and zeros, one text per task."""
     return {**run, "correct": {task: "".join(map(str, right)) for task, right in run["correct"].items()}}
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What was kept in a file, with the answers of each run as lists again."""
+    """The results saved in a file, with the answers of each run as lists again."""
     found = json.loads(file.read_text("utf-8"))
     for row in found["rows"]:
         for run in row["runs"]:
@@ -33,7 +33,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def write_tables(results: Path, page: Path) -> None:
-    """Rewrite every table of the page that there are results for."""
+    """Rewrite every table of the page for which there are results."""
     text = page.read_text("utf-8")
     place = results / "learning_ends.json"
     ends = json.loads(place.read_text("utf-8")) if place.is_file() else {}
@@ -47,18 +47,18 @@ def write_tables(results: Path, page: Path) -> None:
 
 
 def write_line(results: Path, readme: Path) -> None:
-    """Rewrite the README's sentence on what learning is worth."""
+    """Rewrite the README's sentence on what learning gains."""
     file = results / "learning_rows.json"
     if not file.is_file():
         return
     found, ends = read(file), json.loads((results / "learning_ends.json").read_text("utf-8"))
     best = max(found["rows"], key=lambda row: summary(row, ends)["kept"])
-    own = summary(best, ends)
+    figures = summary(best, ends)
     board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
     line = (
-        f"On the suite above this keeps **{own['kept']:.0f} ± {own['seeds']:.0f} %** of the experts' gain where "
-        f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %: {best['name']}, "
-        f"{own['runs']} seeds, the suite's training texts without their labels."
+        f"On the suite above this keeps **{figures['kept']:.0f} ± {figures['seeds']:.0f} %** of the experts' gain; "
+        f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %. Settings: {best['name']}; "
+        f"{figures['runs']} seeds; the suite's training texts without their labels."
     )
     readme.write_text(between(readme.read_text("utf-8"), "learning", f"{line}\n", COMMAND), "utf-8")
 
@@ -95,10 +95,11 @@ def _rows(found: Mapping[str, Any], ends: Mapping[str, Any], results: Path) -> I
                 f"| {row.peak_memory / 1e9:.1f} |"
             )
     for row in found["rows"]:
-        own = summary(row, ends)
+        of_row = summary(row, ends)
         yield (
-            f"| {row['name']} | {own['numbers']:,} | {own['runs']} | **{own['kept']:.0f}** ± {own['seeds']:.0f} "
-            f"| {own['accuracy']:.1f} | {own['worst']:+.1f} | {own['minutes']:.1f} | {own['peak']:.1f} |"
+            f"| {row['name']} | {of_row['numbers']:,} | {of_row['runs']} "
+            f"| **{of_row['kept']:.0f}** ± {of_row['seeds']:.0f} "
+            f"| {of_row['accuracy']:.1f} | {of_row['worst']:+.1f} | {of_row['minutes']:.1f} | {of_row['peak']:.1f} |"
         )
 
 
@@ -107,14 +108,14 @@ def _ablations(found: Mapping[str, Any], ends: Mapping[str, Any], _results: Path
     yield "| --- | ---: | ---: | ---: |"
     first = [run["correct"] for run in found["rows"][0]["runs"]]
     for row in found["rows"]:
-        own = summary(row, ends)
+        of_row = summary(row, ends)
         pairs = zip((run["correct"] for run in row["runs"]), first, strict=False)
         apart = [
             gain_shares(right, ends["base"], ends["experts"]) - gain_shares(base, ends["base"], ends["experts"])
             for right, base in pairs
         ]
         change = "" if row is found["rows"][0] else f"{100 * _mean(apart):+.1f} ± {100 * _spread(apart):.1f}"
-        yield f"| {row['name']} | {own['runs']} | {own['kept']:.1f} ± {own['seeds']:.1f} | {change} |"
+        yield f"| {row['name']} | {of_row['runs']} | {of_row['kept']:.1f} ± {of_row['seeds']:.1f} | {change} |"
 
 
 def _mean(shares: Sequence[np.ndarray]) -> float:
@@ -122,14 +123,14 @@ def _mean(shares: Sequence[np.ndarray]) -> float:
 
 
 def _spread(shares: Sequence[np.ndarray]) -> float:
-    """Standard deviation of the mean over seeds, the test texts drawn anew: the same draws for every seed."""
+    """Standard deviation of the mean over seeds when test texts are resampled: the same draws for every seed."""
     return float(np.mean([share[1:] for share in shares], axis=0).std())
 
 
 def _where(found: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "torch", "mergeometry"))
     return (
-        "Test texts; minutes of the quickest seed on one thread, of distillation on two, the others beside other work; "
+        "Test texts; minutes of the fastest seed, one thread (distillation two), the others with other work running; "
         f"`{found['command']}`, {found['date']}; {found['machine']['cpu']}, {found['machine']['cores']} cores; "
         f"{versions}."
     )

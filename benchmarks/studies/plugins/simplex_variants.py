@@ -1,4 +1,4 @@
-"""Readings of MDA's simplex step that its paper leaves open, each beside the same merge without it."""
+"""Readings of MDA's simplex step that its paper leaves open, each with the same merge without it for comparison."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SimplexVariant(Directional):
             directions = _flat(directions)
         plain = (TSVM() if self.core == "values" else OwnBlocks()).merge(directions)
         counts = [task.count for task in directions]
-        # One task alone is no simplex.
+        # One task alone does not form a simplex.
         if self.simplex == "none" or sum(map(bool, counts)) < 2:
             return plain
         gram = self._gram(counts)

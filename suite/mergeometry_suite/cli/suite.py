@@ -1,4 +1,4 @@
-"""``mergeometry suite``: the real tasks, and their experts trained anew."""
+"""``mergeometry suite``: list the real tasks, and retrain their experts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ suite.command("train-vision")(train_vision)
 
 @suite.command("list")
 def list_(as_json: Json = False, debug: Debug = False) -> None:
-    """List the tasks with their experts' scores, as their provenance files say."""
+    """List the tasks with their experts' scores, from their provenance files."""
     with plain_errors(debug):
         from mergeometry_suite.command import SUITES, list_tasks, load_expert
         from mergeometry_suite.vision.command import list_vision_tasks, load_vision_expert
@@ -63,7 +63,7 @@ def train(
     tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the experts, one folder a task. [default: experts]"),
+        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: experts]"),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
@@ -72,7 +72,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Train experts anew, minutes a task on one core; tasks that are finished already are left alone."""
+    """Retrain experts, minutes per task on one core; finished tasks are left alone."""
     with plain_errors(debug):
         from mergeometry_suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
 
@@ -95,7 +95,7 @@ def train_joint(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Train one encoder on all tasks of a suite together: the ceiling of every merge of their experts."""
+    """Train one encoder on all tasks of a suite together: the ceiling for every merge of their experts."""
     with plain_errors(debug):
         from mergeometry_suite.command import list_tasks
         from mergeometry_suite.joint import joint_folder
@@ -109,13 +109,13 @@ def train_joint(
 @suite.command("train-language-model")
 def train_language_model(
     domains: Annotated[list[str] | None, typer.Argument(help="Domains to train; all by default.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the experts, one folder a domain.")] = Path(
-        "language-experts"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the experts, one folder per domain.")
+    ] = Path("language-experts"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Train the language model's experts anew, minutes a domain on one core; finished ones are left alone."""
+    """Retrain the language model's experts, minutes per domain on one core; finished ones are left alone."""
     with plain_errors(debug):
         from mergeometry_suite.language_model.command import find_domain, list_domains, train_language_expert
 

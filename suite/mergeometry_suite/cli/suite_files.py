@@ -1,4 +1,4 @@
-"""``mergeometry suite tasks``: a suite as files to compare methods on."""
+"""``mergeometry suite tasks``: write a suite as files to compare methods on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tasks(
     ),
     full: Annotated[bool, typer.Option("--full", help="Merge the full fine-tunes in the cache, not adapters.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="With --full: the seed they were trained with.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most inputs of a task's split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of inputs per split of a task.")] = None,
     debug: Debug = False,
 ) -> None:
     """Write a suite's recipe and tasks, ready for `mergeometry compare`."""

@@ -1,4 +1,4 @@
-"""``mergeometry suite train-vision``: the vision suite's experts trained anew."""
+"""``mergeometry suite train-vision``: retrain the vision suite's experts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def train_vision(
     tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the experts, one folder a task. [default: vision-experts]"),
+        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: vision-experts]"),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
@@ -25,7 +25,7 @@ def train_vision(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Train the vision experts anew, minutes a task on one core; tasks that are finished already are left alone."""
+    """Retrain the vision experts, minutes per task on one core; finished tasks are left alone."""
     with plain_errors(debug):
         from mergeometry_suite.vision.command import (
             ADAPTER,

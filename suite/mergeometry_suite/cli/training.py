@@ -1,4 +1,4 @@
-"""What the commands that train experts do alike."""
+"""The steps that all commands which train experts share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from mergeometry.cli.show import console, plain
 
-Seed = Annotated[int, typer.Option(min=0, help="What the order of the inputs, and an adapter, are drawn from.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the order of the inputs, and of an adapter's first weights.")]
 Say = Callable[[str], None]
 
 

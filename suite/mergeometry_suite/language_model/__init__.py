@@ -1,1 +1,1 @@
-"""A small language model, real texts of six domains, and one LoRA expert for each, judged by perplexity."""
+"""A small language model, real texts of six domains, and one LoRA expert for each, scored by perplexity."""

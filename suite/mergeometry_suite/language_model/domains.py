@@ -1,6 +1,6 @@
 """The domains of the language model: what kind of text an expert learns to predict.
 
-Most texts are ones that the text suite reads too, there with classes. A text is at most one document, and a document
+The text suite reads most of these texts too, with classes. A text is from one document only, and a document
 is never shared by two splits.
 """
 
@@ -18,7 +18,7 @@ from mergeometry_suite.splits import Example, Sizes, Split, Splits, by_rank, par
 
 SIZES = Sizes(train=1600, validation=120, test=200)
 _CHARACTERS = 220  # about 60 tokens of English: shorter neighbours are joined up to this length
-_FROM_DOCUMENT = 3  # passages; some categories have hundreds, of one wording
+_FROM_DOCUMENT = 3  # passages; some categories have hundreds with the same wording
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of text, where it is from, and how it is read: the same texts in every run on every machine."""
+    """One kind of text, its source, and how it is read: the same texts in every run on every machine."""
 
     name: str
     title: str
@@ -44,12 +44,12 @@ def find_domain(name: str) -> Domain:
     """Return the domain of that name.
 
     Raises:
-        DataError: there is none; the nearest name is given.
+        DataError: there is no such domain; the hint gives the nearest name.
     """
     if name not in DOMAINS:
         near = get_close_matches(name, DOMAINS, n=1)
         hint = f"did you mean {near[0]}?" if near else "the domains are " + ", ".join(DOMAINS)
-        raise DataError(f"There is no domain {name!r}.", hint=hint)
+        raise DataError(f"there is no domain {name!r}", hint=hint)
     return DOMAINS[name]
 
 
@@ -81,8 +81,8 @@ def _messages() -> Texts:
 
 
 def _paragraphs(split: Split) -> Split:
-    # One message is too short to tell its language by, so messages of one language are read together. Turn by
-    # turn, because the first texts of a split are taken as a sample of it.
+    # One message is too short to show its language, so messages of one language are joined. Languages take turns,
+    # because the first texts of a split are taken as a sample of it.
     columns = [
         list(join((text for text, label in zip(split.texts, split.labels, strict=True) if label == wanted), "\n"))
         for wanted in range(len(language.CLASSES))
@@ -105,10 +105,10 @@ def _diagnoses() -> Texts:
 
 
 def _passages(lines: Iterable[Example]) -> Iterator[Example]:
-    """Neighbours of one document read together, a few of each document; a line that comes again is left out."""
+    """Neighbours of one document read together, a few of each document; repeated lines are left out."""
     for document, group in groupby(unique(lines), key=lambda line: line.document):
-        found = sorted(join((line.text for line in group), "\n"), key=by_rank)
-        yield from (Example(text, 0, document) for text in found[:_FROM_DOCUMENT])
+        passages = sorted(join((line.text for line in group), "\n"), key=by_rank)
+        yield from (Example(text, 0, document) for text in passages[:_FROM_DOCUMENT])
 
 
 def join(pieces: Iterable[str], separator: str) -> Iterator[str]:

@@ -31,15 +31,15 @@ def load_language_expert(domain: str, folder: Path | None = None) -> LanguageExp
     Raises:
         DataError: there is no such domain, or no whole expert in the folder.
     """
-    found = find_domain(domain)
+    text_domain = find_domain(domain)
     folder = SHIPPED / domain if folder is None else folder
     if not is_complete(folder):
         raise DataError(
-            f"There is no trained expert of {domain!r}.",
+            f"there is no trained expert of {domain!r}",
             file=folder,
             hint=f"train it: mergeometry suite train-language-model {domain}",
         )
-    return LanguageExpert(found, folder, read_provenance(folder))
+    return LanguageExpert(text_domain, folder, read_provenance(folder))
 
 
 def is_complete(folder: Path) -> bool:
@@ -48,7 +48,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def load_adapter(backbone: Path, folder: Path) -> Any:
-    """Build the language model with an expert's adapter beside its weights, through PEFT."""
+    """Build the language model with an expert's adapter on top of its weights, through PEFT."""
     model = read_adapter(plain_language_model(backbone), folder)
     pack_around_adapter(model)
     return model

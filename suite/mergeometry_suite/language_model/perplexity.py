@@ -15,7 +15,7 @@ from mergeometry_suite.minilm import Batch, Prepared
 
 
 def perplexity(model: Any, prepared: Prepared) -> float:
-    """Return ``exp`` of the mean negative log-likelihood of a token, every token of every text counting alike.
+    """Return ``exp`` of the mean negative log-likelihood of a token, every token of every text with the same weight.
 
     Nothing precedes a text, so its first token is given and not predicted. Texts are prepared by
     ``Tokenizer(folder, TOKENS).prepare(texts)``; the model is any causal language model of transformers, with
@@ -31,7 +31,7 @@ def perplexity(model: Any, prepared: Prepared) -> float:
             total += float(losses.double().sum())
             count += len(losses)
     if not count:
-        raise DataError("Perplexity needs a text of at least two tokens.", hint="give longer texts, or more of them")
+        raise DataError("perplexity needs a text of at least two tokens", hint="give longer texts, or more of them")
     return math.exp(total / count)
 
 
@@ -41,6 +41,6 @@ def token_losses(model: Any, batch: Batch) -> Float[Tensor, " tokens"]:
     mask = None if bool(batch.mask.all()) else batch.mask
     hidden = causal.base_model(input_ids=batch.tokens, attention_mask=mask, use_cache=False).last_hidden_state
     predicted = batch.mask[:, 1:].bool()
-    # The vocabulary is most of the work: only positions that predict something meet it.
+    # The vocabulary is most of the work: it is computed only for positions that predict something.
     logits = causal.get_output_embeddings()(hidden[:, :-1][predicted])
     return torch.nn.functional.cross_entropy(logits, batch.tokens[:, 1:][predicted], reduction="none")

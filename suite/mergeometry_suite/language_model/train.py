@@ -1,4 +1,4 @@
-"""Trains a LoRA adapter on next tokens, and keeps the step that validation likes best."""
+"""Train a LoRA adapter on next tokens, and keep the step with the best validation perplexity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 @dataclass(frozen=True)
 class Regime:
-    """How an expert is trained. Rank 8 on attention is what keeps an adapter below 2 MB."""
+    """How an expert is trained. Rank 8 on attention keeps an adapter below 2 MB."""
 
     rank: int = 8
     alpha: int = 16
@@ -51,7 +51,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Trained:
-    """A PEFT model with the weights of its best step, and the course of its training."""
+    """A PEFT model with the weights of its best step, and the checks made while training."""
 
     model: Any
     checks: tuple[Checked, ...]
@@ -85,17 +85,17 @@ def train_adapter(
             schedule.step()
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                raise DataError("The loss is not finite any more.", hint="train with a lower learning rate")
+                raise DataError("the loss is no longer finite", hint="train with a lower learning rate")
             if step % regime.validate_every and step != regime.steps:
                 continue
-            found = Checked(step, round(sum(losses) / len(losses), 5), round(perplexity(model, checked), 3))
+            check = Checked(step, round(sum(losses) / len(losses), 5), round(perplexity(model, checked), 3))
             losses.clear()
-            checks.append(found)
-            if best is None or found.validation < best.validation:
-                best = found
+            checks.append(check)
+            if best is None or check.validation < best.validation:
+                best = check
                 best_weights = {name: weight.detach().clone() for name, weight in trained.items()}
             if progress is not None:
-                progress(found)
+                progress(check)
     assert best is not None
     with torch.no_grad():
         for name, weight in trained.items():
@@ -113,7 +113,7 @@ def build_adapter(folder: Path, regime: Regime) -> Any:
 
 
 def pack_around_adapter(model: Any) -> None:
-    """Put packed layers in place of all frozen ones, inside and outside an adapter's layers."""
+    """Replace all frozen layers with packed ones, inside and outside an adapter's layers."""
     pack_frozen(model)
     causal = model.get_base_model()
     for layer in causal.model.layers:

@@ -1,1 +1,1 @@
-"""One loader a source: from the files of a package to labelled examples."""
+"""One loader per source: from the files of a package to labelled examples."""

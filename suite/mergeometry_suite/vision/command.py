@@ -1,4 +1,4 @@
-"""What ``mergeometry suite train-vision`` calls: train an expert of a vision task anew."""
+"""The functions behind ``mergeometry suite train-vision``: retrain the expert of a vision task."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def train_vision_expert(
 ) -> Path:
     """Fit the head, train an expert of the form, and write it into ``output``, which appears whole or not at all.
 
-    An expert that stands there already is left alone unless ``overwrite``, so that an interrupted run over
-    many tasks goes on where it was.
+    An expert that is already there is left alone unless ``overwrite``, so that an interrupted run over many tasks
+    resumes where it stopped.
 
     Raises:
-        DataError: there is no such task, or its images or the backbone cannot be had.
-        OutputError: something else stands in ``output``.
+        DataError: there is no such task, or its images or the backbone cannot be fetched.
+        OutputError: ``output`` holds something else.
     """
-    found = find_vision_task(task)
+    vision_task = find_vision_task(task)
     return train_into(
-        output, found, form,
-        lambda: _start(found, vision_backbone(progress)),
+        output, vision_task, form,
+        lambda: _start(vision_task, vision_backbone(progress)),
         lambda model, start: score_vision_model(model, start.head, start.splits),
-        lambda start: _origin(found, start.splits),
+        lambda start: _origin(vision_task, start.splits),
         packages=("mergeometry", "torch", "transformers", "peft", "pillow"),
         course=regime, overwrite=overwrite, progress=progress,
     )  # fmt: skip

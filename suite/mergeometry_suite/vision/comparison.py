@@ -1,4 +1,4 @@
-"""Writes the vision suite as files that ``mergeometry compare`` reads: images, labels and heads."""
+"""Write the vision suite as files that ``mergeometry compare`` reads: images, labels and heads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_vision_tasks(
 ) -> tuple[Path, list[dict[str, str]], dict[str, Any]]:
     """Write the images, tables and heads of a suite of `VISION_SUITES` below ``output``, an existing folder.
 
-    Returns the backbone's folder, the recipe's ``models``, and what ``tasks.yaml`` is to hold. The images are
-    written at the size at which the experts were trained on them, without loss; ``unlabelled`` training images of each
-    task go without their labels.
+    Returns the backbone's folder, the recipe's ``models``, and the content of ``tasks.yaml``. The images are
+    written without loss at the size on which the experts were trained; ``unlabelled`` training images of each task are
+    written without their labels.
 
     Raises:
         DataError: an expert is not trained, or a package cannot be fetched.

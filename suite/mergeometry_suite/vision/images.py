@@ -1,8 +1,8 @@
 """From labelled images to splits that share no image: one size, duplicates, groups and sizes, one rule for every task.
 
-Images are compared by the pixels that the encoder reads: where labels agree one of equal images is kept, where
-they differ none is. Splits are dealt by document (a font's family, an emoji with all its variants), so that what
-belongs together is never in two of them.
+Images are compared by the pixels that the encoder reads: where labels agree, one of equal images is kept; where
+they differ, none is. Splits are made by document (a font's family, an emoji with all its variants), so that images
+that belong together are never in two of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Images:
-    """Images with their classes, names and documents, in an order that is random once and fixed for ever."""
+    """Images with their classes, names and documents, in a random order that is always the same."""
 
     pixels: UInt8[Tensor, "n side side 3"]
     labels: tuple[int, ...]
@@ -67,21 +67,21 @@ def import_pillow() -> Any:
     """Import Pillow's Image module, which decodes and resizes.
 
     Raises:
-        DataError: it is not installed.
+        DataError: Pillow is not installed.
     """
     try:
         from PIL import Image  # noqa: PLC0415
     except ImportError as error:
-        raise DataError("Reading images needs Pillow.", hint='pip install "mergeometry[suite]"') from error
+        raise DataError("reading images needs Pillow", hint='pip install "mergeometry[suite]"') from error
     return Image
 
 
 def decode(path: Path) -> Any:
-    """Read an image file in colour; what is transparent turns white."""
+    """Read an image file in colour; transparent pixels turn white."""
     image = import_pillow()
-    with image.open(path) as found:
-        opaque = image.new("RGBA", found.size, "white")
-        opaque.alpha_composite(found.convert("RGBA"))
+    with image.open(path) as source:
+        opaque = image.new("RGBA", source.size, "white")
+        opaque.alpha_composite(source.convert("RGBA"))
     return opaque.convert("RGB")
 
 
@@ -109,22 +109,22 @@ def unique(pictures: Iterable[Picture]) -> list[Picture]:
 def partition(pictures: Iterable[Picture], sizes: Sizes) -> ImageSplits:
     """Split by document where a source has no official test set.
 
-    Where each document has one class, those of each class are dealt on their own, so that every split sees every
-    class in its share.
+    Where each document has one class, the documents of each class are split separately, so that every split has its
+    share of every class.
     """
-    found = unique(pictures)
+    distinct = unique(pictures)
     classes: dict[str, set[int]] = {}
-    for picture in found:
+    for picture in distinct:
         classes.setdefault(picture.document, set()).add(picture.label)
     groups: dict[int, list[Picture]] = {}
     pure = all(len(labels) == 1 for labels in classes.values())
-    for picture in found:
+    for picture in distinct:
         groups.setdefault(picture.label if pure else 0, []).append(picture)
-    fewer = min(1.0, len(found) / (sizes.train + sizes.validation + sizes.test)) / max(1, len(found))
+    fewer = min(1.0, len(distinct) / (sizes.train + sizes.validation + sizes.test)) / max(1, len(distinct))
     pools: list[list[Picture]] = [[], [], []]
-    for _, own in sorted(groups.items()):
-        share = fewer * len(own)
-        for place, part in enumerate(_deal(own, (sizes.test * share, sizes.validation * share))):
+    for _, group in sorted(groups.items()):
+        share = fewer * len(group)
+        for place, part in enumerate(_deal(group, (sizes.test * share, sizes.validation * share))):
             pools[place] += part
     test, validation, train = pools
     return ImageSplits(_images(train, sizes.train), _images(validation, sizes.validation), _images(test, sizes.test))
@@ -143,7 +143,7 @@ def official(train: Iterable[Picture], test: Iterable[Picture], sizes: Sizes) ->
 
 
 def thin(pictures: Iterable[Picture], most: int, group: Callable[[Picture], object]) -> list[Picture]:
-    """Keep at most ``most`` images of a group, chosen at random once and for ever."""
+    """Keep at most ``most`` images of a group, chosen at random, always the same."""
     seen: Counter[object] = Counter()
     kept: list[Picture] = []
     for picture in sorted(pictures, key=lambda picture: rank(picture.name)):
@@ -154,7 +154,7 @@ def thin(pictures: Iterable[Picture], most: int, group: Callable[[Picture], obje
 
 
 def rank(name: str) -> bytes:
-    """Return a place in an order that is random, and depends on nothing but the name itself."""
+    """Return a place in a random order that depends only on the name itself."""
     return hashlib.sha256(b"mergeometry\0" + name.encode()).digest()
 
 
@@ -174,7 +174,7 @@ def _deal(pictures: Sequence[Picture], counts: Sequence[float]) -> list[list[Pic
 def _images(pictures: Iterable[Picture], most: int) -> Images:
     chosen = sorted(pictures, key=lambda picture: rank(picture.name))[:most]
     if not chosen:
-        raise DataError("A split has no images.", hint="the source holds fewer documents than splits")
+        raise DataError("a split has no images", hint="the source holds fewer documents than splits")
     flat = torch.frombuffer(bytearray(b"".join(picture.pixels for picture in chosen)), dtype=torch.uint8)
     return Images(
         flat.reshape(len(chosen), SIDE, SIDE, 3),

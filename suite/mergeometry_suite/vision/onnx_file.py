@@ -1,4 +1,4 @@
-"""Reads the weights of an ONNX file, and which node each goes into; nothing of the file is run.
+"""Read the weights of an ONNX file, and which node each goes into; nothing in the file is run.
 
 ONNX files are protocol buffers. Of their schema (onnx.proto3, version 1.x) these fields are read:
 ``ModelProto.graph`` 7; ``GraphProto.node`` 1, ``.initializer`` 5; ``NodeProto.input`` 1, ``.name`` 3;
@@ -33,7 +33,7 @@ def read_onnx(path: Path) -> OnnxWeights:
     """Read the weights of an ONNX file; those of other types than float32 are left out.
 
     Raises:
-        DataError: the file is no ONNX file, or cut short.
+        DataError: the file is not an ONNX file, or is truncated.
     """
     content = memoryview(path.read_bytes())
     weights: dict[str, Tensor] = {}
@@ -44,12 +44,12 @@ def read_onnx(path: Path) -> OnnxWeights:
                 for name in _texts(node, 3):
                     inputs[name] = _texts(node, 1)
             for tensor in _messages(graph, 5):
-                if found := _tensor(tensor):
-                    weights.update([found])
+                if named := _tensor(tensor):
+                    weights.update([named])
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise DataError(f"The file is no whole ONNX file: {error}.", file=path) from error
+        raise DataError(f"the file is not a whole ONNX file: {error}", file=path) from error
     if not weights:
-        raise DataError("The file holds no float32 weights.", file=path)
+        raise DataError("the file holds no float32 weights", file=path)
     return OnnxWeights(weights, inputs)
 
 

@@ -1,4 +1,4 @@
-"""The tasks of the vision suite: real images with real classes, of several kinds of question."""
+"""The tasks of the vision suite: real images with real classes, several kinds of question."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def find_vision_task(name: str) -> VisionTask:
     """Return the task of that name.
 
     Raises:
-        DataError: there is none; the nearest name is given.
+        DataError: there is no such task; the hint gives the nearest name.
     """
     if name not in VISION_TASKS:
         near = get_close_matches(name, VISION_TASKS, n=1)
         hint = f"did you mean {near[0]}?" if near else "the tasks are " + ", ".join(VISION_TASKS)
-        raise DataError(f"There is no vision task {name!r}.", hint=hint)
+        raise DataError(f"there is no vision task {name!r}", hint=hint)
     return VISION_TASKS[name]

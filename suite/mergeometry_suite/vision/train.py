@@ -1,4 +1,4 @@
-"""Trains the vision encoder against a frozen head: an adapter on it, or all of it."""
+"""Train the vision encoder against a frozen head: an adapter on it, or all of it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train_full_vision(
     regime: FullVisionRegime,
     progress: Callable[[Epoch], None] | None = None,
 ) -> Trained:
-    """Train every weight of the encoder, embeddings and norms among them."""
+    """Train every weight of the encoder, including embeddings and norms."""
     return _train(build_vision_model(folder).requires_grad_(True), head, splits, regime, progress)
 
 
@@ -76,7 +76,7 @@ def build_vision_adapter(folder: Path, regime: VisionRegime) -> Any:
 
 
 def _lighten(adapted: Any, course: Course) -> None:
-    """Keep the frozen layers in the form in which their products are taken, not to convert them at every step."""
+    """Keep the frozen layers in the dtype of their products, so that they are not converted at every step."""
     dtype = dtype_of(course.precision, torch.device("cpu"))
     if dtype == torch.float32:
         pack_frozen(adapted)

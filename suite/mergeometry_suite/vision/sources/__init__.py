@@ -1,1 +1,1 @@
-"""Where the images come from: one module a source."""
+"""Where the images come from: one module per source."""

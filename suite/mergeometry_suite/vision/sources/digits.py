@@ -33,7 +33,7 @@ def load_fashion() -> ImageSplits:
 
 
 def load_digits() -> ImageSplits:
-    """All of scikit-learn's digits; it does not tell which hand wrote one, so each is a document of its own."""
+    """All of scikit-learn's digits; the source does not say who wrote which, so each is its own document."""
     content = gzip.decompress((fetch(DIGITS) / "sklearn/datasets/data/digits.csv.gz").read_bytes())
     rows = np.loadtxt(content.decode().splitlines(), delimiter=",")
     values = np.round(rows[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
@@ -57,7 +57,7 @@ def _idx_pictures(images: Path, labels: Path) -> Iterator[Picture]:
     magic, count, high, wide = np.frombuffer(content, ">u4", 4).tolist()
     label_magic, label_count = np.frombuffer(classes, ">u4", 2).tolist()
     if (magic, label_magic) != (_IMAGES, _LABELS) or label_count != count:
-        raise DataError("The files are no images and labels in IDX form.", file=images)
+        raise DataError("the files are not images and labels in IDX format", file=images)
     values = np.frombuffer(content, np.uint8, offset=16).reshape(count, high, wide)[:_FIRST]
     for number, (image, label) in enumerate(zip(values, classes[8:], strict=False)):
         name = f"{images.name} {number}"

@@ -1,6 +1,6 @@
 """Letters and short words in real typefaces: which letter, of two alphabets, which kind of typeface, which script.
 
-A family of fonts is a document: none is in two splits, so that what is learnt must hold for typefaces never seen.
+A family of fonts is a document: none is in two splits, so what is learned must hold for unseen typefaces.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_letter() -> ImageSplits:
 
 
 def load_cyrillic() -> ImageSplits:
-    """32 letters, each as a capital and as a small letter; a dozen look like Latin ones and are called otherwise."""
+    """32 letters, each as a capital and as a small letter; a dozen look like Latin ones but have other names."""
     return _letters("cyrillic", Sizes(train=1500))
 
 
