@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.encoder_models import (
-    VISION,
-    made,
-    save_processor,
-    save_tokenizer,
-)
+from tests.helpers.encoder_models import VISION, made, save_processor
+from tests.helpers.learning_models import save_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,8 @@ import pytest
 from mergeometry.encoders.text import TextEncoder
 from mergeometry.errors import DataError
 from mergeometry.sources import open_checkpoint
-from tests.helpers.encoder_models import (
-    CPU,
-    encoder_of,
-    save_tokenizer,
-)
+from tests.helpers.encoder_models import CPU, encoder_of
+from tests.helpers.learning_models import save_tokenizer
 
 
 def test_a_folder_without_a_configuration(folders: Any, tmp_path: Path) -> None:

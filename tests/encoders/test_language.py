@@ -22,9 +22,9 @@ from tests.helpers.encoder_models import (
     made,
     ready,
     run,
-    save_tokenizer,
     tuned,
 )
+from tests.helpers.learning_models import save_tokenizer
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -29,9 +29,9 @@ from tests.helpers.encoder_models import (
     reference,
     run,
     save_processor,
-    save_tokenizer,
     texts,
 )
+from tests.helpers.learning_models import save_tokenizer
 
 
 @pytest.mark.parametrize("name", [*TEXT, *CAUSAL, *SEQ2SEQ, *VISION])

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from mergeometry.encoders.plain import PlainEncoder
 from mergeometry.errors import DataError, MismatchError
-from tests.helpers.encoder_models import (
-    run,
-    texts,
-)
+from tests.helpers.encoder_models import run, texts
 
 
 class Net(nn.Module):

@@ -10,15 +10,8 @@ import torch
 from torch import nn
 
 from mergeometry.errors import DataError
-from tests.helpers.encoder_models import (
-    MODELS,
-    SEQ2SEQ,
-    encoder_of,
-    made,
-    save_tokenizer,
-    texts,
-    tuned,
-)
+from tests.helpers.encoder_models import MODELS, SEQ2SEQ, encoder_of, made, texts, tuned
+from tests.helpers.learning_models import save_tokenizer
 
 
 def writer(name: str, folder: Path) -> Any:

@@ -7,14 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.encoder_models import (
-    CLOSE,
-    encoder_of,
-    made,
-    reference,
-    run,
-    texts,
-)
+from tests.helpers.encoder_models import CLOSE, encoder_of, made, reference, run, texts
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last", "pooler"])

@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from mergeometry.errors import DataError
-from tests.helpers.encoder_models import (
-    encoder_of,
-    made,
-    pictures,
-)
+from tests.helpers.encoder_models import encoder_of, made, pictures
 
 
 def test_a_base_without_a_tokenizer(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from mergeometry.recipe.adapt import EncoderOptions
 from mergeometry.sources import open_checkpoint
 
 CPU = torch.device("cpu")
-WORDS = [f"w{number}" for number in range(34)]
 TEXTS = ("w1 w2 w3", "w4 w5 w6 w7 w8 w9 w10", "w11 w12", "w13 w2 w33 w21 w9")
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
@@ -87,18 +86,6 @@ def made(name: str, seed: int = 0, **changes: Any) -> Any:
             # Encoder-decoders a lot, or they write one token again and again.
             parameter.data += (0.5 if name in SEQ2SEQ else 0.1) * torch.randn_like(parameter)
     return model
-
-
-def save_tokenizer(folder: Path) -> None:
-    import tokenizers
-    import transformers
-
-    numbers = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[BOS]", "[EOS]", *WORDS])}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbers, unk_token="[UNK]"))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()  # pyright: ignore
-    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
-        folder
-    )
 
 
 def save_processor(folder: Path) -> None:
