@@ -25,6 +25,7 @@ from mergeometry.recipe import load_recipe
 from mergeometry.recipe.adapt import DataSource
 from mergeometry.report.comparison import comparison_markdown, comparison_page
 from mergeometry.report.curves import curves_svg
+from tests.helpers.markdown import figures, table_rows
 
 HOSTILE = "</text><script>alert(1)</script>|`"
 
@@ -274,18 +275,18 @@ def test_a_ruined_merge_does_not_flatten_the_curves() -> None:
 def test_without_a_gain_no_share_of_it_is_claimed() -> None:
     made = comparison("ties")
     row = replace(made.rows[0], at_best=replace(made.rows[0].at_best, gain_kept=None, spread=None))
-    text = comparison_markdown(replace(made, rows=(row,)))
-    assert "gain nothing over the base" in text and "keeps most" not in text
-    assert "8 test inputs" in text  # those of the unseen task are no part of it
+    _, below = comparison_markdown(replace(made, rows=(row,))).split("\n\n")
+    # Two tasks, their test inputs without the unseen task's, scales and validation inputs: no share among them.
+    assert figures(below) == [2, 8, 3, 8]
 
 
 def test_markdown_has_a_row_a_method_and_says_who_wins() -> None:
-    text = comparison_markdown(comparison("tsv_m", "ti|es", "iso_c"))
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 1 + 3 + 1
-    assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
-    assert "tsv_m keeps most: 50" in text
-    assert "All others are told apart" in text
+    table, below = comparison_markdown(comparison("tsv_m", "ti|es", "iso_c")).split("\n\n")
+    rows = table_rows(table.replace("\\|", ""))
+    assert len(rows) == 2 + 1 + 3 + 1 and len(set(map(len, rows))) == 1
+    # The share that the first keeps; the others are not named, for both are told apart from it.
+    assert "tsv_m" in below and figures(below)[0] == 50
+    assert "iso_c" not in below
 
 
 def test_rows_within_two_deviations_are_not_told_apart() -> None:

@@ -33,8 +33,8 @@ from mergeometry.methods.mda import MDA
 from mergeometry.methods.tsv_m import TSVM
 from mergeometry.refinements.svc import SVC
 from mergeometry.report.comparison import comparison_page
-from tests.comparison.test_compare import written
 from tests.helpers import learning_models
+from tests.helpers.labelled_tasks import written
 
 SOURCE = Path(inspect.getsourcefile(mg) or "").parent
 ENTRIES = "dare, tsv_m, tsv_m + svc, iso_c, regmean"

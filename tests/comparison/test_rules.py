@@ -18,8 +18,8 @@ from mergeometry.errors import RecipeError
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.report.comparison import comparison_markdown, comparison_page
 from mergeometry.scaling import RULES, Statistics
-from tests.comparison.test_compare import written
 from tests.helpers import learning_models
+from tests.helpers.labelled_tasks import written
 
 METHODS = "ties(density=0.3), tsv_m, task_arithmetic"
 

@@ -110,17 +110,23 @@ def with_settings(inputs: Mapping[str, Any], settings: Mapping[str, Any], **reci
 
 def prepared_of(recipe: Mapping[str, Any], workers: int = 1) -> Any:
     """What learning starts from: the learner of a recipe, that its result can be held against."""
-    from mergeometry.execution.threads import one_thread
-    from mergeometry.learning.from_plan import prepare
-    from mergeometry.learning.run import load_inputs
     from mergeometry.plan import make_plan
     from mergeometry.recipe import load_recipe
 
-    plan = make_plan(load_recipe(recipe))
-    assert plan.recipe.adapt is not None
-    data, encoder, heads = load_inputs(plan, plan.recipe.adapt, torch.device("cpu"), _silent)
+    return prepared_from(make_plan(load_recipe(recipe)), workers)
+
+
+def prepared_from(plan: Any, workers: int = 1) -> Any:
+    """The same of a plan."""
+    from mergeometry.execution.threads import one_thread
+    from mergeometry.learning.from_plan import prepare
+    from mergeometry.learning.run import load_inputs
+
+    section = plan.recipe.adapt
+    assert section is not None
+    data, encoder, heads = load_inputs(plan, section, torch.device("cpu"), _silent)
     with one_thread():
-        return prepare(plan, plan.recipe.adapt, encoder, data, heads, workers=workers, say=_silent)
+        return prepare(plan, section, encoder, data, heads, workers=workers, say=_silent)
 
 
 def learned_by(recipe: Mapping[str, Any]) -> Any:

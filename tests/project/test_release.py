@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from ruamel.yaml import YAML
 
-from tests.project import ROOT, settings
+from tests.helpers.repository import ROOT, settings
 
 LIBRARY = settings("pyproject.toml")["project"]
 SUITE = settings("suite/pyproject.toml")["project"]

@@ -7,7 +7,7 @@ import pytest
 
 from mergeometry.errors import OutputError
 from mergeometry.sink import remove_stale
-from tests.sink.sink_run import LAYOUT, OLD, SIDECARS, TENSORS, Died, FaultyFileSystem, content, put_old, run
+from tests.helpers.sink_run import LAYOUT, OLD, SIDECARS, TENSORS, Died, FaultyFileSystem, content, put_old, run
 
 CASES = [(False, True), (True, True), (True, False)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mergeometry.sink import FileSystem
-from tests.sink.sink_run import OLD, content, put_old, run
+from tests.helpers.sink_run import OLD, content, put_old, run
 
 
 class RecordingFileSystem(FileSystem):

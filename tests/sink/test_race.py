@@ -11,8 +11,9 @@ import pytest
 
 from mergeometry.errors import OutputError
 from mergeometry.sink import Staging, remove_stale
-from tests.sink.sink_run import LAYOUT, FaultyFileSystem, content, run
+from tests.helpers.sink_run import LAYOUT, FaultyFileSystem, content, run
 
+ROOT = Path(__file__).parents[2]
 ROUNDS = 10
 
 
@@ -83,7 +84,7 @@ def test_a_limit_on_file_sizes_is_explained(tmp_path):
     program = f"""
 import resource, sys
 from pathlib import Path
-from tests.sink.sink_run import run, SIDECARS
+from tests.helpers.sink_run import SIDECARS, run
 from mergeometry.errors import OutputError
 from mergeometry.sink import FileSystem
 for limit, extra in ((100, 0), (4096, 5000)):
@@ -94,7 +95,9 @@ for limit, extra in ((100, 0), (4096, 5000)):
     except OutputError as error:
         print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the file may not grow so large") == 2
     assert done.stdout.count("ulimit -f") == 2 and done.stdout.count("needed") == 2 and done.stdout.count("free") == 2

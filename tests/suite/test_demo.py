@@ -24,6 +24,7 @@ from mergeometry_suite.demo.leaderboard import Leaderboard, Row, rank
 from mergeometry_suite.demo.markdown import leaderboard_markdown
 from mergeometry_suite.demo.page import leaderboard_page
 from mergeometry_suite.demo.store import identities_of
+from tests.helpers.markdown import figures, table_rows
 
 HOSTILE = "</td><script>alert(1)</script>"
 
@@ -105,8 +106,11 @@ def test_page_escapes_names_and_runs_nothing() -> None:
 
 def test_markdown_has_a_row_for_each_method() -> None:
     text = leaderboard_markdown(board("tsv_m", "ties"))
-    assert text.count("\n| ") == 5
-    assert "`tsv_m` keeps most" in text
+    head, _, experts, *rows, base = table_rows(text)
+    assert {len(row) for row in (experts, *rows, base)} == {len(head)}
+    assert [(row[0], row[1]) for row in rows] == [("`tsv_m`", "50 ± 10"), ("`ties`", "50 ± 10")]
+    *_, below = text.rstrip().split("\n\n")
+    assert figures(below) == [2, 40, 20] and "`tsv_m`" in below and "`ties`" not in below
 
 
 def test_store_forgets_results_of_another_state(tmp_path: Path) -> None:

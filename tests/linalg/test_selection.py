@@ -1,0 +1,52 @@
+"""Thresholds, shares and the election of signs, by sorting and by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergeometry.linalg.selection import elected_mean, magnitude_threshold, share_of
+from tests.helpers.matrices import MODEST, draw, seeds
+
+
+@MODEST
+@given(seeds, st.integers(1, 200), st.integers(1, 220))
+def test_threshold_is_the_sorted_entry(seed: int, size: int, count: int) -> None:
+    values = draw(seed, size).float()
+    before = values.clone()
+    threshold = magnitude_threshold(values, count)
+    expected = 0.0 if count >= size else float(values.abs().sort(descending=True).values[count - 1])
+    assert threshold == expected
+    assert torch.equal(values, before)
+    kept = elected_mean([values], count, [1.0])
+    assert int((kept != 0).sum()) == min(count, size)
+    assert torch.equal(kept[kept != 0], values[kept != 0])
+
+
+def test_ties_at_the_threshold_all_stay() -> None:
+    values = torch.tensor([3.0, -2.0, 2.0, 2.0, 1.0])
+    assert elected_mean([values], 2, [1.0]).tolist() == [3.0, -2.0, 2.0, 2.0, 0.0]
+    nearly = torch.tensor([1.0, 1.0 - 1e-12, 0.5], dtype=torch.float64)
+    assert int((elected_mean([nearly], 1, [1.0]) != 0).sum()) == 1
+    assert int((elected_mean([nearly], 1, [1.0], rounding=1e-9) != 0).sum()) == 2
+
+
+def test_election_by_hand() -> None:
+    tasks = [torch.tensor([4.0, -1.0, 1.0, 0.0]), torch.tensor([-1.0, -3.0, -1.0, 0.0]), torch.tensor([2.0, 2.0, 0, 0])]
+    assert elected_mean(tasks, 4, [1.0] * 3).tolist() == [3.0, -2.0, 0.0, 0.0]
+    assert elected_mean(tasks, 4, [1.0, 1.0, 3.0]).tolist() == [2.5, 2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "count"), [(100, 0.29, 29), (10, 0.7, 7), (3, 0.2, 1), (1, 1.0, 1), (7, 0.5, 3)]
+)
+def test_share_of(size: int, share: float, count: int) -> None:
+    assert share_of(size, share) == count
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 2, 2), (0,), (70_000,)])
+def test_election_keeps_any_shape(shape: tuple[int, ...]) -> None:
+    values = draw(0, *shape)
+    assert elected_mean([values, values], max(1, values.numel()), [1.0, 2.0]).shape == values.shape
