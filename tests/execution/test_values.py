@@ -10,7 +10,6 @@ import torch
 
 import mergeometry as mg
 from mergeometry.methods import registry
-from mergeometry.methods.base import Elementwise, Linear
 from mergeometry.plan.kinds import is_matrix
 from mergeometry.values import Delta, LowRank
 from tests.helpers import models
@@ -42,7 +41,7 @@ def expected(family: dict[str, Any], method: str, weights: list[float], scale: f
     found = {}
     for name, stored in models.loaded(Path(family["base"])).items():
         base = stored if stored.dtype == torch.float64 else stored.float()
-        elementwise = issubclass(registry.find(method), Linear | Elementwise)
+        elementwise = not registry.find(method).matrices_only
         usual = registry.find(method).others
         law = registry.build(method if elementwise or is_matrix(name, base.shape) else usual, {})
         deltas = [update(place, name, base) for place in folders(family)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import mergeometry as mg
 from mergeometry.methods import registry
-from mergeometry.methods.activational import Activational
+from mergeometry.methods.base import Activational
 from mergeometry.values import LowRank
 from tests.helpers import spectra
 

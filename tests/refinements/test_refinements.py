@@ -14,7 +14,9 @@ import mergeometry as mg
 from mergeometry import refinements
 from mergeometry.cli.app import app
 from mergeometry.errors import RecipeError
-from mergeometry.execution.refining import WeighedDeltas, weighted_sum
+from mergeometry.execution.refining import WeighedDeltas
+from mergeometry.methods.base import accumulate
+from mergeometry.methods.families.linear import WeightedSum
 from mergeometry.plan.kinds import is_matrix
 from mergeometry.refinements import registry
 from mergeometry.refinements.norm import Norm
@@ -267,13 +269,14 @@ def test_every_refinement_has_a_section() -> None:
 def test_task_vectors_are_loaded_when_they_are_asked_for() -> None:
     asked: list[int] = []
 
-    def load(index: int) -> torch.Tensor:
-        asked.append(index)
-        return torch.ones(2, 2) * index
+    class Loaded(list[torch.Tensor]):
+        def __getitem__(self, index: Any) -> Any:
+            asked.append(index)
+            return torch.ones(2, 2) * index
 
-    deltas = WeighedDeltas(load, [1.0, 2.0, 0.5])
+    deltas = WeighedDeltas(Loaded(), [1.0, 2.0, 0.5])
     assert len(deltas) == 3 and not asked
     assert [float(plain(delta)[0, 0]) for delta in deltas] == [0.0, 2.0, 1.0]
     assert asked[:3] == [0, 1, 2] and len(deltas[1:]) == 2
     mixed: list[Delta] = [thin(0, 3, 2), torch.ones(3, 2)]
-    close(weighted_sum(mixed, [2.0, 3.0]), 2 * plain(mixed[0]) + 3)
+    close(plain(accumulate(WeightedSum([2.0, 3.0]), mixed)), 2 * plain(mixed[0]) + 3)

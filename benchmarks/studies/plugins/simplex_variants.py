@@ -13,9 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.etf import shared_direction_gram, task_gram
-from mergeometry.methods.base import Directional, Method, parameters
+from mergeometry.methods.base import Directional, Method, Rank, parameters
 from mergeometry.methods.own_blocks import OwnBlocks
-from mergeometry.methods.ranks import Rank
 from mergeometry.methods.tsv_m import TSVM
 from mergeometry.values import Directions, LowRank
 

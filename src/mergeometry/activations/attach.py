@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from mergeometry.activations.collect import Moments
 from mergeometry.errors import MismatchError
-from mergeometry.execution.compute import load_delta
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.norms import frobenius
 from mergeometry.methods import registry
-from mergeometry.methods.activational import Activational
+from mergeometry.methods.base import Activational, accumulate
 from mergeometry.plan.build import other_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
@@ -55,9 +55,8 @@ def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
 def _by_other(plan: Plan, task: TensorTask) -> TensorTask:
     choice = other_of(plan.recipe)
     method = registry.build(choice.name, choice.given)
-    shape = tuple(reversed(task.base.shape)) if task.transposed else task.base.shape
-    method.check(len(task.sources), shape, task.weights)
-    if len(task.outputs) == 2 and not method.stays_low_rank:
+    method.check(len(task.sources), task.shape, task.weights)
+    if task.route == "factors" and not method.stays_low_rank:
         raise ValueError("its result is not low-rank, so an adapter cannot hold it")
     names = [model.label for model in plan.models]
     return replace(task, method=method.for_tensor(plan.recipe.seed, task.name, names), method_name=choice.name)
@@ -88,10 +87,8 @@ def _norms(plan: Plan) -> Iterator[tuple[str, float]]:
         for task in plan.tasks:
             if not (isinstance(task.method, Activational) and task.method.compares_layers):
                 continue
-            inputs = TaskReader(reader, labels)
-            base = None if task.adapters_only else inputs.numbers("base", task.base)
-            deltas = [load_delta(task, index, inputs, base) for index in range(len(task.sources))]
-            yield task.name, frobenius(task.method.apply(deltas, task.weights))
+            vectors = TaskVectors(task, TaskReader(reader, labels))
+            yield task.name, frobenius(accumulate(task.method.begin(task.weights), vectors))
 
 
 def _type(task: TensorTask) -> object:

@@ -99,7 +99,7 @@ def layers_of(plan: Plan, encoder: Encoder) -> list[Layer]:
     for task in merged_by_activations(plan):
         parameter = encoder.names.get(task.name)
         if parameter is not None and parameter.endswith(".weight"):
-            found.append(Layer(task.name, parameter, task.base.shape[0 if task.transposed else 1]))
+            found.append(Layer(task.name, parameter, task.shape[1]))
     return found
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mergeometry.linalg.svd import gram
-from mergeometry.methods.activational import Activational
+from mergeometry.methods.base import Activational
 from mergeometry.plan.tasks import Plan, TensorTask
 
 

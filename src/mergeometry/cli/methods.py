@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.refinements.base import Refinement
 
-_FAMILIES = ("mergeometry.methods.activational", "mergeometry.methods.base", "mergeometry.refinements.base")
-"""The modules that define what a method may need; a method is of the first of its kinds there."""
-
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show one of them with its parameters and its law.")] = None,
@@ -61,7 +58,7 @@ def _describe(name: str, method: type[Method] | type[Refinement]) -> dict[str, A
         "source": method.source,
         "kind": "refinement" if issubclass(method, Refinement) else "method",
         **({} if issubclass(method, Refinement) else {"scale_rule": method.scale_rule}),
-        "needs": next(kind.__name__ for kind in method.__mro__ if kind.__module__ in _FAMILIES).lower(),
+        "needs": "refinement" if issubclass(method, Refinement) else method.family,
         "parameters": {
             key: {
                 "default": value.get("default"),

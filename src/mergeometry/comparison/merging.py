@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError
-from mergeometry.execution.compute import load_delta, process_usage
+from mergeometry.execution.compute import process_usage
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors, begin
 from mergeometry.linalg.svd import top_directions
-from mergeometry.methods.base import Directional, Linear
-from mergeometry.methods.ranks import rank_of
+from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.scaling import Statistics
 from mergeometry.scaling.statistics import Need
 from mergeometry.sources import TensorReader
-from mergeometry.values import Delta, Directions, LowRank
+from mergeometry.values import Delta, Directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +78,8 @@ def merge_jobs(
         variants = []
         for task, users in groups:
             file = folder / ("-".join(map(str, users)) if len(users) < len(plans) else "all")
-            shape = tuple(reversed(task.base.shape)) if task.transposed else tuple(task.base.shape)
-            variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), shape)))
-            sizes[file] = sizes.get(file, 0) + room(shape)
+            variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), task.shape)))
+            sizes[file] = sizes.get(file, 0) + room(task.shape)
         if variants:
             jobs.append(MergeJob(tasks[0].name, tuple(variants), labels, needs))
     return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
@@ -105,107 +101,83 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
 class _Work:
     """What has been gathered for one variant so far."""
 
-    variant: Variant
-    directions: list[Directions] = field(default_factory=list)
-    deltas: list[Delta] = field(default_factory=list)
-    total: Tensor | None = None
+    task: TensorTask
+    place: Place
+    accumulator: Accumulator[Delta]
     seconds: float = 0.0
 
-    def take(self, index: int, delta: Delta, shared: Directions | None) -> None:
-        """Keep of one model's task vector what the method needs: its directions, its share of a sum, or all of it."""
-        task = self.variant.task
-        method, weight = task.method, task.weights[index]
-        if isinstance(method, Directional):
-            self.directions.append(_cut(method, delta, len(task.sources), shared).scaled(weight))
-        elif isinstance(method, Linear) and not task.adapters_only:
-            dense = delta.dense() if isinstance(delta, LowRank) else delta
-            self.total = torch.zeros_like(dense) if self.total is None else self.total
-            self.total.add_(dense, alpha=method.coefficients(task.weights)[index])
-        else:
-            self.deltas.append(delta)
+    def count(self, delta: Delta) -> int | None:
+        """How many leading directions of a task vector it wants in place of the task vector; None for the whole."""
+        return self.accumulator.count(delta) if isinstance(self.accumulator, LeadingDirections) else None
 
-    def merged(self, load: Callable[[int], Delta]) -> Delta:
-        """The merged task vector, once every model's was taken; refinements ask ``load`` for task vectors again."""
-        task = self.variant.task
-        if isinstance(task.method, Directional):
-            found: Delta = task.method.merge(self.directions)
-        elif self.total is not None:
-            found = self.total
+    def take(self, index: int, delta: Delta, shared: Directions | None) -> None:
+        """Take a model's task vector, or as many of the shared directions as are wanted of it."""
+        if isinstance(self.accumulator, LeadingDirections) and shared is not None:
+            self.accumulator.take_directions(index, shared.leading(self.accumulator.count(delta)))
         else:
-            assert task.method is not None
-            found = task.method.apply(self.deltas, task.weights)
-        return refined(task, found, load)
+            self.accumulator.take(index, delta)
+
+    def merged(self, vectors: TaskVectors) -> Delta:
+        """The merged task vector, once every model's was taken; refinements may read the task vectors again."""
+        return refined(self.task, self.accumulator.result(), self.accumulator.held or vectors)
 
 
 def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
-    works = [_Work(variant) for variant in job.variants]
     first = job.variants[0].task
-    base = None if first.adapters_only else inputs.numbers("base", first.base)
+    vectors = TaskVectors(first, inputs)
+    works = []
+    for variant in job.variants:
+        with _Naming(variant.task):
+            works.append(_Work(variant.task, variant.place, begin(variant.task, vectors)))
     held: list[Delta] = []
-    for index in range(len(first.sources)):
+    for index in range(len(vectors)):
         started = time.perf_counter()
-        delta = load_delta(first, index, inputs, base)
+        delta = vectors[index]
         reading = time.perf_counter() - started
         if job.needs is not None:
             held.append(delta)
-        shared, decomposing = _shared_directions(job.variants, delta)
-        for work in works:
+        counts = [work.count(delta) for work in works]
+        shared, decomposing = _shared_directions(delta, [count for count in counts if count is not None])
+        for work, count in zip(works, counts, strict=True):
             started = time.perf_counter()
-            with _Naming(work.variant.task):
+            with _Naming(work.task):
                 work.take(index, delta, shared)
-            directional = isinstance(work.variant.task.method, Directional)
-            work.seconds += reading + time.perf_counter() - started + (decomposing if directional else 0.0)
+            work.seconds += reading + time.perf_counter() - started + (0.0 if count is None else decomposing)
     found, measured = [], []
-    weighed = WeighedDeltas(held.__getitem__, first.weights)
+    weighed = WeighedDeltas(held, first.weights)
     gram = gram_of(weighed[:]) if job.needs is not None and "gram" in job.needs else None
     for work in works:
         started = time.perf_counter()
-        with _Naming(work.variant.task):
-            merged = work.merged(lambda index: load_delta(first, index, inputs, base))
+        with _Naming(work.task):
+            merged = work.merged(vectors)
         work.seconds += time.perf_counter() - started
         if job.needs is not None:
-            with _Naming(work.variant.task):
+            with _Naming(work.task):
                 measured.append(statistics_of(merged, weighed, job.needs, gram))
-        found.append(store(work.variant.place, merged))
+        found.append(store(work.place, merged))
     seconds = tuple(work.seconds for work in works)
     return MergedTensor(tuple(found), seconds, process_usage()[0], tuple(measured))
 
 
-def _shared_directions(variants: Iterable[Variant], delta: Delta) -> tuple[Directions | None, float]:
-    """Leading directions for the method that asks for most of them, and how long they took."""
+def _shared_directions(delta: Delta, counts: Sequence[int]) -> tuple[Directions | None, float]:
+    """Leading directions for whoever wants most of them, and how long they took."""
     started = time.perf_counter()
-    asked = [_count(v.task.method, delta, len(v.task.sources)) for v in variants if _shares(v.task.method)]
-    if not asked:
+    if not counts:
         return None, 0.0
-    return top_directions(delta, max(asked)), time.perf_counter() - started
+    return top_directions(delta, max(counts)), time.perf_counter() - started
 
 
-def _cut(method: Directional, delta: Delta, tasks: int, shared: Directions | None) -> Directions:
-    """As many of the shared directions as the method asks for; a method that finds its own way to them is let."""
-    if shared is None or not _shares(method):
-        return method.directions(delta, tasks)
-    return shared.leading(_count(method, delta, tasks))
-
-
-def _shares(method: object) -> bool:
-    return isinstance(method, Directional) and type(method).directions is Directional.directions
-
-
-def _count(method: object, delta: Delta, tasks: int) -> int:
-    assert isinstance(method, Directional)
-    return rank_of(method.rank, tuple(delta.shape), tasks, delta.rank if isinstance(delta, LowRank) else None)
+_BY_ITSELF = frozenset({"method_name", "scale", "scaling", "outputs", "route", "cost"})
+"""What two tasks that merge a tensor to the same task vector may differ in: the scale comes later."""
 
 
 def _alike(one: TensorTask, other: TensorTask) -> bool:
-    """Whether two tasks of one tensor merge to the same task vector; the scale comes later."""
-    same = {
-        "method_name": "",
-        "cost": other.cost,
-        "scale": other.scale,
-        "scaling": other.scaling,
-        "outputs": other.outputs,
-    }
-    return replace(one, **same) == replace(other, method_name="")
+    """Whether two tasks of one tensor merge to the same task vector."""
+    return all(
+        getattr(one, key.name) == getattr(other, key.name)
+        for key in fields(TensorTask)
+        if key.compare and key.name not in _BY_ITSELF
+    )
 
 
 class _Naming:

@@ -11,8 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from mergeometry.conformance.examples import RANK, moment
-from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import Method
+from mergeometry.methods.base import Activational, Method
 from mergeometry.values import Delta, LowRank
 
 ROUNDING = 1e-6

@@ -23,8 +23,7 @@ from mergeometry.conformance.checks import (
     tensors_of,
 )
 from mergeometry.conformance.examples import MOMENTS, RANK, drawn, hard_cases, low_rank, matrices, matrix
-from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import Method, Rowwise
+from mergeometry.methods.base import Activational, Method
 from mergeometry.values import LowRank
 
 
@@ -289,8 +288,8 @@ def check_parts(method: Method) -> None:
 
 @_law
 def check_rows_alone(method: Method) -> None:
-    """Merge some rows of a matrix to what they become among the others, by every bit, where it is `Rowwise`."""
-    if not isinstance(method, Rowwise):
+    """Merge some rows of a matrix to what they become among the others, by every bit, where ``pieces`` are declared."""
+    if method.pieces == "tensor":
         return
     weights = [1.0, 0.5, 2.0]
     for deltas in (matrices(12, 8), [delta.float() for delta in matrices(7, 11)]):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mergeometry.encoders.base import Encoder
 from mergeometry.errors import DataError
-from mergeometry.execution.compute import load_delta
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.plan.tasks import Plan
 from mergeometry.sources import TensorReader
 from mergeometry.values import LowRank
@@ -35,10 +35,10 @@ def expert_weights(plan: Plan, index: int, encoder: Encoder, sites: Sequence[Sit
             task = tasks[site.name]
             if task.sources[index] is None:
                 continue
-            base = files.numbers("base", task.base)
-            delta = load_delta(task, index, files, base)
+            vectors = TaskVectors(task, files)
+            delta = vectors[index]
             update = delta.dense() if isinstance(delta, LowRank) else delta.float()
-            yield site.parameter, base.to(torch.float32).add(update.mT if task.transposed else update)
+            yield site.parameter, vectors.stored_base.to(torch.float32).add(update.mT if task.transposed else update)
 
 
 def sites_of(plan: Plan, encoder: Encoder) -> list[Site]:

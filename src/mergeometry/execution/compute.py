@@ -7,8 +7,8 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,16 +16,15 @@ from torch import Tensor
 
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
-from mergeometry.execution.chunks import merges_in_chunks, write_in_chunks
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
-from mergeometry.execution.refining import refined, weighted_sum
+from mergeometry.execution.pieces import write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
-from mergeometry.methods.base import Directional, Linear
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
-from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
+from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, LowRank, Weight
 
 _NOTED = (DecompositionFallbackWarning, UndefinedScaleWarning)
@@ -92,77 +91,31 @@ def compute(job: Job) -> Outcome:
     return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scale)
 
 
-def merged_delta(task: TensorTask, inputs: TaskReader, base: Tensor | None) -> tuple[Delta, Callable[[int], Delta]]:
-    """The merged task vector of a task, (outputs, inputs) for matrices whatever the file's layout.
-
-    With it comes what gives a model's task vector by its place, read again where the merge let it go.
-    """
-    method = task.method
-    assert method is not None
-    deltas = _deltas(task, inputs, base)
-
-    def load(index: int) -> Delta:
-        return load_delta(task, index, inputs, base)
-
-    if isinstance(method, Directional):
-        # One task vector at a time: only its leading directions stay in memory.
-        count, pairs = len(task.sources), zip(deltas, task.weights, strict=True)
-        merged = method.merge([method.directions(delta, count).scaled(weight) for delta, weight in pairs])
-    elif isinstance(method, Linear) and (task.refinements or task.scaling) and not task.adapters_only:
-        merged = weighted_sum(deltas, method.coefficients(task.weights))
-    else:
-        held = list(deltas)
-        merged = refined(task, method.apply(held, task.weights), held.__getitem__)
-        return merged, lambda index: held[index]
-    return refined(task, merged, load), load
-
-
-def load_delta(task: TensorTask, index: int, inputs: TaskReader, base: Tensor | None) -> Delta:
-    """One model's task vector of the task's tensor; an adapter that leaves it alone has one of rank zero."""
-    source, label = task.sources[index], inputs.label(index)
-    if isinstance(source, TensorInfo):
-        assert base is not None
-        own = inputs.numbers(label, source).to(base.dtype)
-        # In place: what was just read is nobody else's, and a third copy would set the peak of memory.
-        delta = own.sub_(base)
-        return delta.mT if task.transposed else delta
-    if isinstance(source, AdapterDelta):
-        low_rank = inputs.low_rank(label, source)
-        return low_rank.transposed() if task.transposed else low_rank
-    return _zero(task)
-
-
 def _produce(
     job: Job, inputs: TaskReader, reader: TensorReader, writer: SlotWriter
 ) -> tuple[tuple[str, ...], float | None]:
     """Write a task's outputs; their digests, and the scale of the merged task vector in them."""
     task = job.task
-    if task.method is None:
+    if task.route == "copy":
         return _copy(job, inputs, writer), None
     if task.equal:
         _refuse_unequal(task, inputs, inputs.raw("base", task.base))
-    if len(task.outputs) == 2:
-        delta, load = merged_delta(task, inputs, None)
-        scale = scale_for(task, delta, load)
-        del load
-        return _write_factors(replace(job, task=replace(task, scale=scale)), delta, writer), scale
-    if merges_in_chunks(task):
-        return (write_in_chunks(task, job.slots[0], inputs, reader, writer),), task.scale
-    base = inputs.numbers("base", task.base)
-    delta, load = merged_delta(task, inputs, base)
-    scale = scale_for(task, delta, load)
-    del load  # and with it whatever it held of the task vectors
+    if task.route in ("chunks", "rows"):
+        return (write_in_pieces(task, job.slots[0], inputs, reader, writer),), task.scale
+    vectors = TaskVectors(task, inputs)
+    delta, deltas = merged_delta(task, vectors)
+    scale = scale_for(task, delta, deltas)
+    del deltas  # the merge is added without them
+    if task.route == "factors":
+        return _write_factors(job, delta, scale, writer), scale
+    base = vectors.stored_base
     if isinstance(delta, LowRank):
         delta = delta.dense(base.dtype)
     merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), scale).tensor
     if task.turned is not None:
         merged = merged @ task.turned.to(merged.dtype)
-    stored = as_stored(replace(task, scale=scale), merged, task.outputs[0].code)
+    stored = as_stored(task, merged, task.outputs[0].code, scale)
     return (writer.write(job.slots[0], stored),), scale
-
-
-def _deltas(task: TensorTask, inputs: TaskReader, base: Tensor | None) -> Iterator[Delta]:
-    return (load_delta(task, index, inputs, base) for index in range(len(task.sources)))
 
 
 def _copy(job: Job, inputs: TaskReader, writer: SlotWriter) -> tuple[str, ...]:
@@ -176,7 +129,7 @@ def _copy(job: Job, inputs: TaskReader, writer: SlotWriter) -> tuple[str, ...]:
         if task.turned is not None:
             numbers = numbers @ task.turned.to(numbers.dtype)
         if task.outputs[0].code != task.base.code or task.turned is not None:
-            tensor = as_stored(task, numbers, task.outputs[0].code)
+            tensor = as_stored(task, numbers, task.outputs[0].code, task.scale)
     return (writer.write(job.slots[0], tensor),)
 
 
@@ -191,15 +144,15 @@ def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
             )
 
 
-def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...]:
+def _write_factors(job: Job, delta: Delta, scale: float, writer: SlotWriter) -> tuple[str, ...]:
     """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that it lacks are zero."""
     task = job.task
     assert isinstance(delta, LowRank)
     first, second = task.outputs
     rank = first.shape[0]
     directions = top_directions(delta, rank)
-    roots = (directions.values * abs(task.scale)).sqrt()
-    sign = -1.0 if task.scale < 0 else 1.0
+    roots = (directions.values * abs(scale)).sqrt()
+    sign = -1.0 if scale < 0 else 1.0
     down, up = torch.zeros(first.shape), torch.zeros(second.shape)
     down[: directions.count] = (directions.right * roots).mT
     up[:, : directions.count] = sign * directions.left * roots
@@ -207,14 +160,7 @@ def _write_factors(job: Job, delta: Delta, writer: SlotWriter) -> tuple[str, ...
         (job.slots[0], down, first.code),
         (job.slots[1], up, second.code),
     )
-    return tuple(writer.write(slot, as_stored(task, tensor, code)) for slot, tensor, code in pairs)
-
-
-def _zero(task: TensorTask) -> Delta:
-    if len(task.base.shape) != 2:
-        return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code))
-    m, n = reversed(task.base.shape) if task.transposed else task.base.shape
-    return LowRank.zero(m, n)
+    return tuple(writer.write(slot, as_stored(task, tensor, code, scale)) for slot, tensor, code in pairs)
 
 
 def process_usage() -> tuple[int, int]:

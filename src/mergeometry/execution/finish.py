@@ -118,7 +118,7 @@ def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str
 def _write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
     modules, transposed = [], False
     for task in plan.tasks:
-        if len(task.outputs) == 2:
+        if task.route == "factors":
             down, up = task.outputs
             modules.append(adapter_module(task.name, (up.shape[0], down.shape[1]), down.shape[0]))
             transposed |= task.transposed

@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mergeometry.errors import NumericalError
-from mergeometry.execution.compute import merged_delta
 from mergeometry.execution.measuring import statistics_of
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.scale import ScaleRule
@@ -41,10 +41,8 @@ def measure(job: MeasureJob) -> Statistics:
     with TensorReader() as reader, warnings.catch_warnings():
         # The merge that is written says so again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
-        inputs = TaskReader(reader, job.labels)
-        base = None if task.adapters_only else inputs.numbers("base", task.base)
-        merged, load = merged_delta(task, inputs, base)
-        return statistics_of(merged, WeighedDeltas(load, task.weights), find(task.scaling.rule).needs)
+        merged, deltas = merged_delta(task, TaskVectors(task, TaskReader(reader, job.labels)))
+        return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
 
 
 def with_global_scale(plan: Plan, workers: int) -> Plan:

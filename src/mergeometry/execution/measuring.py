@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.linalg.inner import inner
@@ -52,16 +52,16 @@ def gram_of(deltas: Sequence[Delta]) -> Gram:
     return tuple(tuple(rows[max(s, t)][min(s, t)] for t in tasks) for s in tasks)
 
 
-def scale_for(task: TensorTask, merged: Delta, load: Callable[[int], Delta]) -> float:
+def scale_for(task: TensorTask, merged: Delta, deltas: Sequence[Delta]) -> float:
     """The scale of a task's tensor: what its rule says of this tensor alone, or else what the plan gives.
 
-    ``load`` gives the task vector of a model by its place, before its weight. Where the rule has no value, as it may
+    ``deltas`` are the task vectors before their models' weights. Where the rule has no value, as it may
     for a bias of a few entries, the tensor keeps the scale 1 and an `UndefinedScaleWarning` says so.
     """
     if task.scaling is None or task.scaling.per == "model":
         return task.scale
     rule = find(task.scaling.rule)
-    statistics = statistics_of(merged, WeighedDeltas(load, task.weights), rule.needs)
+    statistics = statistics_of(merged, WeighedDeltas(deltas, task.weights), rule.needs)
     try:
         return scale_by(rule, statistics, task.scaling.factor)
     except UndefinedScale as error:

@@ -11,7 +11,7 @@ from mergeometry.errors import NumericalError
 from mergeometry.plan.tasks import TensorTask
 
 
-def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str) -> Shaped[Tensor, "*shape"]:
+def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, scale: float) -> Shaped[Tensor, "*shape"]:
     """Merged values in the dtype that they are written in.
 
     Raises:
@@ -23,7 +23,7 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str) -> 
         raise NumericalError(
             f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
             tensor=task.name,
-            hint=f"method {task.steps}, scale {task.scale}: lower the scale, or set output.dtype wider",
+            hint=f"method {task.steps}, scale {scale}: lower the scale, or set output.dtype wider",
         )
     return stored
 

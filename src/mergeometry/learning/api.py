@@ -20,10 +20,10 @@ from mergeometry.errors import DataError, MismatchError, NumericalError, RecipeE
 from mergeometry.execution.threads import one_thread
 from mergeometry.learning.build_learner import Material, Prepared, build_learner
 from mergeometry.learning.learnable import Learnable, learnable_of
-from mergeometry.learning.merged import MergedModel, parts_of
+from mergeometry.learning.merged import MergedModel
 from mergeometry.learning.result import folded_heads
 from mergeometry.learning.train import Point, Report
-from mergeometry.methods.base import Matrixwise, Method
+from mergeometry.methods.base import Method
 from mergeometry.methods.registry import build
 from mergeometry.plan.kinds import is_matrix
 from mergeometry.recipe.adapt import LearningSettings, Objective
@@ -183,7 +183,7 @@ def _merged(
     encoder: PlainEncoder, experts: Mapping[str, Mapping[str, Tensor]], data: Any, method: Method, other: Method
 ) -> tuple[MergedModel, list[str]]:
     """Every parameter that an expert changed, and a note on those that the features do not depend on."""
-    if isinstance(other, Matrixwise):
+    if other.matrices_only:
         raise RecipeError(f"`other` is {type(other).__name__}, which merges matrices only")
     linear = {f"{name}.weight" for name, found in encoder.module.named_modules() if isinstance(found, nn.Linear)}
     tensors: dict[str, Learnable] = {}
@@ -192,10 +192,10 @@ def _merged(
         if not any(bool(delta.any()) for delta in deltas):
             continue
         matrix = name in linear and is_matrix(name, base.shape)
-        own, weights = method if matrix or not isinstance(method, Matrixwise) else other, [1.0] * len(deltas)
+        own, weights = method if matrix or not method.matrices_only else other, [1.0] * len(deltas)
         try:
             own.check(len(deltas), tuple(base.shape), weights)
-            parts = parts_of(own, [delta.cpu() for delta in deltas], weights)
+            parts = own.parts([delta.cpu() for delta in deltas], weights)
         except ValueError as error:
             raise RecipeError(f"tensor {name!r}: {error}") from error
         tensors[name] = learnable_of(parts).to(encoder.device)

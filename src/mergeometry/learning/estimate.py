@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import torch
 
 from mergeometry.encoders.build import kind_of
 from mergeometry.errors import RecipeError
-from mergeometry.methods.base import Directional
-from mergeometry.methods.ranks import rank_of
-from mergeometry.plan.machine import (
-    BFLOAT16_SPEEDUP,
-    FLOAT32_FLOPS_PER_SECOND,
-    PROCESS_BYTES,
-    TRANSFORMERS_BYTES,
-    cores,
-    physical_memory,
-)
+from mergeometry.plan.cost import PROCESS_BYTES, sizes_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.adapt import AdaptSection
-from mergeometry.sources import AdapterDelta
+
+_FLOPS_PER_SECOND = 60e9
+"""Of one core in float32."""
+
+_BFLOAT16 = 3.0
+"""How many times as fast bfloat16 is where the processor has it."""
+
+_TRANSFORMERS_BYTES = 350_000_000
+"""What importing transformers adds to a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     """
     elements = sum(info.elements for info in plan.base.tensors.values())
     largest = max(info.elements for info in plan.base.tensors.values())
-    parts = sum(_part_elements(plan, task) for task in plan.tasks if task.method is not None)
+    parts = sum(_part_elements(task) for task in plan.tasks if task.method is not None)
     number = 2 if precision == torch.bfloat16 else 4
     wide = _width(plan)
     layers = int((plan.base.config or {}).get("num_hidden_layers") or 12)
@@ -57,9 +57,9 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)
     length = min(section.encoder.max_length, 64)
     each = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
-    rate = FLOAT32_FLOPS_PER_SECOND * (BFLOAT16_SPEEDUP if precision == torch.bfloat16 else 1)
-    seconds = section.steps * each / rate / min(2, cores())
-    return Estimate(PROCESS_BYTES + TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
+    rate = _FLOPS_PER_SECOND * (_BFLOAT16 if precision == torch.bfloat16 else 1)
+    seconds = section.steps * each / rate / min(2, os.cpu_count() or 1)
+    return Estimate(PROCESS_BYTES + _TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
 
 
 def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> None:
@@ -77,18 +77,20 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> Non
         )
 
 
-def _part_elements(plan: Plan, task: TensorTask) -> int:
+def physical_memory() -> int:
+    """Bytes of memory of this machine; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _part_elements(task: TensorTask) -> int:
     assert task.method is not None
-    shape = task.base.shape
-    ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in task.sources if source is not None]
-    low = isinstance(task.method, Directional) or (None not in ranks and task.method.stays_low_rank)
-    if len(shape) == 2 and low:
-        counts = [
-            rank_of(task.method.rank, shape, len(plan.models), rank) if isinstance(task.method, Directional) else rank
-            for rank in ranks
-        ]
-        return (sum(shape) + 1) * sum(min(count or 0, *shape) for count in counts)
-    return math.prod(shape) * len(task.sources)
+    ranks = task.method.part_ranks(sizes_of(task))
+    if ranks is None:
+        return math.prod(task.shape) * len(task.sources)
+    return (sum(task.shape) + 1) * sum(min(rank, *task.shape) for rank in ranks)
 
 
 def _width(plan: Plan) -> int:

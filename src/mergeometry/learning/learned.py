@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Thin, learnable_of
-from mergeometry.methods.base import Method
+from mergeometry.methods.base import Accumulator, Method, Sizes, Work
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.values import Delta, LowRank
 
@@ -34,16 +34,44 @@ class LearnedMethod(Method):
         """Refuse what the method that it starts from refuses."""
         self.start.check(tasks, shape, weights)
 
-    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+    def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Cut the merge into parts as learning did, and put them together with the coefficients."""
-        learnable = learnable_of(self.start.parts(deltas, weights))
-        if isinstance(learnable, Thin) and all(isinstance(delta, LowRank) for delta in deltas):
-            return learnable.low_rank(self.coefficients)
-        return learnable.update(self.coefficients)
+        return _Combined(self.start.begin_parts(weights), self.coefficients)
+
+    def cost(self, sizes: Sizes) -> Work:
+        """What the method that it starts from takes, and every task's part beside the merge where they are dense."""
+        dense = 0 if self.part_ranks(sizes) is not None else 2 * sizes.tasks + 1
+        return self.start.cost(sizes) + Work(0.0, dense * sizes.piece)
+
+    def part_ranks(self, sizes: Sizes) -> list[int] | None:
+        """Parts are those of the method that it starts from."""
+        return self.start.part_ranks(sizes)
 
     def described(self) -> dict[str, Any]:
         """The parameters of the method that it starts from, and what the coefficients are of."""
         return {**self.start.described(), "learned": self.granularity}
+
+
+class _Combined(Accumulator[Delta]):
+    """Gathers the parts of a merge, and adds them with coefficients; low-rank where every task vector is."""
+
+    def __init__(self, parts: Accumulator[list[Delta]], coefficients: Float[Tensor, "..."]) -> None:
+        self._parts, self._coefficients = parts, coefficients
+        self._thin = True
+
+    def take(self, index: int, delta: Delta) -> None:
+        self._thin &= isinstance(delta, LowRank)
+        self._parts.take(index, delta)
+
+    def result(self) -> Delta:
+        learnable = learnable_of(self._parts.result())
+        if self._thin and isinstance(learnable, Thin):
+            return learnable.low_rank(self._coefficients)
+        return learnable.update(self._coefficients)
+
+    @property
+    def held(self) -> Sequence[Delta]:
+        return self._parts.held
 
 
 def learned_plan(plan: Plan, table: CoefficientTable, doubles: Mapping[str, str]) -> Plan:

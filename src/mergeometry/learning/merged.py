@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,11 +10,11 @@ from torch import Tensor
 from mergeometry.encoders.base import Encoder
 from mergeometry.encoders.sites import Site
 from mergeometry.errors import RecipeError
-from mergeometry.execution.compute import load_delta
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Learnable, learnable_of
-from mergeometry.methods.base import Directional, Method
+from mergeometry.methods.families.accumulator import accumulate
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta
@@ -84,16 +84,6 @@ def check_parts(plan: Plan) -> None:
         )
 
 
-def parts_of(method: Method, deltas: Iterable[Delta], weights: Sequence[float]) -> list[Delta]:
-    """What each task adds to a merge; where the method allows, one task vector at a time is in memory."""
-    if isinstance(method, Directional):
-        pairs = zip(deltas, weights, strict=True)
-        return method.parts_of([method.directions(own, len(weights)).scaled(weight) for own, weight in pairs])
-    return method.parts(list(deltas), weights)
-
-
 def _parts(task: TensorTask, files: TaskReader) -> list[Delta]:
     assert task.method is not None
-    base = None if task.adapters_only else files.numbers("base", task.base)
-    deltas = (load_delta(task, index, files, base) for index in range(len(task.sources)))
-    return parts_of(task.method, deltas, task.weights)
+    return accumulate(task.method.begin_parts(task.weights), TaskVectors(task, files))

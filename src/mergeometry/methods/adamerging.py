@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.linalg.selection import elected_parts, share_of
-from mergeometry.methods.base import Method, dense_deltas, parameters, weighed
+from mergeometry.methods.base import Joint, dense_deltas, parameters, weighed
 from mergeometry.values import Delta, sum_of
 
 
 @parameters
-class AdaMerging(Method):
+class AdaMerging(Joint):
     """Add the task vectors, each times a coefficient that an `adapt:` section learns on unlabelled data.
 
     Law: ``tau = sum_t lambda_t w_t tau_t``, one coefficient a task, or a task and layer. With ``density`` it is
@@ -44,7 +44,7 @@ class AdaMerging(Method):
         if self.density is not None and (min(weights) < 0 or max(weights) == 0):
             raise ValueError("the plus form elects by weighted vote: weights must not be negative, nor all zero")
 
-    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+    def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Add the parts, all with the coefficient that learning starts from."""
         return sum_of(self.parts(deltas, weights))
 

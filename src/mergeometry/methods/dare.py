@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.methods.base import dense_deltas, parameters, weighed
-from mergeometry.methods.drawing import Density, Drawing
+from mergeometry.methods.base import Density, Drawing, dense_deltas, parameters, weighed
 from mergeometry.values import Delta
 
 

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.linalg.selection import elected_mean, elected_shares
-from mergeometry.methods.base import dense_deltas, parameters
-from mergeometry.methods.drawing import Density, Drawing
+from mergeometry.methods.base import Density, Drawing, dense_deltas, parameters
 from mergeometry.values import Delta
 
 

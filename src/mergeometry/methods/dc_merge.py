@@ -12,8 +12,7 @@ from torch import Tensor
 
 from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.subspace import shared_subspace
-from mergeometry.methods.base import Directional, parameters
-from mergeometry.methods.ranks import Rank
+from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
 

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.shifts import shift_directions
-from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import parameters, weighed
-from mergeometry.methods.ranks import Rank, check_rank, rank_of
+from mergeometry.methods.base import Activational, Rank, Sizes, Work, check_rank, parameters, rank_of, weighed
 from mergeometry.values import Delta, LowRank
 
 
@@ -57,17 +55,17 @@ class ESM(Activational):
         super().check(tasks, shape, weights)
         check_rank(self.rank, shape)
 
-    def cost(self, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
+    def extra_cost(self, sizes: Sizes) -> Work:
         """The moments' products and decompositions task by task, then two polar factors."""
-        m, n = shape
+        (m, n), ranks = sizes.shape, sizes.ranks
         kept = [min(self._count(m, n, len(ranks)), m if rank is None else rank) for rank in ranks]
         total, short = sum(kept), min(m, n)
-        dense = sum(rank is None for rank in ranks)
+        dense = sizes.dense
         products = dense * (2.0 * m * n * n + 2.0 * m * m * n + 12.0 * short**3)
         thin = sum(2.0 * (rank or 0) * n * n for rank in ranks)
         polars = 5.0 * (total * total * (m + n) + 2 * min(total, m) ** 3)
         working = 8 * (2 * n * n + (3 * short * max(m, n) + 4 * short * short if dense else 0))
-        return products + thin + polars, working + 8 * (8 * total * (m + n) + 6 * min(total, m) ** 2)
+        return Work(products + thin + polars, working + 8 * (8 * total * (m + n) + 6 * min(total, m) ** 2))
 
     def merge(
         self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]

@@ -11,8 +11,7 @@ from pydantic import Field
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.svd import RANK_TOLERANCE, top_directions
 from mergeometry.linalg.whitening import remove_left
-from mergeometry.methods.base import Spectral, parameters
-from mergeometry.methods.ranks import Rank, rank_of
+from mergeometry.methods.base import Rank, Sizes, Spectral, Work, parameters, rank_of
 from mergeometry.values import Delta, LowRank, sum_of
 
 
@@ -42,6 +41,10 @@ class IsoCTS(Spectral):
         if isinstance(self.rank, int) and self.rank > min(shape):
             raise ValueError(f"rank {self.rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most "
                              f"{min(shape)}; a fraction such as 0.5 fits every tensor")  # fmt: skip
+
+    def cost(self, sizes: Sizes) -> Work:
+        """The parts' directions side by side."""
+        return self.side_by_side(sizes)
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Split the rank, take the common part, then each task's own, whiten them together."""

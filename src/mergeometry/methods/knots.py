@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.span import common_left, left_coordinates
-from mergeometry.methods.base import Spectral, parameters
+from mergeometry.methods.base import Sizes, Spectral, Work, parameters
 from mergeometry.values import Delta, LowRank, sum_of
 
 _TIED = 1e-9
@@ -40,15 +40,15 @@ class Knots(Spectral):
         """Equal coordinates all agree."""
         return "same" if self.combine == "ties" else "sum"
 
-    def extra_cost(self, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:
+    def extra_cost(self, sizes: Sizes) -> Work:
         """The coordinates of every task at once, and directions of the outputs' side, be it the longer one."""
         if self.combine == "sum":
-            return 0.0, 0
-        (m, n), tasks = shape, len(ranks)
-        if None in ranks:
-            return 3.0 * tasks * m * m * n + 9.0 * m**3, number * tasks * m * n + 56 * m * max(0, m - n)
-        total = min(m, sum(rank or 0 for rank in ranks))
-        return 4.0 * total * total * (m + tasks * n), 8 * total * (2 * m + tasks * n)
+            return Work(0.0, 0)
+        (m, n), tasks = sizes.shape, sizes.tasks
+        if sizes.dense:
+            return Work(3.0 * tasks * m * m * n + 9.0 * m**3, tasks * sizes.piece + 56 * m * max(0, m - n))
+        total = min(m, sum(rank or 0 for rank in sizes.ranks))
+        return Work(4.0 * total * total * (m + tasks * n), 8 * total * (2 * m + tasks * n))
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Change to the common directions, combine, and go back."""

@@ -12,8 +12,7 @@ from pydantic import Field
 from mergeometry.linalg.etf import centre_rows, remove_direction, shared_direction_gram, task_gram
 from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.subspace import shared_subspace
-from mergeometry.methods.base import Directional, Method, parameters
-from mergeometry.methods.ranks import Rank
+from mergeometry.methods.base import Directional, Method, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 
 from mergeometry.linalg.subspace import shared_subspace
-from mergeometry.methods.base import Directional, parameters
-from mergeometry.methods.ranks import Rank
+from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
 

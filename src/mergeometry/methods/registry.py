@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GROUP = "mergeometry.methods"
 _REGISTRY: Registry[Method] = Registry(
-    GROUP, "method", ("mergeometry.methods.base", "Method"), {"activational", "base", "drawing", "ranks", "registry"}
+    GROUP, "method", ("mergeometry.methods.base", "Method"), {"base", "families", "registry"}
 )
 
 names, own, find, build = _REGISTRY.names, _REGISTRY.own, _REGISTRY.find, _REGISTRY.build

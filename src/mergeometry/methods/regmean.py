@@ -11,8 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.normal import solve_gram
-from mergeometry.methods.activational import Activational
-from mergeometry.methods.base import dense_deltas, parameters
+from mergeometry.methods.base import Activational, Sizes, Work, dense_deltas, parameters
 from mergeometry.values import Delta, LowRank
 
 
@@ -44,14 +43,15 @@ class RegMean(Activational):
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("weights count each model's inputs: they must not be negative, nor all zero")
 
-    def cost(self, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
+    def extra_cost(self, sizes: Sizes) -> Work:
         """A product for each task, one solution for all; the sums beside a moment and the decomposition's copies."""
-        m, n = shape
-        rows = m if None in ranks else sum(rank or 0 for rank in ranks)
-        products = 2.0 * (m * len(ranks) if None in ranks else rows) * n * n
+        m, n = sizes.shape
+        rows = m if sizes.dense else sum(rank or 0 for rank in sizes.ranks)
+        products = 2.0 * (m * sizes.tasks if sizes.dense else rows) * n * n
         # Shrunk moments have a Cholesky factor; others, of few rows, are taken apart into eigenvectors.
         solving = (1.0 if self.shrinkage < 1 else 9.0) * n**3
-        return products + solving + 4.0 * rows * n * n, 8 * (6 * n * n + 5 * rows * n + (m * n if rows else 0))
+        memory = 8 * (6 * n * n + 5 * rows * n + (m * n if rows else 0))
+        return Work(products + solving + 4.0 * rows * n * n, memory)
 
     def merge(
         self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]

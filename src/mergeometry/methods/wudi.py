@@ -13,7 +13,7 @@ from torch import Tensor
 from mergeometry.linalg.normal import solve_gram
 from mergeometry.linalg.span import right_basis
 from mergeometry.linalg.svd import gram
-from mergeometry.methods.base import Spectral, dense_deltas, parameters
+from mergeometry.methods.base import Sizes, Spectral, Work, dense_deltas, parameters
 from mergeometry.values import Delta, LowRank
 
 
@@ -51,16 +51,16 @@ class WUDI(Spectral):
         """The minimiser does; Adam treats every entry by itself."""
         return self.solver == "exact"
 
-    def extra_cost(self, shape: Sequence[int], ranks: Sequence[int | None], number: int) -> tuple[float, int]:
+    def extra_cost(self, sizes: Sizes) -> Work:
         """A matrix of the inputs' side, be it the longer one; for Adam the steps and what they carry along."""
-        m, n = shape
-        products = 4.0 * m * n * min(m, n) * len(ranks) + 9.0 * n**3
+        (m, n), tasks = sizes.shape, sizes.tasks
+        products = 4.0 * m * n * min(m, n) * tasks + 9.0 * n**3
         if self.solver == "adam":
-            return products + 2.0 * self.steps * m * n * n, 40 * m * n + 56 * n * max(0, n - m)
-        if None in ranks:
-            return products, 8 * m * n + 56 * n * max(0, n - m)
-        total = min(n, sum(rank or 0 for rank in ranks))
-        return 4.0 * total * total * (m * len(ranks) + n), 8 * total * (4 * m + 2 * n)
+            return Work(products + 2.0 * self.steps * m * n * n, 40 * m * n + 56 * n * max(0, n - m))
+        if sizes.dense:
+            return Work(products, 8 * m * n + 56 * n * max(0, n - m))
+        total = min(n, sum(rank or 0 for rank in sizes.ranks))
+        return Work(4.0 * total * total * (m * tasks + n), 8 * total * (4 * m + 2 * n))
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Minimise the interference."""

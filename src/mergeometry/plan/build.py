@@ -11,7 +11,6 @@ from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.methods import registry
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
-from mergeometry.plan.cost import copy_cost, merge_cost
 from mergeometry.plan.kinds import is_matrix, is_transposed
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
@@ -98,7 +97,7 @@ class _Methods:
         )
         self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
         _refuse_data(recipe, [self.main, *(rule for rule in self.rules if rule is not None)])
-        if _is_matrixwise(self.other[1]):
+        if self.other[1].matrices_only:
             raise RecipeError(
                 f"`other` is {self.other[0]!r}, which merges matrices only",
                 hint="`other` is for tensors that are no matrices: average, task_arithmetic, ties, ...",
@@ -150,22 +149,10 @@ def _task(
         outputs = adapter_outputs(info.name, method, sources, shape, rank, code)
     else:
         outputs = (OutputTensor(info.name, code, info.shape),)
-    refinements = methods.refinements if matrix else ()
-    cost = merge_cost(
-        method,
-        shape,
-        transposed=transposed,
-        refinements=[refinement for _, refinement in refinements],
-        scaling=scaling,
-        ranks=[_low_rank(source) for source in sources],
-        read=info.nbytes + sum(_read_bytes(source) for source in sources),
-        written=sum(output.nbytes for output in outputs),
-        widest=max(info.nbytes, *(_read_bytes(source) for source in sources)),
-    )
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
     return TensorTask(
-        info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs, cost,
-        refinements=refinements, scaling=scaling,
+        info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs,
+        refinements=methods.refinements if matrix else (), scaling=scaling,
     )  # fmt: skip
 
 
@@ -177,12 +164,11 @@ def _copy_task(
     code: str,
 ) -> TensorTask:
     outputs = () if recipe.output.adapter else (OutputTensor(info.name, code, info.shape),)
-    cost = copy_cost(info.nbytes, len(equal), bool(outputs))
-    return TensorTask(info.name, "copied", info, (), None, "copy", weights, 0.0, False, equal, outputs, cost)
+    return TensorTask(info.name, "copied", info, (), None, "copy", weights, 0.0, False, equal, outputs)
 
 
 def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple[tuple[str, Method], Scale]:
-    usual = methods.main if matrix or not _is_matrixwise(methods.main[1]) else methods.other
+    usual = methods.main if matrix or not methods.main[1].matrices_only else methods.other
     for rule, own in zip(recipe.tensors, methods.rules, strict=True):
         if fnmatchcase(name, rule.match):
             return own or usual, recipe.scale if rule.scale is None else rule.scale
@@ -194,24 +180,6 @@ def _oriented(source: Source, name: str, config: Mapping[str, Any] | None) -> So
     if isinstance(source, AdapterDelta) and not source.embedding and source.transposed != is_transposed(name, config):
         return source.flipped()
     return source
-
-
-def _is_matrixwise(method: Method) -> bool:
-    from mergeometry.methods.base import Matrixwise  # noqa: PLC0415  (needs torch)
-
-    return isinstance(method, Matrixwise)
-
-
-def _low_rank(source: Source) -> int | None:
-    if source is None:
-        return 0
-    return source.rank if isinstance(source, AdapterDelta) else None
-
-
-def _read_bytes(source: Source) -> int:
-    if isinstance(source, AdapterDelta):
-        return source.left.nbytes + source.right.nbytes
-    return source.nbytes if source else 0
 
 
 def _info(source: Source, name: str) -> TensorInfo:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mergeometry.plan.cost import Cost
-from mergeometry.plan.machine import PROCESS_BYTES
+from mergeometry.plan.cost import PROCESS_BYTES, Cost, cost_of
 from mergeometry.plan.matching import Match
+from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import Layout, OutputTensor
@@ -26,7 +26,11 @@ Source: TypeAlias = TensorInfo | AdapterDelta | None
 
 @dataclass(frozen=True, slots=True)
 class TensorTask:
-    """One tensor to produce: its inputs, what is done to it, and how it is written."""
+    """One tensor to produce: its inputs, what is done to it, and how it is written.
+
+    Its route and its cost follow from that, and are settled when it is made: a task made by `dataclasses.replace` has
+    those of what was changed.
+    """
 
     name: str
     kind: Literal["matrix", "other", "copied"]
@@ -42,7 +46,6 @@ class TensorTask:
     """(model label, tensor) that must hold what the base's does: integers, copies that an adapter carries."""
     outputs: tuple[OutputTensor, ...]
     """One tensor, or the two factors of an adapter; none where an adapter output leaves it alone."""
-    cost: Cost
     turned: Tensor | None = field(default=None, compare=False, repr=False)
     """A rotation R of the inputs to fold into the merged matrix, ``W R``; none by default."""
     refinements: tuple[tuple[str, Refinement], ...] = ()
@@ -50,6 +53,18 @@ class TensorTask:
 
     scaling: ScaleRule | None = None
     """A rule for the scale: of this tensor once it is merged, or of all tensors, which then is ``scale``."""
+
+    route: Route = field(init=False)
+    cost: Cost = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "route", route_of(self))
+        object.__setattr__(self, "cost", cost_of(self))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its task vectors: (outputs, inputs) for matrices, whatever the file's layout."""
+        return tuple(reversed(self.base.shape)) if self.transposed else tuple(self.base.shape)
 
     @property
     def scale_in_words(self) -> str:

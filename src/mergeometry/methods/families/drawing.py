@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.streams import dropped, stream_key
-from mergeometry.methods.base import Elementwise
+from mergeometry.methods.families.elementwise import Elementwise
 
 Density = Annotated[float, Field(gt=0, le=1, description="chance of an entry of a task vector to be kept")]
 """A share of entries that chance keeps."""
@@ -25,6 +25,7 @@ class Drawing(Elementwise):
     without, it draws for seed 0, a tensor of no name, and models named by their places: "0", "1", ...
     """
 
+    family: ClassVar[str] = "drawing"
     order_invariant: ClassVar[bool] = False
     density: Density
 

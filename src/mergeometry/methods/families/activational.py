@@ -10,7 +10,9 @@ from typing import ClassVar, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.methods.base import Matrixwise
+from mergeometry.methods.families.accumulator import Accumulator, Held
+from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, Sizes, Work
+from mergeometry.methods.families.matrixwise import Matrixwise
 from mergeometry.values import Delta
 
 Kind = TypeVar("Kind", bound="Activational")
@@ -24,6 +26,7 @@ class Activational(Matrixwise):
     `with_moments`; so does a call on plain tensors: ``method.with_moments(moments)(deltas)``.
     """
 
+    family: ClassVar[str] = "activational"
     needs_activations: ClassVar[bool] = True
     compares_layers: ClassVar[bool] = False
     """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` hands over."""
@@ -48,18 +51,20 @@ class Activational(Matrixwise):
         """Merge matrices by their inputs' moments, in float64 and gone through once; low-rank in, low-rank out."""
 
     @abstractmethod
-    def cost(self, shape: Sequence[int], ranks: Sequence[int | None]) -> tuple[float, int]:
-        """Operations, and bytes beside the task vectors themselves, which a plan counts on.
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """Operations, and bytes beside the task vectors themselves."""
 
-        ``ranks`` holds each task's low rank, or None where it is dense.
-        """
+    def cost(self, sizes: Sizes) -> Work:
+        """Every dense task vector and the merge, beside what the method works with."""
+        extra = self.extra_cost(sizes)
+        held = sizes.number * sizes.elements * (sizes.dense + 2)
+        return Work(extra.flops, int(ALGEBRA_BYTES + held + ALLOCATOR * extra.memory))
 
-    def apply(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
-        """Merge by the moments that the method was given.
+    def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
+        """Hold the matrices, then merge them by the moments that the method was given."""
+        return Held(lambda deltas: self._by_moments(deltas, weights))
 
-        Raises:
-            ValueError: it was given none, or those of other layers.
-        """
+    def _by_moments(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         moments: Sequence[Tensor] | None = getattr(self, "_moments", None)
         if moments is None:
             raise ValueError(

@@ -1,0 +1,71 @@
+"""Merges a tensor piece by piece, by methods that need no more of it: some entries, or some rows, at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.dtypes import compute_dtype
+from mergeometry.execution.stored import as_stored
+from mergeometry.execution.task_reader import ChunkedInput, TaskReader
+from mergeometry.methods.families.cost import CHUNK_ELEMENTS
+from mergeometry.plan.route import step_of
+from mergeometry.plan.tasks import TensorTask
+from mergeometry.sink import Slot, SlotWriter
+from mergeometry.sink.writer import tensor_bytes
+from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
+
+Part = Callable[[int, int, Float[Tensor, " count"]], Float[Tensor, " count"]]
+"""A model's task vector from one entry to another (exclusive), beside the base's weights there."""
+
+
+def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: TensorReader, writer: SlotWriter) -> str:
+    """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
+
+    Raises:
+        SourceError: an input changed or ended early.
+        NumericalError: an input or the result is not finite.
+        OutputError: the disk refused the bytes.
+    """
+    base = ChunkedInput(inputs, reader, "base", task.base)
+    parts = [_part(task, index, inputs, reader) for index in range(len(task.sources))]
+    step = step_of(task.route, task.base.shape, CHUNK_ELEMENTS)
+    elements, digest = task.base.elements, hashlib.sha256()
+    for first in range(0, max(elements, 1), step):
+        last = min(first + step, elements)
+        weight = base.read(first, last)
+        delta = _merged(task, parts, first, last, weight)
+        stored = as_stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code, task.scale)
+        digest.update(tensor_bytes(stored))
+        writer.write_range(slot, first, stored)
+    return digest.hexdigest()
+
+
+def _merged(
+    task: TensorTask, parts: list[Part], first: int, last: int, weight: Float[Tensor, " count"]
+) -> Float[Tensor, " count"]:
+    """The merge of one piece: flat, or as whole rows where the route is theirs."""
+    assert task.method is not None
+    shape = (-1, task.base.shape[1]) if task.route == "rows" else (-1,)
+    accumulator = task.method.begin(task.weights, weight.view(shape))
+    for index, part in enumerate(parts):
+        accumulator.take(index, part(first, last, weight).view(shape))
+    merged = accumulator.result()
+    assert isinstance(merged, Tensor)
+    return merged.reshape(-1)
+
+
+def _part(task: TensorTask, index: int, inputs: TaskReader, reader: TensorReader) -> Part:
+    source, label = task.sources[index], inputs.label(index)
+    if isinstance(source, TensorInfo):
+        own = ChunkedInput(inputs, reader, label, source)
+        # In place: what was just read is nobody else's.
+        return lambda first, last, weight: own.read(first, last).to(weight.dtype).sub_(weight)
+    if isinstance(source, AdapterDelta):
+        update = inputs.low_rank(label, source).dense(compute_dtype(task.base.code)).reshape(-1)
+        return lambda first, last, _weight: update[first:last]
+    return lambda _first, _last, weight: torch.zeros_like(weight)

@@ -1,0 +1,83 @@
+"""The task vectors of one tensor, read when they are asked for, and their merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.dtypes import compute_dtype
+from mergeometry.execution.refining import refined
+from mergeometry.execution.task_reader import TaskReader
+from mergeometry.methods.families.accumulator import Accumulator, accumulate
+from mergeometry.plan.tasks import TensorTask
+from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.values import Delta, LowRank
+
+
+class TaskVectors(Sequence[Delta]):
+    """A task's task vectors, each read whenever it is asked for and kept by nobody.
+
+    Matrices are (outputs, inputs) whatever the file's layout. The base is read once, where it is asked for or a model
+    holds the tensor itself.
+    """
+
+    def __init__(self, task: TensorTask, inputs: TaskReader) -> None:
+        self._task, self._inputs = task, inputs
+        self._base: Tensor | None = None
+
+    @property
+    def stored_base(self) -> Float[Tensor, "*shape"]:
+        """The base's weights as they lie in the file."""
+        if self._base is None:
+            self._base = self._inputs.numbers("base", self._task.base)
+        return self._base
+
+    @property
+    def base(self) -> Float[Tensor, "*shape"]:
+        """The base's weights, oriented as the task vectors are."""
+        return self.stored_base.mT if self._task.transposed else self.stored_base
+
+    def __len__(self) -> int:
+        return len(self._task.sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Delta: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Delta]: ...
+
+    def __getitem__(self, index: int | slice) -> Delta | list[Delta]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        task, source, label = self._task, self._task.sources[index], self._inputs.label(index)
+        if isinstance(source, TensorInfo):
+            base = self.stored_base
+            own = self._inputs.numbers(label, source).to(base.dtype)
+            # In place: what was just read is nobody else's, and a third copy would set the peak of memory.
+            delta = own.sub_(base)
+            return delta.mT if task.transposed else delta
+        if isinstance(source, AdapterDelta):
+            low_rank = self._inputs.low_rank(label, source)
+            return low_rank.transposed() if task.transposed else low_rank
+        if len(task.base.shape) != 2:
+            return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code))
+        m, n = task.shape
+        return LowRank.zero(m, n)
+
+
+def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
+    """Start the merge of a task by its method."""
+    assert task.method is not None
+    return task.method.begin(task.weights, vectors.base if task.method.needs_base else None)
+
+
+def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequence[Delta]]:
+    """The merged task vector of a task, refined, and the task vectors: read again where the merge let them go."""
+    accumulator = begin(task, vectors)
+    merged = accumulate(accumulator, vectors)
+    deltas = accumulator.held or vectors
+    return refined(task, merged, deltas), deltas

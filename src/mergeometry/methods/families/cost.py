@@ -1,0 +1,108 @@
+"""What a merge of one tensor takes, in operations and bytes: the quantities that families count with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ALGEBRA_BYTES = 60_000_000
+"""What the BLAS libraries keep for themselves once a matrix was decomposed."""
+
+ALLOCATOR = 1.1
+"""Memory that the allocator has not given back yet for each byte in use, measured on matrices of 8 to 32 MB."""
+
+CHUNK_ELEMENTS = 1 << 20
+"""Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The task vectors of one tensor, as far as a plan knows them."""
+
+    shape: tuple[int, ...]
+    """(outputs, inputs) for matrices."""
+    ranks: tuple[int | None, ...]
+    """Each task's low rank, or None where it is dense."""
+    number: int = 4
+    """Bytes of a dense entry."""
+    step: int = 0
+    """Entries that are merged at a time where the tensor is merged in pieces; 0 where it is merged whole."""
+
+    @property
+    def elements(self) -> int:
+        """Entries of the tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def tasks(self) -> int:
+        """How many task vectors there are."""
+        return len(self.ranks)
+
+    @property
+    def dense(self) -> int:
+        """How many of them are dense."""
+        return self.ranks.count(None)
+
+    @property
+    def piece(self) -> int:
+        """Bytes of the entries that are in memory of one dense task vector."""
+        return self.number * (self.step or self.elements)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Floating-point operations, and bytes in memory at the peak: an upper bound."""
+
+    flops: float
+    memory: int
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.memory + other.memory)
+
+
+def entrywise(sizes: Sizes) -> Work:
+    """Every task vector dense, and one more copy of each."""
+    return Work(40.0 * sizes.elements * sizes.tasks, 2 * sizes.tasks * sizes.piece)
+
+
+def whole_spectrum(sizes: Sizes) -> Work:
+    """Dense matrices are held and added, and the sum's whole spectrum is changed."""
+    long, short = max(sizes.shape), min(sizes.shape)
+    flops = long * short**2 + 8.0 * short**3 + 2 * long * short**2
+    return Work(flops, _matrix_memory(sizes, 0, sizes.number * sizes.elements * sizes.dense))
+
+
+def stacked_directions(sizes: Sizes, counts: Sequence[int], total: int, held: int) -> Work:
+    """Each task vector gives so many directions, and ``total`` of them are put side by side and made orthogonal.
+
+    ``held`` is what stays in memory of dense task vectors, in bytes.
+    """
+    long, short = max(sizes.shape), min(sizes.shape)
+    flops = _decomposing(sizes, counts)
+    flops += 6 * (long + short) * total**2 + 8 * total**3 + 2 * long * short * total
+    return Work(flops, _matrix_memory(sizes, total, held))
+
+
+def _decomposing(sizes: Sizes, counts: Sequence[int]) -> float:
+    long, short = max(sizes.shape), min(sizes.shape)
+    flops = 0.0
+    for rank, count in zip(sizes.ranks, counts, strict=True):
+        if rank is None:
+            flops += long * short**2 + 2 * short**3 + 2 * long * short * count
+        else:
+            flops += 4 * (long + short) * rank**2 + 20 * rank**3
+    return flops
+
+
+def _matrix_memory(sizes: Sizes, total: int, held: int) -> int:
+    """The hungriest of decomposing, merging and adding."""
+    long, short, number = max(sizes.shape), min(sizes.shape), sizes.number
+    thin = 8 * (long + short) * total
+    # The polar factor of an ill-conditioned basis takes a whole SVD, with copies of what goes in and out.
+    merging = 2 * thin + max(32 * long * total + 48 * total**2, 8 * total**2 * (2 * sizes.tasks + 4))
+    decomposing = 0
+    if sizes.dense:
+        decomposing = (number + 24) * long * short + (32 if held == 0 else 56) * short**2 + (thin if held == 0 else 0)
+    adding = thin + 3 * number * long * short
+    return int(ALGEBRA_BYTES + held + ALLOCATOR * max(decomposing, merging, adding))

@@ -1,0 +1,183 @@
+"""What a merge method is: a frozen dataclass of its parameters, with a law in its docstring."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast, dataclass_transform
+
+import torch
+from jaxtyping import Float
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from mergeometry.methods.families.accumulator import Accumulator, Held, accumulate
+from mergeometry.methods.families.cost import Sizes, Work, entrywise
+from mergeometry.values import Delta, LowRank
+
+Pieces: TypeAlias = Literal["entries", "rows", "tensor"]
+"""The smallest pieces of a tensor that a method merges each by itself."""
+
+Kind = TypeVar("Kind")
+
+
+@dataclass_transform(frozen_default=True)
+def parameters(kind: type[Kind]) -> type[Kind]:
+    """Make a class a frozen dataclass whose fields are checked when it is built; every method is one."""
+    checked = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=False, allow_inf_nan=False))
+    return cast(type[Kind], checked(kind))
+
+
+class Method(ABC):
+    """A way to merge the task vectors of one tensor; ``source`` names the paper.
+
+    A family says by `begin` what it keeps of each task vector, and by `cost` what that takes. Whoever merges, be it
+    the engine, a comparison or learning, hands the task vectors over one at a time and asks for the result.
+    """
+
+    family: ClassVar[str] = "method"
+    """What `mergeometry methods` calls the kind."""
+    source: ClassVar[str]
+    order_invariant: ClassVar[bool] = True
+    """Whether the order of the models leaves the result the same (up to rounding)."""
+    has_parts: ClassVar[bool] = False
+    """Whether `parts` can say what each task adds, which learning its coefficients needs."""
+    others: ClassVar[str] = "average"
+    """The method by which tensors that are no matrices merge beside it, where the recipe names none."""
+    scale_rule: ClassVar[str] = "norm_mean"
+    """The rule that ``scale: auto`` stands for beside it: what it lost least by, of those that see no label."""
+    matrices_only: ClassVar[bool] = False
+    """Whether it merges the 2-D weights of linear maps only."""
+    streams: ClassVar[bool] = False
+    """Whether `begin` lets each task vector go once it was taken, so that one at a time is in memory."""
+    needs_base: ClassVar[bool] = False
+    """Whether the merge depends on the base's own weights, which `begin` is given then."""
+    needs_learning: ClassVar[bool] = False
+    """Whether the method is nothing without an `adapt:` section."""
+    needs_activations: ClassVar[bool] = False
+    """Whether the method is nothing without a `data:` section, whose inputs the models are run on."""
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
+        """Refuse what this method cannot do, from shapes alone, before any weight is read.
+
+        Raises:
+            ValueError: with the reason in words that fit after "tensor X: ".
+        """
+
+    @property
+    def equal_models(self) -> Literal["same", "sum", "zero"] | None:
+        """What N equal task vectors merge to at a given rank.
+
+        That one's own merge (``same``), N times it (``sum``), ``zero``, or what no law states (None).
+        """
+        return None
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether task vectors all times a number merge to the merge times that number."""
+        return True
+
+    @property
+    def stays_low_rank(self) -> bool:
+        """Whether low-rank task vectors merge to a low-rank one, which an adapter can hold."""
+        return True
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smallest pieces that it merges each by itself, so that the engine may hand over a few at a time.
+
+        ``rows`` are those of a matrix; a tensor of another shape is merged whole then.
+        """
+        return "tensor"
+
+    @abstractmethod
+    def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
+        """Start the merge of one tensor: what is returned takes the task vectors, and gives the merged one.
+
+        ``weights`` are the models', ``base`` the weights that the task vectors start from, given where `needs_base`.
+        """
+
+    def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
+        """The same for what each task adds to the merge."""
+        return Held(lambda deltas: self.parts(deltas, weights))
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """What each task adds to the merge: the parts sum to it.
+
+        Raises:
+            ValueError: the method mixes tasks so that no part of its result is one task's own.
+        """
+        raise ValueError(f"{type(self).__name__} has no part for each task, so there are no coefficients to learn")
+
+    def part_ranks(self, sizes: Sizes) -> list[int] | None:
+        """The rank of each task's part, from sizes alone; None where parts are dense."""
+        ranks = [rank for rank in sizes.ranks if rank is not None]
+        return ranks if len(ranks) == sizes.tasks and self.stays_low_rank else None
+
+    def cost(self, sizes: Sizes) -> Work:
+        """Operations, and bytes beside the base, of a merge by this method: the family's, and `extra_cost`."""
+        return entrywise(sizes) + self.extra_cost(sizes)
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """What this method takes beyond what its family counts."""
+        return Work(0.0, 0)
+
+    def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
+        """The method as it merges one tensor of a recipe: what draws random numbers gets its streams here.
+
+        ``seed`` is the recipe's, ``tensor`` the name in the base, ``tasks`` the models' names.
+        """
+        return self
+
+    def described(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order in which they are declared."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def __call__(
+        self,
+        deltas: Sequence[Delta],
+        weights: Sequence[float] | None = None,
+        *,
+        base: Float[Tensor, "*shape"] | None = None,
+    ) -> Delta:
+        """Merge task vectors of one shape: the result is low-rank only where every input is.
+
+        Raises:
+            ValueError: no task vectors, shapes that differ, a weight too many, or what `check` refuses.
+        """
+        if not deltas or any(tuple(delta.shape) != tuple(deltas[0].shape) for delta in deltas):
+            raise ValueError(f"expected task vectors of one shape, got {[tuple(delta.shape) for delta in deltas]}")
+        weights = [1.0] * len(deltas) if weights is None else list(weights)
+        if len(weights) != len(deltas):
+            raise ValueError(f"expected a weight for each of {len(deltas)} task vectors, got {len(weights)}")
+        self.check(len(deltas), tuple(deltas[0].shape), weights)
+        merged = accumulate(self.begin(weights, base), deltas)
+        plain = next((delta for delta in deltas if isinstance(delta, Tensor)), None)
+        if plain is None or isinstance(merged, Tensor):
+            return merged
+        return merged.dense(plain.dtype)
+
+
+def check_mean(weights: Sequence[float]) -> None:
+    """Refuse weights that add up to nothing, whose mean is undefined.
+
+    Raises:
+        ValueError: with the reason in words that fit after "tensor X: ".
+    """
+    if sum(weights) == 0:
+        raise ValueError("the models' weights add up to zero, so their mean is undefined")
+
+
+def dense_deltas(deltas: Sequence[Delta]) -> list[Float[Tensor, "*shape"]]:
+    """Task vectors as plain tensors: what is low-rank is formed, in the others' dtype."""
+    dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)
+    return [delta.dense(dtype) if isinstance(delta, LowRank) else delta for delta in deltas]
+
+
+def weighed(delta: Delta, weight: float) -> Delta:
+    """A task vector times its model's weight; untouched where the weight is one."""
+    if weight == 1.0:
+        return delta
+    return delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight

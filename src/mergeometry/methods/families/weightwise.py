@@ -1,0 +1,62 @@
+"""Merges of the models' weights themselves."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.methods.families.accumulator import Accumulator, Held
+from mergeometry.methods.families.cost import Sizes, Work
+from mergeometry.methods.families.method import Method, dense_deltas
+from mergeometry.values import Delta
+
+
+class Weightwise(Method):
+    """A merge that depends on where the models' weights lie, not on their distance from the base alone; any shape."""
+
+    family: ClassVar[str] = "weightwise"
+    scale_rule: ClassVar[str] = "projection"
+    needs_base: ClassVar[bool] = True
+
+    @property
+    def stays_low_rank(self) -> bool:
+        """The base's weights have full rank."""
+        return False
+
+    @property
+    def homogeneous(self) -> bool:
+        """Larger task vectors lead to models that lie elsewhere."""
+        return False
+
+    @abstractmethod
+    def merge(
+        self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]
+    ) -> Float[Tensor, "*shape"]:
+        """Merge the models ``base + delta``, and return the step from the base to the merged one.
+
+        The deltas are task vectors times their models' weights. Inputs stay as they are.
+        """
+
+    def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
+        """Hold all task vectors.
+
+        Raises:
+            ValueError: the base's weights are not given.
+        """
+        if base is None:
+            raise ValueError(f"{type(self).__name__} needs the base's weights: call method(deltas, base=weights)")
+
+        def merge(deltas: list[Delta]) -> Delta:
+            dense = dense_deltas(deltas)
+            pairs = zip(dense, weights, strict=True)
+            return self.merge(base, [delta if weight == 1.0 else delta * weight for delta, weight in pairs])
+
+        return Held(merge)
+
+    def cost(self, sizes: Sizes) -> Work:
+        """Each model's weights beside its task vector, and the merge."""
+        return super().cost(sizes) + Work(0.0, sizes.piece)

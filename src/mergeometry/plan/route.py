@@ -1,0 +1,43 @@
+"""The route that a tensor takes from its inputs to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from mergeometry.plan.tasks import TensorTask
+
+Route: TypeAlias = Literal["copy", "chunks", "rows", "factors", "whole"]
+"""How a tensor is merged.
+
+| route     | what happens                                                                       |
+| --------- | ---------------------------------------------------------------------------------- |
+| `copy`    | the base's tensor is copied                                                        |
+| `chunks`  | read, merged and written some entries at a time, in the order in which they lie    |
+| `rows`    | the same with whole rows of a matrix                                               |
+| `factors` | merged without the base, and written as the two factors of an adapter              |
+| `whole`   | merged as a whole, and added to the base                                           |
+"""
+
+
+def route_of(task: TensorTask) -> Route:
+    """Decide a task's route."""
+    if task.method is None:
+        return "copy"
+    if len(task.outputs) == 2:
+        return "factors"
+    # A refinement, a scale read off the merge and a rotation each need the merged tensor as a whole.
+    if task.adapters_only or task.refinements or task.scales_itself or task.turned is not None:
+        return "whole"
+    if task.method.pieces == "entries":
+        return "chunks"
+    in_rows = len(task.base.shape) == 2 and 0 not in task.base.shape and not task.transposed
+    return "rows" if task.method.pieces == "rows" and in_rows else "whole"
+
+
+def step_of(route: Route, shape: Sequence[int], elements: int) -> int:
+    """How many entries one step of a route in pieces takes, of about so many; 0 for a route without pieces."""
+    if route == "chunks":
+        return elements
+    return max(1, elements // shape[1]) * shape[1] if route == "rows" else 0
