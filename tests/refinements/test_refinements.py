@@ -279,4 +279,4 @@ def test_task_vectors_are_loaded_when_they_are_asked_for() -> None:
     assert [float(plain(delta)[0, 0]) for delta in deltas] == [0.0, 2.0, 1.0]
     assert asked[:3] == [0, 1, 2] and len(deltas[1:]) == 2
     mixed: list[Delta] = [thin(0, 3, 2), torch.ones(3, 2)]
-    close(plain(accumulate(WeightedSum([2.0, 3.0]), mixed)), 2 * plain(mixed[0]) + 3)
+    close(plain(accumulate(WeightedSum([2.0, 3.0]), len(mixed), mixed.__getitem__)), 2 * plain(mixed[0]) + 3)

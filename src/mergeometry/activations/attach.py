@@ -88,7 +88,7 @@ def _norms(plan: Plan) -> Iterator[tuple[str, float]]:
             if not (isinstance(task.method, Activational) and task.method.compares_layers):
                 continue
             vectors = TaskVectors(task, TaskReader(reader, labels))
-            yield task.name, frobenius(accumulate(task.method.begin(task.weights), vectors))
+            yield task.name, frobenius(accumulate(task.method.begin(task.weights), len(vectors), vectors.__getitem__))
 
 
 def _type(task: TensorTask) -> object:

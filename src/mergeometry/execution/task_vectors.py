@@ -78,6 +78,6 @@ def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
 def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequence[Delta]]:
     """The merged task vector of a task, refined, and the task vectors: read again where the merge let them go."""
     accumulator = begin(task, vectors)
-    merged = accumulate(accumulator, vectors)
+    merged = accumulate(accumulator, len(vectors), vectors.__getitem__)
     deltas = accumulator.held or vectors
     return refined(task, merged, deltas), deltas

@@ -86,4 +86,5 @@ def check_parts(plan: Plan) -> None:
 
 def _parts(task: TensorTask, files: TaskReader) -> list[Delta]:
     assert task.method is not None
-    return accumulate(task.method.begin_parts(task.weights), TaskVectors(task, files))
+    vectors = TaskVectors(task, files)
+    return accumulate(task.method.begin_parts(task.weights), len(vectors), vectors.__getitem__)

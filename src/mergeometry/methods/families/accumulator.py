@@ -81,9 +81,9 @@ class LeadingDirections(Accumulator[Result]):
         return self._merge(self._directions)
 
 
-def accumulate(accumulator: Accumulator[Result], deltas: Sequence[Delta]) -> Result:
-    """Hand over every task vector, each made when its turn comes, and return the result."""
-    # By place: a loop's variable would hold the last task vector while the merge is computed.
-    for index in range(len(deltas)):
-        accumulator.take(index, deltas[index])
+def accumulate(accumulator: Accumulator[Result], count: int, read: Callable[[int], Delta]) -> Result:
+    """Hand over so many task vectors, each read when its turn comes, and return the result."""
+    # Not by iteration: a loop's variable would hold one task vector while the next is read, or all are merged.
+    for index in range(count):
+        accumulator.take(index, read(index))
     return accumulator.result()

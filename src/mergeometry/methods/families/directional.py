@@ -72,7 +72,7 @@ class Directional(Matrixwise):
         Raises:
             ValueError: the merge has other right directions than the tasks have.
         """
-        return accumulate(self.begin_parts(weights), deltas)
+        return accumulate(self.begin_parts(weights), len(deltas), deltas.__getitem__)
 
     def part_ranks(self, sizes: Sizes) -> list[int]:
         """As many directions as `rank` asks for, and as the task vector has."""

@@ -153,7 +153,7 @@ class Method(ABC):
         if len(weights) != len(deltas):
             raise ValueError(f"expected a weight for each of {len(deltas)} task vectors, got {len(weights)}")
         self.check(len(deltas), tuple(deltas[0].shape), weights)
-        merged = accumulate(self.begin(weights, base), deltas)
+        merged = accumulate(self.begin(weights, base), len(deltas), deltas.__getitem__)
         plain = next((delta for delta in deltas if isinstance(delta, Tensor)), None)
         if plain is None or isinstance(merged, Tensor):
             return merged
