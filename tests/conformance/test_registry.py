@@ -20,6 +20,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "regmean": [{"shrinkage": 1.0}, {"shrinkage": 0.0}],
     "knots": [{"density": 1.0}, {"density": 0.01}, {"combine": "sum"}],
     "wudi": [{"solver": "adam", "steps": 20, "learning_rate": 1e-3}],
+    "slerp": [{"t": 0.0}, {"t": 0.25}, {"t": 1.0}],
+    "model_stock": [{"filter_wise": True}],
     "ties": [{"density": 1.0}, {"density": 0.01}],
     "tsv_m": [{"rank": 2}, {"rank": 0.5}],
     "iso_cts": [{"common": 0.0}, {"common": 1.0}, {"rank": 0.5}],

@@ -48,7 +48,7 @@ def expected(family: dict[str, Any], method: str, weights: list[float], scale: f
         if all(isinstance(delta, LowRank) and delta.rank == 0 for delta in deltas):
             found[name] = base
             continue
-        merged = law.for_tensor(0, name, [place.name for place in folders(family)])(deltas, weights)
+        merged = law.for_tensor(0, name, [place.name for place in folders(family)])(deltas, weights, base=base)
         dense = merged.dense(base.dtype) if isinstance(merged, LowRank) else merged.to(base.dtype)
         found[name] = base + scale * dense
     return found

@@ -121,6 +121,32 @@ def rows(taus, weights=None):
     return merged
 
 
+def slerp(taus, base, t=0.5, weights=None):
+    """The arc between the unit vectors of both models, with the shares that it gives taken of the models themselves."""
+    base = np.array(base, dtype=np.float64)
+    one, other = (base + w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True))
+    cosine = np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other))
+    omega = np.arccos(np.clip(cosine, -1, 1))
+    return (np.sin((1 - t) * omega) * one + np.sin(t * omega) * other) / np.sin(omega) - base
+
+
+def model_stock(taus, filter_wise=False, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    if filter_wise and scaled[0].ndim > 1:
+        return np.stack([model_stock([tau[i] for tau in scaled]) for i in range(len(scaled[0]))])
+    moved = [tau for tau in scaled if np.any(tau)]
+    N = len(moved)
+    if N < 2:
+        return sum(scaled)
+    cosines = [
+        np.sum(moved[s] * moved[t]) / (np.linalg.norm(moved[s]) * np.linalg.norm(moved[t]))
+        for t in range(N)
+        for s in range(t)
+    ]
+    cosine = max(0.0, sum(cosines) / len(cosines))
+    return N * cosine / (1 + (N - 1) * cosine) * sum(moved) / N
+
+
 def ties(taus, density, weights=None):
     taus = as_float64(taus)
     return elect_and_mean([trim(tau, density) for tau in taus], full_weights(taus, weights))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mergeometry.conformance.checks import accepts
 from mergeometry.methods import registry
 from mergeometry.values import LowRank
 from tests.helpers import reference, spectra
@@ -28,6 +29,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
     ("task_arithmetic", {}),
     ("rows", {}),
+    *(("slerp", {"t": t}) for t in (0.0, 0.3, 0.5, 1.0)),
+    ("model_stock", {}),
+    ("model_stock", {"filter_wise": True}),
     *(("ties", {"density": density}) for density in (0.01, 0.2, 0.29, 1.0)),
     *((name, {"density": density}) for name in ("dare", "dare_ties") for density in (0.1, 0.5, 1.0)),
     *(("knots", {"density": density}) for density in (0.01, 0.2, 1.0)),
@@ -88,11 +92,14 @@ def test_dense(case: tuple[str, dict[str, Any]], weighted: bool, worst: dict[str
             continue
         taus = made(seed, shape, tasks)
         weights = [0.5 + 0.25 * t for t in range(tasks)] if weighted else None
-        merged = registry.build(name, given)([torch.from_numpy(tau.copy()) for tau in taus], weights)
+        method, base = registry.build(name, given), base_of(seed, shape)
+        if not accepts(method, tasks, torch.from_numpy(taus[0])):
+            continue
+        merged = method([torch.from_numpy(tau.copy()) for tau in taus], weights, base=torch.from_numpy(base))
         assert isinstance(merged, torch.Tensor)
         assert merged.dtype == torch.float32
         with cached_svd():
-            expected = reference_of(name, given)(taus, weights=weights)
+            expected = reference_of(name, given, base)(taus, weights=weights)
         check(name, merged, expected, worst, f"{given} seed {seed}, {shape}, T = {tasks}")
 
 
@@ -105,6 +112,9 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
             for tasks in spectra.TASKS:
                 if tasks < 2 and ALONE_UNDEFINED & set(given.values()):
                     continue
+                base = base_of(seed, shape)
+                if not accepts(registry.build(name, given), tasks, torch.from_numpy(base)):
+                    continue
                 pairs = spectra.adapters(seed, shape, tasks, rank)
                 deltas = [LowRank(torch.from_numpy(B), torch.eye(rank), torch.from_numpy(A.T)) for B, A in pairs]
                 taus = [B.astype(np.float64) @ A.astype(np.float64) for B, A in pairs]
@@ -115,9 +125,9 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
                     asked["rank"] = min(rank, int(asked["rank"] * min(shape)))
                 if name == "iso_cts":  # its rank is the total one
                     asked["rank"] = min(rank * tasks, *shape)
-                merged = registry.build(name, given)(deltas)
+                merged = registry.build(name, given)(deltas, base=torch.from_numpy(base))
                 with cached_svd():
-                    expected = reference_of(name, asked)(taus)
+                    expected = reference_of(name, asked, base)(taus)
                 if registry.build(name, given).stays_low_rank:
                     assert isinstance(merged, LowRank)
                     assert merged.rank <= rank * tasks
@@ -132,8 +142,15 @@ def test_equal_entries_at_the_threshold_all_stay() -> None:
     check("dc_merge", merged, reference.dc_merge([tau], **given), {}, "T = 1, flat spectrum")
 
 
-def reference_of(name: str, given: dict[str, Any]) -> Callable[..., np.ndarray]:
+def base_of(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """Weights of the base, for methods that merge where the models lie."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def reference_of(name: str, given: dict[str, Any], base: np.ndarray | None = None) -> Callable[..., np.ndarray]:
     plain = {key: value for key, value in given.items() if value != "auto"}
+    if registry.find(name).needs_base:
+        plain["base"] = base
     return lambda taus, **more: getattr(reference, name)(taus, **plain, **more)
 
 

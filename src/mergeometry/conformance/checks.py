@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from mergeometry.conformance.examples import RANK, moment
+from mergeometry.conformance.examples import RANK, drawn, moment
 from mergeometry.methods.base import Activational, Method
 from mergeometry.values import Delta, LowRank
 
@@ -38,6 +38,12 @@ def accepts(method: Method, tasks: int, delta: Delta, weights: Sequence[float] |
     return True
 
 
+def leading(method: Method, deltas: Sequence[Delta], weights: Sequence[float]) -> int:
+    """How many of the first task vectors the method takes at most; 0 where it does not take two."""
+    counts = range(len(deltas), 1, -1)
+    return next((count for count in counts if accepts(method, count, deltas[0], weights[:count])), 0)
+
+
 def merge(
     method: Method,
     deltas: Sequence[Delta],
@@ -45,15 +51,21 @@ def merge(
     *,
     inputs: Sequence[int] | None = None,
     kind: str = "usual",
+    base: Tensor | None = None,
 ) -> Delta:
     """The merge; a method that needs activations gets moments of made-up ones, of a kind of `examples.MOMENTS`.
 
-    ``inputs`` says which inputs each task has, by number: 0, 1, 2, ... unless it is given.
+    ``inputs`` says which inputs each task has, by number: 0, 1, 2, ... unless it is given. A method that needs the
+    base's weights gets made-up ones, unless they are given.
     """
     if isinstance(method, Activational) and len(deltas[0].shape) == 2:
         numbers = range(len(deltas)) if inputs is None else inputs
         method = method.with_moments([moment(number, deltas[0].shape[1], kind) for number in numbers])
-    return method(deltas, weights)
+    if method.needs_base and base is None:
+        base = drawn(200, deltas[0].shape).to(
+            next((own.dtype for own in deltas if isinstance(own, Tensor)), torch.float32)
+        )
+    return method(deltas, weights, base=base)
 
 
 def on_threads(method: Method, deltas: Sequence[Delta], threads: int) -> Tensor:

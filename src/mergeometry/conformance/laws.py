@@ -16,6 +16,7 @@ from mergeometry.conformance.checks import (
     at_rank,
     expect,
     expect_close,
+    leading,
     merge,
     norm_of,
     on_threads,
@@ -62,7 +63,8 @@ def _law(function: Callable[[Method], None]) -> Callable[[Method], None]:
 def check_equal_models(method: Method) -> None:
     """Merge N equal task vectors, at one rank, to what the method declares in ``equal_models``.
 
-    ``same``: that one's own merge. ``sum``: N times it. ``zero``: nothing. None: no law.
+    ``same``: that one's own merge, or the task vector where no model is merged alone. ``sum``: N times it. ``zero``:
+    nothing. None: no law.
     """
     law = method.equal_models
     if law is None:
@@ -76,7 +78,7 @@ def check_equal_models(method: Method) -> None:
             if law == "zero":
                 expect_close(merged, torch.zeros_like(merged), f"{count} equal models", size=norm_of(tau))
                 continue
-            own = as_dense(merge(fixed, [tau])) * (count if law == "sum" else 1)
+            own = as_dense(merge(fixed, [tau]) if accepts(fixed, 1, tau) else tau) * (count if law == "sum" else 1)
             expect_close(merged, own, f"{count} equal models")
 
 
@@ -139,16 +141,17 @@ def check_shape_and_dtype(method: Method) -> None:
 def check_inputs_untouched(method: Method) -> None:
     """Leave the task vectors, and the list that holds them, as they were."""
     for deltas in (matrices(12, 8), [low_rank(seed, 12, 8) for seed in range(3)]):
-        if not accepts(method, 3, deltas[0], [1.0, 0.5, 2.0]):
+        count = leading(method, deltas, [1.0, 0.5, 2.0])
+        if not count:
             continue
-        held, weights = list(deltas), [1.0, 0.5, 2.0]
+        held, weights = list(deltas[:count]), [1.0, 0.5, 2.0][:count]
         before = [part.clone() for delta in deltas for part in tensors_of(delta)]
         merge(method, held, weights)
         after = [part for delta in deltas for part in tensors_of(delta)]
         same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
         expect(same, "inputs as they were", "changed entries")
         expect(
-            weights == [1.0, 0.5, 2.0] and all(a is b for a, b in zip(held, deltas, strict=True)),
+            weights == [1.0, 0.5, 2.0][:count] and all(a is b for a, b in zip(held, deltas[:count], strict=True)),
             "the same lists",
             "changed ones",
         )
@@ -228,11 +231,13 @@ def check_low_rank_equals_dense(method: Method) -> None:
     for m, n in ((12, 9), (9, 12)):
         thin = [low_rank(seed, m, n) for seed in range(3)]
         full = [delta.dense(torch.float64) for delta in thin]
-        if not accepts(fixed, 3, full[0]):
+        count = leading(fixed, full, [1.0] * 3)
+        if not count:
             continue
-        expected = as_dense(merge(fixed, full))
-        expect_close(as_dense(merge(fixed, thin)), expected, "adapters", bound=SINGLE_ROUNDING)
-        expect_close(as_dense(merge(fixed, [thin[0], full[1], thin[2]])), expected, "adapters and a full model")
+        expected = as_dense(merge(fixed, full[:count]))
+        mixed = [thin[0], full[1], thin[2]][:count]
+        expect_close(as_dense(merge(fixed, thin[:count])), expected, "adapters", bound=SINGLE_ROUNDING)
+        expect_close(as_dense(merge(fixed, mixed)), expected, "adapters and a full model")
 
 
 @_law
@@ -254,13 +259,14 @@ def check_low_rank_result(method: Method) -> None:
 def check_same_bytes(method: Method) -> None:
     """Give the same bytes when asked again, and on one thread after two were used."""
     for deltas in (matrices(40, 24), [low_rank(seed, 40, 24) for seed in range(3)]):
-        if not accepts(method, 3, deltas[0]):
+        count = leading(method, deltas, [1.0] * 3)
+        if not count:
             continue
-        threads = torch.get_num_threads()
+        asked, threads = deltas[:count], torch.get_num_threads()
         try:
-            first = on_threads(method, deltas, 1)
-            on_threads(method, deltas, 2)
-            second = on_threads(method, deltas, 1)
+            first = on_threads(method, asked, 1)
+            on_threads(method, asked, 2)
+            second = on_threads(method, asked, 1)
         finally:
             torch.set_num_threads(threads)
         expect(torch.equal(first, second), "the same bytes", f"a difference of {float((first - second).norm()):.2e}")
@@ -291,11 +297,13 @@ def check_rows_alone(method: Method) -> None:
     """Merge some rows of a matrix to what they become among the others, by every bit, where ``pieces`` are declared."""
     if method.pieces == "tensor":
         return
-    weights = [1.0, 0.5, 2.0]
+    weights, base = [1.0, 0.5, 2.0], matrix(3, 12, 11)
     for deltas in (matrices(12, 8), [delta.float() for delta in matrices(7, 11)]):
-        whole = as_dense(merge(method, deltas, weights))
+        under = base[: deltas[0].shape[0], : deltas[0].shape[1]].to(deltas[0].dtype)
+        whole = as_dense(merge(method, deltas, weights, base=under))
         for first, last in ((0, 1), (2, 7)):
-            some = as_dense(merge(method, [delta[first:last] for delta in deltas], weights))
+            rows = [delta[first:last] for delta in deltas]
+            some = as_dense(merge(method, rows, weights, base=under[first:last]))
             own = f"rows {first} to {last} as they are among the others"
             expect(torch.equal(some, whole[first:last]), own, "others")
 

@@ -144,6 +144,8 @@ class Method(ABC):
     ) -> Delta:
         """Merge task vectors of one shape: the result is low-rank only where every input is.
 
+        ``base`` is the weights that the task vectors start from; only what `needs_base` reads it.
+
         Raises:
             ValueError: no task vectors, shapes that differ, a weight too many, or what `check` refuses.
         """
@@ -152,6 +154,10 @@ class Method(ABC):
         weights = [1.0] * len(deltas) if weights is None else list(weights)
         if len(weights) != len(deltas):
             raise ValueError(f"expected a weight for each of {len(deltas)} task vectors, got {len(weights)}")
+        if base is not None and tuple(base.shape) != tuple(deltas[0].shape):
+            raise ValueError(
+                f"expected the base's weights in the shape {tuple(deltas[0].shape)}, got {tuple(base.shape)}"
+            )
         self.check(len(deltas), tuple(deltas[0].shape), weights)
         merged = accumulate(self.begin(weights, base), len(deltas), deltas.__getitem__)
         plain = next((delta for delta in deltas if isinstance(delta, Tensor)), None)

@@ -51,12 +51,14 @@ class Weightwise(Method):
             raise ValueError(f"{type(self).__name__} needs the base's weights: call method(deltas, base=weights)")
 
         def merge(deltas: list[Delta]) -> Delta:
-            dense = dense_deltas(deltas)
+            # Where all are low-rank, they are formed in the base's dtype.
+            dense = dense_deltas([*deltas, base])[:-1]
             pairs = zip(dense, weights, strict=True)
-            return self.merge(base, [delta if weight == 1.0 else delta * weight for delta, weight in pairs])
+            own = [delta if weight == 1.0 else delta * weight for delta, weight in pairs]
+            return self.merge(base.to(dense[0].dtype), own)
 
         return Held(merge)
 
     def cost(self, sizes: Sizes) -> Work:
-        """Each model's weights beside its task vector, and the merge."""
-        return super().cost(sizes) + Work(0.0, sizes.piece)
+        """Each model's weights beside its task vector as it is and times its weight, and the merge."""
+        return super().cost(sizes) + Work(0.0, (sizes.tasks + 1) * sizes.piece)

@@ -1,0 +1,80 @@
+"""Model Stock: the mean of the models, drawn towards the base by as much as they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mergeometry.methods.base import Joint, Sizes, Work, dense_deltas, parameters, weighed
+from mergeometry.values import Delta, LowRank, sum_of
+
+_ENTRIES = 1 << 20
+"""Entries that are held in float64 at a time."""
+
+
+@parameters
+class ModelStock(Joint):
+    """Shrink the mean task vector by how far apart the task vectors point, tensor by tensor or row by row.
+
+    Law: ``tau = t mean_t(tau_t)`` with ``t = N cos / (1 + (N - 1) cos)`` and ``cos`` the mean cosine between two of
+    the N task vectors: the point nearest to the centre of the shell on which fine-tuned weights lie. ``filter_wise``
+    takes a ratio for each row of outputs. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
+    zeros, is left out of N, cosine and mean; tensors of fewer than two dimensions have one ratio.
+    """
+
+    source: ClassVar[str] = (
+        "Jang et al. 2024, Model Stock: all we need is just a few fine-tuned models, arXiv 2403.19522"
+    )
+    scale_rule: ClassVar[str] = "projection"
+
+    filter_wise: Annotated[
+        bool, Field(description="one ratio for each row of outputs, in place of one for the tensor")
+    ] = False
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """Task vectors of one direction have the ratio 1."""
+        return "same"
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """The inner products of every two task vectors, some rows at a time; then the sum."""
+        return Work(2.0 * sizes.elements * sizes.tasks**2, 24 * _ENTRIES + sizes.piece)
+
+    def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Add the task vectors, and multiply each row of the sum by its ratio over N."""
+        if not all(isinstance(delta, LowRank) for delta in deltas):
+            deltas = dense_deltas(deltas)
+        grams = torch.stack([torch.stack([_inner_by_row(one, other) for other in deltas]) for one in deltas])
+        grams = grams.permute(2, 0, 1) * torch.tensor(weights).double().outer(torch.tensor(weights).double())
+        factors = _factors(grams if self.filter_wise else grams.sum(dim=0, keepdim=True))
+        total = sum_of([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
+        if isinstance(total, LowRank):
+            return LowRank((total.left * factors[:, None]).to(total.left.dtype), total.core, total.right)
+        return total.mul_(factors.to(total.dtype).view(-1, *[1] * (total.dim() - 1)))
+
+
+def _factors(grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]:
+    """``t / N`` of each row, by the inner products of its task vectors."""
+    sizes = grams.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    count = (sizes > 0).sum(dim=1)
+    sizes = torch.where(sizes > 0, sizes, 1.0)
+    cosines = (grams / sizes[:, :, None] / sizes[:, None, :]).triu(diagonal=1).sum(dim=(1, 2))
+    mean = torch.where(count > 1, cosines / (count * (count - 1) / 2).clamp(min=1), 1.0).clamp(0, 1)
+    return mean / (1 + (count - 1).clamp(min=0) * mean)
+
+
+def _inner_by_row(one: Delta, other: Delta) -> Float[Tensor, " rows"]:
+    """The inner product of each row of outputs with that row of the other in float64; fewer dimensions are one row."""
+    if isinstance(one, LowRank) and isinstance(other, LowRank):
+        between = one.core.double() @ (one.right.double().mT @ other.right.double()) @ other.core.double().mT
+        return (one.left.double() @ between * other.left.double()).sum(dim=1)
+    assert isinstance(one, Tensor) and isinstance(other, Tensor)
+    first, second = (delta.flatten(1) if delta.dim() > 1 else delta.reshape(1, -1) for delta in (one, other))
+    rows = max(1, _ENTRIES // max(1, first.shape[1]))
+    pairs = zip(first.split(rows), second.split(rows), strict=True)
+    return torch.cat([(block.double() * along.double()).sum(dim=1) for block, along in pairs])

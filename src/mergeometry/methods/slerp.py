@@ -1,0 +1,70 @@
+"""Slerp: from one model's weights to another's along the arc between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mergeometry.linalg.inner import inner
+from mergeometry.linalg.norms import frobenius
+from mergeometry.methods.base import Weightwise, parameters
+
+_PARALLEL = 1e-6
+"""Sine of an angle below which the two models span no plane: the arc is their chord, or runs anywhere."""
+
+
+@parameters
+class Slerp(Weightwise):
+    """Interpolate between the weights of two models along the arc between them, tensor by tensor.
+
+    Law: with ``omega`` the angle between ``W_1`` and ``W_2``, each tensor taken as one vector,
+    ``W = (sin((1 - t) omega) W_1 + sin(t omega) W_2) / sin(omega)``, and ``tau = W - W_0``. Where one of the two is
+    zero, or they are parallel or opposite to within 1e-6, it is ``W = (1 - t) W_1 + t W_2``.
+    """
+
+    source: ClassVar[str] = (
+        "Shoemake 1985, Animating rotation with quaternion curves; of models as in MergeKit, arXiv 2403.13257"
+    )
+    order_invariant: ClassVar[bool] = False
+
+    t: Annotated[float, Field(ge=0, le=1, description="where on the arc: 0 is the first model, 1 the second")] = 0.5
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """An arc of no length."""
+        return "same"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse other than two models."""
+        super().check(tasks, shape, weights)
+        if tasks != 2:
+            raise ValueError(f"slerp interpolates between two models, got {tasks}")
+
+    def merge(
+        self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]
+    ) -> Float[Tensor, "*shape"]:
+        """Take both models' shares of the arc, and what they add up to beyond the base's own weights."""
+        first, second = deltas
+        angle = _angle(base + first, base + second)
+        if math.sin(angle) < _PARALLEL:
+            return (first * (1 - self.t)).add_(second, alpha=self.t)
+        shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - self.t, self.t)]
+        # The shares' sum less one, in a form that loses nothing at the small angles between fine-tunes of one base.
+        beyond = 2 * math.sin((1 - self.t) * angle / 2) * math.sin(self.t * angle / 2) / math.cos(angle / 2)
+        return (base * beyond).add_(first, alpha=shares[0]).add_(second, alpha=shares[1])
+
+
+def _angle(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> float:
+    """The angle between two tensors, which are overwritten; 0 where one of them is zero."""
+    for weights in (one, other):
+        size = frobenius(weights)
+        if size == 0:
+            return 0.0
+        weights.div_(size)
+    cosine = inner(one, other) / math.sqrt(inner(one, one) * inner(other, other))
+    return math.acos(min(1.0, max(-1.0, cosine)))
