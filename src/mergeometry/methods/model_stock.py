@@ -55,7 +55,8 @@ class ModelStock(Joint):
         total = sum_of([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
         if isinstance(total, LowRank):
             return LowRank((total.left * factors[:, None]).to(total.left.dtype), total.core, total.right)
-        return total.mul_(factors.to(total.dtype).view(-1, *[1] * (total.dim() - 1)))
+        factors = factors.to(total.dtype)
+        return total.mul_(factors.view(-1, *[1] * (total.dim() - 1)) if total.dim() else factors[0])
 
 
 def _factors(grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]:
