@@ -55,7 +55,7 @@ def test_a_name_like_no_other_is_answered_with_the_list() -> None:
     assert all(name in caught.value.hint for name in registry.names())
 
 
-@pytest.mark.parametrize("private", ["base", "drawing", "registry", "__init__", ""])
+@pytest.mark.parametrize("private", ["base", "families", "registry", "__init__", ""])
 def test_helpers_are_no_methods(private: str) -> None:
     with pytest.raises(RecipeError):
         registry.find(private)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mergeometry.methods.base import Joint, Sizes, Work, dense_deltas, parameters, weighed
 from mergeometry.values import Delta, LowRank, sum_of
 
-_ENTRIES = 1 << 20
+_ENTRIES = 1 << 17
 """Entries that are held in float64 at a time."""
 
 
@@ -43,7 +43,7 @@ class ModelStock(Joint):
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The inner products of every two task vectors, some rows at a time; then the sum."""
-        return Work(2.0 * sizes.elements * sizes.tasks**2, 24 * _ENTRIES + sizes.piece)
+        return Work(2.0 * sizes.elements * sizes.tasks**2, sizes.piece)
 
     def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Add the task vectors, and multiply each row of the sum by its ratio over N."""

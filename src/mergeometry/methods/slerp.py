@@ -6,16 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.inner import inner
-from mergeometry.linalg.norms import frobenius
 from mergeometry.methods.base import Weightwise, parameters
 
 _PARALLEL = 1e-6
 """Sine of an angle below which the two models span no plane: the arc is their chord, or runs anywhere."""
+
+_ENTRIES = 1 << 17
+"""Entries that are held in float64 at a time."""
 
 
 @parameters
@@ -50,7 +52,7 @@ class Slerp(Weightwise):
     ) -> Float[Tensor, "*shape"]:
         """Take both models' shares of the arc, and what they add up to beyond the base's own weights."""
         first, second = deltas
-        angle = _angle(base + first, base + second)
+        angle = _angle(base, first, second)
         if math.sin(angle) < _PARALLEL:
             return (first * (1 - self.t)).add_(second, alpha=self.t)
         shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - self.t, self.t)]
@@ -59,12 +61,15 @@ class Slerp(Weightwise):
         return (base * beyond).add_(first, alpha=shares[0]).add_(second, alpha=shares[1])
 
 
-def _angle(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> float:
-    """The angle between two tensors, which are overwritten; 0 where one of them is zero."""
-    for weights in (one, other):
-        size = frobenius(weights)
-        if size == 0:
-            return 0.0
-        weights.div_(size)
-    cosine = inner(one, other) / math.sqrt(inner(one, one) * inner(other, other))
-    return math.acos(min(1.0, max(-1.0, cosine)))
+def _angle(base: Float[Tensor, "*shape"], first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]) -> float:
+    """The angle between ``base + first`` and ``base + second``; 0 where one of them is zero."""
+    squares, product = [0.0, 0.0], 0.0
+    rows = max(1, _ENTRIES * max(1, len(base)) // max(1, base.numel())) if base.dim() else 1
+    for block in zip(*(torch.atleast_1d(each).split(rows) for each in (base, first, second)), strict=True):
+        weights, *deltas = (each.double() for each in block)
+        one, other = (weights + delta for delta in deltas)
+        squares = [square + float(own.square().sum()) for square, own in zip(squares, (one, other), strict=True)]
+        product += float((one * other).sum())
+    if 0.0 in squares:
+        return 0.0
+    return math.acos(min(1.0, max(-1.0, product / math.sqrt(squares[0] * squares[1]))))
