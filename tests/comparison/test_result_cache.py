@@ -28,8 +28,8 @@ from mergeometry.inputs.labels import read_labelled
 from mergeometry.linalg.rotations import closest_rotation_of_factors
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.dare import Dare
+from mergeometry.methods.families.directional import rank_of
 from mergeometry.methods.mda import MDA
-from mergeometry.methods.ranks import rank_of
 from mergeometry.methods.tsv_m import TSVM
 from mergeometry.refinements.svc import SVC
 from mergeometry.report.comparison import comparison_page

@@ -14,18 +14,14 @@ from mergeometry.encoders.build import kind_of
 from mergeometry.errors import OutputError
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational
-from mergeometry.plan.cost import PROCESS_BYTES
+from mergeometry.plan.machine import (
+    FLOAT32_FLOPS_PER_SECOND,
+    FLOAT64_FLOPS_PER_SECOND,
+    PROCESS_BYTES,
+    TRANSFORMERS_BYTES,
+)
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.data import DataSection
-
-_TRANSFORMERS_BYTES = 350_000_000
-"""What importing transformers adds to a process."""
-
-_FLOPS_PER_SECOND = 40e9
-"""Of one core running an encoder in float32."""
-
-_EXACT_FLOPS_PER_SECOND = 15e9
-"""Of one core multiplying in float64."""
 
 _FILE_BYTES = 4096
 """What a header and a file's last block add to a moment."""
@@ -54,10 +50,10 @@ def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData
     vocabulary = int(config.get("vocab_size") or 0) if kind in ("causal", "seq2seq") else 0
     activations = 4 * 2048 * (12 * wide + 2 * vocabulary)
     held = min(MOMENTS_BYTES, moments) + 3 * max((8 * side**2 for side in sides), default=0)
-    memory = PROCESS_BYTES + _TRANSFORMERS_BYTES + 4 * (2 * elements + 2 * largest) + held + activations
+    memory = PROCESS_BYTES + TRANSFORMERS_BYTES + 4 * (2 * elements + 2 * largest) + held + activations
     passes = max(1, -(-moments // MOMENTS_BYTES))
-    seconds = passes * 2 * (elements - embedding) * rows / _FLOPS_PER_SECOND
-    seconds += sum(side**2 for side in sides) * rows / _EXACT_FLOPS_PER_SECOND
+    seconds = passes * 2 * (elements - embedding) * rows / FLOAT32_FLOPS_PER_SECOND
+    seconds += sum(side**2 for side in sides) * rows / FLOAT64_FLOPS_PER_SECOND
     scratch = len(data) * (moments + _FILE_BYTES * len(sides))
     return Estimate(scratch, memory, seconds + _norms(plan))
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mergeometry
 from mergeometry.activations.run import identity_of
+from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, Setup
 from mergeometry.comparison.store import Store
@@ -22,16 +20,14 @@ from mergeometry.scaling import Statistics
 from mergeometry.sink import versions
 from mergeometry.sources import Adapter, Checkpoint
 
-_SCORED_BY = (
-    "values.py", "dtypes.py", "linalg/*.py", "sources/*.py", "plan/*.py", "execution/*.py", "methods/families/*.py",
-    "refinements/base.py", "encoders/*.py", "inputs/*.py",
-    "comparison/scorer.py", "comparison/merging.py", "comparison/scoring.py",
-    "comparison/scratch.py",
-)  # fmt: skip
-"""Files of this package that a score depends on, whatever its method."""
+_SCORED_BY = ("mergeometry.comparison.scoring", "mergeometry.comparison.merging")
+"""Modules that every score goes through, whatever its method."""
 
-_INFORMED_BY = ("activations/*.py", "execution/moments.py", "recipe/data.py")
-"""Files that a merge by activations depends on as well."""
+_ATTACHED_BY = ("mergeometry.comparison.attach_moments",)
+"""What a merge by activations goes through as well."""
+
+_MEASURED_BY = {"svc": "mergeometry.refinements.svc"}
+"""Modules that are looked up by name for what rules for the scale ask for."""
 
 
 class ResultCache:
@@ -40,12 +36,13 @@ class ResultCache:
     Another list of methods or scales goes on with what the two have in common.
     """
 
-    def __init__(self, setup: Setup, folder: Path) -> None:
+    def __init__(self, setup: Setup, folder: Path, code: CodeDigest | None = None) -> None:
         base = _stamps(setup.plans[0].base)
-        self.identity = _digest([_code(), versions(), setup.digest, base])
+        self._code = CodeDigest.of_installed("mergeometry") if code is None else code
+        self.identity = _digest([self._code.of(_SCORED_BY), versions(), setup.digest, base])
         self._store = Store(folder, self.identity)
         self._entries = [
-            f"{safe_name(entry.name)}-{_digest([fingerprint(plan, _inputs(setup, plan)), _methods(plan)])[:16]}"
+            f"{safe_name(entry.name)}-{self._merged_by(setup, plan)[:16]}"
             for entry, plan in zip(setup.entries, setup.plans, strict=True)
         ]
         self._models = [
@@ -73,7 +70,7 @@ class ResultCache:
 
     def statistics(self, entry: int, needs: Sequence[str]) -> str:
         """Key of what rules for the scale are told of a method's merges."""
-        code = _file(Path(mergeometry.__file__).parent / "refinements" / "svc.py") if "svc" in needs else ""
+        code = self._code.of(_MEASURED_BY[need] for need in needs if need in _MEASURED_BY)
         return f"{self._entries[entry]}-statistics-{_digest([*needs, code])[:16]}"
 
     def measured(self, entry: int, needs: Sequence[str]) -> dict[str, tuple[bool, Statistics]]:
@@ -106,14 +103,16 @@ class ResultCache:
         self._known[key] = value
         self._store.write(key, value)
 
+    def _merged_by(self, setup: Setup, plan: Plan) -> str:
+        """Digest of the plan and of the code of its methods and refinements: editing one leaves others' scores valid.
 
-def _inputs(setup: Setup, plan: Plan) -> str:
-    """What a merge by activations depends on beside the models: their inputs, and the code that runs them."""
-    if plan.recipe.data is None:
-        return ""
-    package = Path(mergeometry.__file__).parent
-    code = [_file(file) for part in _INFORMED_BY for file in sorted(package.glob(part))]
-    return _digest([identity_of(setup.unlabelled), code])
+        A merge by activations depends on the models' inputs as well, and on the code that runs the models.
+        """
+        kinds = {type(task.method) for task in plan.tasks if task.method is not None}
+        kinds |= {type(step) for task in plan.tasks for _, step in task.refinements}
+        activations = plan.recipe.data is not None
+        inputs = _digest([identity_of(setup.unlabelled), self._code.of(_ATTACHED_BY)]) if activations else ""
+        return _digest([fingerprint(plan, inputs), self._code.of_classes(kinds)])
 
 
 def _stamps(model: Checkpoint | Adapter) -> list[Any]:
@@ -122,23 +121,3 @@ def _stamps(model: Checkpoint | Adapter) -> list[Any]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _methods(plan: Plan) -> list[str]:
-    """Digests of the files of all methods and refinements that a plan uses: editing one leaves the others' scores."""
-    kinds = {type(task.method) for task in plan.tasks if task.method is not None}
-    kinds |= {type(step) for task in plan.tasks for _, step in task.refinements}
-    return sorted({_file(Path(inspect.getfile(kind))) for kind in kinds})
-
-
-@cache
-def _code() -> str:
-    """Digest of the code that every score goes through."""
-    package = Path(mergeometry.__file__).parent
-    files = [file for part in _SCORED_BY for file in sorted(package.glob(part))]
-    return _digest([_file(file) for file in files])
-
-
-@cache
-def _file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 import torch
 
 from mergeometry.encoders.build import kind_of
 from mergeometry.errors import RecipeError
-from mergeometry.plan.cost import PROCESS_BYTES, sizes_of
+from mergeometry.plan.cost import sizes_of
+from mergeometry.plan.machine import (
+    BFLOAT16_SPEEDUP,
+    FLOAT32_FLOPS_PER_SECOND,
+    PROCESS_BYTES,
+    TRANSFORMERS_BYTES,
+    cores,
+    physical_memory,
+)
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.adapt import AdaptSection
-
-_FLOPS_PER_SECOND = 60e9
-"""Of one core in float32."""
-
-_BFLOAT16 = 3.0
-"""How many times as fast bfloat16 is where the processor has it."""
-
-_TRANSFORMERS_BYTES = 350_000_000
-"""What importing transformers adds to a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,9 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)
     length = min(section.encoder.max_length, 64)
     each = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
-    rate = _FLOPS_PER_SECOND * (_BFLOAT16 if precision == torch.bfloat16 else 1)
-    seconds = section.steps * each / rate / min(2, os.cpu_count() or 1)
-    return Estimate(PROCESS_BYTES + _TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
+    rate = FLOAT32_FLOPS_PER_SECOND * (BFLOAT16_SPEEDUP if precision == torch.bfloat16 else 1)
+    seconds = section.steps * each / rate / min(2, cores())
+    return Estimate(PROCESS_BYTES + TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
 
 
 def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> None:
@@ -75,14 +73,6 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> Non
             f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB",
             hint="merge without `adapt:`, or learn on adapters, whose task vectors are small; or use a larger machine",
         )
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 0
 
 
 def _part_elements(task: TensorTask) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, CHUNK_ELEMENTS, Sizes
+from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import find
 from mergeometry.sources import AdapterDelta, TensorInfo
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from mergeometry.plan.tasks import Source, TensorTask
     from mergeometry.recipe.scale import ScaleRule
 
-PROCESS_BYTES = 275_000_000
-"""Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""
-
-_FLOPS_PER_SECOND = 15e9
-_BYTES_PER_SECOND = 0.8e9
-_ELEMENTS_PER_SECOND = 7e8
 
 _PIECES = 6
 """Pieces of a tensor beside the task vectors': the base's, the merged one, as stored, and copies in between."""
@@ -61,7 +56,7 @@ def _copy_cost(task: TensorTask) -> Cost:
     if not (compared or written):
         return Cost(0, 0, 0.0, 0, 0.0)
     read, out = nbytes * (1 + compared), nbytes * written
-    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / _BYTES_PER_SECOND)
+    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / BYTES_PER_SECOND)
 
 
 def _merge_cost(task: TensorTask) -> Cost:
@@ -93,8 +88,8 @@ def _merge_cost(task: TensorTask) -> Cost:
         if scaling.per == "model":
             # Every tensor is merged once to be measured, and once to be written.
             read, flops = 2 * read, 2 * flops
-    seconds = (read + written) / _BYTES_PER_SECOND + sizes.elements * sizes.dense / _ELEMENTS_PER_SECOND
-    return Cost(read, written, flops, memory, seconds + flops / _FLOPS_PER_SECOND)
+    seconds = (read + written) / BYTES_PER_SECOND + sizes.elements * sizes.dense / ELEMENTS_PER_SECOND
+    return Cost(read, written, flops, memory, seconds + flops / FLOAT64_FLOPS_PER_SECOND)
 
 
 def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[float, int, int]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mergeometry.plan.cost import PROCESS_BYTES, Cost, cost_of
+from mergeometry.plan.cost import Cost, cost_of
+from mergeometry.plan.machine import PROCESS_BYTES
 from mergeometry.plan.matching import Match
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
