@@ -23,7 +23,7 @@ from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.setup import TEST, Setup, set_up
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders.heads import Head
-from mergeometry.execution.compute import load_delta
+from mergeometry.execution.task_vectors import merged_delta
 from mergeometry.inputs.labels import read_labelled
 from mergeometry.linalg.rotations import closest_rotation_of_factors
 from mergeometry.linalg.svd import top_directions
@@ -89,8 +89,8 @@ def edit(source: Path, function: Callable[..., Any], old: str = "", new: str = "
         (top_directions, ALL),
         (rank_of, ALL),
         (read_labelled, ALL),
-        (load_delta, ALL),
-        (Dare.drop, {"dare"}),
+        (merged_delta, ALL),
+        (Dare.drop, ALL),
         (Dare.merge, {"dare"}),
         (TSVM.merge, {"tsv_m", "tsv_m + svc"}),
         (SVC.apply, {"tsv_m + svc"}),

@@ -15,9 +15,11 @@ from mergeometry.methods.iso_c import IsoC as _IsoC
 from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
 from mergeometry.methods.knots import Knots as _Knots
 from mergeometry.methods.mda import MDA as _MDA
+from mergeometry.methods.model_stock import ModelStock as _ModelStock
 from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
 from mergeometry.methods.regmean import RegMean as _RegMean
 from mergeometry.methods.rows import Rows as _Rows
+from mergeometry.methods.slerp import Slerp as _Slerp
 from mergeometry.methods.task_arithmetic import TaskArithmetic as _TaskArithmetic
 from mergeometry.methods.ties import Ties as _Ties
 from mergeometry.methods.tsv_m import TSVM as _TSVM
@@ -201,6 +203,22 @@ class MDA(_MDA):
         simplex: Literal["directions", "tasks", "neurons", "random", "none"] = "directions",
     ) -> None: ...
 
+class ModelStock(_ModelStock):
+    """Shrink the mean task vector by how far apart the task vectors point, tensor by tensor or row by row.
+
+    Law: ``tau = t mean_t(tau_t)`` with ``t = N cos / (1 + (N - 1) cos)`` and ``cos`` the mean cosine between two of
+    the N task vectors: the point nearest to the centre of the shell on which fine-tuned weights lie. ``filter_wise``
+    takes a ratio for each row of outputs. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
+    zeros, is left out of N, cosine and mean; tensors of fewer than two dimensions have one ratio.
+
+    Source: Jang et al. 2024, Model Stock: all we need is just a few fine-tuned models, arXiv 2403.19522.
+
+    Args:
+        filter_wise: one ratio for each row of outputs, in place of one for the tensor
+    """
+
+    def __init__(self, filter_wise: bool = False) -> None: ...
+
 class OwnBlocks(_OwnBlocks):
     """Keep what each task does between its own directions of a basis that all tasks share, and nothing else.
 
@@ -253,6 +271,21 @@ class Rows(_Rows):
     """
 
     def __init__(self) -> None: ...
+
+class Slerp(_Slerp):
+    """Interpolate between the weights of two models along the arc between them, tensor by tensor.
+
+    Law: with ``omega`` the angle between ``W_1`` and ``W_2``, each tensor taken as one vector,
+    ``W = (sin((1 - t) omega) W_1 + sin(t omega) W_2) / sin(omega)``, and ``tau = W - W_0``. Where one of the two is
+    zero, or they are parallel or opposite to within 1e-6, it is ``W = (1 - t) W_1 + t W_2``.
+
+    Source: Shoemake 1985, Animating rotation with quaternion curves; of models as in MergeKit, arXiv 2403.13257.
+
+    Args:
+        t: where on the arc: 0 is the first model, 1 the second
+    """
+
+    def __init__(self, t: float = 0.5) -> None: ...
 
 class TSVM(_TSVM):
     """Put the tasks' leading directions side by side and decorrelate them.
