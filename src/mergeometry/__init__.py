@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # where a type checker saw it, every misspelt name would be `Any`
+if not TYPE_CHECKING:  # if a type checker saw it, every misspelt name would be `Any`
 
     def __getattr__(name: str) -> Any:
         if name in {"methods", "refinements"}:

@@ -78,12 +78,12 @@ def compare(
 ) -> Comparison:
     """Merge the models of a recipe by many methods, score each at every scale, and say what each keeps.
 
-    ``methods`` is ``"all"``, names with commas between them (``"tsv_m, ties(density=0.1)"``), a list or a YAML file;
+    ``methods`` is ``"all"``, comma-separated names (``"tsv_m, ties(density=0.1)"``), a list or a YAML file;
     ``tasks`` a TASKS.yaml (docs/comparing.md) or its content. Validation inputs choose each method's scale, test
-    inputs are reported. ``rules`` for scales without labels, ``"all"`` or as methods are named, are scored beside that
-    scale (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks unseen. No merged model is
-    written; scores are kept in ``output`` as soon as they are known, and a second run goes on with them. ``say`` is
-    called with what was finished, how many steps are done, and of how many.
+    inputs are reported. ``rules``, named as methods are or ``"all"``, choose scales without labels and are scored too
+    (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks count as unseen. No merged model is
+    written. Scores are kept in ``output`` as soon as they are known, and a second run continues from them. ``say`` is
+    called with the step that finished, the number of steps done, and the total.
 
     Raises:
         MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
@@ -97,10 +97,10 @@ def compare(
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
 
     entries, everything = read_entries(methods)
-    tried, ruling, judged = read_scales(scales), read_rules(rules), load_tasks(tasks)
+    scale_values, scale_rules, scored_tasks = read_scales(scales), read_rules(rules), load_tasks(tasks)
     common = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    setup = set_up(common, entries, judged, leave_out, everything=everything)
-    return run_comparison(setup, Path(output), tried, rules=ruling, workers=workers, say=say)
+    setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
+    return run_comparison(setup, Path(output), scale_values, rules=scale_rules, workers=workers, say=say)
 
 
 def evaluate(
@@ -123,5 +123,5 @@ def evaluate(
     from mergeometry.comparison import evaluate as evaluation  # noqa: PLC0415  (needs torch)
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
 
-    place = None if base is None else Path(base)
-    return evaluation.evaluate(Path(model), load_tasks(tasks), place, generate=generate)
+    base_folder = None if base is None else Path(base)
+    return evaluation.evaluate(Path(model), load_tasks(tasks), base_folder, generate=generate)

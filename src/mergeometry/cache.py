@@ -1,4 +1,4 @@
-"""The one folder outside the project that anything is kept in."""
+"""The one folder outside the project in which files are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One tree of errors: each says what is wrong, where, and what to do about it."""
+"""One hierarchy of errors: each says what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from os import PathLike
 class MergeometryError(Exception):
     """Base of every error that mergeometry raises on purpose.
 
-    The text is for a person: one sentence of what is wrong, then the place (model, file, tensor)
+    The text is for a person: one sentence on what is wrong, then the place (model, file, tensor)
     and a hint, each on a line of its own where known.
     """
 
@@ -65,11 +65,11 @@ class NumericalError(MergeometryError):
 
 
 class OutputError(MergeometryError):
-    """The output cannot be written: it exists, the disk is too small, another run writes it."""
+    """The output cannot be written: it exists, the disk is too small, or another run is writing it."""
 
 
 class ExecutionError(MergeometryError):
-    """A worker died, or the merge was stopped before it was whole."""
+    """A worker died, or the merge was stopped before it was complete."""
 
 
 class DataError(MergeometryError):

@@ -4,10 +4,10 @@ HEADER_BYTES = 64 * 1024 * 1024
 """Largest safetensors header read; the format itself allows 100 MB, real ones stay below 2 MB."""
 
 TENSORS_PER_FILE = 100_000
-"""Names in one header; the largest public mixture-of-experts checkpoints hold about 90,000 in all shards."""
+"""Most tensors in one header; the largest public mixture-of-experts checkpoints hold about 90,000 in all shards."""
 
 SHARDS = 4_096
-"""Files one index may name."""
+"""Most files that one index may name."""
 
 INDEX_BYTES = 64 * 1024 * 1024
 """Largest shard index read."""
@@ -25,13 +25,13 @@ DIMENSIONS = 16
 """Most dimensions of one tensor."""
 
 SIDECAR_BYTES = 256 * 1024 * 1024
-"""Largest configuration, tokenizer or processor file copied beside the weights."""
+"""Largest configuration, tokenizer or processor file copied next to the weights."""
 
 JSON_NESTING = 64
 """Deepest nesting of a configuration file; real ones stay below 10."""
 
 INDEX_ENTRIES = 1_000_000
-"""Tensors that one shard index may name."""
+"""Most tensors that one shard index may name."""
 
 PATTERN_CHARACTERS = 1_024
 """Longest pattern in an adapter's rank_pattern or alpha_pattern; a full module name must fit."""
@@ -61,4 +61,4 @@ IMAGE_BYTES = 256 * 1024 * 1024
 """Largest image file read."""
 
 IMAGE_PIXELS = 100_000_000
-"""Most pixels of one image: a small file can unfold to gigabytes."""
+"""Most pixels of one image: a small file can decompress to gigabytes."""

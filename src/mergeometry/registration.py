@@ -21,10 +21,10 @@ Kind = TypeVar("Kind")
 
 
 class Registry(Generic[Kind]):
-    """The classes of one kind: a file of ``package`` each, or an entry point in the group of the package's name.
+    """The classes of one kind: one per file of ``package``, or one per entry point in the group of the package's name.
 
-    ``noun`` is what users call the kind, ``base`` the module and class that all of them inherit, ``helpers`` the
-    package's files that define none.
+    ``noun`` is what users call the kind, ``base`` the module and class that all of them inherit, ``helpers`` the files
+    of the package that define no such class.
     """
 
     def __init__(self, package: str, noun: str, base: tuple[str, str], helpers: Collection[str]) -> None:
@@ -41,7 +41,7 @@ class Registry(Generic[Kind]):
         """The class of this name.
 
         Raises:
-            RecipeError: there is none (the nearest name is given), or a package offers something else under it.
+            RecipeError: no class has this name (the hint names the nearest), or an entry point leads to something else.
         """
         kind = getattr(importlib.import_module(self._base[0]), self._base[1])
         if name in self.own():
@@ -57,10 +57,10 @@ class Registry(Generic[Kind]):
             return cast(type[Kind], classes[0])
         offered = self._offered()
         if name in offered:
-            found = offered[name].load()
-            if not (inspect.isclass(found) and issubclass(found, kind) and not inspect.isabstract(found)):
+            loaded = offered[name].load()
+            if not (inspect.isclass(loaded) and issubclass(loaded, kind) and not inspect.isabstract(loaded)):
                 raise RecipeError(f"the entry point {name!r} of {self._package} does not lead to a {self._noun} class")
-            return cast(type[Kind], found)
+            return cast(type[Kind], loaded)
         raise RecipeError(f"there is no {self._noun} {name!r}", hint=nearest_of(name, self.names()))
 
     def own(self) -> list[str]:
@@ -68,32 +68,32 @@ class Registry(Generic[Kind]):
         return sorted(module.name for module in self._modules())
 
     def class_names(self) -> list[str]:
-        """The name of every class, sorted; read off the files' text and the entry points, so nothing is imported."""
+        """The name of every class, sorted; read from the files' text and the entry points, so nothing is imported."""
         modules = self._modules()
-        own = {module.name for module in modules}
-        found = {class_name for module in modules if (class_name := _class_in(module))}
-        return sorted(found | {_class_of(entry) for name, entry in self._offered().items() if name not in own})
+        names = {module.name for module in modules}
+        classes = {class_name for module in modules if (class_name := _class_in(module))}
+        return sorted(classes | {_class_of(entry) for name, entry in self._offered().items() if name not in names})
 
     def attribute(self, class_name: str) -> type[Kind]:
         """The class of this name, for the package's own ``__getattr__``: one file is imported, not all.
 
         Raises:
-            AttributeError: there is none.
+            AttributeError: no class has this name.
         """
         own = self.own()
         names = [name for name in own if _fits(class_name, name)]
         names += [name for name, entry in self._offered().items() if name not in own and _class_of(entry) == class_name]
         for name in names:
-            found = self.find(name)
-            if found.__name__ == class_name:
-                return found
+            candidate = self.find(name)
+            if candidate.__name__ == class_name:
+                return candidate
         raise AttributeError(f"module {self._package!r} has no attribute {class_name!r}")
 
     def build(self, name: str, given: Mapping[str, Any]) -> Kind:
         """An instance with its parameters set and checked.
 
         Raises:
-            RecipeError: no such name, an unknown parameter (the nearest is named), or a value out of range.
+            RecipeError: the name or a parameter is unknown (the hint names the nearest), or a value is out of range.
         """
         from pydantic import ValidationError  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def _class_in(module: pkgutil.ModuleInfo) -> str | None:
         return None
     tree = ast.parse(Path(spec.origin).read_bytes())
     classes = (node.name for node in tree.body if isinstance(node, ast.ClassDef))
-    return next((found for found in classes if _fits(found, module.name)), None)
+    return next((class_name for class_name in classes if _fits(class_name, module.name)), None)
 
 
 def _class_of(entry: EntryPoint) -> str:

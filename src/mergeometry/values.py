@@ -4,7 +4,7 @@
 | ------------ | ------------------------------------------------- | --------------------------------------------- |
 | `Weight`     | a tensor as a model holds it                      | any                                           |
 | `Delta`      | a task vector: a dense tensor, or a `LowRank`     | any, or (m, n)                                |
-| `LowRank`    | `left @ core @ right.T`, never formed until asked | left (m, r), core (r, s), right (n, s)        |
+| `LowRank`    | `left @ core @ right.T`, formed on request only   | left (m, r), core (r, s), right (n, s)        |
 | `Directions` | `left @ diag(values) @ right.T`, a truncated SVD  | left (m, k), values (k,) descending, right (n, k) |
 
 Columns are directions, and `right` is kept untransposed, as the papers write U and V.
@@ -50,7 +50,7 @@ class LowRank:
         return left @ right
 
     def pair(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "m q"], Float[Tensor, "q n"]]:
-        """The two thin matrices whose product `dense` is, the core taken into the side where it costs least."""
+        """The two thin matrices whose product `dense` is, the core multiplied into the side where that costs least."""
         (m, n), (r, s) = self.shape, self.core.shape
         values = self.core.diagonal()
         if r == s and self.core.count_nonzero() == values.count_nonzero():
@@ -74,7 +74,7 @@ Delta: TypeAlias = Tensor | LowRank
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weight:
-    """A tensor in weight space; it has no sum with another weight, so adding two is a type error."""
+    """A tensor in weight space; the sum of two weights means nothing, so adding them is a type error."""
 
     tensor: Float[Tensor, "*shape"]
 
@@ -90,7 +90,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directions:
-    """The leading singular triplets of one task vector; fewer than asked for where the rank is smaller."""
+    """The leading singular triplets of one task vector; fewer than requested where the rank is smaller."""
 
     left: Float[Tensor, "m k"]
     values: Float[Tensor, " k"]
@@ -110,7 +110,7 @@ class Directions:
         return Directions(self.left[:, :count], self.values[:count], self.right[:, :count])
 
     def scaled(self, factor: float) -> Directions:
-        """The triplets of the matrix times ``factor``, which are none where it is zero.
+        """The triplets of the matrix times ``factor``; there are none where it is zero.
 
         A negative factor turns the right directions around: the left ones carry the fixed sign.
         """

@@ -8,7 +8,7 @@ _SHOWN = 40
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """End a sentence about a word that is not known: with the nearest that is, or with all of them."""
+    """The end of an error about an unknown word: the nearest known one, or all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     if close:
         return f", did you mean {close[0]!r}?"
@@ -16,7 +16,7 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def nearest_of(word: str, known: list[str]) -> str:
-    """The known word that is nearest to a misspelt one, and all of them."""
+    """A hint about an unknown word: the nearest known one, if any is near, and all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     listed = ", ".join(known)
     return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"

@@ -141,10 +141,10 @@ def test_labels_stay_beside_their_texts(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([3, 0, 0, 0], "none of the head's classes, 0 to 2"),
-        ([-1, 0, 0, 0], "none of the head's classes"),
-        (["good", "", "", ""], "is no number"),
-        ([True, 0, 0, 0], "holds a truth value"),
+        ([3, 0, 0, 0], "not one of the head's classes, 0 to 2"),
+        ([-1, 0, 0, 0], "not one of the head's classes"),
+        (["good", "", "", ""], "is not a number"),
+        ([True, 0, 0, 0], "holds a boolean"),
         ([0.5, 0, 0, 0], "holds a number"),
     ],
 )

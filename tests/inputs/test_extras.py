@@ -16,7 +16,7 @@ from tests.helpers.text_files import TEXTS, store, texts
 def test_a_missing_library_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = store(tmp_path, TEXTS, ".parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match=r"Reading Parquet needs pyarrow(.|\n)*pip install 'mergeometry\[data\]'"):
+    with pytest.raises(DataError, match=r"reading Parquet needs pyarrow(.|\n)*pip install 'mergeometry\[data\]'"):
         texts(path)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"needs datasets(.|\n)*pip install 'mergeometry\[data\]'"):

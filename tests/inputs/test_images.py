@@ -92,9 +92,9 @@ def test_the_digest_is_of_contents_in_their_order(tmp_path: Path) -> None:
     ("table", "wanted"),
     [
         ("image\nnone.png\n", "none.png"),
-        ("id,image\n1,\n", "Image 1 of the column has no path"),
-        ("image\n", "There are no images"),
-        ("image\nt.csv\n", "cannot be decoded: it is of no known format"),
+        ("id,image\n1,\n", "image 1 of the column has no path"),
+        ("image\n", "there are no images"),
+        ("image\nt.csv\n", "cannot be decoded: its format is unknown"),
         ("imgae\nx.png\n", "no column 'image', did you mean 'imgae'?"),
     ],
 )

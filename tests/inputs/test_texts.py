@@ -74,7 +74,7 @@ def test_texts_longer_than_the_csv_module_allows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".tsv", ".parquet"])
 def test_a_missing_column_names_those_there_and_the_nearest(tmp_path: Path, ending: str) -> None:
     said = refusal(store(tmp_path, TEXTS, ending), column="txet")
-    assert "no column 'txet', did you mean 'text'? Columns: 'label', 'text'." in said and "column: ..." in said
+    assert "no column 'txet', did you mean 'text'? Columns: 'label', 'text'" in said and "column: ..." in said
 
 
 def test_one_column_is_not_taken_by_guess(tmp_path: Path) -> None:
@@ -85,39 +85,39 @@ def test_one_column_is_not_taken_by_guess(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "wanted"),
     [
-        ("a.jsonl", "", "There are no texts"),
-        ("a.jsonl", rows({"text": ""}, {"text": " "}), "All 2 texts are empty"),
+        ("a.jsonl", "", "there are no texts"),
+        ("a.jsonl", rows({"text": ""}, {"text": " "}), "all 2 texts are empty"),
         ("a.jsonl", rows({"text": "a"}) + "{nonsense\n", "JSON in line 2 is not valid"),
         ("a.jsonl", rows({"text": "a"}, [1]), "JSON in line 2 must be a JSON object, got an array"),
-        ("a.jsonl", rows({"text": "a"}, {"label": 1}), "Line 2 has no column 'text'. Columns: 'label'."),
-        ("a.jsonl", rows({"text": "a"}, {"text": 3}), "Column 'text' holds a number in line 2"),
-        ("a.jsonl", rows({"text": ["a"]}), "Column 'text' holds an array in line 1"),
-        ("a.jsonl", rows({"text": True}), "Column 'text' holds a truth value"),
-        ("a.jsonl", rows({"text": {"a": 1}}), "Column 'text' holds an object"),
+        ("a.jsonl", rows({"text": "a"}, {"label": 1}), "line 2 has no column 'text'; columns: 'label'"),
+        ("a.jsonl", rows({"text": "a"}, {"text": 3}), "column 'text' holds a number in line 2"),
+        ("a.jsonl", rows({"text": ["a"]}), "column 'text' holds an array in line 1"),
+        ("a.jsonl", rows({"text": True}), "column 'text' holds a boolean"),
+        ("a.jsonl", rows({"text": {"a": 1}}), "column 'text' holds an object"),
         ("a.jsonl", rows({"text": "1"}, {"text": "-2.5e3"}), "holds numbers ('1', ...), not texts"),
         ("a.jsonl", '{"text": "\\ud800"}\n', "JSON in line 1 has half a surrogate pair"),
         ("a.jsonl", '{"text": "a", "text": "b"}\n', "JSON in line 1 has the key 'text' twice"),
         ("a.jsonl", '\n{"text": ' + "[" * 5000, "JSON in line 2 is nested deeper"),
         ("a.jsonl", '{"text": ' + "9" * 5000 + "}", "JSON in line 1 is not valid"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "\xff"}', "JSON in line 2 is not UTF-8"),
-        ("a.jsonl", "{}", "no column 'text'. Columns: none."),
-        ("a.csv", "", "There are no texts"),
-        ("a.csv", "text\n", "There are no texts"),
-        ("a.csv", "id,text\n1,a\n2,b,c\n", "row that ends in line 3 has 3 fields, the header 2"),
-        ("a.csv", 'id,text\n1,"a\nb"\n2\n', "row that ends in line 4 has 1 fields, the header 2"),
+        ("a.jsonl", "{}", "no column 'text'; columns: none"),
+        ("a.csv", "", "there are no texts"),
+        ("a.csv", "text\n", "there are no texts"),
+        ("a.csv", "id,text\n1,a\n2,b,c\n", "row that ends in line 3 has 3 fields, but the header 2"),
+        ("a.csv", 'id,text\n1,"a\nb"\n2\n', "row that ends in line 4 has 1 fields, but the header 2"),
         ("a.csv", 'id,text\n1,"never ends\n', "line 2: unexpected end of data"),
         ("a.csv", 'id,text\n1,"a"b\n', "near line 2"),
         ("a.csv", "text,text\na,b\n", "2 columns named 'text'"),
         ("a.csv", "text,label\n1,a\n2,b\n", "holds numbers ('1', ...)"),
-        ("a.csv", b"id,text\n1,a\n2,caf\xe9\n", "Line 3 is not UTF-8 (byte 6 of it)"),
-        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "Line 1 is not UTF-8"),
+        ("a.csv", b"id,text\n1,a\n2,caf\xe9\n", "line 3 is not UTF-8 (byte 6 of it)"),
+        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "line 1 is not UTF-8"),
         ("a.csv", "x," * 20_000, "20,001 columns"),
         ("a.tsv", "id,text\n1,a\n", "Columns: 'id,text'"),
         ("a.parquet", b"PAR1 nonsense", "Parquet file cannot be read"),
         ("a.parquet", b"", "Parquet file cannot be read"),
-        ("a.txt", "", "There are no texts"),
-        ("a.txt", "\n \n", "All 2 texts are empty"),
-        ("a.txt", b"ok\n\xff\xfe\n", "Line 2 is not UTF-8"),
+        ("a.txt", "", "there are no texts"),
+        ("a.txt", "\n \n", "all 2 texts are empty"),
+        ("a.txt", b"ok\n\xff\xfe\n", "line 2 is not UTF-8"),
         ("a.json", "[]", "'.json' are not read"),
         ("a.xlsx", "x", "'.xlsx' are not read"),
         ("data", "x", "no ending"),
@@ -139,15 +139,15 @@ def test_places_that_are_no_data(tmp_path: Path) -> None:
     written(tmp_path / "empty/a.csv", "text\na\n")
     assert "it holds 1 with .csv" in refusal(tmp_path / "empty")
     written(tmp_path / "empty/b.txt", b"\xff")
-    with pytest.raises(DataError, match=r"The text is not UTF-8(.|\n)*b\.txt"):
+    with pytest.raises(DataError, match=r"the text is not UTF-8(.|\n)*b\.txt"):
         texts(tmp_path / "empty")
 
 
 def test_keys_that_do_not_fit_the_source(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "one\n")
-    assert "Plain text has no columns" in refusal(path, column="text")
-    assert "Only data sets have splits" in refusal(path, split="train")
-    assert "Only data sets have splits" in refusal(store(tmp_path, TEXTS, ".csv"), split="train")
+    assert "plain text has no columns" in refusal(path, column="text")
+    assert "only data sets have splits" in refusal(path, split="train")
+    assert "only data sets have splits" in refusal(store(tmp_path, TEXTS, ".csv"), split="train")
 
 
 def test_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 5 items" in refusal(store(tmp_path, TEXTS * 2, ".parquet"))
     monkeypatch.undo()
     monkeypatch.setattr(limits, "TEXT_BYTES", 8)
-    assert "Line 1 is longer than 8 bytes" in refusal(path)
+    assert "line 1 is longer than 8 bytes" in refusal(path)
     assert "row 1 is longer than 8" in refusal(store(tmp_path, TEXTS, ".parquet"))
     with path.open("r+b") as file:
         file.truncate(limits.DATA_BYTES + 1)

@@ -39,5 +39,5 @@ def test_texts_in_memory() -> None:
     assert unlabelled_texts(["a", "b"]).items == ("a", "b")
     with pytest.raises(DataError, match="no texts"):
         unlabelled_texts([])
-    with pytest.raises(DataError, match="Text 2 holds half a surrogate"):
+    with pytest.raises(DataError, match="text 2 holds half a surrogate"):
         unlabelled_texts(["a", "\ud800"])

@@ -87,9 +87,9 @@ def test_a_file_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"- a\n- b\n", "a recipe is a mapping"),
-        (b"", "a recipe is a mapping"),
-        (b"just text", "a recipe is a mapping"),
+        (b"- a\n- b\n", "a recipe must be a mapping"),
+        (b"", "a recipe must be a mapping"),
+        (b"just text", "a recipe must be a mapping"),
         (b"base: \xff\xfe", "not UTF-8"),
         ("base: b".encode("utf-16"), "not UTF-8"),
         (b"#" * (limits.RECIPE_BYTES + 1), "larger than"),

@@ -234,7 +234,7 @@ def test_publish_refuses_what_is_incomplete_or_taken(tmp_path):
         fill(staging, ["a"])
         staging.publish()
     assert not target.exists()
-    with pytest.raises(OutputError, match="something else stands"), Staging(target, resume=True) as staging:
+    with pytest.raises(OutputError, match="something else already exists"), Staging(target, resume=True) as staging:
         staging.create(LAYOUT, "f")
         staging.completed()
         fill(staging, ["b"])
@@ -263,7 +263,7 @@ def test_no_file_leaves_the_folder(tmp_path, name):
         staging.create(LAYOUT, "f")
         with pytest.raises(OutputError, match="leads out"):
             staging.write_file(name, b"")
-        with pytest.raises(OutputError, match="something else stands"):
+        with pytest.raises(OutputError, match="something else already exists"):
             staging.write_file("model.safetensors", b"")
     assert not list(tmp_path.iterdir())
 

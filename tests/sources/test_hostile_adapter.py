@@ -161,7 +161,7 @@ A, B = (f"{PREFIX}{MODULE}.lora_{factor}.weight" for factor in "AB")
         ({}, {}, "holds no tensors"),
         (without("lora_B"), {}, f"lack their other factor: {MODULE} has A only"),
         (without("lora_A"), {}, f"lack their other factor: {MODULE} has B only"),
-        (factors() | factors(middle=".default"), {}, "there twice"),
+        (factors() | factors(middle=".default"), {}, "occurs twice"),
         (factors(middle=".one") | factors("other", middle=".two"), {}, "several adapters in one file: one, two"),
         (factors() | {f"{PREFIX}{MODULE}.weight": torch.ones(3, 5)}, {"modules_to_save": ["query"]}, "saved whole"),
         (factors() | {f"{PREFIX}x.weight": torch.ones(1)}, {}, r"not understood: base_model.model.x.weight"),

@@ -136,7 +136,7 @@ def test_all_tensors_on_which_index_and_shards_differ_are_listed(sharded: Path) 
 
 def test_a_broken_shard_is_named(sharded: Path) -> None:
     os.truncate(sharded / TWO, (sharded / TWO).stat().st_size - 1)
-    error = refused(sharded, "it is cut")
+    error = refused(sharded, "it is truncated")
     assert error.file == str(sharded / TWO) and error.tensor == "c"
 
 
@@ -182,7 +182,7 @@ def test_folders_without_weights(tmp_path: Path) -> None:
     refused(tmp_path, "GGUF")
     refused(tmp_path / "model.gguf", "GGUF")
     (tmp_path / "model.h5").touch()
-    refused(tmp_path / "model.h5", "Only files named")
+    refused(tmp_path / "model.h5", "only files named")
 
 
 def test_links_out_of_the_folder(tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ def refused(path: Path) -> SourceError:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "empty or cut"),
-        (b"\1\0\0\0\0\0\0", "empty or cut"),
+        (b"", "empty or truncated"),
+        (b"\1\0\0\0\0\0\0", "empty or truncated"),
         (struct.pack("<Q", 2**60) + b"{}", "claims 1,152,921,504,606,846,976 bytes; at most"),
         (struct.pack("<Q", 2**64 - 1) + b"{}", "at most"),
-        (struct.pack("<Q", 3) + b"{}", "it is cut"),
+        (struct.pack("<Q", 3) + b"{}", "it is truncated"),
         (struct.pack("<Q", 0), "does not begin with '{'"),
         (struct.pack("<Q", 2) + b"[]", "does not begin with '{'"),
         (struct.pack("<Q", 3) + b" {}", "does not begin with '{'"),
@@ -134,8 +134,8 @@ ENTRIES: list[tuple[Any, str]] = [
     (entry(offsets=[-4, 0]), "data_offsets must be"),
     (entry(offsets=["0", "4"]), "data_offsets must be"),
     (entry(offsets=[4, 0]), "end before they begin"),
-    (entry(offsets=[4, 8]), "it is cut"),
-    (entry(offsets=[0, 2**63 - 1]), "it is cut"),
+    (entry(offsets=[4, 8]), "it is truncated"),
+    (entry(offsets=[0, 2**63 - 1]), "it is truncated"),
     (entry(offsets=[2**63, 2**63 + 4]), "data_offsets must be"),
 ]
 
@@ -247,7 +247,7 @@ def test_a_cut_at_any_byte_is_named(tmp_path: Path) -> None:
         path.write_bytes(content[:length])
         error = refused(path)
         if length >= data_start:
-            assert error.tensor is not None and "cut" in error.what
+            assert error.tensor is not None and "truncated" in error.what
 
 
 def test_flipped_headers_parse_rightly_or_not_at_all(tmp_path: Path) -> None:

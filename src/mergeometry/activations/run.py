@@ -24,7 +24,7 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptTask
 from mergeometry.recipe.data import DataSection
 from mergeometry.sink import RunRecord
-from mergeometry.sink.target import refuse_taken, settled
+from mergeometry.sink.target import refuse_taken, resolved_target
 
 
 def merge_on_data(
@@ -45,7 +45,7 @@ def merge_on_data(
     """
     section = plan.recipe.data
     assert section is not None, "the recipe has no data section"
-    started, target = time.perf_counter(), settled(output)
+    started, target = time.perf_counter(), resolved_target(output)
     refuse_taken(target, overwrite=overwrite, inputs=[plan.base.path, *(model.path for model in plan.models)])
     data = read_data(plan, section)
     target.parent.mkdir(parents=True, exist_ok=True)

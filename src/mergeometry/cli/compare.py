@@ -20,7 +20,7 @@ def compare(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe: the base and its fine-tunes.")],
     methods: Annotated[
         str,
-        typer.Option(help="Names with commas between them, as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
+        typer.Option(help="Comma-separated names such as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
     ] = "all",
     tasks: Annotated[Path | None, typer.Option("--tasks", help="A YAML file of tasks: heads, labelled inputs.")] = None,
     output: Annotated[
@@ -30,14 +30,14 @@ def compare(
         str | None, typer.Option(help="first:last:step or a list; by default twelve from 0.1 to 3.")
     ] = None,
     rules: Annotated[
-        str, typer.Option(help="Rules for scales without labels to score as well: all, or names with commas between.")
+        str, typer.Option(help="Rules for scales without labels to score as well: all, or comma-separated names.")
     ] = "",
     leave_out: Annotated[
-        str, typer.Option(help="Models not to merge, with commas between them; their tasks are unseen.")
+        str, typer.Option(help="Models not to merge, comma-separated; their tasks count as unseen.")
     ] = "",
     set_: Set = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and read no weight.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -46,8 +46,8 @@ def compare(
 
         mergeometry compare recipe.yaml --methods all --tasks tasks.yaml
 
-    No merged model is written. Scores are kept in the output folder as soon as they are known: the same command goes
-    on where it was interrupted, and with another method or scale it computes just that one.
+    No merged model is written. Scores are kept in the output folder as soon as they are known: the same command
+    continues where it was interrupted, and with another method or scale it computes only that one.
     """  # fmt: skip
     if tasks is None:
         wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
@@ -62,101 +62,102 @@ def compare(
 
         given = load_recipe(recipe, set_ or ())
         entries, everything = read_entries(methods)
-        tried, ruling = read_scales(scales), read_rules(rules)
-        away = [name.strip() for name in leave_out.split(",") if name.strip()]
-        setup = set_up(given, entries, load_tasks(tasks), away, everything=everything)
+        scale_values, scale_rules = read_scales(scales), read_rules(rules)
+        left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
+        setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         if plan:
             from mergeometry.comparison.dry_run import dry_run
             from mergeometry.execution.pool import worker_count
 
-            _print_plan(dry_run(setup, tried, worker_count(workers)), as_json)
+            _print_plan(dry_run(setup, scale_values, worker_count(workers)), as_json)
             return
         with steps(hidden=quiet or as_json) as say:
-            found = run_comparison(setup, output, tried, rules=ruling, workers=workers, say=say)
-        _write(found, output)
+            comparison = run_comparison(setup, output, scale_values, rules=scale_rules, workers=workers, say=say)
+        _write(comparison, output)
         if as_json:
-            typer.echo(json.dumps(found.to_json(), indent=1))
+            typer.echo(json.dumps(comparison.to_json(), indent=1))
         elif not quiet:
-            _print(found)
+            _print(comparison)
             console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
 
 
-def _write(found: Comparison, output: Path) -> None:
+def _write(comparison: Comparison, output: Path) -> None:
     from mergeometry.report.comparison import comparison_markdown, comparison_page
     from mergeometry.report.curves import curves_svg
     from mergeometry.sink import versions
 
     version = versions()["mergeometry"]
     for name, text in (
-        ("comparison.json", json.dumps(found.to_json(), indent=1) + "\n"),
-        ("table.md", comparison_markdown(found)),
-        ("curves.svg", curves_svg(found) + "\n"),
-        ("index.html", comparison_page(found, version)),
+        ("comparison.json", json.dumps(comparison.to_json(), indent=1) + "\n"),
+        ("table.md", comparison_markdown(comparison)),
+        ("curves.svg", curves_svg(comparison) + "\n"),
+        ("index.html", comparison_page(comparison, version)),
     ):
-        # A page that is read while it is written is whole all the same.
+        # Each file is replaced in one step, so that a reader never sees half of it.
         staged = output / f".{name}.{os.getpid()}"
         staged.write_text(text, "utf-8")
         staged.replace(output / name)
 
 
-def _print(found: Comparison) -> None:
+def _print(comparison: Comparison) -> None:
     from rich.table import Table
 
     from mergeometry.report.comparison import figure, kept, percent, points, summary
     from mergeometry.report.regret import least_regret, regret_tables
 
-    title = f"{len(found.seen)} experts merged {len(found.rows)} ways; test {found.measure}"
+    title = f"{len(comparison.seen)} experts merged {len(comparison.rows)} ways; test {comparison.measure}"
     table = Table(title=title, title_justify="left")
     table.add_column("method", no_wrap=True)
     columns = ["gain kept, %", "behind", "mean", "of experts, %", "worst task", "scale", "kept at 1", "s", "MB"]
-    for column in [*columns, *(["unseen, against base"] if found.unseen else [])]:
+    for column in [*columns, *(["unseen, against base"] if comparison.unseen else [])]:
         table.add_column(column, justify="right")
-    table.add_row("experts", "100", "", figure(found, found.mean_of(found.experts)), "100")
+    table.add_row("experts", "100", "", figure(comparison, comparison.mean_of(comparison.experts)), "100")
     table.add_section()
-    for row in found.rows:
+    for row in comparison.rows:
         best = row.at_best
-        unseen = f"{points(found, best.unseen_gain)} ± {points(found, best.unseen_spread)}"
+        unseen = f"{points(comparison, best.unseen_gain)} ± {points(comparison, best.unseen_spread)}"
         table.add_row(
             plain(row.name), kept(best.gain_kept, best.spread),
-            f"{points(found, row.behind)} ± {points(found, row.behind_spread)}", figure(found, best.mean),
+            f"{points(comparison, row.behind)} ± {points(comparison, row.behind_spread)}",
+            figure(comparison, best.mean),
             percent(best.normalised), f"{plain(best.worst)} {percent(best.worst_normalised)}", f"{row.best_scale:g}",
             kept(row.at_one.gain_kept, row.at_one.spread), f"{row.seconds:.1f}", f"{row.memory / 1e6:.0f}",
-            *([unseen] if found.unseen else []),
+            *([unseen] if comparison.unseen else []),
         )  # fmt: skip
     table.add_section()
-    table.add_row("base", "0", "", figure(found, found.mean_of(found.base)))
+    table.add_row("base", "0", "", figure(comparison, comparison.mean_of(comparison.base)))
     target = console()
     target.print(table)
-    for table in regret_tables(found):
+    for table in regret_tables(comparison):
         shown = Table(f"{table.title}: loses", title="Scales without labels, against the validated one")
         for column in ("on average", "at worst"):
             shown.add_column(column, justify="right")
         for rule, mean, worst in zip(table.rules, table.mean, table.worst, strict=True):
             shown.add_row(rule, mean, worst)
         target.print(shown)
-    for sentence in [*summary(found), least_regret(found), f"Took {duration(found.seconds)}."]:
+    for sentence in [*summary(comparison), least_regret(comparison), f"Took {duration(comparison.seconds)}."]:
         if sentence:
             target.print(plain(sentence), soft_wrap=True)
-    for note in found.notes:
+    for note in comparison.notes:
         target.print(f"note: {plain(note)}")
 
 
-def _print_plan(found: dict[str, Any], as_json: bool) -> None:
+def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(estimate, indent=1))
         return
     target = console()
-    target.print(f"compares {plain(', '.join(found['entries']))}")
-    target.print(f"at {len(found['scales'])} scales: {', '.join(f'{scale:g}' for scale in found['scales'])}")
-    for split, own in found["inputs"].items():
-        target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in own.items()))}")
-    if found["unseen"]:
-        target.print(f"unseen: {plain(', '.join(found['unseen']))}")
-    for note in found["notes"]:
+    target.print(f"compares {plain(', '.join(estimate['entries']))}")
+    target.print(f"at {len(estimate['scales'])} scales: {', '.join(f'{scale:g}' for scale in estimate['scales'])}")
+    for split, counts in estimate["inputs"].items():
+        target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in counts.items()))}")
+    if estimate["unseen"]:
+        target.print(f"unseen: {plain(', '.join(estimate['unseen']))}")
+    for note in estimate["notes"]:
         target.print(f"note: {plain(note)}")
     target.print(
-        f"merges {found['merges']} tensors by every method into at most {size(found['scratch_bytes'])} of scratch "
-        f"space; with {found['workers']} worker(s) about {duration(found['seconds'])} "
-        f"and at most {size(found['memory_bytes'])} of memory",
+        f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "
+        f"scratch space; with {estimate['workers']} worker(s) about {duration(estimate['seconds'])} "
+        f"and at most {size(estimate['memory_bytes'])} of memory",
         soft_wrap=True,
     )

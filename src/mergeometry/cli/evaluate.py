@@ -22,7 +22,9 @@ def evaluate(
     ] = None,
     generate: Annotated[
         bool,
-        typer.Option("--generate", help="Language models: also the next tokens found, and what the model writes."),
+        typer.Option(
+            "--generate", help="Language models: also score next-token predictions and the texts that the model writes."
+        ),
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -32,25 +34,25 @@ def evaluate(
         from mergeometry.comparison.evaluate import evaluate as score
         from mergeometry.comparison.tasks_file import load_tasks
 
-        found = score(model, load_tasks(tasks), base, generate=generate)
+        evaluation = score(model, load_tasks(tasks), base, generate=generate)
         if as_json:
-            typer.echo(json.dumps(found.to_json(), indent=1))
+            typer.echo(json.dumps(evaluation.to_json(), indent=1))
             return
         from rich.table import Table
 
         table = Table("task", title=plain(model), title_justify="left")
         table.add_column("inputs", justify="right")
-        table.add_column("accuracy, %" if found.measure == "accuracy" else "perplexity", justify="right")
-        factor = 100 if found.measure == "accuracy" else 1
-        for task, value in found.tasks.items():
-            own = f"{factor * value:.2f} ± {factor * found.spread[task]:.2f}"
-            table.add_row(plain(task), str(found.inputs[task]), own)
+        table.add_column("accuracy, %" if evaluation.measure == "accuracy" else "perplexity", justify="right")
+        factor = 100 if evaluation.measure == "accuracy" else 1
+        for task, value in evaluation.tasks.items():
+            score_and_error = f"{factor * value:.2f} ± {factor * evaluation.spread[task]:.2f}"
+            table.add_row(plain(task), str(evaluation.inputs[task]), score_and_error)
         table.add_section()
-        table.add_row("mean", str(sum(found.inputs.values())), f"{factor * found.mean:.2f}")
+        table.add_row("mean", str(sum(evaluation.inputs.values())), f"{factor * evaluation.mean:.2f}")
         console().print(table)
-        if found.generation is not None:
-            console().print(_written(found.generation))
-        for note in found.notes:
+        if evaluation.generation is not None:
+            console().print(_written(evaluation.generation))
+        for note in evaluation.notes:
             console().print(f"note: {plain(note)}")
 
 
@@ -58,7 +60,9 @@ def _written(generation: dict[str, Generation]) -> Any:
     from rich.table import Table
 
     table = Table(
-        "task", title="tokens of the texts found; greedy continuations, beside the texts' own", title_justify="left"
+        "task",
+        title="tokens of the texts found; greedy continuations, compared with the texts' own",
+        title_justify="left",
     )
     for column in ("found, %", "prompts", "tokens", "own", "repeated, %", "own", "distinct, %", "own"):
         table.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""Commands that other packages add by entry point, and what is said of those that are not installed."""
+"""Commands that other packages add by entry point, and the error for those that are not installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add what the installed packages offer; a command of the suite that is missing says what to install."""
+    """Add the commands of installed packages; a missing command of the suite says what to install."""
     offered = {entry.name: entry for entry in entry_points(group=GROUP)}
     for name in sorted(offered):
         command: Any = offered[name].load()

@@ -1,4 +1,4 @@
-"""Shows a course of learning on a terminal, and its outcome in a line."""
+"""Shows the progress of learning on a terminal, and its outcome in one line."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def learned_line(summary: Mapping[str, Any]) -> str:
     )
     return (
         f"  learned by {summary['objective']}: {summary['learned_numbers']:,} coefficients, "
-        f"one a {summary['coefficients']}, rotation {summary['rotation']}, "
+        f"one per {summary['coefficients']}, rotation {summary['rotation']}, "
         f"{summary['steps']} steps in {duration(summary['seconds'])}{course}"
     )
 
 
 class _Silent:
-    """No bar at all: output is piped, or quiet was asked for."""
+    """No bar: output is piped, or quiet was requested."""
 
     def say(self, text: str, done: int, total: int) -> None:
         """Nothing."""
@@ -57,7 +57,7 @@ class _Silent:
 
 
 class _Bars(_Silent):
-    """One bar for what goes on at present: preparing, learning, writing."""
+    """One bar for the current stage: preparing, learning or writing."""
 
     def __init__(self, bar: Any, steps: int, tensors: int) -> None:
         self._bar, self._steps, self._tensors, self._written = bar, steps, tensors, 0
@@ -65,7 +65,7 @@ class _Bars(_Silent):
         self._held_out = ""
 
     def say(self, text: str, done: int, total: int) -> None:
-        """Preparing: so much of so much."""
+        """Preparing: steps done, of how many."""
         self._bar.update(self._task, description=plain(text), completed=done, total=total)
 
     def report(self, point: Point) -> None:

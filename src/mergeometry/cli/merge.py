@@ -41,15 +41,17 @@ def merge(
     method: MethodName = None,
     set_: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one a core, none for a small merge.")
+        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a small merge.")
     ] = None,
     device: Annotated[
         str,
-        typer.Option(help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging takes none."),
+        typer.Option(
+            help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging needs no GPU."
+        ),
     ] = "auto",
-    executor: Annotated[str, typer.Option(help="Who computes: local.")] = "local",
+    executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run of this recipe ended.")
+        bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False,
     as_json: Json = False,
@@ -67,7 +69,8 @@ def merge(
 
         accelerate launch -m mergeometry merge recipe.yaml --output merged
 
-    One with a `data:` section runs every model on a few unlabelled inputs first, for methods that merge by activations.
+    A recipe with a `data:` section first runs every model on a few unlabelled inputs, for methods that merge by
+    activations.
 
     Without a recipe file:
 
@@ -124,18 +127,18 @@ def _refuse_for_merging(device: str) -> None:
 
 
 def _scaled_line(scaling: Mapping[str, Any]) -> str:
-    """Which scales a rule gave."""
+    """The scales that a rule gave, in one line."""
     by = f"scale by {scaling['rule']}"
     if scaling["per"] == "model":
         return f"{by}, one for the model: {scaling['median']:.4g}"
-    return f"{by}, one a tensor: {scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
+    return f"{by}, one per tensor: {scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
 
 
 def clean(
     output: Annotated[Path, typer.Argument(help="The output folder of a merge that was interrupted.")],
     debug: Debug = False,
 ) -> None:
-    """Remove what an interrupted merge left beside its output; a merge that still runs is left alone."""
+    """Remove what an interrupted merge left next to its output; a merge that is still running is left alone."""
     with plain_errors(debug):
         from mergeometry.sink import remove_learning, remove_stale
 

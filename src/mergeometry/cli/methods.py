@@ -1,4 +1,4 @@
-"""``mergeometry methods``: what there is, methods and refinements, with parameters and sources."""
+"""``mergeometry methods``: the methods and refinements, with parameters and sources."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def methods(
             both = [*registry.names(), *refinements.names()]
             if name not in both:
                 raise RecipeError(f"there is no method or refinement {name!r}", hint=nearest_of(name, both))
-            found = refinements.find(name) if name in refinements.names() else registry.find(name)
-            described = [_describe(name, found)]
+            chosen = refinements.find(name) if name in refinements.names() else registry.find(name)
+            described = [_describe(name, chosen)]
         else:
             described = [_describe(each, registry.find(each)) for each in registry.names()]
             described += [_describe(each, refinements.find(each)) for each in refinements.names()]

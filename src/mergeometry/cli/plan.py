@@ -21,27 +21,27 @@ def plan(
     method: MethodName = None,
     set_: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes to foretell memory and time for.")
+        int | None, typer.Option(min=1, help="Worker processes to estimate memory and time for.")
     ] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with what is done to it.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a merge would read, compute and write, or list every mismatch; no weight is read."""
+    """Show what a merge would read, compute and write, or list every mismatch; no weight is read."""
     with plain_errors(debug):
         given = recipe_from(recipe, base, model, method, set_)
         from mergeometry.execution.pool import worker_count
         from mergeometry.plan import make_plan
 
         made = make_plan(given)
-        learning = _learning(made) | _collecting(made)
+        estimates = _learning(made) | _collecting(made)
         count = worker_count(workers, made.seconds(1))
         if as_json:
-            typer.echo(json.dumps({**_as_json(made, count), **learning}, indent=1))
+            typer.echo(json.dumps({**_as_json(made, count), **estimates}, indent=1))
         else:
             _print(made, count, tensors)
-            _print_learning(learning)
-            _print_collecting(learning)
+            _print_learning(estimates)
+            _print_collecting(estimates)
 
 
 def _print(made: Plan, workers: int, tensors: bool) -> None:
@@ -59,7 +59,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
         )  # fmt: skip
     target.print(table)
     for label, infos in made.heads.items():
-        target.print(f"head of {plain(label)}, kept beside the weights: {len(infos)} tensors")
+        target.print(f"head of {plain(label)}, kept next to the weights: {len(infos)} tensors")
     for note in made.notes:
         target.print(f"note: {plain(note)}")
     target.print(
@@ -78,7 +78,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
 
 
 def _learning(made: Plan) -> dict[str, Any]:
-    """What learning will take, with its data and heads looked at; nothing where the recipe has no such section."""
+    """What learning will take, after a check of its data and heads; nothing where the recipe has no such section."""
     section = made.recipe.adapt
     if section is None:
         return {}
@@ -98,34 +98,34 @@ def _collecting(made: Plan) -> dict[str, Any]:
     return {"data": dry_run(made, section, read_data(made, section))}
 
 
-def _print_tasks(found: dict[str, Any]) -> None:
-    for task in found["tasks"]:
+def _print_tasks(estimate: dict[str, Any]) -> None:
+    for task in estimate["tasks"]:
         console().print(f"task {plain(task['name'])}: {task['items']:,} unlabelled {task['kind']}")
         for note in task["notes"]:
             console().print(f"  note: {plain(note)}")
 
 
-def _print_collecting(foretold: dict[str, Any]) -> None:
-    if "data" not in foretold:
+def _print_collecting(estimates: dict[str, Any]) -> None:
+    if "data" not in estimates:
         return
-    found = foretold["data"]
-    _print_tasks(found)
+    estimate = estimates["data"]
+    _print_tasks(estimate)
     console().print(
-        f"runs every model on its inputs before the merge: about {duration(found['seconds'])}, "
-        f"{size(found['memory_bytes'])} of memory and {size(found['scratch_bytes'])} of scratch space beside the "
-        f"output; matrices that no model runs are merged by `other`"
+        f"runs every model on its inputs before the merge: about {duration(estimate['seconds'])}, "
+        f"{size(estimate['memory_bytes'])} of memory and {size(estimate['scratch_bytes'])} of scratch space next to "
+        f"the output; matrices that no model runs are merged by `other`"
     )
 
 
-def _print_learning(learning: dict[str, Any]) -> None:
-    if "learning" not in learning:
+def _print_learning(estimates: dict[str, Any]) -> None:
+    if "learning" not in estimates:
         return
-    found, target = learning["learning"], console()
-    _print_tasks(found)
+    estimate, target = estimates["learning"], console()
+    _print_tasks(estimate)
     target.print(
-        f"learns by {found['objective']} for at most {found['steps']} steps, with a coefficient for each "
-        f"{found['coefficients']}: about {duration(found['seconds'])} on two cores and {size(found['memory_bytes'])} "
-        f"of memory"
+        f"learns by {estimate['objective']} for at most {estimate['steps']} steps, with one coefficient per "
+        f"{estimate['coefficients']}: about {duration(estimate['seconds'])} on two cores and "
+        f"{size(estimate['memory_bytes'])} of memory"
     )
 
 

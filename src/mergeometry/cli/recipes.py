@@ -29,7 +29,7 @@ MethodName = Annotated[
 def recipe_from(
     file: Path | None, base: str | None, models: list[str] | None, method: str | None, overrides: list[str] | None
 ) -> Recipe:
-    """Read the recipe, or put one together from the options; both at once is wrong usage."""
+    """Read the recipe, or build one from the options; giving both is wrong usage."""
     from mergeometry.recipe import load_recipe
 
     if file is not None:

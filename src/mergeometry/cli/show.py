@@ -1,4 +1,4 @@
-"""What the commands share: plain-word errors with their exit status, sizes, the terminal."""
+"""What the commands share: errors in plain words with their exit status, sizes, and the terminal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 _GRACE = 20
-"""Seconds in which a launcher ends this process because the main one, which says why, has failed."""
+"""Seconds to wait for the launcher to end this process, once the main one has failed and said why."""
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, as method.rank=8 (repeatable)."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as method.rank=8 (repeatable)."),
 ]
 
 
@@ -43,7 +43,7 @@ def plain_errors(debug: bool) -> Iterator[None]:
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         _leave(f"{error}{notes}", INTERRUPTED if interrupted else FAILED, debug)
     except BrokenPipeError:
-        # The reader of a pipe went away, as `head` does: nothing to say, and nobody to say it to.
+        # The reader of a pipe is gone, as with `head`: there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FAILED) from None
     except (OSError, MemoryError) as error:
@@ -51,7 +51,7 @@ def plain_errors(debug: bool) -> Iterator[None]:
 
 
 def wrong_usage(text: str) -> NoReturn:
-    """Refuse a combination of options that cannot be meant."""
+    """Refuse a combination of options that makes no sense."""
     _leave(text, WRONG_USAGE, debug=False)
 
 
@@ -98,7 +98,7 @@ def _leave(text: str, status: int, debug: bool) -> NoReturn:
     if spoken_for():
         if status == INTERRUPTED:
             raise typer.Exit(status)  # Ctrl-C reaches all of them, and a launcher waits for each
-        # Once a process ends, the launcher ends all others: the main one has to come first to be heard.
+        # Once a process ends, the launcher ends all others: wait, so that the main one can report its error first.
         try:
             time.sleep(_GRACE)
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A progress bar over steps that take their time; nothing where there is no terminal."""
+"""A progress bar over slow steps; nothing where there is no terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mergeometry.cli.show import console, plain
 
 @contextmanager
 def steps(*, hidden: bool = False) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Give a function that takes what was finished, how many steps are done, and of how many; None where hidden."""
+    """Give a function that takes the step that finished, the number of steps done, and the total; None where hidden."""
     target = console(err=True)
     if hidden or not target.is_terminal:
         yield None

@@ -24,8 +24,8 @@ class Pixels:
     """The image processor of a model's folder, in the variant that needs Pillow alone."""
 
     def __init__(self, folder: Path) -> None:
-        self._image: Any = optional("PIL.Image", "adapt", "Reading images")
-        self._turn: Any = optional("PIL.ImageOps", "adapt", "Reading images").exif_transpose
+        self._image: Any = optional("PIL.Image", "adapt", "reading images")
+        self._turn: Any = optional("PIL.ImageOps", "adapt", "reading images").exif_transpose
         self._folder = folder
         transformers = import_transformers()
         with quiet_transformers():

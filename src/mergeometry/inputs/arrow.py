@@ -29,17 +29,17 @@ class Column:
 
 Value = TypeVar("Value")
 Take = Callable[[Column], list[Value]]
-"""What makes a value of each row of a column."""
+"""A function that makes one value from each row of a column."""
 
 
 def read_parquet(path: Path, column: str, take: Take[Value]) -> list[Value]:
     """Return what ``take`` makes of a column of a Parquet file, without reading the others.
 
     Raises:
-        DataError: the file is no Parquet, has no such column or too much in it, or pyarrow is missing.
+        DataError: the file is not Parquet, lacks the column or holds too much, or pyarrow is missing.
         SourceError: the file cannot be opened.
     """
-    parquet = optional("pyarrow.parquet", "data", "Reading Parquet")
+    parquet = optional("pyarrow.parquet", "data", "reading Parquet")
     with opened(path) as file:
         try:
             table = parquet.ParquetFile(file, pre_buffer=False)
@@ -54,11 +54,11 @@ def read_parquet(path: Path, column: str, take: Take[Value]) -> list[Value]:
         # Arrow answers malformed files with OSError, ValueError and errors of its own.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
-            raise DataError(f"The Parquet file cannot be read: {reason}.", file=path) from error
+            raise DataError(f"the Parquet file cannot be read: {reason}", file=path) from error
 
 
 def take_texts(column: Column) -> list[str]:
-    """Return a column of strings, "" for nulls; DataError names another type."""
+    """Return a column of strings, "" for nulls; DataError if the column is of another type."""
     if not is_text(column.kind):
         raise not_texts(column.name, f"values of type {column.kind}", column.place)
     values: list[str] = []
@@ -68,7 +68,7 @@ def take_texts(column: Column) -> list[str]:
             values.append(value or "")
             size += len(values[-1])
             if len(values[-1]) > limits.TEXT_BYTES:
-                reason = f"The text of row {len(values):,} is longer than {limits.TEXT_BYTES:,} characters."
+                reason = f"the text of row {len(values):,} is longer than {limits.TEXT_BYTES:,} characters"
                 raise DataError(reason, file=column.place)
         check_size(len(values), size, column.place)
     return values
@@ -76,7 +76,7 @@ def take_texts(column: Column) -> list[str]:
 
 def is_text(kind: Any) -> bool:
     """Whether an Arrow type is one of its kinds of strings, dictionary-encoded or not."""
-    types = optional("pyarrow.types", "data", "Reading Arrow tables")
+    types = optional("pyarrow.types", "data", "reading Arrow tables")
     if types.is_dictionary(kind):
         kind = kind.value_type
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)

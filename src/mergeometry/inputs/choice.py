@@ -16,5 +16,5 @@ def spread(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
 
 
 def note_of_limit(used: int, there: int) -> tuple[str, ...]:
-    """Return the note for the record where not all items are used."""
+    """Return a note for the record if not all items are used."""
     return () if used == there else (f"{used:,} of {there:,} are used, evenly spread",)

@@ -14,12 +14,12 @@ from mergeometry.inputs.lines import text_lines
 
 
 def read_delimited(path: Path, column: str, delimiter: str) -> list[str]:
-    """Return the column's field of each row; lines without anything are skipped.
+    """Return the column's field of each row; empty lines are skipped.
 
     Fields that hold the delimiter, quotes or line breaks are quoted, quotes inside them doubled.
 
     Raises:
-        DataError: a line is not UTF-8, a row has more or fewer fields than the header, a quote never ends.
+        DataError: a line is not UTF-8, a row has more or fewer fields than the header, or a quote never ends.
         SourceError: the file cannot be read.
     """
     values: list[str] = []
@@ -34,7 +34,7 @@ def read_delimited(path: Path, column: str, delimiter: str) -> list[str]:
         while (row := _next(rows, path)) is not None:
             if len(row) != len(header):
                 raise DataError(
-                    f"The row that ends in line {rows.line_num:,} has {len(row)} fields, the header {len(header)}.",
+                    f"the row that ends in line {rows.line_num:,} has {len(row)} fields, but the header {len(header)}",
                     file=path,
                     hint=f"quote fields that hold {'tabs' if delimiter == chr(9) else 'commas'} or line breaks",
                 )
@@ -50,7 +50,7 @@ def _next(rows: Iterator[list[str]], path: Path) -> list[str] | None:
         return next((row for row in rows if row), None)
     except csv.Error as error:
         line = getattr(rows, "line_num", 0)
-        reason = f"The table cannot be read near line {line:,}: {error}."
+        reason = f"the table cannot be read near line {line:,}: {error}"
         raise DataError(reason, file=path, hint="double the quotes inside quoted fields") from error
 
 

@@ -18,14 +18,15 @@ from mergeometry.inputs.extras import optional
 
 def is_embedded(kind: Any) -> bool:
     """Whether an Arrow type is that of the datasets library's images: their bytes, their path, or both."""
-    types = optional("pyarrow.types", "data", "Reading Arrow tables")
+    types = optional("pyarrow.types", "data", "reading Arrow tables")
     return types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
 
 
 def unpacked(column: Column, limit: int | None) -> list[str | Path | None]:
-    """Return a row's image as its path, in the cache where its bytes are embedded; None for rows not chosen.
+    """Return the path of each row's image, in the cache if its bytes are embedded; None for rows not chosen.
 
-    Raises DataError for an image that is too large or cannot be written.
+    Raises:
+        DataError: an image is too large or cannot be written.
     """
     chosen = set(spread(range(column.rows), limit))
     values: list[str | Path | None] = []
@@ -40,14 +41,14 @@ def _image(value: dict[str, Any] | None, row: int, column: Column) -> str | Path
     if not content:
         return (value or {}).get("path") or ""
     if len(content) > limits.IMAGE_BYTES:
-        raise DataError(f"The image of row {row + 1:,} is larger than {limits.IMAGE_BYTES:,} bytes.", file=column.place)
+        raise DataError(f"the image of row {row + 1:,} is larger than {limits.IMAGE_BYTES:,} bytes", file=column.place)
     digest = hashlib.sha256(content).hexdigest()
     target = cache_folder() / "images" / digest[:2] / digest
     try:
         if not (target.is_file() and target.stat().st_size == len(content)):
             _write(target, content)
     except OSError as error:
-        raise DataError(f"An embedded image cannot be unpacked: {error.strerror}.", file=target) from error
+        raise DataError(f"an embedded image cannot be unpacked: {error.strerror}", file=target) from error
     return target
 
 

@@ -9,10 +9,10 @@ from mergeometry.errors import DataError
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:
-    """Import a module of an extra; DataError with the command that installs it where it is missing."""
+    """Import a module of an extra; if it is missing, DataError with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
         hint = f"pip install 'mergeometry[{extra}]'"
-        raise DataError(f"{purpose} needs {name}, which cannot be imported ({error}).", hint=hint) from error
+        raise DataError(f"{purpose} needs {name}, which cannot be imported ({error})", hint=hint) from error

@@ -28,24 +28,24 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 
 def read_images(source: DataSource) -> tuple[Path, ...]:
-    """Return the images of a source as files, at most ``source.limit`` of them spread evenly.
+    """Return the images of a source as files, at most ``source.limit`` of them, spread evenly.
 
     A source is a folder of image files, in subfolders or not, in the order of their names; a .jsonl, .csv, .tsv or
     .parquet table with a column of paths (by default ``image``) relative to the table's folder; or a data set
     of the datasets library, saved or named, whose embedded images are unpacked into the user's cache.
 
     Raises:
-        DataError: no image is there, or the column is missing or holds something else.
+        DataError: there are no images, or the column is missing or holds something else.
         SourceError: a table cannot be opened.
     """
     return images_and_notes(source)[0]
 
 
 def images_and_notes(source: DataSource) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Return what `read_images` does, and a note where it is not all of the source."""
+    """Return what `read_images` does, and a note if these are not all of the source."""
     values = _values(source)
     if not values:
-        raise DataError("There are no images.", file=source.path or source.dataset or "")
+        raise DataError("there are no images", file=source.path or source.dataset or "")
     paths = _paths(spread(values, source.limit), source)
     return paths, note_of_limit(len(paths), len(values))
 
@@ -64,13 +64,13 @@ def _paths(values: Sequence[str | Path | None], source: DataSource) -> tuple[Pat
 
 
 def digest_of_images(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of all files' contents in their order, having looked at each.
+    """Return the SHA-256 of all files' contents in their order, after a check of each.
 
     Raises:
-        DataError: a file is no image of a known format, is damaged, too large, or unfolds to too many pixels.
+        DataError: a file is not an image of a known format, is damaged or too large, or has too many pixels.
         SourceError: a file cannot be opened.
     """
-    image = optional("PIL.Image", "adapt", "Reading images")
+    image = optional("PIL.Image", "adapt", "reading images")
     digest = hashlib.sha256(b"images")
     for path in paths:
         with opened(path, limits.IMAGE_BYTES) as file:
@@ -89,11 +89,11 @@ def _values(source: DataSource) -> Sequence[str | Path | None]:
     if is_folder(place) and is_saved(place):
         return read_saved(place, source.split, column, take)
     if source.split is not None:
-        raise DataError(f"Only data sets have splits, such as {source.split!r}.", file=place, hint="leave it out")
+        raise DataError(f"only data sets have splits, such as {source.split!r}", file=place, hint="leave it out")
     if not is_folder(place):
         return read_table(place, column, take)
     if source.column is not None:
-        raise DataError(f"A folder of images has no columns, such as {source.column!r}.", file=place)
+        raise DataError(f"a folder of images has no columns, such as {source.column!r}", file=place)
     return files_below(place, _ENDINGS, "images")
 
 
@@ -103,7 +103,7 @@ def _taken(column: Column, limit: int | None) -> list[str | Path | None]:
     if is_embedded(column.kind):
         return unpacked(column, limit)
     raise DataError(
-        f"Column {column.name!r} holds values of type {column.kind}, not images.",
+        f"column {column.name!r} holds values of type {column.kind}, not images",
         file=column.place,
         hint="name the column of the images or of their paths",
     )
@@ -113,32 +113,34 @@ def _path(value: str | Path | None, number: int, folder: Path | None, place: str
     if isinstance(value, Path):
         return value
     if not value:
-        raise DataError(f"Image {number:,} of the column has no path.", file=place)
+        raise DataError(f"image {number:,} of the column has no path", file=place)
     path = Path(value)
     if folder is None and not path.is_absolute():
         raise DataError(
-            f"The path of image {number:,}, {value!r}, is relative, and a data set has no folder.", file=place
+            f"the path of image {number:,}, {value!r}, is relative, and a data set has no folder", file=place
         )
     return path if folder is None else folder / path
 
 
 def _check(content: bytes, path: Path, image: Any) -> None:
-    """Look at an image's header and checksums without unfolding its pixels."""
+    """Check an image's header and checksums without decoding its pixels."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of images that unfold to very many pixels; our own limit below is what counts.
+            # Pillow warns of images with very many pixels; our own limit below is what counts.
             warnings.simplefilter("ignore")
-            found = image.open(BytesIO(content), formats=FORMATS)
-            width, height = found.size
-            found.verify()
+            header = image.open(BytesIO(content), formats=FORMATS)
+            width, height = header.size
+            header.verify()
     # Pillow answers damaged files with OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
         reason = " ".join(str(error).split())[:200].replace(repr(BytesIO), "").strip()
         raise _undecodable(path, reason) from error
     if width * height > limits.IMAGE_PIXELS:
-        raise DataError(f"The image has {width:,} x {height:,} pixels; at most {limits.IMAGE_PIXELS:,}.", file=path)
+        raise DataError(
+            f"the image has {width:,} x {height:,} pixels; at most {limits.IMAGE_PIXELS:,} are read", file=path
+        )
 
 
 def _undecodable(path: Path, reason: str) -> DataError:
-    what = "it is of no known format" if "identify" in reason else reason
-    return DataError(f"The image cannot be decoded: {what}.", file=path, hint=f"known: {', '.join(FORMATS)}")
+    what = "its format is unknown" if "identify" in reason else reason
+    return DataError(f"the image cannot be decoded: {what}", file=path, hint=f"known: {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line."""
+"""JSON Lines: one object per line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Value = TypeVar("Value", str, str | int)
 def read_jsonl(path: Path, column: str, value_of: Callable[[Any, str, int, Path], Value]) -> list[Value]:
     """Return what ``value_of`` makes of the column in each line (`text` or `text_or_number`); empty lines are skipped.
 
-    Raises DataError or SourceError, naming the line, for what is not UTF-8 or no JSON object, for a line without
-    the column and for a value that is of another kind.
+    Raises:
+        SourceError: a line is not UTF-8 or not a JSON object; the error names the line.
+        DataError: a line lacks the column or has a value of another kind; the error names the line.
     """
     values: list[Value] = []
     size = 0
@@ -31,7 +32,7 @@ def read_jsonl(path: Path, column: str, value_of: Callable[[Any, str, int, Path]
         if not values:
             column_place(column, list(row), path)
         if column not in row:
-            raise missing(f"Line {number:,} has no column {column!r}", column, list(row), path)
+            raise missing(f"line {number:,} has no column {column!r}", column, list(row), path)
         values.append(value_of(row[column], column, number, path))
         size += len(str(values[-1]))
         check_size(len(values), size, path)
@@ -39,7 +40,7 @@ def read_jsonl(path: Path, column: str, value_of: Callable[[Any, str, int, Path]
 
 
 def text_or_number(value: Any, column: str, number: int, path: Path) -> str | int:
-    """A label: a whole number as it is, a text as `text` takes it."""
+    """A label: a whole number as it is, or a text as `text` reads it."""
     return value if type(value) is int else text(value, column, number, path)
 
 
@@ -49,6 +50,6 @@ def text(value: Any, column: str, number: int, path: Path) -> str:
         return ""
     if isinstance(value, str):
         return value
-    kind = {bool: "a truth value", list: "an array", dict: "an object"}.get(type(value), "a number")
+    kind = {bool: "a boolean", list: "an array", dict: "an object"}.get(type(value), "a number")
     hint = "name the column of the texts"
-    raise DataError(f"Column {column!r} holds {kind} in line {number:,}, not a text.", file=path, hint=hint)
+    raise DataError(f"column {column!r} holds {kind} in line {number:,}, not a text", file=path, hint=hint)

@@ -1,4 +1,4 @@
-"""Labelled inputs for scoring: texts or images with their classes, from the tables that unlabelled data come from."""
+"""Labelled inputs for scoring: texts or images with their classes, from the same kinds of tables as unlabelled data."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class LabelledData:
 def read_labelled(
     source: DataSource, label: str | None, kind: Kind, task: str, count: int, classes: Sequence[str] | None = None
 ) -> LabelledData:
-    """Read a task's inputs with their classes, at most ``source.limit`` of them spread evenly; empty texts go.
+    """Read a task's inputs with their classes, at most ``source.limit`` of them, spread evenly, without empty texts.
 
     A class is a whole number from 0 to ``count - 1``, a row of the task's head; or one of ``classes``, which are in
-    the order of those rows. Labels stand in the column ``label``, by default "label", beside the inputs.
+    the order of those rows. Labels are in the column ``label``, by default "label", of the same table.
 
     Raises:
-        DataError: under the task's name, for data that are missing or malformed, have no labels, or have others.
+        DataError: data are missing or malformed, or labels are missing or unknown; the error names the task.
         SourceError: a file cannot be opened.
     """
     with naming(task):
@@ -56,10 +56,10 @@ def read_labelled(
         given = _labels(source, column)
         place = source.path or source.dataset or ""
         if len(given) != len(values):
-            raise DataError(f"There are {len(values):,} inputs and {len(given):,} labels.", file=place)
+            raise DataError(f"there are {len(values):,} inputs and {len(given):,} labels", file=place)
         filled = [row for row, value in enumerate(values) if kind == "images" or str(value).strip()]
         if not filled:
-            raise DataError("There is nothing to score.", file=place)
+            raise DataError("there is nothing to score", file=place)
         chosen = spread(filled, source.limit)
         labels = tuple(_class(given[row], row, column, count, classes, place) for row in chosen)
         empty = len(values) - len(filled)
@@ -80,7 +80,7 @@ def _labels(source: DataSource, column: str) -> Sequence[str | int]:
         return read_saved(place, source.split, column, _taken)
     if is_folder(place) or place.suffix.lower() == ".txt":
         raise DataError(
-            "Plain files have no labels.", file=place, hint="give a .jsonl, .csv, .tsv or .parquet table with a column "
+            "plain files have no labels", file=place, hint="give a .jsonl, .csv, .tsv or .parquet table with a column "
             f"of classes: {{path: ..., label: {column}}}",
         )  # fmt: skip
     if place.suffix.lower() == ".jsonl":
@@ -91,14 +91,14 @@ def _labels(source: DataSource, column: str) -> Sequence[str | int]:
 def _taken(column: Column) -> list[str | int]:
     if is_text(column.kind):
         return [*take_texts(column)]
-    types: Any = optional("pyarrow.types", "data", "Reading Arrow tables")
+    types: Any = optional("pyarrow.types", "data", "reading Arrow tables")
     if not types.is_integer(column.kind):
-        raise DataError(f"Column {column.name!r} holds values of type {column.kind}, not classes.", file=column.place)
-    found: list[str | int] = []
+        raise DataError(f"column {column.name!r} holds values of type {column.kind}, not classes", file=column.place)
+    labels: list[str | int] = []
     for piece in column.pieces:
-        found += ["" if value is None else value for value in piece.to_pylist()]
-        check_size(len(found), 0, column.place)
-    return found
+        labels += ["" if value is None else value for value in piece.to_pylist()]
+        check_size(len(labels), 0, column.place)
+    return labels
 
 
 def _class(
@@ -109,16 +109,16 @@ def _class(
     if classes is not None and isinstance(given, str):
         if given in classes:
             return list(classes).index(given)
-        raise DataError(f"The label {given!r} ({where}) is no class{nearest(given, list(classes))}", file=place)
+        raise DataError(f"the label {given!r} ({where}) is not a class{nearest(given, list(classes))}", file=place)
     try:
         number = int(given)
     except ValueError as error:
         raise DataError(
-            f"The label {given!r} ({where}) is no number.", file=place,
-            hint="say which row of the head each class is: classes: [first, second, ...] beside the task's name",
+            f"the label {given!r} ({where}) is not a number", file=place,
+            hint="say which row of the head each class is: classes: [first, second, ...] next to the task's name",
         ) from error  # fmt: skip
     if not 0 <= number < count:
-        raise DataError(f"The label {number} ({where}) is none of the head's classes, 0 to {count - 1}.", file=place)
+        raise DataError(f"the label {number} ({where}) is not one of the head's classes, 0 to {count - 1}", file=place)
     return number
 
 

@@ -13,47 +13,49 @@ from mergeometry.errors import DataError
 from mergeometry.sources.files import open_regular
 
 MARK = b"\xef\xbb\xbf"
-"""What some programs begin UTF-8 files with."""
+"""The byte order mark that some programs write at the start of UTF-8 files."""
 
 
 @contextmanager
 def opened(path: Path, limit: int = limits.DATA_BYTES) -> Iterator[BinaryIO]:
-    """Open a regular file of at most ``limit`` bytes; SourceError for anything else that is there or not."""
+    """Open a regular file of at most ``limit`` bytes; SourceError if it is missing or anything else."""
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise DataError(
-                f"The file has {size:,} bytes; at most {limit:,} are read.",
+                f"the file has {size:,} bytes; at most {limit:,} are read",
                 file=path,
-                hint="a few thousand texts or images are enough: cut it",
+                hint="a few thousand texts or images are enough: shorten it",
             )
         yield file
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of each line, from 1, and its bytes with the line's end; a mark of the encoding is left out.
+    """Yield the number of each line, from 1, and its bytes with the line's end; a byte order mark is left out.
 
-    Raises DataError for a line that is too long, SourceError for a file that cannot be read.
+    Raises:
+        DataError: a line is too long.
+        SourceError: the file cannot be read.
     """
     with opened(path) as file:
         number = 0
         while raw := file.readline(limits.TEXT_BYTES + 1):
             number += 1
             if len(raw) > limits.TEXT_BYTES:
-                raise DataError(f"Line {number:,} is longer than {limits.TEXT_BYTES:,} bytes.", file=path)
+                raise DataError(f"line {number:,} is longer than {limits.TEXT_BYTES:,} bytes", file=path)
             yield number, raw.removeprefix(MARK) if number == 1 else raw
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines as text with their ends; DataError names a line that is not UTF-8."""
+    """Yield numbered lines as text with their ends; DataError if a line is not UTF-8."""
     for number, raw in raw_lines(path):
-        yield number, decoded(raw, path, f"Line {number:,}")
+        yield number, decoded(raw, path, f"line {number:,}")
 
 
 def decoded(raw: bytes, path: Path, what: str) -> str:
-    """Return the bytes as text; DataError, beginning with ``what``, where they are not UTF-8."""
+    """Return the bytes as text; DataError, which begins with ``what``, if they are not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        reason = f"{what} is not UTF-8 (byte {error.start + 1:,} of it)."
+        reason = f"{what} is not UTF-8 (byte {error.start + 1:,} of it)"
         raise DataError(reason, file=path, hint="save the file as UTF-8") from error

@@ -19,7 +19,7 @@ _DEFAULT_SPLIT = "train"
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether the folder is what the datasets library's ``save_to_disk`` writes: one data set or one a split."""
+    """Whether the folder is what the datasets library's ``save_to_disk`` writes: one data set, or one per split."""
     one = all(os.path.lexists(folder / name) for name in ("dataset_info.json", "state.json"))
     return one or os.path.lexists(folder / "dataset_dict.json")
 
@@ -27,45 +27,47 @@ def is_saved(folder: Path) -> bool:
 def read_saved(folder: Path, split: str | None, column: str, take: Take[Value]) -> list[Value]:
     """Return what ``take`` makes of a column of a data set saved on disk; by default of its split ``train``.
 
-    Raises DataError for a folder that cannot be loaded and for a split or column that is not there.
+    Raises:
+        DataError: the folder cannot be loaded, or the split or column is missing.
     """
     datasets = _library()
     with _in_words(datasets, folder):
-        found = datasets.load_from_disk(str(folder))
-        if isinstance(found, datasets.DatasetDict):
+        dataset = datasets.load_from_disk(str(folder))
+        if isinstance(dataset, datasets.DatasetDict):
             name = split or _DEFAULT_SPLIT
-            if name not in found:
-                others = nearest(name, list(found)) if split else f"; name one of: {', '.join(found)}"
-                raise DataError(f"There is no split {name!r}{others}", file=folder)
-            found = found[name]
+            if name not in dataset:
+                others = nearest(name, list(dataset)) if split else f"; name one of: {', '.join(dataset)}"
+                raise DataError(f"there is no split {name!r}{others}", file=folder)
+            dataset = dataset[name]
         elif split is not None:
-            raise DataError(f"The folder holds one data set without splits, not a split {split!r}.", file=folder)
-        return _taken(found, column, take, folder)
+            raise DataError(f"the folder holds one data set without splits, not a split {split!r}", file=folder)
+        return _taken(dataset, column, take, folder)
 
 
 def read_named(source: DataSource, column: str, take: Take[Value]) -> list[Value]:
     """Return what ``take`` makes of a column of a data set that the datasets library loads by its name.
 
-    Raises DataError for a name, configuration, split or column that it does not find.
+    Raises:
+        DataError: the library finds no such name, configuration, split or column.
     """
     datasets = _library()
     name = source.dataset
     assert name is not None
     with _in_words(datasets, name):
-        found = datasets.load_dataset(name, source.config, split=source.split or _DEFAULT_SPLIT)
-        return _taken(found, column, take, name)
+        dataset = datasets.load_dataset(name, source.config, split=source.split or _DEFAULT_SPLIT)
+        return _taken(dataset, column, take, name)
 
 
-def _taken(found: Any, column: str, take: Take[Value], place: Path | str) -> list[Value]:
-    column_place(column, found.column_names, place)
-    check_size(found.num_rows, 0, place)
-    kind = found.features.arrow_schema.field(column).type
-    pieces = found.select_columns([column]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
-    return take(Column(column, kind, found.num_rows, (piece.column(0) for piece in pieces), place))
+def _taken(dataset: Any, column: str, take: Take[Value], place: Path | str) -> list[Value]:
+    column_place(column, dataset.column_names, place)
+    check_size(dataset.num_rows, 0, place)
+    kind = dataset.features.arrow_schema.field(column).type
+    pieces = dataset.select_columns([column]).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
+    return take(Column(column, kind, dataset.num_rows, (piece.column(0) for piece in pieces), place))
 
 
 def _library() -> Any:
-    return optional("datasets", "data", "Reading a data set of the datasets library")
+    return optional("datasets", "data", "reading a data set of the datasets library")
 
 
 @contextmanager
@@ -80,7 +82,7 @@ def _in_words(datasets: Any, place: Path | str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         hint = "without network, give a file, or a folder written by save_to_disk: data: {path: ...}"
-        raise DataError(f"The datasets library cannot load it: {reason}.", file=place, hint=hint) from error
+        raise DataError(f"the datasets library cannot load it: {reason}", file=place, hint=hint) from error
     finally:
         if not silent:
             datasets.enable_progress_bars()

@@ -13,10 +13,10 @@ TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
 
 
 def read_table(path: Path, column: str, take: Take[Value]) -> list[Value] | list[str]:
-    """Return a column of a table: its texts, or what ``take`` makes of it where the table is Parquet.
+    """Return a column of a table: its texts, or what ``take`` makes of it if the table is Parquet.
 
     Raises:
-        DataError: the ending is not known, the column is not there, or the table is malformed, with the line.
+        DataError: the ending is unknown, the column is missing, or the table is malformed; the error names the line.
         SourceError: the file cannot be opened.
     """
     ending = path.suffix.lower()
@@ -27,7 +27,7 @@ def read_table(path: Path, column: str, take: Take[Value]) -> list[Value] | list
     if ending in {".csv", ".tsv"}:
         return read_delimited(path, column, "," if ending == ".csv" else "\t")
     raise DataError(
-        f"Files that end in {ending!r} are not read." if ending else "The file's name has no ending.",
+        f"files that end in {ending!r} are not read" if ending else "the file's name has no ending",
         file=path,
-        hint=f"give a {', '.join(TABLES)} or .txt file, a folder of .txt files or images, or a dataset",
+        hint=f"give a {', '.join(TABLES)} or .txt file, a folder of .txt files or images, or the name of a `dataset`",
     )

@@ -20,26 +20,27 @@ _COLUMN = "text"
 
 
 def read_texts(source: DataSource) -> tuple[str, ...]:
-    """Return the texts of a source, empty ones left out, at most ``source.limit`` of them spread evenly.
+    """Return the texts of a source, without empty ones, at most ``source.limit`` of them, spread evenly.
 
     A source is a .jsonl, .csv, .tsv or .parquet table with a column of texts (by default ``text``), a .txt file
-    with a text a line, a folder of .txt files with a text each, a folder that the datasets library saved, or a
+    with one text per line, a folder of .txt files with one text each, a folder that the datasets library saved, or a
     data set's name. Everything is UTF-8.
 
     Raises:
-        DataError: no text is there, the column is missing or holds no texts, or the source is malformed; with the line.
+        DataError: there are no texts, the column is missing or holds something else, or the source is malformed; the
+            error names the line.
         SourceError: a file cannot be opened.
     """
     return texts_and_notes(source)[0]
 
 
 def texts_and_notes(source: DataSource) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what `read_texts` does, and a note for each way in which it is not all of the source."""
+    """Return what `read_texts` does, and notes on what was left out of the source."""
     place = source.path or source.dataset or ""
     values = read_column(source)
     texts = [value for value in values if value.strip()]
     if not texts:
-        raise DataError(f"All {len(values):,} texts are empty." if values else "There are no texts.", file=place)
+        raise DataError(f"all {len(values):,} texts are empty" if values else "there are no texts", file=place)
     chosen = spread(texts, source.limit)
     empty = len(values) - len(texts)
     notes = (f"{empty:,} empty texts of {len(values):,} are left out",) if empty else ()
@@ -65,15 +66,15 @@ def read_column(source: DataSource) -> list[str]:
 
 
 def refuse_split(source: DataSource) -> None:
-    """Raise DataError for a split of something that has none."""
+    """Raise DataError if a split is given for a source that has none."""
     if source.split is not None:
         hint = "leave `split` out, or give a `dataset`"
-        raise DataError(f"Only data sets have splits, such as {source.split!r}.", file=source.path, hint=hint)
+        raise DataError(f"only data sets have splits, such as {source.split!r}", file=source.path, hint=hint)
 
 
 def _plain(source: DataSource, place: Path) -> list[str]:
     if source.column is not None:
-        raise DataError(f"Plain text has no columns, such as {source.column!r}.", file=place, hint="leave it out")
+        raise DataError(f"plain text has no columns, such as {source.column!r}", file=place, hint="leave it out")
     values: list[str] = []
     size = 0
     texts = _files(place) if is_folder(place) else (line.rstrip("\r\n") for _, line in text_lines(place))
@@ -87,4 +88,4 @@ def _plain(source: DataSource, place: Path) -> list[str]:
 def _files(folder: Path) -> Iterator[str]:
     for path in files_below(folder, {".txt"}, "text files"):
         with opened(path, limits.TEXT_BYTES) as file:
-            yield decoded(file.read().removeprefix(MARK), path, "The text")
+            yield decoded(file.read().removeprefix(MARK), path, "the text")

@@ -22,7 +22,7 @@ class UnlabelledData:
     """Texts, or images by their paths, in the source's order.
 
     ``notes`` say what was left out; ``digest`` is the SHA-256 of all contents, by which a record and a resumed run
-    know that the data are the same.
+    recognise the same data.
     """
 
     items: tuple[str, ...] | tuple[Path, ...]
@@ -34,8 +34,10 @@ class UnlabelledData:
 def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
     """Read a task's data as the texts or images that its encoder takes.
 
-    Raises DataError or SourceError, under the task's name, for data that are missing, malformed or of another kind;
-    see `read_texts` and `read_images`.
+    Raises:
+        DataError: data are missing, malformed or of another kind, as for `read_texts` and `read_images`; the error
+            names the task.
+        SourceError: a file cannot be opened; the error names the task.
     """
     with naming(task.name):
         if kind == "texts":
@@ -46,20 +48,20 @@ def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
 
 
 def unlabelled_texts(texts: Sequence[str]) -> UnlabelledData:
-    """Return texts that are in memory already as data to learn on; DataError for none and for half characters."""
+    """Return texts in memory as data to learn on; DataError if there are none or one is not valid Unicode."""
     if not texts:
-        raise DataError("There are no texts.")
+        raise DataError("there are no texts")
     return UnlabelledData(tuple(texts), "texts", (), digest_of_texts(texts))
 
 
 def digest_of_texts(texts: Sequence[str]) -> str:
-    """Return the SHA-256 of the texts in their order; where one ends and the next begins matters."""
+    """Return the SHA-256 of the texts in their order; the boundaries between texts count."""
     digest = hashlib.sha256(b"texts")
     for number, text in enumerate(texts, 1):
         try:
             raw = text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError(f"Text {number:,} holds half a surrogate pair, which is no character.") from error
+            raise DataError(f"text {number:,} holds half a surrogate pair, which is not a character") from error
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
     return digest.hexdigest()
@@ -74,5 +76,5 @@ def naming(task: str) -> Iterator[None]:
         error.model = error.model or task
         raise
     except OSError as error:
-        reason = f"The operating system refuses: {error.strerror}."
+        reason = f"the operating system refuses: {error.strerror}"
         raise DataError(reason, model=task, file=error.filename) from error

@@ -1,4 +1,4 @@
-"""Simplex equiangular tight frames: unit vectors that are as far apart from each other as can be."""
+"""Simplex equiangular tight frames: unit vectors that are as far apart from each other as possible."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def simplex_etf(basis: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
 
 
 def shared_direction_gram(count: int) -> Float[Tensor, "r r"]:
-    """``r/(r-1) (I - 11^T/r)``: the Gram operator of a simplex with a vertex for each of ``r`` shared directions.
+    """``r/(r-1) (I - 11^T/r)``: the Gram operator of a simplex with one vertex per shared direction, ``r`` in all.
 
     Raises:
-        ValueError: fewer than two directions.
+        ValueError: there are fewer than two directions.
     """
     factor = _vertex_factor(count)
     return factor * (torch.eye(count, dtype=torch.float64) - 1.0 / count)
 
 
 def task_gram(counts: list[int]) -> Float[Tensor, "r r"]:
-    """``T/(T-1) (I_T - 11^T/T) kron I_k``: a vertex for each task, direction i of one against direction i of others.
+    """``T/(T-1) (I_T - 11^T/T) kron I_k``: one vertex per task, direction i of each against direction i of the others.
 
     Tasks with fewer directions than others are as if padded with zero columns: nothing is subtracted there.
 
     Raises:
-        ValueError: fewer than two tasks.
+        ValueError: there are fewer than two tasks.
     """
     tasks = len(counts)
     factor = _vertex_factor(tasks)
@@ -46,7 +46,7 @@ def task_gram(counts: list[int]) -> Float[Tensor, "r r"]:
 
 
 def centre_rows(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-    """``m/(m-1) (I - 11^T/m) A``: the Gram operator of a simplex with a vertex for each output unit, applied.
+    """``m/(m-1) (I - 11^T/m) A``: the Gram operator of a simplex with one vertex per output unit, applied to A.
 
     Raises:
         ValueError: there are fewer than two rows.

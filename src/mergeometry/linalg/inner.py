@@ -1,4 +1,4 @@
-"""Inner products of task vectors, dense or low-rank, without forming what is low-rank."""
+"""Inner products of task vectors, dense or low-rank, without forming low-rank ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from mergeometry.values import Delta, LowRank
 
 _CHUNK = 1 << 20
-"""Entries that are held in float64 at a time."""
+"""Entries held in float64 at a time."""
 
 
 def inner(one: Delta, other: Delta) -> float:
@@ -35,11 +35,11 @@ def inner(one: Delta, other: Delta) -> float:
 def _between(left: Tensor, dense: Tensor, right: Tensor) -> Tensor:
     """``L^T B R``, some rows of B in float64 at a time."""
     rows = max(1, _CHUNK // max(1, dense.shape[1]))
-    found = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
+    product = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
     for first in range(0, dense.shape[0], rows):
         part = slice(first, first + rows)
-        found += left[part].mT @ (dense[part].double() @ right)
-    return found
+        product += left[part].mT @ (dense[part].double() @ right)
+    return product
 
 
 def _dense(one: Tensor, other: Tensor) -> float:

@@ -12,14 +12,14 @@ from torch import Tensor
 from mergeometry.linalg.svd import RANK_TOLERANCE, symmetric_eigen
 
 WELL_CONDITIONED = 1e-8
-"""Reciprocal condition number above which a Cholesky factor answers to eight digits, at a tenth of the time."""
+"""Reciprocal condition number above which a Cholesky factor gives eight digits, in a tenth of the time."""
 
 
 def solve_gram(target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
-    """``target gram^+`` for a positive semidefinite matrix of which the upper triangle is read, in float64.
+    """``target gram^+`` for a positive semidefinite matrix, in float64; only its upper triangle is read.
 
-    Directions whose eigenvalue is below the square of `RANK_TOLERANCE` times the largest are those of no data: the
-    answer is zero there, which is the smallest minimiser.
+    Directions whose eigenvalue is below the square of `RANK_TOLERANCE` times the largest hold no data: the answer
+    is zero there, which is the minimiser of least norm.
 
     Raises:
         NumericalError: every LAPACK driver failed.

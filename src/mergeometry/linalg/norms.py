@@ -8,7 +8,7 @@ from mergeometry.values import Delta, LowRank
 
 
 def frobenius(delta: Delta) -> float:
-    """``||tau||_F`` in float64; of thin factors through their triangles, without forming the product."""
+    """``||tau||_F`` in float64; for thin factors by their QR triangles, without forming the product."""
     if isinstance(delta, LowRank):
         _, left = torch.linalg.qr(delta.left.double())
         _, right = torch.linalg.qr(delta.right.double())

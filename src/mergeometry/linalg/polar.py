@@ -9,8 +9,8 @@ from mergeometry.linalg.svd import gram, magnitude, symmetric_eigen, thin_svd, t
 from mergeometry.values import LowRank
 
 GRAM_CONDITION = 1e-5
-"""Smallest ratio of extreme singular values left to a float64 Gram matrix: there the factor is orthonormal to 5e-6
-(measured), at a ratio of 1e-4 to 1e-8; the full decomposition below it is exact, and several times slower."""
+"""Smallest ratio of extreme singular values for which a float64 Gram matrix is used: there the factor is orthonormal
+to 5e-6 (measured), at a ratio of 1e-4 to 1e-8; the full decomposition below it is exact, and several times slower."""
 
 NULL_TOLERANCE = 1e-7
 """Singular values below this share of the largest have no direction of their own."""
@@ -19,8 +19,8 @@ NULL_TOLERANCE = 1e-7
 def polar(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Tensor, " q"]]:
     """Return ``P Q.T`` and the singular values ``D`` (descending, non-zero ones) of ``matrix = P D Q.T``, in float64.
 
-    Directions of zero singular value are left out, so on a rank-deficient matrix the result is the
-    partial isometry, which is unique, and not one of the arbitrary completions of it.
+    Directions of zero singular value are left out, so for a rank-deficient matrix the result is the
+    partial isometry, which is unique, and not one of its arbitrary completions.
 
     Raises:
         NumericalError: an entry is not finite, or every LAPACK driver failed.
@@ -33,7 +33,7 @@ def polar(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Ten
 
 
 def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:
-    """Return what `polar` does for a product of thin factors, as one, without forming it."""
+    """Return what `polar` returns for a product of thin factors, as such a product, without forming it."""
     directions = top_directions(delta, delta.rank)
     whitened = LowRank(directions.left, directions.values.new_ones(directions.count).diag(), directions.right)
     return whitened, directions.values

@@ -19,9 +19,9 @@ def closest_rotation(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     ``M + eps I`` as eps falls to zero, computed exactly. Singular values of M below `RANK_TOLERANCE` of the largest
     are zero; on the null spaces ``A_0, B_0`` that they leave, ``R`` carries ``B_0`` to ``A_0`` by the orthogonal
     factor of ``A_0^T B_0``, and where this is singular, too, by that of ``-A_0^T M^+ B_0``, the next term of the
-    series in eps. A determinant of -1 is mended at the smallest singular value of the last term that was needed.
+    series in eps. A determinant of -1 is corrected at the smallest singular value of the last term that was needed.
     What is then still free is free in the limit as well (a direction that M does not touch has to be reversed, and
-    any will do), and the same one is taken every time.
+    any will do), and the choice is the same every time.
 
     Source: MDA (arXiv 2512.00391) section 4.2; Umeyama 1991 (IEEE TPAMI 13) for the determinant.
 
@@ -32,22 +32,22 @@ def closest_rotation(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     size = exact.shape[0]
     left, values, right = thin_svd(exact)
     largest = float(values[0])
-    settled = _above(values, RANK_TOLERANCE * largest)
-    last = _ties(values[:settled], settled)
-    inverse = (right[:, :settled] / values[:settled]) @ left[:, :settled].mT
+    decided = _above(values, RANK_TOLERANCE * largest)
+    last = _ties(values[:decided], decided)
+    inverse = (right[:, :decided] / values[:decided]) @ left[:, :decided].mT
     # Each term of the series decides what those before it left open, and breaks the ties of the one before it.
     terms = [torch.eye(size, dtype=torch.float64), -inverse, torch.zeros_like(exact)]
     for scale in (1.0, 1.0 / largest if largest else 1.0):
-        if settled == size:
+        if decided == size:
             break
-        inner, values, across = thin_svd(left[:, settled:].mT @ terms.pop(0) @ right[:, settled:])
-        left[:, settled:] = left[:, settled:] @ inner
-        right[:, settled:] = right[:, settled:] @ across
+        inner, values, across = thin_svd(left[:, decided:].mT @ terms.pop(0) @ right[:, decided:])
+        left[:, decided:] = left[:, decided:] @ inner
+        right[:, decided:] = right[:, decided:] @ across
         count = _above(values, RANK_TOLERANCE * scale)
-        settled += count
-        last = _ties(values[:count], settled)
-    if settled < size:
-        last = slice(settled, size)
+        decided += count
+        last = _ties(values[:count], decided)
+    if decided < size:
+        last = slice(decided, size)
     if torch.linalg.det(left) * torch.linalg.det(right) < 0:
         tied = left[:, last].mT @ terms[0] @ right[:, last]
         reversed_ = left[:, last] @ torch.linalg.eigh(tied + tied.mT)[1][:, :1]
@@ -56,9 +56,9 @@ def closest_rotation(matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 
 
 def closest_rotation_of_factors(left: Float[Tensor, "d c"], right: Float[Tensor, "d c"]) -> Float[Tensor, "d d"]:
-    """What `closest_rotation` does for ``left @ right.T``, in the span of the two: it is the identity elsewhere.
+    """What `closest_rotation` gives for ``left @ right.T``, computed in the span of both: it is the identity elsewhere.
 
-    One direction outside the span goes with it, for the case that one has to be reversed.
+    One direction outside the span is added, in case one has to be reversed.
 
     Raises:
         NumericalError: an entry is not finite, or every LAPACK driver failed.
@@ -73,9 +73,9 @@ def closest_rotation_of_factors(left: Float[Tensor, "d c"], right: Float[Tensor,
 
 
 def span_basis(vectors: Float[Tensor, "d c"]) -> Float[Tensor, "d q"]:
-    """Orthonormal basis of the span of columns, in float64; none for columns of zeros.
+    """Orthonormal basis of the span of columns, in float64; it has no columns where all of them are zero.
 
-    Directions whose singular value is below `RANK_TOLERANCE` of the largest are rounding, and left out.
+    Directions whose singular value is below `RANK_TOLERANCE` of the largest are rounding error and left out.
 
     Raises:
         NumericalError: an entry is not finite, or every LAPACK driver failed.
@@ -101,7 +101,7 @@ def rotation_at(coordinates: Float[Tensor, " n"], size: int) -> Float[Tensor, "d
     skew = torch.zeros(size, size, dtype=torch.float64, device=coordinates.device)
     skew = skew.masked_scatter(upper, coordinates.to(torch.float64) / 4)
     identity = torch.eye(size, dtype=torch.float64, device=coordinates.device)
-    # Never singular, so that nothing has to be checked; what is not finite stays so, for the caller to find.
+    # Never singular, so that nothing has to be checked; what is not finite stays so, for the caller to detect.
     inverse = torch.linalg.inv_ex(identity - skew + skew.mT)[0]
     root = 2 * inverse - identity
     return root @ root
@@ -113,7 +113,7 @@ def _with_spare(basis: Float[Tensor, "d q"]) -> Float[Tensor, "d p"]:
         return basis
     axis = torch.zeros(size, 1, dtype=basis.dtype)
     axis[int(basis.square().sum(dim=1).argmin())] = 1.0
-    for _ in range(2):  # once more removes what rounding left
+    for _ in range(2):  # the second pass removes what rounding left
         axis = axis - basis @ (basis.mT @ axis)
         axis = axis / axis.norm()
     return torch.cat([basis, axis], dim=1)
@@ -124,6 +124,6 @@ def _above(values: Float[Tensor, " q"], bound: float) -> int:
 
 
 def _ties(values: Float[Tensor, " q"], end: int) -> slice:
-    """Where the columns lie that share the smallest of these singular values, the last of them just before ``end``."""
+    """The columns that share the smallest of these singular values; the last of them is just before ``end``."""
     count = int((values <= (1 + _TIE) * values[-1]).sum()) if len(values) else 0
     return slice(end - count, end)

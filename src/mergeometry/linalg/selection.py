@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 _BLOCK = 1 << 16
-"""Entries voted on at a time: what one block needs of all tasks stays in the processor's cache."""
+"""Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
 
 
 def share_of(size: int, share: float) -> int:
     """How many of ``size`` entries a share keeps: rounded down, at least one.
 
-    A share is meant in decimals: 0.29 of 100 is 29, though the product in binary falls just short of it.
+    A share is a decimal fraction: 0.29 of 100 is 29, although the binary product falls just short of it.
     """
     return max(1, math.floor(size * share * (1 + 1e-12)))
 
@@ -37,7 +37,7 @@ def elected_mean(
 
     The sign is that of the weighted sum of what is left; where that sum is zero, so is the result. All
     entries that tie with the smallest one kept are kept, so that no order among equals matters;
-    ``rounding`` is the relative difference under which entries that were computed count as tied.
+    ``rounding`` is the relative difference below which computed entries count as tied.
 
     Source: TIES-merging (arXiv 2306.01708) section 3.2: trim, elect sign, disjoint merge.
     """
@@ -71,9 +71,9 @@ def elected_shares(
     Source: TIES-merging (arXiv 2306.01708) section 3.2.
     """
     agreeing = elected_parts(tasks, count, weights)
-    shares = torch.stack([w * (own != 0).to(own.dtype) for own, w in zip(agreeing, weights, strict=True)]).sum(dim=0)
+    shares = torch.stack([w * (part != 0).to(part.dtype) for part, w in zip(agreeing, weights, strict=True)]).sum(dim=0)
     shares.clamp_(min=torch.finfo(shares.dtype).tiny)
-    return [own * w / shares for own, w in zip(agreeing, weights, strict=True)]
+    return [part * w / shares for part, w in zip(agreeing, weights, strict=True)]
 
 
 def _trimmed(values: Float[Tensor, "*shape"], threshold: float) -> Float[Tensor, "*shape"]:

@@ -48,7 +48,7 @@ def _of_thin(
 
 
 def _root(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n r"]:
-    """A factor F with ``F F^T = gram``, of no column for a direction without data."""
+    """A factor F with ``F F^T = gram``, without a column for a direction that has no data."""
     values, vectors = symmetric_eigen(gram, gram.shape[0])
     kept = _counts(values)
     return vectors[:, kept] * values[kept].sqrt()
@@ -59,7 +59,7 @@ def _counts(values: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
 
 
 def _unit(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"] | None:
-    """The matrix over its largest entry, whose squares stay within float64's range; None for zeros."""
+    """The matrix divided by its largest entry, so that squares stay within float64's range; None if it is zero."""
     size = float(magnitude(matrix)) if matrix.numel() else 0.0
     if size == 0.0:
         return None

@@ -14,7 +14,7 @@ from mergeometry.values import Delta, LowRank
 
 
 def common_left(deltas: Sequence[Delta]) -> Float[Tensor, "m r"]:
-    """Left singular directions of ``[tau_1 | ... | tau_T]``, strongest first, without those of no strength, in float64.
+    """Left singular directions of ``[tau_1 | ... | tau_T]``, strongest first and zero ones left out, in float64.
 
     They are eigenvectors of ``sum_t tau_t tau_t^T``, so the wide matrix is never decomposed; where all task vectors
     are low-rank, that sum is taken inside the span of their left factors.

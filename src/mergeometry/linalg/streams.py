@@ -1,4 +1,4 @@
-"""Random choices that depend on nothing but what they are for: one stream of numbers for each tensor and task."""
+"""Random choices that depend on nothing but their purpose: one stream of numbers per tensor and task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = 1 << 18
 """Entries drawn for at a time: their numbers stay in the processor's cache."""
 
 _LEVELS = 1 << 32
-"""Values that a drawn number takes, all equally likely."""
+"""Number of values that a drawn number can take, all equally likely."""
 
 
 def stream_key(seed: int, tensor: str, task: str) -> int:
@@ -24,7 +24,7 @@ def stream_key(seed: int, tensor: str, task: str) -> int:
 
 
 def random_unit(size: int, key: int) -> Float[Tensor, " size"]:
-    """A unit vector of any direction with equal chance, float64, from the stream of a key."""
+    """A uniformly random unit vector, float64, from the stream of a key."""
     drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(size)
     return torch.from_numpy(drawn / np.linalg.norm(drawn))
 
@@ -33,7 +33,7 @@ def dropped(values: Float[Tensor, "*shape"], key: int, density: float) -> Float[
     """Keep each entry with probability ``density`` and divide it by that; the others become zero.
 
     The stream is Philox, counted from the first entry: its numbers do not depend on dtype, threads, or what was
-    drawn before, and NumPy promises the raw ones to stay the same between versions.
+    drawn before, and NumPy guarantees the raw ones across versions.
 
     Source: DARE (arXiv 2311.03099) section 3.2, with drop rate ``p = 1 - density``.
     """

@@ -15,7 +15,7 @@ from mergeometry.values import Directions
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedSubspace:
-    """Orthonormal ``left`` (m, r) and ``right`` (n, r); a run of ``counts[t]`` columns of each belongs to task t."""
+    """Orthonormal ``left`` (m, r) and ``right`` (n, r); ``counts[t]`` consecutive columns of each belong to task t."""
 
     left: Float[Tensor, "m r"]
     right: Float[Tensor, "n r"]
@@ -24,7 +24,7 @@ class SharedSubspace:
 
     @property
     def rank(self) -> int:
-        """Columns of all tasks together."""
+        """Number of columns of all tasks together."""
         return self.values.shape[0]
 
     def same_task(self) -> Bool[Tensor, "r r"]:
@@ -34,12 +34,12 @@ class SharedSubspace:
 
 
 def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
-    """``U = polar([U_1 | ... | U_T])``, ``V = polar([V_1 | ... | V_T])`` with the singular values beside them.
+    """``U = polar([U_1 | ... | U_T])``, ``V = polar([V_1 | ... | V_T])`` with the singular values of all tasks.
 
     Source: TSV-M (arXiv 2412.00081) section 4; DC-Merge (arXiv 2603.06242) section 4.
 
     Raises:
-        ValueError: no tasks.
+        ValueError: there are no tasks.
         NumericalError: a decomposition failed with every driver.
     """
     left, _ = polar(torch.cat([task.left for task in directions], dim=1))

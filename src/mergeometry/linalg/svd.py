@@ -1,4 +1,4 @@
-"""Singular value decompositions that do not die, and leading directions that cost less than a full one."""
+"""Singular value decompositions that do not fail, and leading directions that cost less than a full one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RANK_TOLERANCE = 1e-6
 """Singular values below this share of the largest are zero: float32 task vectors resolve no direction there."""
 
 CANCELLATION = 1e-14
-"""Singular values below this share of the product of the factors' norms are what float64 leaves of a cancellation."""
+"""Singular values below this share of the product of the factors' norms are what cancellation leaves in float64."""
 
 
 _SPLIT = 1e-14
-"""Share of its neighbours under which an entry beside the diagonal of a tridiagonal matrix is none."""
+"""Share of its diagonal neighbours below which an off-diagonal entry of a tridiagonal matrix counts as zero."""
 
 
 _SMALL = 64
-"""Size under which no driver's time matters."""
+"""Size below which the choice of driver costs no time."""
 
 
 class DecompositionFallbackWarning(UserWarning):
@@ -86,7 +86,7 @@ def symmetric_eigen(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tenso
 
 
 def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
-    """Upper triangle of ``matrix.T @ matrix`` in float64; the lower one is not filled."""
+    """Upper triangle of ``matrix.T @ matrix`` in float64; the lower triangle is not filled."""
     array = matrix.to(torch.float64).numpy()
     # BLAS wants columns one after another: a row-major array is its transpose in that order, so nothing is copied.
     flipped = not array.flags.f_contiguous
@@ -95,7 +95,7 @@ def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
 
 
 def magnitude(matrix: Float[Tensor, "m n"]) -> Float[Tensor, ""]:
-    """Magnitude of the largest entry, NaN where there is one; a transposed view is walked in memory's order."""
+    """Magnitude of the largest entry, NaN where there is one; a transposed view is read in memory order."""
     low, high = torch.aminmax(matrix if matrix.is_contiguous() else matrix.mT)
     return torch.maximum(-low, high)
 
@@ -121,7 +121,7 @@ def top_directions(delta: Delta, count: int) -> Directions:
 def fix_signs(directions: Directions) -> Directions:
     """Make the entry of largest magnitude of each left direction positive, turning both sides together.
 
-    A singular triplet is defined up to a joint sign, and any simplex ETF over directions feels it.
+    A singular triplet is defined up to a joint sign, and any simplex ETF over directions depends on it.
     """
     if 0 in directions.left.shape:
         return directions
@@ -157,7 +157,7 @@ def _of_factors(delta: LowRank, count: int) -> Directions:
     if 0 in inner.shape:
         return _none(*delta.shape)
     left, values, right = thin_svd(inner)
-    # Adapters that cancel in a sum leave rounding of their own size, which has no direction.
+    # Adapters that cancel in a sum leave rounding error in proportion to their own size; it has no direction.
     rounding = CANCELLATION * left_triangle.norm() * delta.core.double().norm() * right_triangle.norm()
     kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
     return fix_signs(Directions(left_basis @ left[:, :kept], values[:kept], right_basis @ right[:, :kept]))
@@ -174,14 +174,14 @@ def _leading_eigen(array: np.ndarray, size: int, count: int) -> tuple[np.ndarray
     For a part of a spectrum `evr` bisects, eigenvalue by eigenvalue; all of them by `sterf` take a third of that.
     """
     lapack: Any = scipy.linalg.lapack  # its stubs lack these routines
-    reduced, diagonal, beside, reflectors, failed = lapack.dsytrd(array, lower=1, lwork=32 * size)
-    if failed or np.any(np.abs(beside) <= _SPLIT * (np.abs(diagonal[1:]) + np.abs(diagonal[:-1]))):
+    reduced, diagonal, off_diagonal, reflectors, failed = lapack.dsytrd(array, lower=1, lwork=32 * size)
+    if failed or np.any(np.abs(off_diagonal) <= _SPLIT * (np.abs(diagonal[1:]) + np.abs(diagonal[:-1]))):
         return _eigh(array, size, count, "evr")  # it falls apart into blocks, which `evr` takes one by one
-    values, failed = lapack.dsterf(diagonal, beside)
+    values, failed = lapack.dsterf(diagonal, off_diagonal)
     if failed:
         return _eigh(array, size, count, "evr")
     one_block, ends = np.ones(size, np.int32), np.full(size, size, np.int32)
-    vectors, failed = lapack.dstein(diagonal, beside, values[-count:], one_block, ends)
+    vectors, failed = lapack.dstein(diagonal, off_diagonal, values[-count:], one_block, ends)
     if failed:
         return _eigh(array, size, count, "evr")
     # The reflectors leave the first coordinate alone.

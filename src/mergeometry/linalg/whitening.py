@@ -1,4 +1,4 @@
-"""Isotropic spectra: a matrix with its singular vectors kept and its singular values made one and the same."""
+"""Isotropic spectra: a matrix with its singular vectors kept and its singular values made equal."""
 
 from __future__ import annotations
 

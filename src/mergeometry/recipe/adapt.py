@@ -17,7 +17,7 @@ Rotation = Literal["subspace", "full", "none"]
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each term of the objective counts; the terms are those of the MDA paper's Algorithm 2 and distillation.
+    """The weight of each term of the objective; the terms are those of the MDA paper's Algorithm 2 and distillation.
 
     ``entropy`` of the predictions, ``alpha`` for class means on their prototypes, ``beta`` for rotations near the
     Procrustes target, ``distill`` for the divergence from each task's own expert, ``hidden`` for its features.
@@ -40,12 +40,12 @@ _COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "l
 
 def _no_truth(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("a number is needed, not a truth value")
+        raise ValueError("a number is needed, not a boolean")
     return value
 
 
 def as_path(value: object) -> object:
-    """Take a text for a path."""
+    """Read a plain string as a path."""
     return {"path": value} if isinstance(value, str) else value
 
 
@@ -58,7 +58,7 @@ Share = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=0.5)]
 
 
 class DataSource(StrictModel):
-    """Where a task's unlabelled texts or images are: a file or folder, or a data set's name for `datasets`."""
+    """Where a task's unlabelled texts or images are: a file or folder, or the name of a data set for `datasets`."""
 
     path: Text | None = None
     dataset: Text | None = None
@@ -103,8 +103,8 @@ class EncoderOptions(StrictModel):
 class LearningSettings(StrictModel):
     """How coefficients and rotations are learned, whatever they are learned on.
 
-    Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` say which.
-    So do `coefficients` that are not given.
+    Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` give it. So does
+    `coefficients` where it is not given.
     """
 
     objective: Objective = "distill"
@@ -150,7 +150,7 @@ class LearningSettings(StrictModel):
 
     @property
     def weights(self) -> LossWeights:
-        """The loss weights: those given, the others by the objective; `beta` is 0 where nothing rotates."""
+        """The loss weights: those given, the others by the objective; `beta` is 0 where nothing is rotated."""
         preset = _PRESETS[self.objective]
         beta = self.beta if self.beta is not None else preset.beta
         return LossWeights(
@@ -169,7 +169,7 @@ class LearningSettings(StrictModel):
 
     @property
     def stops_early(self) -> bool:
-        """Whether training may end before its last step: there are texts held out, and patience to lose."""
+        """Whether training may end before its last step: inputs are held out, and `patience` is above 0."""
         return self.patience > 0 and self.held_out > 0
 
 

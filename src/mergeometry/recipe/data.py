@@ -12,9 +12,9 @@ from mergeometry.recipe.strict import StrictModel
 
 
 class DataSection(StrictModel):
-    """For each model by its name, unlabelled texts or images of its task; see docs/recipes.md for every key.
+    """Unlabelled texts or images for each model, by the model's name; see docs/recipes.md for every key.
 
-    ``limit`` is the most inputs of a task whose source has no limit of its own.
+    ``limit`` applies to each task whose source has no limit of its own.
     """
 
     tasks: Annotated[dict[Text, Annotated[DataSource, BeforeValidator(as_path)]], Field(min_length=1)]
@@ -23,18 +23,18 @@ class DataSection(StrictModel):
 
     def source(self, task: str) -> DataSource:
         """Where a task's inputs are, and how many of them are used."""
-        own = self.tasks[task]
-        return own if own.limit is not None else own.model_copy(update={"limit": self.limit})
+        data = self.tasks[task]
+        return data if data.limit is not None else data.model_copy(update={"limit": self.limit})
 
     def with_paths(self, resolve: Callable[[str], str]) -> DataSection:
         """Return the section with every path resolved by the function given."""
         moved = {
-            name: own if own.path is None else own.model_copy(update={"path": resolve(own.path)})
-            for name, own in self.tasks.items()
+            name: data if data.path is None else data.model_copy(update={"path": resolve(data.path)})
+            for name, data in self.tasks.items()
         }
         return self.model_copy(update={"tasks": moved})
 
     def of(self, names: Collection[str]) -> DataSection | None:
-        """Return the section for some of the models alone; None for none of them."""
-        kept = {name: own for name, own in self.tasks.items() if name in names}
+        """Return the section for the named models alone; None if it has none of them."""
+        kept = {name: data for name, data in self.tasks.items() if name in names}
         return self.model_copy(update={"tasks": kept}) if kept else None

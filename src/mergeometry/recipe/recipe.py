@@ -28,7 +28,7 @@ LEARNING_STARTS_AT = 0.3
 
 
 class ModelEntry(StrictModel):
-    """One fine-tuned model or adapter: where it is, what to call it, how much it counts."""
+    """One fine-tuned model or adapter: its path, its name, and its weight in the merge."""
 
     path: Annotated[str, Field(min_length=1)]
     name: str = ""
@@ -36,7 +36,7 @@ class ModelEntry(StrictModel):
 
 
 class MethodChoice(BaseModel):
-    """A method's name with its parameters beside it, checked by the method itself."""
+    """A method's name and parameters; the method itself checks them."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
@@ -130,7 +130,7 @@ class Recipe(StrictModel):
     def _refined_or_learned(self) -> Recipe:
         if self.refine and self.adapt is not None:
             raise ValueError(
-                "refine: a refinement changes the merge as a whole, so that no part of it is one model's own and "
+                "refine: a refinement changes the merge as a whole, so no part of it belongs to one model and "
                 "`adapt` has nothing to learn: leave one of the two out"
             )
         return self
@@ -150,7 +150,7 @@ class Recipe(StrictModel):
             return self
         if self.adapt is not None:
             raise ValueError(
-                "data: what merges by activations leaves no part that is one model's own, so that `adapt` has nothing "
+                "data: merging by activations leaves no part that belongs to one model, so `adapt` has nothing "
                 "to learn: leave one of the two out"
             )
         models = [entry.name for entry in self.models]
@@ -189,10 +189,10 @@ class Recipe(StrictModel):
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
 
-    ``overrides`` are ``key=value`` texts with dotted keys, as ``method.rank=8``; values are YAML.
+    ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8``; values are YAML.
 
     Raises:
-        RecipeError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+        RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
     """
     origin = None if isinstance(source, Mapping) else Path(source)
     given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
@@ -223,7 +223,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError("the recipe is not UTF-8 text", file=path) from error
     given = parse_yaml(text, path)
     if not isinstance(given, dict):
-        raise RecipeError("a recipe is a mapping of keys to values", file=path, hint="see docs/recipes.md")
+        raise RecipeError("a recipe must be a mapping of keys to values", file=path, hint="see docs/recipes.md")
     return given
 
 
@@ -255,7 +255,7 @@ def _resolved(path: str, folder: Path) -> str:
     try:
         return str(folder / Path(path).expanduser())
     except RuntimeError as error:
-        raise RecipeError(f"{path!r} names a user who is not known here", hint="write the whole path") from error
+        raise RecipeError(f"the home folder in {path!r} is unknown", hint="write the full path") from error
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

@@ -12,11 +12,11 @@ from mergeometry.recipe.strict import StrictModel
 from mergeometry.scaling import AUTO, find
 
 Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
-"""A number to multiply tensors by, which float32 must hold."""
+"""A number to multiply tensors by; it must fit in float32."""
 
 
 class ScaleRule(StrictModel):
-    """A scale read off the task vectors, without labels: one for each tensor, or one for the whole model.
+    """A scale read off the task vectors, without labels: one per tensor, or one for the whole model.
 
     ``auto`` is the rule that fits the recipe's method; ``factor`` is a constant that the rule's value is multiplied by.
     """
@@ -35,9 +35,9 @@ class ScaleRule(StrictModel):
         except RecipeError as error:
             raise ValueError(error.what) from error
 
-    def settled(self, own: str) -> ScaleRule:
-        """The rule itself, or the one of this name where it is left to the method."""
-        return self.model_copy(update={"rule": own}) if self.rule == AUTO else self
+    def settled(self, default: str) -> ScaleRule:
+        """Fill in the method's own rule, ``default``, where the recipe says ``auto``."""
+        return self.model_copy(update={"rule": default}) if self.rule == AUTO else self
 
     @property
     def text(self) -> str:

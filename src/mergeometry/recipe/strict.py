@@ -1,4 +1,4 @@
-"""Models of what users write: nothing unknown, nothing changed afterwards, every complaint in words."""
+"""Models of what users write: no unknown keys, no later changes, every problem explained in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StrictModel(BaseModel):
 
 
 def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str, str]) -> list[str]:
-    """Say every problem of a validation in one line each; an unknown key comes with the nearest known one.
+    """Explain every problem of a validation in one line; an unknown key comes with the nearest known one.
 
     ``root`` is the model that was validated, ``not_yet`` the keys that have an explanation of their own.
     """
@@ -25,7 +25,7 @@ def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str,
 
 
 def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
-    # Tags of the ways to write a key, which no user wrote, stand in brackets.
+    # Parts in brackets are tags of the ways to write a key; no user wrote them.
     problem["loc"] = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -37,8 +37,8 @@ def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) 
         return f"{place!r} is missing"
     given = problem.get("input")
     got = "" if isinstance(given, Mapping | list | tuple | BaseModel) else f" (got {given!r})"
-    said = problem["msg"].removeprefix("Value error, ") + got
-    return f"{place}: {said}" if place else said
+    message = problem["msg"].removeprefix("Value error, ") + got
+    return f"{place}: {message}" if place else message
 
 
 def _keys_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

@@ -1,4 +1,4 @@
-"""YAML 1.2 read into plain values, with everything refused that could mean another thing than it says."""
+"""Reads YAML 1.2 into plain values, and refuses everything that could mean something other than it says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
     """Read YAML 1.2 into plain values: ``1e-3`` is a number, ``no`` is text, a key given twice is an error.
 
     Raises:
-        RecipeError: the text is no YAML, gives a key twice, or uses aliases, tags or directives.
+        RecipeError: the text is not YAML, gives a key twice, or uses aliases, tags or directives.
     """
     from ruamel.yaml import YAML  # noqa: PLC0415  (costs start-up time)
     from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent  # noqa: PLC0415
@@ -27,7 +27,7 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > _NESTING:
                 # The parser's time grows with the square of the depth.
-                raise RecipeError(f"the YAML is nested more than {_NESTING} deep", file=file)
+                raise RecipeError(f"the YAML is nested deeper than {_NESTING} levels", file=file)
         return YAML(typ="safe", pure=True).load(text)
     except RecipeError:
         raise
@@ -45,7 +45,7 @@ def _refuse_unplain(event: Any, file: str | Path | None) -> None:
         raise RecipeError("a recipe must not use YAML aliases", file=file, hint="write the value out")
     if isinstance(event, DocumentStartEvent):
         if event.version or event.tags:
-            # `%YAML 1.1` would turn `no` into a truth value.
+            # `%YAML 1.1` would turn `no` into a boolean.
             raise RecipeError("a recipe must not use YAML directives", file=file, hint="remove the lines with %")
     elif getattr(event, "tag", None):
         raise RecipeError("a recipe must not use YAML tags", file=file, hint="write the plain value, without !")

@@ -1,6 +1,6 @@
 """Scales without labels: rules that read a merge's scale off a few inner products of its task vectors.
 
-Knows numbers only: `mergeometry.execution.measuring` takes them from tensors.
+It works on numbers only: `mergeometry.execution.measuring` takes them from tensors.
 """
 
 from mergeometry.scaling.rules import AUTO, RULES, Rule, UndefinedScale, find, scale_by

@@ -1,4 +1,4 @@
-"""Rules for the scale of a merge: each is one formula over `Statistics`, of one tensor or of many laid end to end.
+"""Rules for the scale of a merge: each is one formula over `Statistics` of one tensor, or of many laid end to end.
 
 Notation: ``tau`` is what a method merged at scale 1, ``tau_t`` the task vectors times their models' weights, ``T`` the
 number of those that are not zero, ``<.,.>`` the Frobenius inner product; a rule gives ``s``, and the merged weight is
@@ -19,10 +19,10 @@ AUTO = "auto"
 """The rule that fits the recipe's method, which a method declares as its ``scale_rule``."""
 
 LARGEST = 1e3
-"""Scales above this say that a formula divided by next to nothing."""
+"""A scale above this means that a formula divided by almost zero."""
 
 _CANCELLED = 1e-12
-"""Share of the task vectors' norms under which a merged tensor is rounding, which no scale makes anything of."""
+"""Share of the task vectors' norms below which a merged tensor is rounding error, for which no scale is meaningful."""
 
 
 class UndefinedScale(ValueError):  # noqa: N818  (it is a state of the numbers, which the caller turns into an error)
@@ -31,7 +31,7 @@ class UndefinedScale(ValueError):  # noqa: N818  (it is a state of the numbers, 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule with what it needs beyond the inner products with the merged tensor."""
+    """A rule, and what it needs beyond the inner products with the merged tensor."""
 
     name: str
     formula: Callable[[Statistics], float]
@@ -47,7 +47,7 @@ def find(name: str) -> Rule:
     """The rule of a name.
 
     Raises:
-        RecipeError: there is none; the nearest is named.
+        RecipeError: no rule has this name; the error suggests the nearest.
     """
     if name not in RULES:
         raise RecipeError(f"there is no rule {name!r} for scales{nearest(name, list(RULES))}")
@@ -58,15 +58,15 @@ def scale_by(rule: Rule, statistics: Statistics, factor: float = 1.0) -> float:
     """The scale that a rule gives, times ``factor``; 1 where the merge is zero and every scale gives the same.
 
     Raises:
-        UndefinedScale: the formula divides by nothing, or by next to nothing.
+        UndefinedScale: the formula divides by zero or almost zero.
     """
     norms = sum(math.sqrt(energy) for energy in statistics.energies)
     if math.sqrt(statistics.merged) <= _CANCELLED * norms or statistics.merged == 0:
         return 1.0
-    found = factor * rule.formula(statistics)
-    if not abs(found) <= LARGEST:
-        raise UndefinedScale(f"{rule.name} gives {found:.3g}, and scales lie at most at {LARGEST:g}")
-    return found
+    scale = factor * rule.formula(statistics)
+    if not abs(scale) <= LARGEST:
+        raise UndefinedScale(f"{rule.name} gives {scale:.3g}; a scale is at most {LARGEST:g}")
+    return scale
 
 
 def one(_statistics: Statistics) -> float:
@@ -98,7 +98,7 @@ def own_projection(statistics: Statistics) -> float:
     """The scale that minimises ``sum_t (s <tau, tau_t> / ||tau_t|| - ||tau_t||)^2``.
 
     ``s = sum_t <tau, tau_t> / sum_t (<tau, tau_t>^2 / ||tau_t||^2)``: least squares of the errors along each task's own
-    vector alone, so that what the other tasks need is no error. Ours.
+    vector alone, so that what the other tasks need does not count as an error. Ours.
     """
     pairs = _taking_part(statistics)
     along = sum(inner**2 / energy for inner, energy in pairs)
@@ -106,7 +106,7 @@ def own_projection(statistics: Statistics) -> float:
 
 
 def own_share(statistics: Statistics) -> float:
-    """``s = 1 / mean_t (<tau, tau_t> / ||tau_t||^2)``: on average each task's own vector is there in full. Ours."""
+    """``s = 1 / mean_t (<tau, tau_t> / ||tau_t||^2)``: on average each task's own vector is kept in full. Ours."""
     shares = _mean([inner / energy for inner, energy in _taking_part(statistics)])
     return _positive(1.0, shares, "the merge holds nothing of its task vectors on average")
 
@@ -114,8 +114,8 @@ def own_share(statistics: Statistics) -> float:
 def norm_mean(statistics: Statistics) -> float:
     """``s = mean_t ||tau_t|| / ||tau||``: the merge is as long as its task vectors are on average.
 
-    By tensor it is the refinement `norm`. Li et al. 2025, MAGIC, arXiv 2512.19320, weight space calibration; the scale
-    that continual merging holds to, Tang et al. 2025, arXiv 2501.09522.
+    Per tensor it is the refinement `norm`. Li et al. 2025, MAGIC, arXiv 2512.19320, weight space calibration; the scale
+    that continual merging keeps, Tang et al. 2025, arXiv 2501.09522.
     """
     return _mean([math.sqrt(energy) for _, energy in _taking_part(statistics)]) / math.sqrt(statistics.merged)
 
@@ -123,8 +123,8 @@ def norm_mean(statistics: Statistics) -> float:
 def norm_sqrt(statistics: Statistics) -> float:
     """``s = kappa sqrt(T) mean_t ||tau_t|| / ||tau||``, kappa = 1 unless ``factor`` gives another.
 
-    The norm that the sum of T orthogonal task vectors has. Known as CORAM's rule; its text was not to be found, so that
-    this is the rule as it is quoted, and kappa is a free constant.
+    The norm that the sum of T orthogonal task vectors has. Known as CORAM's rule; its text could not be found, so
+    this is the rule as others quote it, and kappa is a free constant.
     """
     return math.sqrt(len(_taking_part(statistics))) * norm_mean(statistics)
 
@@ -132,8 +132,8 @@ def norm_sqrt(statistics: Statistics) -> float:
 def gram_retention(statistics: Statistics) -> float:
     """``s = 1 / mean_t a_t`` with ``a = G^+ (<tau, tau_t>)_t``, ``G`` the Gram matrix of the task vectors.
 
-    ``a`` are the coefficients of the task vectors in the merge's projection onto their span: what it holds of each once
-    what they share is counted once, where `own_share` counts it for every task. Where task vectors are independent it
+    ``a`` are the coefficients of the task vectors in the merge's projection onto their span: how much of each it holds
+    when what they share is counted once; `own_share` counts it for every task. Where task vectors are independent it
     is 1 for `task_arithmetic` and T for `average`. No text was found under the name; the definition is ours.
     """
     import numpy as np  # noqa: PLC0415  (recipes are read without it)
@@ -151,9 +151,9 @@ def gram_retention(statistics: Statistics) -> float:
 
 
 def svc_gamma(statistics: Statistics) -> float:
-    """``s = <tau', tau> / ||tau||^2``, ``tau'`` the merge after the refinement `svc`; 1 for what is no matrix.
+    """``s = <tau', tau> / ||tau||^2``, ``tau'`` the merge after the refinement `svc`; 1 where there is no matrix.
 
-    The mean of SVC's ``gamma_r``, each weighed with its ``sigma_r^2``: the one number nearest to the calibration.
+    The mean of SVC's ``gamma_r``, each weighted by its ``sigma_r^2``: the one number nearest to the calibration.
     Li et al. 2026, arXiv 2602.05536, Algorithm 1; reading one number off it is ours.
     """
     return 1.0 if statistics.calibrated is None else statistics.calibrated / statistics.merged
@@ -162,8 +162,8 @@ def svc_gamma(statistics: Statistics) -> float:
 def inverse_norm(statistics: Statistics) -> float:
     """``s = ||sum_t w_t tau_t|| / ||tau||`` with ``w_t = (1/||tau_t||) / sum_r (1/||tau_r||)``.
 
-    The merge is as long as the combination in which every task weighs by its inverse norm. Si et al. 2025, NAN,
-    arXiv 2505.16148, gives models such weights; only its abstract was to be found, so that task vectors' norms in
+    The merge is as long as the combination in which every task is weighted by its inverse norm. Si et al. 2025, NAN,
+    arXiv 2505.16148, gives models such weights; only its abstract could be found, so the norms of task vectors in
     place of models' and the step from weights to one scale are ours.
     """
     assert statistics.gram is not None
@@ -196,10 +196,10 @@ RULES: Mapping[str, Rule] = {
 
 def _taking_part(statistics: Statistics) -> list[tuple[float, float]]:
     """``(<tau, tau_t>, ||tau_t||^2)`` of the tasks that changed anything."""
-    found = [pair for pair in zip(statistics.inner, statistics.energies, strict=True) if pair[1] > 0]
-    if not found:
+    pairs = [pair for pair in zip(statistics.inner, statistics.energies, strict=True) if pair[1] > 0]
+    if not pairs:
         raise UndefinedScale("no task vector takes part")
-    return found
+    return pairs
 
 
 def _mean(values: list[float]) -> float:

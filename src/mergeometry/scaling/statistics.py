@@ -13,7 +13,7 @@ Need = Literal["gram", "svc"]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Frobenius inner products of a merged task vector ``tau`` and the weighed task vectors ``tau_t``, in float64."""
+    """Frobenius inner products of a merged task vector ``tau`` and the weighted task vectors ``tau_t``, in float64."""
 
     inner: tuple[float, ...]
     """``<tau, tau_t>`` for each task."""
@@ -24,7 +24,7 @@ class Statistics:
     gram: tuple[tuple[float, ...], ...] | None = None
     """``<tau_s, tau_t>``, T x T, where it was asked for."""
     calibrated: float | None = None
-    """``<tau', tau>`` of the merge after singular value calibration; None for what is no matrix."""
+    """``<tau', tau>`` of the merge after singular value calibration; None for a tensor that is not a matrix."""
 
     def to_json(self) -> list[Any]:
         """The statistics as plain JSON values."""
@@ -42,26 +42,26 @@ def total(parts: Iterable[Statistics]) -> Statistics:
     """The statistics of several tensors laid end to end, whatever their order: inner products add up.
 
     Raises:
-        ValueError: there are none.
+        ValueError: ``parts`` is empty.
     """
-    own = list(parts)
-    if not own:
+    tensors = list(parts)
+    if not tensors:
         raise ValueError("expected the statistics of at least one tensor, got none")
-    tasks = range(len(own[0].inner))
-    grams = [one.gram for one in own if one.gram is not None]
-    calibrated = [one.calibrated for one in own if one.calibrated is not None]
+    tasks = range(len(tensors[0].inner))
+    grams = [one.gram for one in tensors if one.gram is not None]
+    calibrated = [one.calibrated for one in tensors if one.calibrated is not None]
     return Statistics(
-        tuple(math.fsum(one.inner[t] for one in own) for t in tasks),
-        tuple(math.fsum(one.energies[t] for one in own) for t in tasks),
-        math.fsum(one.merged for one in own),
+        tuple(math.fsum(one.inner[t] for one in tensors) for t in tasks),
+        tuple(math.fsum(one.energies[t] for one in tensors) for t in tasks),
+        math.fsum(one.merged for one in tensors),
         tuple(tuple(math.fsum(gram[s][t] for gram in grams) for t in tasks) for s in tasks)
-        if len(grams) == len(own)
+        if len(grams) == len(tensors)
         else None,
-        math.fsum(calibrated) if len(calibrated) == len(own) else None,
+        math.fsum(calibrated) if len(calibrated) == len(tensors) else None,
     )
 
 
 def of_matrices(parts: Collection[tuple[bool, Statistics]]) -> Statistics:
-    """The sum over matrices alone, ``(is a matrix, statistics)`` given for each tensor; over all if none is one."""
-    matrices = [own for matrix, own in parts if matrix]
-    return total(matrices or [own for _, own in parts])
+    """The sum over the matrices alone, from ``(is a matrix, statistics)`` of each tensor; over all if none is one."""
+    matrices = [statistics for matrix, statistics in parts if matrix]
+    return total(matrices or [statistics for _, statistics in parts])

@@ -1,4 +1,4 @@
-"""Writes outputs: laid out beforehand, staged beside the target, published whole or not at all."""
+"""Writes outputs: laid out beforehand, staged next to the target, published whole or not at all."""
 
 from mergeometry.sink.adapter import AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
 from mergeometry.sink.card import model_card

@@ -19,7 +19,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*")
 class AdapterModule:
     """One linear module that the adapter changes by ``B A``: ``A`` is (rank, columns), ``B`` is (rows, rank).
 
-    ``columns`` is what the layer takes in and ``rows`` what it gives out, also where its weight is stored transposed.
+    ``columns`` counts the layer's inputs and ``rows`` its outputs, even where its weight is stored transposed.
     """
 
     name: str
@@ -48,7 +48,8 @@ def adapter_config(
 ) -> dict[str, Any]:
     """Return ``adapter_config.json`` for these modules, with alpha equal to the rank, so that each adds ``B A`` itself.
 
-    Raises ``OutputError`` for no modules, a rank below 1, or a name that PEFT would read as a pattern.
+    Raises:
+        OutputError: there are no modules, a rank is below 1, or PEFT would read a name as a pattern.
     """
     if not modules:
         raise OutputError("there is no module to write an adapter for")

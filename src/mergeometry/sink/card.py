@@ -1,4 +1,4 @@
-"""The model card of an output, with every name in it kept from breaking out of its place."""
+"""The model card of an output, in which no name can break out of its place."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def model_card(
 ) -> str:
     """Write ``README.md`` for a run; ``library`` is the hub's name of the library that loads the output.
 
-    Raises ``SourceError`` if a mapping is given that is no run record.
+    Raises:
+        SourceError: ``record`` is a mapping that is not a run record.
     """
     run = record if isinstance(record, RunRecord) else RunRecord.from_json(record)
     recipe = _yaml(run.recipe)
@@ -73,7 +74,7 @@ def _escaped(character: str, *, strict: bool) -> str:
 
 
 def _front_matter(run: RunRecord, library: str | None) -> dict[str, Any]:
-    # Local paths mean nothing on the hub and would tell of this machine: only what looks like a hub name is named.
+    # Local paths mean nothing on the hub and would reveal this machine: only what looks like a hub name is named.
     names = [source.path if _HUB_NAME.fullmatch(source.path) else source.label for source in run.inputs]
     front: dict[str, Any] = {"base_model": list(dict.fromkeys(names)), "base_model_relation": "merge"}
     if library:
@@ -82,7 +83,7 @@ def _front_matter(run: RunRecord, library: str | None) -> dict[str, Any]:
 
 
 def _yaml(value: Any, indent: str = "") -> str:
-    """Write JSON values as block YAML whose every text is quoted, so that nothing in it is structure."""
+    """Write JSON values as block YAML with every string quoted, so that none can be read as structure."""
     if isinstance(value, Mapping) and value:
         lines = [f"{indent}{_key(key)}:{_child(item, indent + '  ')}" for key, item in value.items()]
         return "\n".join(lines)

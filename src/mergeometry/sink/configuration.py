@@ -34,7 +34,8 @@ class Rewritten:
 def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any] | None = None) -> Rewritten | None:
     """Return the configuration as the output needs it, with ``keys`` set; None if it can be copied byte for byte.
 
-    Raises ``SourceError`` if it is too large, malformed, nested too deeply, or names a key twice.
+    Raises:
+        SourceError: the file is too large, malformed or nested too deeply, or names a key twice.
     """
     if not name.endswith(_MODEL_FILES):
         return None

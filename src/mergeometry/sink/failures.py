@@ -27,7 +27,7 @@ _HINTS = {
 
 @contextmanager
 def explained(what: str, file: Path, *, needed: int | None = None) -> Iterator[None]:
-    """Raise ``OutputError`` in place of an ``OSError``, with the file, a hint, and the room needed and free."""
+    """Raise ``OutputError`` in place of an ``OSError``, with the file, a hint, and the space needed and free."""
     try:
         yield
     except OSError as error:
@@ -52,7 +52,7 @@ def _reason(error: OSError, file: Path, needed: int | None) -> str:
         wanted = "" if needed is None else f", {readable_bytes(needed)} needed"
         return f"{start}{wanted}, {readable_bytes(_free(file))} free"
     if error.errno in _TAKEN:
-        return f"something else stands at {error.filename2 or error.filename}"
+        return f"something else already exists at {error.filename2 or error.filename}"
     return error.strerror or str(error)
 
 

@@ -1,4 +1,4 @@
-"""Typed look-ups in a JSON object that somebody else may have written."""
+"""Typed look-ups in a JSON object that another program may have written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fields:
         """Return a finite number."""
         value = self._get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SourceError(f"{self._what} has {key!r} that is not a finite number")
+            raise SourceError(f"{self._what} has a {key!r} that is not a finite number")
         return float(value)
 
     def mapping(self, key: str) -> Mapping[str, Any]:
@@ -66,5 +66,5 @@ class Fields:
 
     def _expect(self, key: str, value: Any, kind: type[_Item], words: str) -> _Item:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise SourceError(f"{self._what} has {key!r} that is not {words}")
+            raise SourceError(f"{self._what} has a {key!r} that is not {words}")
         return value

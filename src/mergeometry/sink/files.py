@@ -46,7 +46,7 @@ class FileSystem:
         """Give a new file its size, with its blocks reserved where the file system can."""
         try:
             os.posix_fallocate(descriptor, 0, size)
-        except AttributeError:  # macOS has none
+        except AttributeError:  # macOS lacks it
             os.ftruncate(descriptor, size)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
@@ -83,7 +83,7 @@ class FileSystem:
                 raise
 
     def rename(self, source: Path, target: Path) -> None:
-        """Move a folder in one step; what stands at ``target`` is refused unless it is an empty folder.
+        """Move a folder in one step; fails if something other than an empty folder is at ``target``.
 
         That is what rename(2) promises for folders on every POSIX system, so no flag is needed.
         """
@@ -107,7 +107,7 @@ class FileSystem:
         path.rmdir()
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a file, a link, or a folder with all in it; links are not followed."""
+        """Remove a file, a link, or a folder with everything in it; links are not followed."""
         if path.is_symlink() or not path.is_dir():
             self.remove_file(path)
             return
@@ -116,7 +116,7 @@ class FileSystem:
         self.remove_folder(path)
 
     def free_bytes(self, path: Path) -> int:
-        """Room that this user may still fill on the file system of ``path``."""
+        """Bytes that this user may still write on the file system of ``path``."""
         state = os.statvfs(path)
         return state.f_bavail * state.f_frsize
 
@@ -127,7 +127,7 @@ def unsupported(error: OSError) -> bool:
 
 
 def read_range(path: Path, start: int, count: int) -> Iterator[bytes]:
-    """Yield ``count`` bytes of a file from ``start`` in pieces; fewer if the file ends before."""
+    """Yield ``count`` bytes of a file from ``start`` in pieces; fewer if the file ends earlier."""
     with path.open("rb", buffering=0) as file:
         while count and (piece := os.pread(file.fileno(), min(count, _READ_BYTES), start)):
             yield piece
@@ -137,7 +137,7 @@ def read_range(path: Path, start: int, count: int) -> Iterator[bytes]:
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
-        if full := getattr(fcntl, "F_FULLFSYNC", None):  # macOS: its fsync stops at the drive's cache
+        if full := getattr(fcntl, "F_FULLFSYNC", None):  # on macOS fsync stops at the drive's cache
             fcntl.fcntl(descriptor, full)
         else:
             os.fsync(descriptor)

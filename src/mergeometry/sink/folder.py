@@ -1,4 +1,4 @@
-"""The folder that will be published: made, recognised, and filled with the files beside the weights."""
+"""The folder that will be published: created, recognised later, and filled with the files next to the weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 512
 
 
 def begin_folder(files: FileSystem, root: Path, layout: Layout) -> Path:
-    """Make a new folder with all weight files at their sizes and headed; ``OSError`` if that fails.
+    """Make a new folder with every weight file at its full size and its header written; ``OSError`` if that fails.
 
     A worker that outlived its killed run must not find the next run's files, so each folder has a name of its own.
     """
@@ -43,11 +43,11 @@ def continued_folder(root: Path, name: str, layout: Layout) -> Path | None:
 
 def changed_file(folder: Path, layout: Layout) -> FileLayout | None:
     """Return the first weight file that is missing or has another size or header; ``OSError`` if one is unreadable."""
-    return next((file for file in layout.files if not _stands(folder / file.name, file)), None)
+    return next((file for file in layout.files if not _is_intact(folder / file.name, file)), None)
 
 
 def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
-    """Remove what an earlier run wrote beside the weights, for the base's files may have changed; ``OSError``."""
+    """Remove what an earlier run wrote next to the weights, since the base's files may have changed; ``OSError``."""
     weights = {file.name for file in layout.files}
     for child in sorted(folder.iterdir()):
         if child.name not in weights:
@@ -55,7 +55,7 @@ def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
 
 
 def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) -> None:
-    """Raise ``OutputError`` if the disk has no room for ``needed`` bytes, those already in ``folder`` counted."""
+    """Raise ``OutputError`` if the disk has no room for ``needed`` bytes, counting those already in ``folder``."""
     states = [] if folder is None else [file.stat() for file in _files_of(folder)]
     missing = needed - sum(min(state.st_size, state.st_blocks * _BLOCK) for state in states)
     free = files.free_bytes(root)
@@ -68,9 +68,10 @@ def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) 
 
 
 def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes], size: int) -> str:
-    """Write one file of ``size`` bytes beside the weights and return its sha256.
+    """Write one file of ``size`` bytes next to the weights and return its sha256.
 
-    Raises ``OutputError`` if the name leads out of the folder or is taken, or if the disk fails.
+    Raises:
+        OutputError: the name leads out of the folder or is taken, or the disk fails.
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
@@ -99,7 +100,7 @@ def _files_of(folder: Path) -> Iterator[Path]:
             yield child
 
 
-def _stands(path: Path, file: FileLayout) -> bool:
+def _is_intact(path: Path, file: FileLayout) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
         return False
     return b"".join(read_range(path, 0, len(file.header))) == file.header

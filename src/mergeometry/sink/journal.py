@@ -1,7 +1,7 @@
-"""The journal of a staged run: what it is, then one line for each finished tensor.
+"""The journal of a staged run: what it is, then one line per finished tensor.
 
-A line is never trusted by itself: a tensor counts as finished only if its staged bytes hash to what its line
-says. So the journal needs no fsync, and a line that is torn or lost costs one tensor done again.
+A line is never trusted by itself: a tensor counts as finished only if its staged bytes have the hash in its line.
+So the journal needs no fsync, and a line that is torn or lost costs one tensor, which is merged again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class JournalHead:
-    """Which run a journal belongs to: only the same recipe, inputs and layout may continue it."""
+    """Which run a journal belongs to: only one with the same recipe, inputs and layout may continue it."""
 
     fingerprint: str
     layout: str

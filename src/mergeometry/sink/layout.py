@@ -1,4 +1,4 @@
-"""Where every byte of the output will stand, settled before any arithmetic."""
+"""The place of every byte of the output, fixed before any arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANK = {code: -position for position, code in enumerate(_ORDER)}
 
 @dataclass(frozen=True, slots=True)
 class OutputTensor:
-    """One tensor of the output as the plan foretells it."""
+    """One tensor of the output as planned."""
 
     name: str
     code: str
@@ -70,7 +70,7 @@ class Layout:
 
     @property
     def digest(self) -> str:
-        """Name the layout: equal for equal tensors, sharding and metadata."""
+        """Identify the layout: equal for equal tensors, sharding and metadata."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(f"{file.name}\n{file.size}\n".encode() + file.header)
@@ -84,11 +84,14 @@ def lay_out(
     stem: str = "model",
     metadata: Mapping[str, str] | None = None,
 ) -> Layout:
-    """Share tensors out to files of at most ``shard_size`` bytes, in the order of their names.
+    """Distribute tensors over files of at most ``shard_size`` bytes, in the order of their names.
 
-    A tensor that is larger gets a file of its own, as with Hugging Face. The bytes are those that the
-    format's own library writes. Raises ``OutputError`` for names that are double or cannot be written,
-    unknown dtypes, an unusable ``shard_size``, or no tensors at all.
+    A larger tensor gets a file of its own, as with Hugging Face. The bytes are those that the format's own library
+    writes.
+
+    Raises:
+        OutputError: there are no tensors, a name occurs twice or cannot be written, a dtype is unknown, or
+            ``shard_size`` is not usable.
     """
     _check(tensors, shard_size)
     shards = _shards(sorted(tensors, key=lambda tensor: tensor.name), shard_size)
@@ -114,9 +117,10 @@ def lay_out(
 
 
 def encode_header(ordered: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:
-    """Encode the length and the JSON header of one file whose data stands in this order.
+    """Encode the length and the JSON header of one file whose data is in this order.
 
-    Raises ``OutputError`` if it is larger than readers accept.
+    Raises:
+        OutputError: the header is larger than readers accept.
     """
     entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
@@ -135,7 +139,7 @@ def encode_header(ordered: Sequence[OutputTensor], metadata: Mapping[str, str]) 
 
 
 def weights_digest(entries: Iterable[tuple[str, str, Sequence[int], str]]) -> str:
-    """Name a model by its content: sha256 over its tensors' (name, code, shape, sha256), however it is sharded."""
+    """Identify a model by its content: sha256 over its tensors' (name, code, shape, sha256), however it is sharded."""
     lines = sorted(json.dumps([name, code, list(shape), sha256]) for name, code, shape, sha256 in entries)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The folder beside an output in which the state of learning is kept until the output is published."""
+"""The folder next to an output in which the state of learning is kept until the output is published."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Self
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.lock import RunLock
-from mergeometry.sink.target import learning_folder, refuse_taken, settled
+from mergeometry.sink.target import learning_folder, refuse_taken, resolved_target
 
 
 class LearningPlace:
-    """Holds the folder from entry to exit, for one live run at a time; what it holds stays until `done`.
+    """Holds the folder from entry to exit, for one live run at a time; its content stays until `done`.
 
     Raises:
         OutputError: the output may not be written, or another run learns for the same output.
@@ -24,7 +24,7 @@ class LearningPlace:
     def __init__(
         self, output: str | Path, *, overwrite: bool = False, resume: bool = False, inputs: Sequence[Path] = ()
     ) -> None:
-        self._target, self._resume = settled(output), resume
+        self._target, self._resume = resolved_target(output), resume
         refuse_taken(self._target, overwrite=overwrite, inputs=inputs)
         self.folder = learning_folder(self._target)
         self._files = FileSystem()
@@ -44,26 +44,26 @@ class LearningPlace:
         self._lock.release()
 
     def done(self) -> None:
-        """Forget what is kept: the output is published, or learning starts afresh."""
-        with explained("what was kept of learning cannot be removed", self.folder):
+        """Forget what is kept: the output is published, or learning starts over."""
+        with explained("the state of learning cannot be removed", self.folder):
             for child in self.folder.iterdir():
                 if child.name != "lock":
                     child.unlink()
 
 
 def remove_learning(output: str | Path) -> bool:
-    """Remove what an interrupted run of learning left beside an output; say whether there was anything.
+    """Remove what an interrupted run of learning left next to an output; say whether there was anything.
 
     Raises:
-        OutputError: the run is alive, or files cannot be removed.
+        OutputError: the run is still alive, or files cannot be removed.
     """
-    folder = learning_folder(settled(output))
+    folder = learning_folder(resolved_target(output))
     if not folder.is_dir():
         return False
     lock = RunLock(folder, FileSystem())
     lock.acquire()
     try:
-        with explained("what was kept of learning cannot be removed", folder):
+        with explained("the state of learning cannot be removed", folder):
             for child in folder.iterdir():
                 if child.name != "lock":
                     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""One live run for each target: a lock on the staging folder that the system drops when a run dies."""
+"""One live run per target: a lock on the staging folder that the system drops when a run dies."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ class RunLock:
     def acquire(self) -> None:
         """Create the staging folder if it is missing and lock it.
 
-        Raises ``OutputError`` if another live run holds it, or if the file system has no locks.
+        Raises:
+            OutputError: another live run holds the lock, or the file system has no locks.
         """
         for _ in range(_ATTEMPTS):
             if self._attempt():
                 return
-        raise OutputError("the staging folder keeps changing under us", file=self._folder, hint="try again")
+        raise OutputError("the staging folder keeps changing", file=self._folder, hint="try again")
 
     def release(self) -> None:
-        """Let the lock go; an empty staging folder goes with it."""
+        """Release the lock, and remove the staging folder if it is empty."""
         if self._descriptor is None:
             return
         try:
             if [entry.name for entry in self._folder.iterdir()] == ["lock"]:
-                # The lock goes first: whoever finds the folder without one makes their own and keeps the folder.
+                # The lock file goes first: a run that finds the folder without one makes its own and keeps the folder.
                 self._files.remove_file(self._path)
                 with suppress(OSError):
                     self._files.remove_folder(self._folder)
@@ -53,7 +54,7 @@ class RunLock:
             except FileExistsError:
                 if self._folder.is_symlink() or not self._folder.is_dir():
                     raise OutputError(
-                        "something that is not a folder stands where the output is staged",
+                        "the place where the output is staged is taken by something that is not a folder",
                         file=self._folder,
                         hint="move it away, or choose another output",
                     ) from None

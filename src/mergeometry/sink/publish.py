@@ -1,4 +1,4 @@
-"""Puts a staged folder in its place in one step."""
+"""Moves a staged folder into its place in one step."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ def make_durable(files: FileSystem, folder: Path) -> None:
 
 
 def move_into_place(files: FileSystem, folder: Path, target: Path, spare: Path, *, overwrite: bool) -> Path | None:
-    """Make ``folder`` the target; return where the old target now lies, if there was one.
+    """Make ``folder`` the target; return where the old target is now, if there was one.
 
-    Where the system cannot exchange two folders, the old one waits at ``spare`` for the moment between two
-    renames; ``restore`` undoes a death in that moment. Raises ``OutputError`` if something stands in the way.
+    Where the system cannot exchange two folders, the old one is at ``spare`` for the moment between two
+    renames; ``restore`` repairs a run that died in that moment.
+
+    Raises:
+        OutputError: something else is at the target, or the disk fails.
     """
     with explained("the output cannot be put in its place", target):
         if not (overwrite and occupied(target)):
@@ -60,7 +63,7 @@ def confirm(files: FileSystem, target: Path, staging: Path) -> None:
 
 
 def restore(files: FileSystem, spare: Path, target: Path) -> None:
-    """Bring an old target back that a run which died between two renames left at ``spare``; ``OSError``."""
+    """Bring back the old target from ``spare`` if a run died between two renames; ``OSError`` if that fails."""
     if spare.is_dir() and not occupied(target):
         files.rename(spare, target)
         files.sync_folder(target.parent)

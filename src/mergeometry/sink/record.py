@@ -1,4 +1,4 @@
-"""The run record, ``mergeometry.json``: what was merged, how, from what, and what came of it."""
+"""The run record, ``mergeometry.json``: what was merged, how, from what, and with what result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mergeometry.sink.staging import Staging
 
 SCHEMA = 1
-_RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes a tensor; the largest public models have 90,000
+_RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes per tensor; the largest public models have 90,000
 _PACKAGES = ("mergeometry", "torch", "numpy", "scipy")
 
 
@@ -86,7 +86,7 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the run took."""
+    """Time, memory and bytes that the run took."""
 
     seconds: float
     peak_memory: int
@@ -132,7 +132,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class SidecarRecord:
-    """What became of the files beside the base's weights."""
+    """What happened to the files next to the base's weights."""
 
     copied: tuple[CopiedFile, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -166,9 +166,9 @@ class RunRecord:
     adapt: Mapping[str, Any] | None = None
     """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
     refinements: tuple[MethodRecord, ...] = ()
-    """Steps after the merge of every matrix, in order."""
+    """Steps that followed the merge of every matrix, in order."""
     scaling: Mapping[str, Any] | None = None
-    """The rule that scales were read off by, and the least, median and largest of them; None where they were given."""
+    """The rule that the scales follow, with the least, median and largest of them; None where the recipe gives them."""
     data: Mapping[str, Any] | None = None
     """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
     schema: int = SCHEMA
@@ -187,7 +187,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Read what ``to_json`` wrote; ``SourceError`` for another schema or a field missing or of another type."""
+        """Read what ``to_json`` wrote; ``SourceError`` if the schema differs, or a field is missing or mistyped."""
         fields = Fields(value, "the run record")
         if (schema := fields.integer("schema")) != SCHEMA:
             raise SourceError(f"the run record has schema {schema}; this version reads schema {SCHEMA}")
@@ -211,8 +211,8 @@ class RunRecord:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on: packages, Python, platform."""
-    found = {package: _version(package) for package in _PACKAGES}
-    return {**found, "python": platform.python_version(), "platform": platform.platform()}
+    packages = {package: _version(package) for package in _PACKAGES}
+    return {**packages, "python": platform.python_version(), "platform": platform.platform()}
 
 
 def write_record(staging: Staging, record: RunRecord) -> str:

@@ -1,4 +1,4 @@
-"""Which files of the base model's folder go into the output beside the weights, and which never do."""
+"""Which files of the base model's folder go into the output next to the weights, and which never do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergeometry.sink.failures import readable_bytes
 from mergeometry.sink.record import CopiedFile, LeftOut, SidecarRecord
 from mergeometry.sink.staging import Staging
 
-# First match wins; a reason means: left out.
+# The first match wins; a file with a reason is left out.
 _RULES: tuple[tuple[str, str | None], ...] = (
     ("*.py", "code is never copied"),
     ("*.pyc", "code is never copied"),
@@ -26,10 +26,10 @@ _RULES: tuple[tuple[str, str | None], ...] = (
         "onnx_data", "tflite", "pb", "ot", "gguf", "ggml", "mlmodel",
     )),
     ("*.safetensors", "weights are merged, not copied"),
-    ("*.safetensors.index.json", "the index is written anew"),
+    ("*.safetensors.index.json", "the output gets its own index"),
     ("*.index.json", "weights are merged, not copied"),
-    ("README*", "the model card is written anew"),
-    ("mergeometry.json", "the run record is written anew"),
+    ("README*", "the output gets its own model card"),
+    ("mergeometry.json", "the output gets its own run record"),
     ("adapter_config.json", "the base's own adapter is not part of the output"),
     *((name, None) for name in (
         "config.json", "generation_config.json", "open_clip_config.json", "*preprocessor_config.json",
@@ -63,15 +63,16 @@ class SidecarPlan:
 
     @property
     def nbytes(self) -> int:
-        """Room that the copies take."""
+        """Bytes that the copies take."""
         return sum(file.nbytes for file in self.files)
 
 
 def sidecar_files(base_folder: Path) -> SidecarPlan:
-    """Settle what happens to every file of the base's folder, its sentence-transformers modules included.
+    """Decide what happens to every file of the base's folder, its sentence-transformers modules included.
 
-    Raises ``SourceError`` for a file that belongs into the output but is a link out of the folder, no regular
-    file, too large, or malformed: an output without it would not load.
+    Raises:
+        SourceError: a file that the output needs is a link out of the folder, not a regular file, too large, or
+            malformed: an output without it would not load.
     """
     if not base_folder.is_dir():
         return SidecarPlan((), (), (f"{base_folder.name} is a single file: no configuration or tokenizer is copied",))
@@ -79,20 +80,22 @@ def sidecar_files(base_folder: Path) -> SidecarPlan:
     modules = survey.modules()
     for child in sorted(base_folder.iterdir()):
         if child.name not in modules:
-            survey.settle(child, child.name)
+            survey.add(child, child.name)
     for module, kind in sorted(modules.items()):
-        survey.settle_module(module, kind)
+        survey.add_module(module, kind)
     return SidecarPlan(tuple(survey.files), tuple(survey.left_out), tuple(survey.notes))
 
 
 def copy_sidecars(
     plan: SidecarPlan, staging: Staging, *, code: str | None = None, keys: Mapping[str, Any] | None = None
 ) -> SidecarRecord:
-    """Copy what was settled; configurations lose references to code and get the output's dtype ``code``.
+    """Copy the planned files; configurations lose references to code and get the output's dtype ``code``.
 
-    ``keys`` are set in the model's own config.json, on top.
+    ``keys`` are also set in the model's own config.json.
 
-    Raises ``SourceError`` for a malformed configuration and ``OutputError`` if the copy cannot be written.
+    Raises:
+        SourceError: a configuration is malformed.
+        OutputError: a copy cannot be written.
     """
     copied: list[CopiedFile] = []
     notes = list(plan.notes)
@@ -117,12 +120,12 @@ class _Survey:
         self.notes: list[str] = []
 
     def modules(self) -> dict[str, str]:
-        """Return sub-folder to kind of the sentence-transformers modules that have one."""
+        """Return the kind of each sentence-transformers module that has a sub-folder, by that folder."""
         path = self._base / "modules.json"
         if not path.exists():
             return {}
         content = parsed_configuration(_checked(self._base, path, path.name).source)
-        found: dict[str, str] = {}
+        kinds: dict[str, str] = {}
         for module in content if isinstance(content, list) else [None]:
             kind, place = (module.get("type"), module.get("path")) if isinstance(module, dict) else (None, None)
             if not isinstance(kind, str) or not isinstance(place, str):
@@ -133,10 +136,10 @@ class _Survey:
                 continue
             if "/" in place or "\\" in place or place == ".." or "\0" in place:
                 raise SourceError("modules.json leads out of the model's folder", file=path)
-            found[place] = kind.rpartition(".")[2]
-        return found
+            kinds[place] = kind.rpartition(".")[2]
+        return kinds
 
-    def settle(self, child: Path, name: str) -> None:
+    def add(self, child: Path, name: str) -> None:
         """Copy or leave out one entry by the rules."""
         if child.is_dir():
             self.left_out.append(LeftOut(f"{name}/", "a sub-folder that no rule knows"))
@@ -145,8 +148,8 @@ class _Survey:
         else:
             self.left_out.append(LeftOut(name, reason))
 
-    def settle_module(self, module: str, kind: str) -> None:
-        """Settle the files of one module's sub-folder; a module without state, Normalize say, often has none."""
+    def add_module(self, module: str, kind: str) -> None:
+        """Copy or leave out the files of one sub-folder; one without state, such as Normalize, often has none."""
         folder = self._base / module
         if not folder.is_dir():
             return
@@ -160,7 +163,7 @@ class _Survey:
                 self.files.append(_checked(self._base, child, name))
                 self.notes.append(f"{name}: the {kind} module's weights are copied from the base, not merged")
             else:
-                self.settle(child, name)
+                self.add(child, name)
         if weights == {"pytorch_model.bin"}:
             self.notes.append(f"{module}: the {kind} module's weights are only a pickle, so the output lacks them")
 
@@ -186,10 +189,10 @@ def _checked(base_folder: Path, path: Path, name: str) -> Sidecar:
             hint=f"it leads to {source}; put the file itself there",
         )
     if not stat.S_ISREG(state.st_mode):
-        raise SourceError("a file of the base is no regular file", file=path)
+        raise SourceError("a file of the base is not a regular file", file=path)
     if state.st_size > limits.SIDECAR_BYTES:
         raise SourceError(
-            f"a file of {readable_bytes(state.st_size)} is too large to be copied beside the weights; at most "
+            f"a file of {readable_bytes(state.st_size)} is too large to be copied next to the weights; at most "
             f"{readable_bytes(limits.SIDECAR_BYTES)} are",
             file=path,
         )

@@ -23,7 +23,7 @@ from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_
 from mergeometry.sink.layout import Layout
 from mergeometry.sink.lock import RunLock
 from mergeometry.sink.publish import confirm, make_durable, move_into_place, restore
-from mergeometry.sink.target import refuse_taken, settled, staging_folder
+from mergeometry.sink.target import refuse_taken, resolved_target, staging_folder
 from mergeometry.sink.writer import slot_digest
 
 _SPARE = "old"
@@ -31,11 +31,13 @@ _JOURNAL = "journal.jsonl"
 
 
 class Staging:
-    """Stages one output beside its target; use it as a context manager around the whole run.
+    """Stages one output next to its target; use it as a context manager around the whole run.
 
     Leaving the block without ``publish`` publishes nothing. If an exception ends it after at least one tensor
     was journalled, the staging stays for a run with ``resume`` and ``kept`` is true; otherwise it is removed.
-    Raises ``OutputError`` at construction if the target is taken, and from every method if the disk fails.
+
+    Raises:
+        OutputError: the target is taken, or, from every method, the disk fails.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Staging:
         inputs: Sequence[Path] = (),
         files: FileSystem | None = None,
     ) -> None:
-        self.target = settled(target)
+        self.target = resolved_target(target)
         self.resumed = False
         self.kept = False
         self._root = staging_folder(self.target)
@@ -62,7 +64,7 @@ class Staging:
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
         self._published = False
-        with explained("the output's place cannot be looked at", self.target):
+        with explained("the output's path cannot be examined", self.target):
             waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
         if not waiting:
             refuse_taken(self.target, overwrite=overwrite, inputs=self._inputs)
@@ -76,7 +78,7 @@ class Staging:
                 restore(self._files, self._root / _SPARE, self.target)
             refuse_taken(self.target, overwrite=self._overwrite, inputs=self._inputs)
         except BaseException:
-            self._let_go()
+            self._release()
             raise
         return self
 
@@ -85,13 +87,13 @@ class Staging:
     ) -> None:
         self.kept = error is not None and not self._published and self._worth_keeping()
         if self.kept:
-            self._let_go()
+            self._release()
             return
         try:
             self.discard()
         except MergeometryError:
             if error is None and not self._published:
-                raise  # else the first error is the one to see; the next run removes what is left
+                raise  # otherwise the first error is the one to report; the next run removes what is left
 
     @property
     def folder(self) -> Path:
@@ -100,10 +102,12 @@ class Staging:
         return self._folder
 
     def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
-        """Reserve and head all weight files, or take up what an earlier run of the same ``fingerprint`` left.
+        """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
 
-        ``extra_bytes`` is the room that other files will take. Raises ``OutputError`` with the room needed and
-        free if the disk is too small.
+        ``extra_bytes`` is the space that other files will take.
+
+        Raises:
+            OutputError: the disk is too small; the error says how much is needed and free.
         """
         self._layout = layout
         content = read_journal(self._root / _JOURNAL) if self._resume else None
@@ -125,17 +129,17 @@ class Staging:
     def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
         """Return the records of tensors that an earlier run finished, as given to ``journal``.
 
-        With ``verify`` only those whose staged bytes hash to the journal's sha256.
+        With ``verify``, only those whose staged bytes have the sha256 of the journal.
         """
         assert self._layout is not None, "create() comes first"
-        found = {
+        records = {
             name: record
             for name, record in self._earlier.items()
             if (slot := self._layout.slots.get(name))
             and (not verify or slot_digest(self.folder, slot) == record.get("sha256"))
         }
-        self._done.update(found)
-        return found
+        self._done.update(records)
+        return records
 
     def journal(self, name: str, record: Mapping[str, Any]) -> None:
         """Note that a tensor's bytes are written; ``record`` holds their ``sha256`` and any JSON values."""
@@ -146,11 +150,11 @@ class Staging:
         self._done.add(name)
 
     def write_file(self, name: str, data: bytes) -> str:
-        """Write a file beside the weights; ``name`` may lead into sub-folders; return its sha256."""
+        """Write a file next to the weights; ``name`` may lead into sub-folders; return its sha256."""
         return add_file(self._files, self.folder, name, [data], len(data))
 
     def copy_file(self, name: str, source: Path) -> str:
-        """Copy a file beside the weights, piece by piece; return its sha256."""
+        """Copy a file next to the weights, piece by piece; return its sha256."""
         with explained("a file cannot be read", source):
             size = source.stat().st_size
         return add_file(self._files, self.folder, name, read_range(source, 0, size), size)
@@ -158,10 +162,11 @@ class Staging:
     def publish(self) -> tuple[str, ...]:
         """Make everything durable and move it to the target in one step; return notes for the user.
 
-        Raises ``OutputError`` if a tensor is missing or something came to stand at the target meanwhile.
+        Raises:
+            OutputError: a tensor is missing, or something appeared at the target meanwhile.
         """
         self._refuse_incomplete()
-        with explained("the output cannot be brought to the disk", self.folder):
+        with explained("the output cannot be synced to the disk", self.folder):
             make_durable(self._files, self.folder)
         old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
         self._published = True
@@ -174,15 +179,15 @@ class Staging:
         return ()
 
     def discard(self) -> None:
-        """Remove the staging folder and let the lock go; ``OutputError`` if files cannot be removed."""
+        """Remove the staging folder and release the lock; ``OutputError`` if files cannot be removed."""
         try:
             with explained("what was staged cannot be removed", self._root):
                 self._clear()
         finally:
-            self._let_go()
+            self._release()
 
     def _worth_keeping(self) -> bool:
-        if self._layout is None:  # the error came before create(): what a resumed run would take up is untouched
+        if self._layout is None:  # the error came before create(): what a resumed run would continue from is untouched
             content = read_journal(self._root / _JOURNAL) if self._resume else None
             return bool(content and content.records)
         return bool(self._done or self._earlier)
@@ -215,7 +220,7 @@ class Staging:
             raise OutputError("a staged file was changed by someone else", file=self.folder / changed.name)
 
     def _clear(self, keep: Path | None = None) -> None:
-        # The journal goes first: without it nothing half removed is ever continued.
+        # The journal goes first: without it no run continues from a half-removed staging.
         self._journal.close()
         kept = {"lock", *([keep.name, _JOURNAL] if keep else [])}
         if not self._root.is_dir():
@@ -224,8 +229,8 @@ class Staging:
             if child.name not in kept:
                 self._files.remove_tree(child)
 
-    def _let_go(self) -> None:
-        with explained("the staging folder cannot be let go", self._root):
+    def _release(self) -> None:
+        with explained("the staging folder cannot be released", self._root):
             try:
                 self._journal.close()
             finally:
@@ -235,9 +240,10 @@ class Staging:
 def remove_stale(target: Path | str) -> bool:
     """Remove what a dead run staged for a target; say whether there was anything.
 
-    Raises ``OutputError`` if the run is alive or files cannot be removed.
+    Raises:
+        OutputError: the run is still alive, or files cannot be removed.
     """
-    path = settled(target)
+    path = resolved_target(target)
     root, files = staging_folder(path), FileSystem()
     if not root.is_dir():
         return False

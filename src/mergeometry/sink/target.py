@@ -13,10 +13,10 @@ from mergeometry.sink.failures import explained
 RECORD_NAME = "mergeometry.json"
 
 
-def settled(target: Path | str) -> Path:
+def resolved_target(target: Path | str) -> Path:
     """Return the target's absolute path, links in its parents resolved; ``OutputError`` if it has no name."""
     absolute = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link at the target itself
-    with explained("the output's place cannot be looked up", absolute):
+    with explained("the output's path cannot be resolved", absolute):
         path = absolute.parent.resolve() / absolute.name
     if not absolute.name:
         raise OutputError("the output cannot be a file system's root", file=absolute)
@@ -24,17 +24,17 @@ def settled(target: Path | str) -> Path:
 
 
 def staging_folder(target: Path) -> Path:
-    """Return the folder beside a settled target in which its output is staged."""
+    """Return the folder next to a resolved target in which its output is staged."""
     return target.with_name(f".{target.name}.mergeometry-staging")
 
 
 def learning_folder(target: Path) -> Path:
-    """Return the folder beside a settled target in which the state of learning is kept."""
+    """Return the folder next to a resolved target in which the state of learning is kept."""
     return target.with_name(f".{target.name}.mergeometry-learning")
 
 
 def occupied(target: Path) -> bool:
-    """Whether something stands at the target; an empty folder does not count, it is replaced."""
+    """Whether the target is taken; an empty folder does not count, since it is replaced."""
     if target.is_symlink() or not target.is_dir():
         return os.path.lexists(target)
     with os.scandir(target) as entries:
@@ -43,15 +43,15 @@ def occupied(target: Path) -> bool:
 
 def refuse_taken(target: Path, *, overwrite: bool, inputs: Sequence[Path]) -> None:
     """Raise ``OutputError`` if the target may not be created or, with ``overwrite``, not be replaced."""
-    with explained("the output's place cannot be looked at", target):
-        _refuse_own_ground(target)
+    with explained("the output's path cannot be examined", target):
+        _refuse_users_folders(target)
         _refuse_inputs(target, inputs)
         if target.is_symlink():
             raise OutputError("the output is a symbolic link", file=target, hint="give the folder it points to")
         if not occupied(target):
             return
         if not target.is_dir():
-            raise OutputError("the output exists and is no folder", file=target, hint="choose another output")
+            raise OutputError("the output exists and is not a folder", file=target, hint="choose another output")
         if not overwrite:
             raise OutputError(
                 "the output exists already", file=target, hint="choose another output, or replace it with --overwrite"
@@ -59,7 +59,7 @@ def refuse_taken(target: Path, *, overwrite: bool, inputs: Sequence[Path]) -> No
         _refuse_foreign(target)
 
 
-def _refuse_own_ground(target: Path) -> None:
+def _refuse_users_folders(target: Path) -> None:
     places = [("the current folder", Path.cwd())]
     with suppress(RuntimeError):  # a user without a home, as in some containers
         places.append(("your home folder", Path.home()))
@@ -72,7 +72,9 @@ def _refuse_inputs(target: Path, inputs: Sequence[Path]) -> None:
     for source in inputs:
         if any(path.is_relative_to(target) for path in _places(source)):
             raise OutputError(
-                "the output would replace one of the inputs", file=target, hint=f"{source} lies there; choose another"
+                "the output would replace one of the inputs",
+                file=target,
+                hint=f"{source} lies there; choose another output",
             )
 
 

@@ -21,7 +21,8 @@ from mergeometry.sink.layout import OutputTensor, Slot, lay_out
 class SlotWriter:
     """Writes tensors to slots of the staged folder, keeping at most ``open_files`` files open.
 
-    Every method raises ``OutputError`` naming the file where the disk is full or fails.
+    Raises:
+        OutputError: from every method, the disk is full or fails; the error names the file.
     """
 
     def __init__(self, folder: Path, *, open_files: int = 16, files: FileSystem | None = None) -> None:
@@ -96,13 +97,13 @@ def slot_digest(folder: Path, slot: Slot) -> str:
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
-    """Show a tensor's bytes in the file's order, without a copy if it is contiguous and in main memory."""
+    """View a tensor's bytes in the file's order, without a copy if it is contiguous and in main memory."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 
 def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Encode a few small tensors, a task's head say, as a whole safetensors file; ``OutputError`` as ``lay_out``."""
+    """Encode a few small tensors, such as a task's head, as a safetensors file; ``OutputError`` as from ``lay_out``."""
     planned = [OutputTensor(name, CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
     layout = lay_out(planned, shard_size=1 << 62, metadata=metadata)
     ordered = sorted(tensors, key=lambda name: (layout.slots[name].start, layout.slots[name].nbytes))

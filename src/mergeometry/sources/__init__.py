@@ -33,7 +33,8 @@ __all__ = [
 def open_model(path: str | os.PathLike[str], label: str) -> Checkpoint | Adapter:
     """Open whatever model is at the path: a folder with adapter_config.json is an adapter, all else a checkpoint.
 
-    Raises SourceError, under the model's label, for whatever cannot be read.
+    Raises:
+        SourceError: the model cannot be read; the error names its label.
     """
     with naming_model(label):
         folder = located(path)
@@ -42,8 +43,8 @@ def open_model(path: str | os.PathLike[str], label: str) -> Checkpoint | Adapter
         full = [name for name in (SINGLE_FILE, INDEX_FILE) if os.path.lexists(folder / name)]
         if full and os.path.lexists(folder / ADAPTER_FILE):
             raise SourceError(
-                f"The folder holds both an adapter and a full model ({', '.join(full)}).",
+                f"the folder holds both an adapter and a full model ({', '.join(full)})",
                 file=folder,
-                hint="put them in folders of their own",
+                hint="move each into a folder of its own",
             )
         return open_adapter(folder, label)

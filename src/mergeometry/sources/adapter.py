@@ -24,7 +24,7 @@ class Adapter:
     """A LoRA adapter on disk; no weight is read yet.
 
     ``deltas`` and ``replaced`` (whole tensors of `modules_to_save`) are keyed by the weight's name without PEFT's
-    prefix, in order of names. ``carried`` are copies of the base's own weights that PEFT saves beside adapters of
+    prefix, in order of names. ``carried`` are copies of the base's own weights that PEFT saves with adapters of
     embeddings: they must equal the base's.
     """
 
@@ -48,7 +48,8 @@ class Adapter:
 def open_adapter(path: str | os.PathLike[str], label: str) -> Adapter:
     """Open a PEFT LoRA folder by reading its settings and its header only.
 
-    Raises SourceError, under the model's label, for other kinds of adapter and whatever is missing or malformed.
+    Raises:
+        SourceError: the adapter is of another kind, or a file is missing or malformed; the error names the label.
     """
     with naming_model(label):
         folder = located(path)
@@ -57,9 +58,9 @@ def open_adapter(path: str | os.PathLike[str], label: str) -> Adapter:
         if not weights.exists() and not weights.is_symlink():
             pickled = (folder / "adapter_model.bin").exists()
             raise SourceError(
-                "The adapter's weights are pickled; they are never read: opening them runs code."
+                "the adapter's weights are pickled; they are never read: opening them runs code"
                 if pickled
-                else f"The adapter has no {ADAPTER_FILE}.",
+                else f"the adapter has no {ADAPTER_FILE}",
                 file=folder / "adapter_model.bin" if pickled else folder,
                 hint=CONVERT_HINT if pickled else None,
             )

@@ -1,4 +1,4 @@
-"""An adapter's `adapter_config.json`: what is read, and everything that changes the meaning of its tensors refused."""
+"""Reads an adapter's `adapter_config.json` and refuses every setting that changes the meaning of its tensors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mergeometry.sources.strict_json import parse_object
 
 CONFIG_FILE = "adapter_config.json"
 
+MERGE_HINT = "merge it into its base with peft's merge_and_unload, save that, and give that folder as a full model"
+
 _DEFAULT_RANK = 8
 _DEFAULT_ALPHA = 8
 _LARGEST_ALPHA = 1e30
@@ -35,7 +37,7 @@ _REFUSED = {
     "kasa_config": "KaSA truncates the base's weight",
     "monteclora_config": "its factors are random variables",
     "velora_config": "its factors are not those of LoRA",
-    "lora_bias": "it trains biases beside the factors",
+    "lora_bias": "it trains biases as well as the factors",
     "target_parameters": "adapters of bare parameters (experts) are not read",
     "layer_replication": "it changes the number of layers",
     "megatron_config": "Megatron's parallel layers are not read",
@@ -78,17 +80,17 @@ class ScalingTable:
         self._alphas = PatternTable(config.alpha_pattern)
 
     def rank(self, module: str) -> int:
-        """Return the rank that the settings give the module; SourceError for a pattern that is not understood."""
+        """Return the rank that the settings give the module; SourceError if a pattern is not understood."""
         pattern = self._first("rank_pattern", self._ranks, module)
         return self._config.rank if pattern is None else self._config.rank_pattern[pattern]
 
     def scaling(self, module: str, rank: int) -> float:
-        """Return what B A is multiplied by; SourceError if that is not finite, or for a pattern not understood."""
+        """Return what B A is multiplied by; SourceError if that is not finite or a pattern is not understood."""
         pattern = self._first("alpha_pattern", self._alphas, module)
         alpha = self._config.alpha if pattern is None else self._config.alpha_pattern[pattern]
         scaling = alpha / (math.sqrt(rank) if self._config.rank_stabilised else rank)
         if not math.isfinite(scaling):
-            raise SourceError(f"The scaling of the module {module!r} is not finite.", file=self._config.file)
+            raise SourceError(f"the scaling of the module {module!r} is not finite", file=self._config.file)
         return scaling
 
     def _first(self, key: str, table: PatternTable, module: str) -> str | None:
@@ -105,7 +107,8 @@ class ScalingTable:
 def read_adapter_config(folder: Path) -> AdapterConfig:
     """Read and validate a folder's adapter_config.json.
 
-    Raises SourceError, which names the setting, for adapters that are not plain LoRA and for malformed values.
+    Raises:
+        SourceError: the adapter is not plain LoRA, or a value is malformed; the error names the setting.
     """
     file = folder / CONFIG_FILE
     raw = read_small(file, folder, limits.JSON_BYTES, CONFIG_FILE)
@@ -113,9 +116,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     kind = values.get("peft_type")
     if kind != "LORA":
         raise SourceError(
-            f"Expected an adapter of type LORA, got {reprlib.repr(kind)}.",
+            f"expected an adapter of type LORA, got {reprlib.repr(kind)}",
             file=file,
-            hint="merge it into its base with peft's merge_and_unload, save that, and name it as a full model",
+            hint=MERGE_HINT,
         )
     _check_plain(values, file)
     fields = _Fields(values, file)
@@ -136,21 +139,20 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def _check_plain(values: Mapping[str, Any], file: Path) -> None:
-    hint = "merge it into its base with peft's merge_and_unload, save that, and name it as a full model"
     for key, reason in _REFUSED.items():
         if values.get(key):
-            raise SourceError(f"The adapter uses {key}: {reason}.", file=file, hint=hint)
+            raise SourceError(f"the adapter uses {key}: {reason}", file=file, hint=MERGE_HINT)
     if values.get("bias", "none") != "none":
         raise SourceError(
-            f"The adapter trains biases (bias: {reprlib.repr(values['bias'])}); they are not read.",
+            f"the adapter trains biases (bias: {reprlib.repr(values['bias'])}); they are not read",
             file=file,
-            hint=hint,
+            hint=MERGE_HINT,
         )
     start = values.get("init_lora_weights", True)
     if not isinstance(start, bool | str | None) or start not in _UNTOUCHED_BASE:
         raise SourceError(
-            f"The adapter was started with init_lora_weights: {reprlib.repr(start)}, which changes the base's weights "
-            "or is unknown, so B A is not its update of the base.",
+            f"the adapter was started with init_lora_weights: {reprlib.repr(start)}, which changes the base's weights "
+            "or is unknown, so B A is not its update of the base",
             file=file,
             hint="save it again with path_initial_model_for_weight_conversion, which makes it a plain LoRA",
         )
@@ -162,9 +164,9 @@ def _check_plain(values: Mapping[str, Any], file: Path) -> None:
             and (value is True or (isinstance(value, str | list | dict) and value))
         ):
             raise SourceError(
-                f"The setting {reprlib.repr(key)} is unknown and is set; it may change what the tensors mean.",
+                f"the setting {reprlib.repr(key)} is unknown and is set; it may change what the tensors mean",
                 file=file,
-                hint=hint,
+                hint=MERGE_HINT,
             )
 
 
@@ -212,4 +214,4 @@ class _Fields:
         return float(value)
 
     def _expected(self, key: str, what: str, value: Any) -> SourceError:
-        return SourceError(f"Expected {what} for {key}, got {reprlib.repr(value)}.", file=self._file)
+        return SourceError(f"expected {what} for {key}, got {reprlib.repr(value)}", file=self._file)

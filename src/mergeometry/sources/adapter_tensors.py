@@ -1,4 +1,4 @@
-"""Sorting an adapter file's tensors: factors in pairs, whole modules, and what is not understood."""
+"""Sorts an adapter file's tensors: pairs of factors, whole modules, and what is not understood."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import SourceError
-from mergeometry.sources.adapter_config import AdapterConfig, ScalingTable
+from mergeometry.sources.adapter_config import MERGE_HINT, AdapterConfig, ScalingTable
 from mergeometry.sources.index import listing
 from mergeometry.sources.lora import AdapterDelta
 from mergeometry.sources.tensors import TensorInfo
@@ -19,7 +19,7 @@ _EMBEDDING_FACTOR = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<factor>[AB])
 _SAVED_MODULE = re.compile(r"(?P<module>.+)\.modules_to_save(?:\.(?P<adapter>[^.]+))?\.(?P<parameter>[^.]+)")
 _CARRIED = re.compile(r"(?P<module>.+)\.base_layer\.weight")
 _EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "word_embeddings", "shared", "embed_in", "embed_out"}
-"""Modules whose whole weight PEFT saves unasked when the vocabulary was resized."""
+"""Modules whose whole weight PEFT saves on its own when the vocabulary was resized."""
 
 
 class AdapterTensors:
@@ -34,7 +34,7 @@ class AdapterTensors:
         self.carried: dict[str, TensorInfo] = {}
 
     def add(self, name: str, info: TensorInfo) -> None:
-        """File one tensor under what its name says that it is."""
+        """Sort in one tensor by its name."""
         short = name.removeprefix(_PREFIX)
         if short == name:
             self._unknown.append(name)
@@ -55,7 +55,7 @@ class AdapterTensors:
             self._unknown.append(name)
 
     def check(self) -> None:
-        """Raise SourceError for tensors that are not understood, one of a pair missing, or several adapters in one."""
+        """Raise SourceError if a tensor is not understood, a factor is missing, or the file holds several adapters."""
         modules = Counter(module for module, _ in self._factors)
         carried = [name for name in self.carried if name.removesuffix(".weight") not in modules]
         lone = [f"{module} has {''.join(pair)} only" for (module, _), pair in self._factors.items() if len(pair) < 2]
@@ -67,13 +67,13 @@ class AdapterTensors:
             (lone, "lack their other factor", "save the adapter again"),
             (twofold, "have factors both as a layer and as an embedding", None),
             (whole, "are both adapted and saved whole (modules_to_save)", None),
-            (several, "are several adapters in one file", "save each to a folder of its own"),
+            (several, "belong to several adapters in one file", "save each to a folder of its own"),
         )
         for names, what, hint in problems:
             if names:
-                raise SourceError(f"Parts of the adapter {what}: {listing(sorted(names))}.", file=self._file, hint=hint)
+                raise SourceError(f"parts of the adapter {what}: {listing(sorted(names))}", file=self._file, hint=hint)
         if not self._factors and not self.replaced:
-            raise SourceError("The adapter holds no tensors.", file=self._file)
+            raise SourceError("the adapter holds no tensors", file=self._file)
 
     def deltas(self) -> dict[str, AdapterDelta]:
         """Return the updates by weight; SourceError where shapes, ranks or scalings are wrong."""
@@ -89,11 +89,11 @@ class AdapterTensors:
         rank, promised = inner.shape[0], table.rank(module)
         if outer.shape[1] != rank:
             raise SourceError(
-                f"A {inner.shape} and B {outer.shape} have different ranks.", file=self._file, tensor=outer.name
+                f"factors A {inner.shape} and B {outer.shape} have different ranks", file=self._file, tensor=outer.name
             )
         if rank != promised:
             raise SourceError(
-                f"The factors have rank {rank}, but the settings say {promised}.",
+                f"the factors have rank {rank}, but the settings say {promised}",
                 file=self._file,
                 tensor=inner.name,
                 hint="adapter_config.json and adapter_model.safetensors may be of different adapters",
@@ -105,20 +105,20 @@ class AdapterTensors:
     def _check_factor(self, info: TensorInfo) -> None:
         if info.elements == 0 or len(info.shape) < 2:
             raise SourceError(
-                f"The factor has the shape {info.shape}.",
+                f"the factor has the shape {info.shape}",
                 file=self._file,
                 tensor=info.name,
                 hint="sharded training saves such pieces; gather the parameters before saving",
             )
         if len(info.shape) != 2:
             raise SourceError(
-                f"The factor has {len(info.shape)} dimensions; adapters of convolutions are not read.",
+                f"the factor has {len(info.shape)} dimensions; adapters of convolutions are not read",
                 file=self._file,
                 tensor=info.name,
-                hint="merge it into its base with peft's merge_and_unload and name that as a full model",
+                hint=MERGE_HINT,
             )
         if info.code not in MERGEABLE:
-            raise SourceError(f"The factor's dtype {info.code} is not one to merge.", file=self._file, tensor=info.name)
+            raise SourceError(f"tensors of dtype {info.code} cannot be merged", file=self._file, tensor=info.name)
 
     def _add_factor(self, match: re.Match[str], info: TensorInfo, *, embedding: bool) -> None:
         module = match["module"]
@@ -132,7 +132,7 @@ class AdapterTensors:
     def _add_once(self, into: dict[str, TensorInfo], key: str, info: TensorInfo) -> None:
         if key in into:
             raise SourceError(
-                f"The tensor is there twice, as {into[key].name!r} as well.", file=self._file, tensor=info.name
+                f"the tensor occurs twice, also under the name {into[key].name!r}", file=self._file, tensor=info.name
             )
         into[key] = info
 

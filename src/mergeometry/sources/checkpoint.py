@@ -44,7 +44,8 @@ class Checkpoint:
 def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
     """Open a model's folder or a single safetensors file by reading headers only.
 
-    Raises SourceError, under the model's label, for whatever is missing, malformed, hostile or never read.
+    Raises:
+        SourceError: a file is missing, malformed, hostile or of a kind that is never read; the error names the label.
     """
     with naming_model(label):
         place = located(path)
@@ -52,9 +53,9 @@ def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
             refuse_suffix(place)
             if place.name == ADAPTER_FILE:
                 raise SourceError(
-                    "An adapter's weights mean nothing without its settings.", file=place, hint="name its folder"
+                    "an adapter's weights mean nothing without its settings", file=place, hint="give its folder"
                 )
-            # Only the canonical name tells that a config.json beside it belongs to the same model.
+            # Only the canonical name shows that the config.json next to it belongs to the same model.
             config = read_config(place.parent) if place.name == SINGLE_FILE else None
             return _checkpoint(place, label, {place: read_header(place)}, config)
         config = read_config(place)
@@ -66,16 +67,16 @@ def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
         shards = sorted(set(weight_map.values()))
         check_shards_exist(place, shards, index)
         headers = {place / shard: read_header(place / shard, place) for shard in shards}
-        found: dict[str, list[str]] = {}
+        holders: dict[str, list[str]] = {}
         for file, header in headers.items():
             for name in header.tensors:
-                found.setdefault(name, []).append(file.name)
-        check_index_agrees(weight_map, found, index)
+                holders.setdefault(name, []).append(file.name)
+        check_index_agrees(weight_map, holders, index)
         return _checkpoint(place, label, headers, config)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """Parse the folder's config.json, None where there is none; SourceError if malformed or of a quantised model."""
+    """Parse the folder's config.json, None if it is missing; SourceError if it is malformed or of a quantised model."""
     path = folder / CONFIG_FILE
     if not path.exists() and not path.is_symlink():
         return None
@@ -86,8 +87,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise SourceError(
-            f"The model is quantised ({printable(method[:40]) if isinstance(method, str) else 'quantization_config'}); "
-            "arithmetic on quantised numbers means nothing.",
+            f"the model is quantised ({printable(method[:40]) if isinstance(method, str) else 'quantization_config'}); "
+            "arithmetic on quantised numbers means nothing",
             file=path,
             hint="de-quantise it and save it in 16 or 32 bit first",
         )
@@ -114,7 +115,7 @@ def _find_weights(folder: Path) -> tuple[Path | None, Path | None]:
     names = sorted(entry.name for entry in os.scandir(folder))
     if SINGLE_FILE in names and INDEX_FILE in names:
         raise SourceError(
-            f"The folder holds both {SINGLE_FILE} and {INDEX_FILE}, which may be different models.",
+            f"the folder holds both {SINGLE_FILE} and {INDEX_FILE}, which may be different models",
             file=folder,
             hint="remove the one that is out of date",
         )
@@ -130,9 +131,9 @@ def _find_weights(folder: Path) -> tuple[Path | None, Path | None]:
         return None, folder / singles[0]
     if indexes or singles:
         raise SourceError(
-            f"The folder holds several files that could be the model: {listing(indexes or singles)}.",
+            f"the folder holds several files that could be the model: {listing(indexes or singles)}",
             file=folder,
-            hint=f"name one of them, or add the {INDEX_FILE} of the shards",
+            hint=f"give one of them, or add the {INDEX_FILE} of the shards",
         )
     raise _no_weights(folder, names)
 
@@ -141,15 +142,15 @@ def _no_weights(folder: Path, names: list[str]) -> SourceError:
     pickles = [name for name in names if name.lower().endswith((*PICKLE_SUFFIXES, ".bin.index.json"))]
     if pickles:
         return SourceError(
-            f"The folder holds pickled weights only ({listing(pickles)}); they are never read: opening them runs code.",
+            f"the folder holds pickled weights only ({listing(pickles)}); they are never read: opening them runs code",
             file=folder,
             hint=CONVERT_HINT,
         )
     quantised = [name for name in names if name.lower().endswith(".gguf")]
     if quantised:
         return SourceError(
-            f"The folder holds GGUF files only ({listing(quantised)}).",
+            f"the folder holds GGUF files only ({listing(quantised)})",
             file=folder,
             hint="de-quantise it to safetensors first",
         )
-    return SourceError("The folder holds no *.safetensors file.", file=folder, hint="name the model's own folder")
+    return SourceError("the folder holds no *.safetensors file", file=folder, hint="give the model's own folder")

@@ -11,8 +11,8 @@ import reprlib
 
 from mergeometry import limits
 
-# Tokens that both engines read alike. Each is told from the others by its first few characters, and nothing is given
-# back, so that this itself is linear.
+# Tokens that both engines read alike. Their first few characters tell them apart and the match never backtracks, so
+# that this check is linear too.
 _SINGLE = r"[^\\\[({^$]"
 _ESCAPE = r"\\(?:[dDsSwW_]|[^\w])"
 _POSITION = r"(?:[\^$]|\\b)(?![*+?{])"
@@ -35,7 +35,7 @@ _REASONS = [
 
 
 class PatternError(ValueError):
-    """A pattern uses what is not understood, or costs too much; the text names it and says which."""
+    """A pattern uses syntax that is not understood, or costs too much; the text names it and says which."""
 
     def __init__(self, pattern: str, reason: str) -> None:
         super().__init__(f"the pattern {reprlib.repr(pattern)} is refused: {reason}")
@@ -57,7 +57,7 @@ class Expression:
         import re2  # noqa: PLC0415
 
         if not expression.isascii():
-            raise PatternError(pattern, "characters beyond ASCII are not understood beside operators")
+            raise PatternError(pattern, "characters beyond ASCII are not understood in a pattern with operators")
         understood = re.match(_ALIKE, expression)
         assert understood is not None
         if understood.end() < len(expression):
@@ -94,9 +94,9 @@ class Expression:
 
 def _reason(rest: str) -> str:
     for start, reason in _REASONS:
-        found = re.match(start, rest, re.DOTALL)
-        if found is not None:
-            return reason.format(found[0])
+        match = re.match(start, rest, re.DOTALL)
+        if match is not None:
+            return reason.format(match[0])
     raise AssertionError(rest)
 
 

@@ -1,4 +1,4 @@
-"""Opening files of an untrusted folder: regular files only, no way out of the folder, never a wait."""
+"""Opens files of an untrusted folder: only regular files, only inside the folder, and without waiting."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def naming_model(label: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise SourceError(
-            f"The operating system refuses: {error.strerror}.", model=label, file=error.filename
+            f"the operating system refuses: {error.strerror}", model=label, file=error.filename
         ) from error
 
 
 def located(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model made absolute, after checking that something is there.
+    """Return a model's absolute path, after checking that something is there.
 
-    Raises SourceError where there is nothing, or where the name cannot be a path.
+    Raises:
+        SourceError: nothing is there, or the name cannot be a path.
     """
     try:
         absolute = Path(path).absolute()
@@ -39,7 +40,7 @@ def located(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         hint = "give a local folder or .safetensors file; models named by a hub id are not downloaded"
-        raise SourceError(f"There is no model here: {reason}.", file=path, hint=hint) from error
+        raise SourceError(f"there is no model here: {reason}", file=path, hint=hint) from error
     return absolute
 
 
@@ -53,8 +54,11 @@ def stamp_of(descriptor: int) -> FileStamp:
 def opened(path: Path, folder: Path | None) -> Iterator[tuple[int, FileStamp]]:
     """Open a regular file for reading, as a descriptor and its stamp.
 
-    With ``folder`` the file must lie in it, links followed; links of a hub cache into its own blobs are
-    allowed. Raises SourceError for anything else, without waiting on pipes or devices.
+    With ``folder``, the file must lie in it after links are followed; a link of a hub cache into its own blobs is
+    allowed. Pipes and devices are refused without waiting on them.
+
+    Raises:
+        SourceError: the file is missing, is not a regular file, or lies outside ``folder``.
     """
     target = path if folder is None else _inside(path, folder)
     descriptor = open_regular(target, shown=path, follow=folder is None)
@@ -72,16 +76,16 @@ def open_regular(path: Path, *, shown: Path | None = None, follow: bool = True) 
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"The file cannot be opened: {reason}.", file=shown) from error
+        raise SourceError(f"the file cannot be opened: {reason}", file=shown) from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise SourceError(f"Expected a regular file, got a {_kind(mode)}.", file=shown)
+        raise SourceError(f"expected a regular file, got a {_kind(mode)}", file=shown)
     return descriptor
 
 
 def read_exactly(descriptor: int, start: int, buffer: memoryview) -> int:
-    """Fill the buffer from the file's bytes at ``start``; returns how many there were, fewer only at the end."""
+    """Fill the buffer from the file's bytes at ``start``; return how many were read, fewer only at the end."""
     done = 0
     while done < len(buffer):
         count = os.preadv(descriptor, [buffer[done : done + _LARGEST_READ]], start + done)
@@ -92,13 +96,13 @@ def read_exactly(descriptor: int, start: int, buffer: memoryview) -> int:
 
 
 def read_small(path: Path, folder: Path | None, limit: int, what: str) -> bytes:
-    """Read a whole file that must not exceed ``limit`` bytes; SourceError where it does or changes meanwhile."""
+    """Read a whole file that must not exceed ``limit`` bytes; SourceError if it does, or changes meanwhile."""
     with opened(path, folder) as (descriptor, stamp):
         if stamp.size > limit:
-            raise SourceError(f"The {what} has {stamp.size:,} bytes; at most {limit:,} are read.", file=path)
+            raise SourceError(f"the {what} has {stamp.size:,} bytes; at most {limit:,} are read", file=path)
         content = bytearray(stamp.size)
         if read_exactly(descriptor, 0, memoryview(content)) != stamp.size:
-            raise SourceError(f"The {what} was cut while it was read.", file=path)
+            raise SourceError(f"the {what} was truncated while it was read", file=path)
     return bytes(content)
 
 
@@ -109,13 +113,13 @@ def _inside(path: Path, folder: Path) -> Path:
         target = path.resolve(strict=True)
         root = folder.resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise SourceError("The file is a link that leads nowhere.", file=path) from error
+        raise SourceError("the file is a link that leads nowhere", file=path) from error
     if target.is_relative_to(root) or _is_blob_of(root, target):
         return target
     raise SourceError(
-        f"The file is a link that leaves the model's folder, to {printable(str(target))}.",
+        f"the file is a link that leaves the model's folder, to {printable(str(target))}",
         file=path,
-        hint="copy the file into the folder, or name the folder it lies in as the model",
+        hint="copy the file into the folder, or give the folder it lies in as the model",
     )
 
 

@@ -1,4 +1,4 @@
-"""Our own strict reader of the safetensors header.
+"""A strict reader of the safetensors header.
 
 The file is: 8 bytes N (little-endian), N bytes of JSON `{name: {dtype, shape, data_offsets}}` beginning with `{`,
 then the data. The offsets count from the end of the header and must tile the data without overlap or hole.
@@ -40,13 +40,16 @@ def read_header(path: Path, folder: Path | None = None) -> Header:
     """Read and validate the header of one safetensors file, none of its data.
 
     ``folder``, if given, is the model's folder, which the file may not leave by a link.
-    Raises SourceError, which names the file and where possible the tensor, for every deviation from the format.
+
+    Raises:
+        SourceError: the file deviates from the format; the error names the file and, where possible, the tensor.
     """
     with opened(path, folder) as (descriptor, stamp):
         first = os.pread(descriptor, 32, 0)
         if len(first) < 8:
             raise foreign_format(first, path) or SourceError(
-                f"The file has {stamp.size} bytes, too few for a safetensors header: it is empty or cut.", file=path
+                f"the file has {stamp.size} bytes, too few for a safetensors header: it is empty or truncated",
+                file=path,
             )
         length = int.from_bytes(first[:8], "little")
         _check_length(length, first, stamp, path)
@@ -65,15 +68,15 @@ def read_header(path: Path, folder: Path | None = None) -> Header:
 def _check_length(length: int, first: bytes, stamp: FileStamp, path: Path) -> None:
     if length > limits.HEADER_BYTES:
         raise foreign_format(first, path) or SourceError(
-            f"The header claims {length:,} bytes; at most {limits.HEADER_BYTES:,} are read.", file=path
+            f"the header claims {length:,} bytes; at most {limits.HEADER_BYTES:,} are read", file=path
         )
     if length > stamp.size - 8:
         raise foreign_format(first, path) or SourceError(
-            f"The header claims {length:,} bytes, but the file has {stamp.size - 8:,} after its length: it is cut.",
+            f"the header claims {length:,} bytes, but {stamp.size - 8:,} follow its length: it is truncated",
             file=path,
         )
     if first[8:9] != b"{":
-        raise foreign_format(first, path) or SourceError("The header does not begin with '{'.", file=path)
+        raise foreign_format(first, path) or SourceError("the header does not begin with '{'", file=path)
 
 
 def _read_bounded(descriptor: int, length: int, path: Path) -> bytes:
@@ -83,24 +86,24 @@ def _read_bounded(descriptor: int, length: int, path: Path) -> bytes:
     while len(raw) < length:
         chunk = os.pread(descriptor, min(_CHUNK, length - len(raw)), 8 + len(raw))
         if not chunk:
-            raise SourceError("The file was cut while its header was read.", file=path)
+            raise SourceError("the file was truncated while its header was read", file=path)
         tensors += chunk.count(b'"data_offsets"')
         commas += chunk.count(b",")
         if tensors > limits.TENSORS_PER_FILE:
             raise _too_many(path)
         if commas > _COMMAS:
-            raise SourceError(f"The header holds more than {_COMMAS:,} values.", file=path)
+            raise SourceError(f"the header holds more than {_COMMAS:,} values", file=path)
         raw += chunk
     return bytes(raw)
 
 
 def _too_many(path: Path) -> SourceError:
-    return SourceError(f"The header names more than {limits.TENSORS_PER_FILE:,} tensors.", file=path)
+    return SourceError(f"the header names more than {limits.TENSORS_PER_FILE:,} tensors", file=path)
 
 
 def _metadata(value: Any, path: Path) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise SourceError(f"The header's {_METADATA} must map names to strings.", file=path)
+        raise SourceError(f"the header's {_METADATA} must map names to strings", file=path)
     return value
 
 
@@ -109,42 +112,42 @@ def _tensor(name: str, entry: Any, path: Path, data_start: int, stamp: FileStamp
         return SourceError(what, file=path, tensor=name[: limits.NAME_CHARACTERS], hint=hint)
 
     if not name:
-        raise refused("A tensor's name is empty.")
+        raise refused("a tensor's name is empty")
     if len(name) > limits.NAME_CHARACTERS:
-        raise refused(f"A tensor's name has {len(name):,} characters; at most {limits.NAME_CHARACTERS:,} are read.")
+        raise refused(f"a tensor's name has {len(name):,} characters; at most {limits.NAME_CHARACTERS:,} are read")
     if not isinstance(entry, dict) or entry.keys() != _ENTRY:
-        raise refused(f"The tensor's entry must have exactly the keys {', '.join(sorted(_ENTRY))}.")
+        raise refused(f"the tensor's entry must have exactly the keys {', '.join(sorted(_ENTRY))}")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in TORCH_DTYPES:
         packed = isinstance(code, str) and code in _SUB_BYTE
         raise refused(
-            f"The dtype {code} packs several values into a byte and is not read."
+            f"the dtype {code} packs several values into a byte and is not read"
             if packed
-            else f"The dtype {reprlib.repr(code)} is unknown.",
+            else f"the dtype {reprlib.repr(code)} is unknown",
             "de-quantise the model first" if packed else f"known: {', '.join(TORCH_DTYPES)}",
         )
     if not _are_counts(shape):
-        raise refused("The shape must be a list of integers of at least 0.")
+        raise refused("the shape must be a list of integers of at least 0")
     if len(shape) > limits.DIMENSIONS:
-        raise refused(f"The tensor has {len(shape):,} dimensions; at most {limits.DIMENSIONS} are read.")
+        raise refused(f"the tensor has {len(shape):,} dimensions; at most {limits.DIMENSIONS} are read")
     if not _are_counts(offsets) or len(offsets) != 2:
-        raise refused("data_offsets must be two integers of at least 0.")
+        raise refused("data_offsets must be two integers of at least 0")
     begin, end = offsets
     if begin > end:
-        raise refused(f"data_offsets [{begin}, {end}] end before they begin.")
+        raise refused(f"data_offsets [{begin}, {end}] end before they begin")
     if data_start + end > stamp.size:
         raise refused(
-            f"The tensor's bytes end at {data_start + end:,}, but the file has {stamp.size:,}: it is cut.",
+            f"the tensor's bytes end at {data_start + end:,}, but the file has {stamp.size:,}: it is truncated",
             "copy or download the file again",
         )
     needed = math.prod(shape) * item_size(code)
     if needed != end - begin:
-        raise refused(f"Shape {shape} of {code} needs {needed} bytes, but data_offsets hold {end - begin}.")
+        raise refused(f"shape {shape} of {code} needs {needed} bytes, but data_offsets hold {end - begin}")
     return TensorInfo(name, code, tuple(shape), path, data_start + begin, needed, stamp)
 
 
 def _are_counts(values: Any) -> bool:
-    # `type`, not `isinstance`: a truth value is an int to Python.
+    # `type`, not `isinstance`: a boolean is an int to Python.
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 63 for value in values)
 
 
@@ -154,14 +157,14 @@ def _check_tiling(tensors: list[TensorInfo], data_start: int, path: Path, stamp:
     for info in tensors:
         if info.start < cursor:
             raise SourceError(
-                f"The tensor's bytes overlap those of {previous!r} by {cursor - info.start:,}.",
+                f"the tensor's bytes overlap those of {previous!r} by {cursor - info.start:,}",
                 file=path,
                 tensor=info.name,
             )
         if info.start > cursor:
             raise SourceError(
-                f"There is a hole of {info.start - cursor:,} bytes before the tensor.", file=path, tensor=info.name
+                f"there is a hole of {info.start - cursor:,} bytes before the tensor", file=path, tensor=info.name
             )
         cursor, previous = info.start + info.nbytes, info.name
     if cursor != stamp.size:
-        raise SourceError(f"The file has {stamp.size - cursor:,} bytes after its last tensor.", file=path)
+        raise SourceError(f"the file has {stamp.size - cursor:,} bytes after its last tensor", file=path)

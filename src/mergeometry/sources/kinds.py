@@ -1,4 +1,4 @@
-"""Recognising files that are not safetensors, so that the refusal can say what they are."""
+"""Recognises files that are not safetensors, so that the error can say what they are."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def foreign_format(first_bytes: bytes, file: Path) -> SourceError | None:
     """Name the format of a file whose safetensors header is not valid, from its first bytes; None if unknown."""
     for magic, kind, hint in _MAGIC:
         if first_bytes.startswith(magic):
-            return SourceError(f"The file is named as safetensors but is {kind}.", file=file, hint=hint)
+            return SourceError(f"the file is named as safetensors but is {kind}", file=file, hint=hint)
     # Protocols 2 to 5 begin with the opcode PROTO; the third byte of a real header length is rarely an opcode.
     if first_bytes[:1] == b"\x80" and first_bytes[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return SourceError(
-            "The file is named as safetensors but is a Python pickle, which is never run.", file=file, hint=CONVERT_HINT
+            "the file is named as safetensors but is a Python pickle, which is never run", file=file, hint=CONVERT_HINT
         )
     return None
 
@@ -44,10 +44,10 @@ def refuse_suffix(path: Path) -> None:
         return
     if name.endswith(PICKLE_SUFFIXES):
         raise SourceError(
-            "Pickled weights are never read: opening them runs code.",
+            "pickled weights are never read: opening them runs code",
             file=path,
             hint=CONVERT_HINT,
         )
     if name.endswith(".gguf"):
-        raise SourceError("GGUF files are not read.", file=path, hint="de-quantise it to safetensors first")
-    raise SourceError("Only files named *.safetensors are read as weights.", file=path)
+        raise SourceError("GGUF files are not read", file=path, hint="de-quantise it to safetensors first")
+    raise SourceError("only files named *.safetensors are read as weights", file=path)

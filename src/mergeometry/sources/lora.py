@@ -52,8 +52,11 @@ class AdapterDelta:
     def flipped(self) -> AdapterDelta:
         """Return the same update for a base that stores the weight the other way round.
 
-        PEFT decides the orientation by the module's class, while the settings hold one flag for all modules; who
-        knows the base's layout corrects it here. Raises ValueError for embeddings, which have one orientation.
+        PEFT decides the orientation by the module's class, while the settings hold one flag for all modules: a
+        caller that knows the base's layout corrects it here.
+
+        Raises:
+            ValueError: the module is an embedding, which has only one orientation.
         """
         if self.embedding:
             raise ValueError(f"the embedding {self.module!r} has one orientation only")
@@ -63,7 +66,8 @@ class AdapterDelta:
 def read_factors(read: Callable[[TensorInfo], torch.Tensor], delta: AdapterDelta) -> tuple[torch.Tensor, torch.Tensor]:
     """Read an update's factors as left (m, r) and right (r, n) in the dtype of computation, scaling not applied.
 
-    Raises SourceError if the file is no longer what its header said.
+    Raises:
+        SourceError: the file is no longer what its header said.
     """
     dtype = torch.promote_types(compute_dtype(delta.left.code), compute_dtype(delta.right.code))
     left, right = (read(info).to(dtype) for info in (delta.left, delta.right))

@@ -1,4 +1,4 @@
-r"""Matching the patterns of an untrusted adapter in bounded time.
+r"""Matches the patterns of an untrusted adapter in bounded time.
 
 PEFT looks modules up by `re.match(rf"(.*\.)?({pattern})$", name)`, and Python's engine backtracks: `(a+)+` on a
 name of 40 characters takes seconds. Patterns without operators are compared; all others go to RE2.
@@ -13,15 +13,15 @@ from mergeometry import limits
 from mergeometry.sources.expression import Expression, PatternError
 
 _PLAIN = re.compile(r"\^?[^\\\[\](){}*+?|^$]*\Z")
-# What things cost, in steps.
-_LOOKING = 50  # each pattern, each name
-_COMPARING = 6  # each character
+# Costs in steps.
+_LOOKING = 50  # per pattern and name
+_COMPARING = 6  # per character
 _COMPILING = 20_000
 _INSTRUCTION = 50
 
 
 class PatternTable:
-    """Patterns in their order; finds the first that a module's name matches, as PEFT does."""
+    """Patterns in order; finds the first one that a module's name matches, as PEFT does."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = list(patterns)
@@ -36,7 +36,7 @@ class PatternTable:
             PatternError: a pattern, which the error names, is not understood or costs too much.
         """
         if self._patterns and "\n" in name:
-            # `$` holds before a last line break, and `.` matches none: a comparison would have to know both.
+            # `$` holds before a last line break, and `.` matches none: a plain comparison would have to allow for both.
             raise PatternError(self._patterns[0], "the name of a module holds a line break")
         for position, pattern in enumerate(self._patterns):
             if position == len(self._matchers):
@@ -56,7 +56,7 @@ class PatternTable:
 
 
 class _Plain:
-    """A pattern without operators but `.`: it matches a name's last characters, as many as it has, or none."""
+    """A pattern without operators except `.`: it is compared with as many characters at the end of a name."""
 
     def __init__(self, pattern: str, spend: Callable[[int, str], None]) -> None:
         self._pattern, self._spend = pattern, spend
@@ -68,7 +68,7 @@ class _Plain:
         if before and (before < 0 or self._whole or name[before - 1] != "."):
             return False
         self._spend(_COMPARING * len(self._text), self._pattern)
-        return all(own in (".", other) for own, other in zip(self._text, name[before:], strict=True))
+        return all(expected in (".", actual) for expected, actual in zip(self._text, name[before:], strict=True))
 
 
 class _Operators:

@@ -1,4 +1,4 @@
-"""Reading tensors' bytes by `pread`, never by a memory map: a file that is cut while mapped kills the process."""
+"""Reads tensors' bytes by `pread`, never by a memory map: truncating a mapped file kills the process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mergeometry.sources.tensors import TensorInfo
 
 
 class TensorReader:
-    """Reads tensors into memory of their own, keeping a bounded number of files open; one for each thread.
+    """Reads tensors into memory of their own, keeping a bounded number of files open; use one per thread.
 
-    Every read checks that the file is still the one whose header was validated, and raises SourceError, which
-    names file and tensor, where it was cut, replaced or written to.
+    Every read checks that the file is still the one whose header was validated, and raises SourceError, which names
+    file and tensor, if it was truncated, replaced or written to.
     """
 
     def __init__(self, descriptors: int = 64) -> None:
@@ -33,7 +33,9 @@ class TensorReader:
     def read_range(self, info: TensorInfo, first_element: int, last_element: int) -> torch.Tensor:
         """Return elements ``first_element`` up to, not including, ``last_element`` as one row, for work in pieces.
 
-        Raises ValueError for a range outside the tensor, SourceError if the file is no longer what it was.
+        Raises:
+            ValueError: the range lies outside the tensor.
+            SourceError: the file is no longer what it was.
         """
         if not 0 <= first_element <= last_element <= info.elements:
             raise ValueError(f"range [{first_element}, {last_element}) outside the {info.elements} of {info.name!r}")
@@ -60,14 +62,14 @@ class TensorReader:
         try:
             done = read_exactly(descriptor, start, memoryview(buffer.numpy().data))
         except OSError as error:
-            raise SourceError(f"Reading failed: {error.strerror}.", file=info.file, tensor=info.name) from error
+            raise SourceError(f"reading failed: {error.strerror}", file=info.file, tensor=info.name) from error
         # After the read, so that a write during it is seen as well.
         self._check_unchanged(info, descriptor)
         if done != count:
-            raise SourceError("The file was cut while it was read.", file=info.file, tensor=info.name)
+            raise SourceError("the file was truncated while it was read", file=info.file, tensor=info.name)
         if info.dtype is torch.bool and count and int(buffer.max()) > 1:
             # torch takes such bytes for true in one operation and for their number in the next.
-            raise SourceError("A truth value is neither 0 nor 1.", file=info.file, tensor=info.name)
+            raise SourceError("a boolean is neither 0 nor 1", file=info.file, tensor=info.name)
         return buffer
 
     def _descriptor(self, info: TensorInfo) -> int:
@@ -86,15 +88,15 @@ class TensorReader:
         return descriptor
 
     def _check_unchanged(self, info: TensorInfo, descriptor: int) -> None:
-        found = stamp_of(descriptor)
-        if found == info.stamp:
+        current = stamp_of(descriptor)
+        if current == info.stamp:
             return
-        # The next read opens the path anew: the caller may have read the new file's header by then.
+        # The next read opens the path again: the caller may have read the new file's header by then.
         os.close(self._open.pop(info.file))
-        if found.size != info.stamp.size:
-            what = f"The file had {info.stamp.size:,} bytes when its header was read and has {found.size:,} now."
+        if current.size != info.stamp.size:
+            what = f"the file had {info.stamp.size:,} bytes when its header was read and has {current.size:,} now"
         else:
-            what = "The file was written to or replaced after its header was read."
+            what = "the file was written to or replaced after its header was read"
         raise SourceError(
             what, file=info.file, tensor=info.name, hint="leave inputs alone while they are merged, then run again"
         )

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from mergeometry.errors import SourceError
 
 # Possessive, so that a string of millions of escapes costs no backtracking memory. The lone quote at
-# the end catches an unterminated string, which would otherwise be scanned anew from each later quote.
+# the end catches an unterminated string, which would otherwise be scanned again from every later quote.
 _STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -25,26 +25,27 @@ class _DuplicateKeyError(ValueError):
 def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
     """Parse one JSON object strictly.
 
-    Raises SourceError, which names the file, for text that is not UTF-8 or not JSON, for duplicate keys, for
-    nesting deeper than ``nesting``, for NaN and Infinity unless ``finite`` is false, and for anything but an object.
+    Raises:
+        SourceError: the text is not UTF-8, not JSON, or not an object; a key occurs twice; the nesting is deeper than
+            ``nesting``; or a number is NaN or infinite, unless ``finite`` is false. The error names the file.
     """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SourceError(f"The {what} is not UTF-8 (byte {error.start:,}).", file=file) from error
+        raise SourceError(f"the {what} is not UTF-8 (byte {error.start:,})", file=file) from error
     _check_nesting(text, file, what, nesting)
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant if finite else None)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except _DuplicateKeyError as error:
-        raise SourceError(f"The {what} has the key {reprlib.repr(error.key)} twice.", file=file) from error
+        raise SourceError(f"the {what} has the key {reprlib.repr(error.key)} twice", file=file) from error
     except UnicodeEncodeError as error:
-        raise SourceError(f"The {what} has half a surrogate pair, which is no character.", file=file) from error
+        raise SourceError(f"the {what} has half a surrogate pair, which is not a character", file=file) from error
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"The {what} is not valid JSON: {error}.", file=file) from error
+        raise SourceError(f"the {what} is not valid JSON: {error}", file=file) from error
     if not isinstance(value, dict):
-        raise SourceError(f"The {what} must be a JSON object, got {_described(value)}.", file=file)
+        raise SourceError(f"the {what} must be a JSON object, got {_described(value)}", file=file)
     return value
 
 
@@ -55,11 +56,11 @@ def _check_nesting(text: str, file: Path, what: str, nesting: int) -> None:
         if symbol in "{[":
             depth += 1
             if depth > nesting:
-                raise SourceError(f"The {what} is nested deeper than {nesting} levels.", file=file)
+                raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file)
         elif symbol in "}]":
             depth -= 1
         elif symbol == '"':
-            raise SourceError(f"The {what} is not valid JSON: a string has no end.", file=file)
+            raise SourceError(f"the {what} is not valid JSON: a string has no end", file=file)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -78,4 +79,4 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _described(value: object) -> str:
-    return {list: "an array", str: "a string", type(None): "null", bool: "a truth value"}.get(type(value), "a number")
+    return {list: "an array", str: "a string", type(None): "null", bool: "a boolean"}.get(type(value), "a number")

@@ -13,7 +13,7 @@ from mergeometry.dtypes import TORCH_DTYPES
 
 
 class FileStamp(NamedTuple):
-    """What identifies a file's content between two looks at it, without reading it."""
+    """Identifies a file's content without reading it, so that a later change shows."""
 
     device: int
     inode: int
