@@ -112,6 +112,8 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     ("changes", "wanted"),
     [
         ({"modles": []}, "unknown key 'modles', did you mean 'models'"),
+        ({"<": None}, "unknown key '<'"),
+        ({"": 1}, "unknown key ''"),
         ({"metod": "x"}, "did you mean 'method'"),
         ({"output": {"dtpye": "base"}}, "unknown key 'output.dtpye', did you mean 'dtype'"),
         ({"output": {"adapter": {"rnak": 3}}}, "did you mean 'rank'"),

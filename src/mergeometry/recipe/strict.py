@@ -25,8 +25,11 @@ def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str,
 
 
 def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
-    # Parts in brackets are tags of the ways to write a key; no user wrote them.
-    problem["loc"] = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
+    # Parts in brackets are tags of the ways to write a key; an unknown key is the user's own, whatever it looks like.
+    *outer, last = problem["loc"] or (None,)
+    unknown = problem["type"] == "extra_forbidden"
+    tagged = last is None or (not unknown and str(last).startswith("<"))
+    problem["loc"] = (*(part for part in outer if not str(part).startswith("<")), *([] if tagged else [last]))
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
