@@ -17,11 +17,16 @@ from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.run import collect_for, read_data
 from mergeometry.cli.app import app
+from mergeometry.comparison.evaluate import evaluate
+from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders import build_encoder
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.sources import open_model
-from mergeometry_suite.comparison import write_suite
+from mergeometry_suite.backbone import backbone
+from mergeometry_suite.experts import SHIPPED
+from mergeometry_suite.tasks import load
 from tests.helpers import learning_models, models
+from tests.helpers.labelled_tasks import written
 
 
 def data_of(family: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -216,23 +221,13 @@ def test_plan_counts_what_running_the_models_takes(family: dict[str, Any], tmp_p
     assert "32 unlabelled texts" in spoken.stdout and "scratch space" in spoken.stdout
 
 
-@pytest.fixture(scope="module")
-def two_experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The suite's recipe and tasks, cut to two real experts of MiniLM."""
-    folder = write_suite("text-8", tmp_path_factory.mktemp("suite"), limit=4)
-    recipe, tasks = (json.loads((folder / name).read_text()) for name in ("recipe.yaml", "tasks.yaml"))
-    recipe["models"] = [model for model in recipe["models"] if model["name"] in ("trec", "movie")]
-    tasks["tasks"] = [task for task in tasks["tasks"] if task["name"] in ("trec", "movie")]
-    (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    (folder / "tasks.yaml").write_text(json.dumps(tasks))
-    return folder
-
-
-def test_real_experts_change_their_outputs_less_than_under_their_mean(two_experts: Path, tmp_path: Path) -> None:
-    given = json.loads((two_experts / "recipe.yaml").read_text())
+def test_real_experts_change_their_outputs_less_than_under_their_mean(tmp_path: Path) -> None:
+    names = ("trec", "movie")
     tasks = {
-        model["name"]: str(two_experts / "data" / f"{model['name']}-unlabelled.jsonl") for model in given["models"]
+        name: str(learning_models.save_texts(tmp_path / f"{name}.jsonl", load(name).train.take(32).texts))
+        for name in names
     }
+    given = {"base": str(backbone()), "models": [{"path": str(SHIPPED / name), "name": name} for name in names]}
     recipe = {**given, "method": {"name": "regmean", "shrinkage": 1.0}, "data": {"tasks": tasks}}
     _, moments = collected(recipe, tmp_path / "moments")
     mg.merge(recipe, tmp_path / "merged", workers=1)
@@ -251,14 +246,24 @@ def test_real_experts_change_their_outputs_less_than_under_their_mean(two_expert
     assert sum(own for own, _ in changes) < 0.5 * sum(mean for _, mean in changes)
 
 
-def test_a_comparison_scores_what_a_merge_writes(two_experts: Path, tmp_path: Path) -> None:
-    from mergeometry.comparison.evaluate import evaluate
-    from mergeometry.comparison.tasks_file import load_tasks
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A family with labelled texts to score on and unlabelled ones to run: `recipe.yaml` and `tasks.yaml`."""
+    folder = tmp_path_factory.mktemp("compared")
+    recipe = learning_models.family(folder)
+    written(folder, recipe)
+    tasks = json.loads((folder / "tasks.yaml").read_text())
+    for task, learnt in zip(tasks["tasks"], recipe["adapt"]["tasks"], strict=True):
+        task["unlabelled"] = Path(learnt["data"]).name
+    (folder / "tasks.yaml").write_text(json.dumps(tasks))
+    return folder
 
-    recipe, tasks = two_experts / "recipe.yaml", two_experts / "tasks.yaml"
+
+def test_a_comparison_scores_what_a_merge_writes(compared: Path, tmp_path: Path) -> None:
+    recipe, tasks = compared / "recipe.yaml", compared / "tasks.yaml"
     found = mg.compare(recipe, "regmean, esm", tasks, output=tmp_path / "out", scales=[1.0], workers=1)
     given, judged = json.loads(recipe.read_text()), load_tasks(tasks)
-    unlabelled = {name: str(two_experts / "data" / f"{name}-unlabelled.jsonl") for name in ("trec", "movie")}
+    unlabelled = {task.name: str(task.unlabelled.path) for task in judged.tasks if task.unlabelled is not None}
     data = {"tasks": unlabelled, "encoder": judged.encoder.model_dump()}
     for row in found.rows:
         mg.merge({**given, "method": row.method, "data": data}, tmp_path / row.name, workers=1)
@@ -268,18 +273,18 @@ def test_a_comparison_scores_what_a_merge_writes(two_experts: Path, tmp_path: Pa
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results"}
 
 
-def test_a_comparison_without_inputs_says_which_are_missing(two_experts: Path, tmp_path: Path) -> None:
-    recipe = two_experts / "recipe.yaml"
-    tasks = json.loads((two_experts / "tasks.yaml").read_text())
+def test_a_comparison_without_inputs_says_which_are_missing(compared: Path, tmp_path: Path) -> None:
+    recipe = compared / "recipe.yaml"
+    tasks = json.loads((compared / "tasks.yaml").read_text())
     for task in tasks["tasks"]:
         for key in ("head", "validation", "test", "unlabelled"):
-            task[key] = str(two_experts / task[key])
+            task[key] = str(compared / task[key])
     del tasks["tasks"][0]["unlabelled"]
     tasks["tasks"][1]["test"] = str(tmp_path / "nowhere.jsonl")
     with pytest.raises(MismatchError) as caught:
         mg.compare(recipe, "average, regmean, esm", tasks, output=tmp_path / "out")
     said = str(caught.value)
     for method in ("regmean", "esm"):
-        assert f"{method} merges by activations, and the tasks have no `unlabelled:` inputs for 'trec'" in said
+        assert f"{method} merges by activations, and the tasks have no `unlabelled:` inputs for 'task0'" in said
     assert "nowhere.jsonl" in said
     assert not (tmp_path / "out").exists()

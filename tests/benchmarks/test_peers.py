@@ -23,7 +23,7 @@ from benchmarks.speed.environments import Environment, EnvironmentFailedError
 from benchmarks.speed.measure import Case, CommandFailedError, Limits, run_once
 from benchmarks.speed.peer_commands import METHODS, command, tools
 from benchmarks.speed.settings import Settings
-from benchmarks.speed.sizes import BERT_LARGE, TINY, TINY_BERT, VIT_B
+from benchmarks.speed.sizes import BERT_LARGE, TINY, TINY_BERT, VIT_B, Size
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,6 +85,15 @@ def test_a_command_that_fails_of_itself_is_no_result(tmp_path: Path) -> None:
         run_once(python("1 / 0", Limits(30, 10**9)), tmp_path)
 
 
+def written_here(size: Size, tasks: int, work: Path) -> list[Path]:
+    """What `peers.made` writes, without a process for it."""
+    folder, base = work / size.name.lower(), synthetic.base_weights(size)
+    parts = ["base", *map(str, range(tasks))]
+    for part in parts:
+        synthetic.write_part(folder, base, part, size)
+    return [folder / (part if part == "base" else f"task{part}") for part in parts]
+
+
 def test_models_are_written_once_and_whole(tmp_path: Path) -> None:
     models = peers.made(TINY_BERT, 2, tmp_path)
     assert [model.name for model in models] == ["base", "task0", "task1"]
@@ -113,7 +122,7 @@ def test_grid_covers_every_size_and_number_of_models() -> None:
 
 def test_peers_recipe_is_the_same_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Environment, "program", lambda _, name: Path("/env/bin") / name)
-    models = peers.made(TINY, 2, tmp_path)
+    models = written_here(TINY, 2, tmp_path)
     limits = Limits(1, 1)
     asked = {tool: command(tool, "ties", models, tmp_path, limits).command for tool in tools("ties")}
     assert asked["mergekit"][0].endswith("mergekit-yaml")
@@ -142,6 +151,7 @@ def test_interrupted_run_goes_on_and_a_finished_one_begins_again(
 
     grid = tuple(peers.Cell(TINY, tasks, "average") for tasks in (1, 2, 3))
     monkeypatch.setattr(peers, "QUICK", grid)
+    monkeypatch.setattr(peers, "made", written_here)
     monkeypatch.setattr(peers, "measured", measured)
     monkeypatch.setattr(Environment, "versions", lambda _: {})
     settings = Settings(tmp_path / "work", tmp_path / "results", quick=True)

@@ -70,6 +70,15 @@ def keys(setup: Setup, source: Path) -> dict[str, tuple[str, str]]:
     return {entry.name: (cache.identity, cache.point(place, 1.0, TEST)) for place, entry in enumerate(setup.entries)}
 
 
+@pytest.fixture(scope="module")
+def before(setup: Setup) -> dict[str, tuple[str, str]]:
+    return keys(setup, SOURCE.parent)
+
+
+def test_where_the_code_lies_does_not_count(setup: Setup, before: dict[str, tuple[str, str]], copy: Path) -> None:
+    assert keys(setup, copy) == before
+
+
 def edit(source: Path, function: Callable[..., Any], old: str = "", new: str = "  # changed") -> None:
     """Change the last line of a function in the copied source, at its end or where it says ``old``."""
     function = inspect.unwrap(function)  # from the check of shapes in tests
@@ -103,16 +112,14 @@ def edit(source: Path, function: Callable[..., Any], old: str = "", new: str = "
     ids=lambda value: getattr(value, "__qualname__", None),
 )
 def test_a_changed_line_makes_those_scores_stale_that_depend_on_it(
-    setup: Setup, copy: Path, function: Callable[..., Any], expected: set[str]
+    setup: Setup, before: dict[str, tuple[str, str]], copy: Path, function: Callable[..., Any], expected: set[str]
 ) -> None:
-    before = keys(setup, copy)
     edit(copy, function)
     after = keys(setup, copy)
     assert {name for name in ALL if after[name] != before[name]} == expected
 
 
-def test_a_changed_page_makes_none_stale(setup: Setup, copy: Path) -> None:
-    before = keys(setup, copy)
+def test_a_changed_page_makes_none_stale(setup: Setup, before: dict[str, tuple[str, str]], copy: Path) -> None:
     (copy / "mergeometry" / "report" / "comparison.html.jinja").write_text("<p>other</p>")
     assert keys(setup, copy) == before
 
@@ -120,29 +127,33 @@ def test_a_changed_page_makes_none_stale(setup: Setup, copy: Path) -> None:
 COMPARE = """
 import json, sys
 import mergeometry as mg
-steps = []
-found = mg.compare(sys.argv[1], "average", sys.argv[2], output=sys.argv[3], scales=[1.0], workers=1,
-                   say=lambda text, *_: steps.append(text))
-print(json.dumps([mg.__file__, found.base, steps]))
+told = [mg.__file__]
+for _ in range(int(sys.argv[4])):
+    steps = []
+    found = mg.compare(sys.argv[1], "average", sys.argv[2], output=sys.argv[3], scales=[1.0], workers=1,
+                       say=lambda text, *_: steps.append(text))
+    told.append([found.base, steps])
+print(json.dumps(told))
 """
 
 
 def test_a_changed_prediction_is_scored_anew(family: Path, copy: Path, tmp_path: Path) -> None:
-    def compared() -> tuple[dict[str, float], list[str]]:
+    def compared(times: int) -> list[tuple[dict[str, float], list[str]]]:
         done = subprocess.run(
-            [sys.executable, "-c", COMPARE, family / "recipe.yaml", family / "tasks.yaml", tmp_path / "out"],
+            [sys.executable, "-c", COMPARE, family / "recipe.yaml", family / "tasks.yaml", tmp_path / "out",
+             str(times)],
             capture_output=True, text=True, check=False, timeout=120,
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        file, base, steps = json.loads(done.stdout.splitlines()[-1])
+        file, *told = json.loads(done.stdout.splitlines()[-1])
         assert Path(file).is_relative_to(copy)
-        return base, steps
+        return told
 
-    base, steps = compared()
+    (base, steps), (again, nothing) = compared(2)
     assert "average at 1 on test inputs" in steps
-    assert compared() == (base, [])
+    assert (again, nothing) == (base, [])
     edit(copy, Head.predict, "argmax", "argmin")
-    other, steps = compared()
+    ((other, steps),) = compared(1)
     assert "average at 1 on test inputs" in steps
     assert other != base

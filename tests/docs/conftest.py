@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,38 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Path:
+def models(written_models: Path, tmp_path: Path) -> Path:
+    """A copy for each page, which writes beside them."""
+    return Path(shutil.copytree(written_models, tmp_path, dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="session")
+def written_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from peft import LoraConfig, get_peft_model
 
+    folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=16,
     )  # fmt: skip
     base = BertModel(config)
-    base.save_pretrained(tmp_path / "base")
+    base.save_pretrained(folder / "base")
     for name in ("first", "second"):
         tuned = BertForSequenceClassification(config)
         tuned.bert.load_state_dict(base.state_dict(), strict=False)
         moved(tuned, 0.02)
-        tuned.save_pretrained(tmp_path / name)
+        tuned.save_pretrained(folder / name)
     for name in ("lora-a", "lora-b", "first-adapter", "second-adapter"):
         settings = LoraConfig(r=4, lora_alpha=8, target_modules=["query", "value", "dense"])
-        adapted = get_peft_model(BertModel.from_pretrained(tmp_path / "base"), settings)
+        adapted = get_peft_model(BertModel.from_pretrained(folder / "base"), settings)
         moved(adapted, 0.05, only="lora_")
-        adapted.save_pretrained(tmp_path / name)
+        adapted.save_pretrained(folder / name)
     for name in ("first", "second"):
-        what_learning_reads(tmp_path, name)
-    tokenizer().save_pretrained(tmp_path / "base")
-    language_models(tmp_path)
-    return tmp_path
+        what_learning_reads(folder, name)
+    tokenizer().save_pretrained(folder / "base")
+    language_models(folder)
+    return folder
 
 
 def language_models(folder: Path) -> None:

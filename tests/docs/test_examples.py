@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ def test_pages_have_examples() -> None:
     assert sum(len(blocks(page)) for page in PAGES) > 10
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Let what would start a process per core do its work in this one: the models are tiny, a process loads torch."""
+    if not hasattr(os, "sched_setaffinity"):  # not on Linux: as many processes as cores, with the same results
+        yield
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {allowed[worker % len(allowed)]})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_of_a_page_run(page: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models)

@@ -54,7 +54,9 @@ def family(folder: Path, size: int, count: int, kind: str, tasks: int = 4) -> di
     return found
 
 
-@pytest.mark.parametrize("method", ["average", "ties", "tsv_m"])
+@pytest.mark.parametrize(
+    "method", ["tsv_m", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "ties"))]
+)
 def test_one_process_stays_below_the_plan(tmp_path: Path, method: str) -> None:
     recipe = {**family(tmp_path, 768, 3, "models"), "method": method}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.6

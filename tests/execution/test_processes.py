@@ -55,13 +55,11 @@ print(run.sha256)
 def test_workers_hash_seeds_and_scripts_without_a_guard(tmp_path: Path) -> None:
     recipe = {**large_family(tmp_path), "method": "dc_merge"}
     mg.merge(recipe, tmp_path / "one", workers=1)
-    mg.merge(recipe, tmp_path / "two", workers=2)
     wanted = models.weight_hashes(tmp_path / "one")
-    assert models.weight_hashes(tmp_path / "two") == wanted
     script = tmp_path / "script.py"
     script.write_text(MERGE)
     process = subprocess.run(
-        [sys.executable, str(script), json.dumps(recipe), str(tmp_path / "four"), "4"],
+        [sys.executable, str(script), json.dumps(recipe), str(tmp_path / "three"), "3"],
         capture_output=True,
         text=True,
         check=False,
@@ -69,7 +67,7 @@ def test_workers_hash_seeds_and_scripts_without_a_guard(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONHASHSEED": "1"},
     )
     assert process.returncode == 0, process.stderr
-    assert models.weight_hashes(tmp_path / "four") == wanted
+    assert models.weight_hashes(tmp_path / "three") == wanted
 
 
 def test_the_order_of_files_on_disk_means_nothing(tmp_path: Path) -> None:

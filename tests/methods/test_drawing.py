@@ -44,22 +44,29 @@ def test_draws_are_those_of_this_version_for_ever() -> None:
     assert "".join(str(int(one)) for one in kept) == "10000011101100000110001111111101"
 
 
+def test_any_number_of_workers_draws_the_same(tmp_path: Path) -> None:
+    recipe = {**models.write_family(tmp_path), "method": {"name": "dare", "density": 0.4}, "seed": 5}
+    recipe["tensors"] = [{"match": "layer.0.*", "method": {"name": "dare_ties", "density": 0.4}}]
+    one, two = (mg.merge(recipe, tmp_path / str(workers), workers=workers) for workers in (1, 2))
+    assert {tensor.method for tensor in one.tensors} >= {"dare", "dare_ties"}
+    assert one.sha256 == two.sha256
+
+
 @pytest.mark.parametrize("method", ["dare", "dare_ties"])
-def test_a_merge_draws_by_seed_tensor_and_task_for_any_workers_and_order(tmp_path: Path, method: str) -> None:
+def test_a_merge_draws_by_seed_tensor_and_task_for_any_order(tmp_path: Path, method: str) -> None:
     family = models.write_family(tmp_path)
     recipe = {**family, "method": {"name": method, "density": 0.4}, "seed": 5}
     mg.merge(recipe, tmp_path / "one", workers=1)
-    mg.merge(recipe, tmp_path / "two", workers=2)
     mg.merge({**recipe, "seed": 6}, tmp_path / "other", workers=1)
     mg.merge({**recipe, "models": family["models"][::-1]}, tmp_path / "turned", workers=1)
-    one, two, other, turned = (models.loaded(tmp_path / name) for name in ("one", "two", "other", "turned"))
+    one, other, turned = (models.loaded(tmp_path / name) for name in ("one", "other", "turned"))
     base, places = models.loaded(Path(family["base"])), [Path(place) for place in family["models"]]
     for name, weight in base.items():
         taus = [(models.loaded(place)[name] - weight).double().numpy() for place in places]
         law = getattr(reference, method)
         expected = law(taus, density=0.4, seed=5, tensor=name, names=[place.name for place in places])
         assert np.allclose(one[name].double().numpy(), weight.double().numpy() + expected, atol=1e-5), name
-        assert torch.equal(one[name], two[name]) and torch.allclose(one[name], turned[name], atol=1e-6)
+        assert torch.allclose(one[name], turned[name], atol=1e-6)
         assert weight.numel() < 8 or not torch.equal(one[name], other[name])
 
 

@@ -157,18 +157,18 @@ def _no_code(folder: Path, names: list[str]) -> list[str]:
 def test_a_demo_of_kept_results_computes_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "ENTRIES", ENTRIES[:1])
     monkeypatch.setattr(run, "list_tasks", lambda: [task for task in list_tasks() if task.name in ("trec", "tweets")])
-    first = run.run_demo(tmp_path, lambda *_: None, workers=2, counts=(10, 60))
+    first = run.run_demo(tmp_path, lambda *_: None, workers=1, counts=(4, 60))
     (tmp_path / "results" / "ends.json").unlink()
     kept = (tmp_path / "results" / "average.json").stat().st_mtime_ns
     steps: list[str] = []
-    again = run.run_demo(tmp_path, lambda text, *_: steps.append(text), workers=2, counts=(10, 60))
+    again = run.run_demo(tmp_path, lambda text, *_: steps.append(text), workers=2, counts=(4, 60))
     assert steps[-2:] == ["average is scored", "the base and the experts are scored"]
     assert (tmp_path / "results" / "average.json").stat().st_mtime_ns == kept
     assert [row.name for row in first.rows] == ["average"] and replace(again, seconds=first.seconds) == first
 
 
 def test_one_row_on_real_experts(tmp_path: Path) -> None:
-    settings = work.Settings(tmp_path, backbone(), ("trec", "tweets"), 20, 60)
+    settings = work.Settings(tmp_path, backbone(), ("trec", "tweets"), 8, 60)
     ends = work.ends(settings)
     entry = next(entry for entry in ENTRIES if entry.name == "tsv_m")
     row = work.row(settings, entry)
