@@ -3,6 +3,7 @@
     import mergeometry as mg
 
     run = mg.merge(mg.load_recipe("recipe.yaml"), output="merged/")
+    merged = mg.merge_modules(base, [first, second], mg.methods.TSVM())
     tau = mg.methods.DCMerge(smoothing="linear")(deltas)
 
 What needs torch is loaded when it is first used.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
     from mergeometry.sink import RunRecord
+    from mergeometry.state_dicts import merge_modules, merge_state_dicts
     from mergeometry.values import Directions, LowRank
 
 _HOMES = {
@@ -41,6 +43,8 @@ _HOMES = {
     "load_recipe": "recipe",
     "make_plan": "api",
     "merge": "api",
+    "merge_modules": "state_dicts",
+    "merge_state_dicts": "state_dicts",
 }
 
 __all__ = [
@@ -59,6 +63,8 @@ __all__ = [
     "load_recipe",
     "make_plan",
     "merge",
+    "merge_modules",
+    "merge_state_dicts",
     "methods",
     "refinements",
 ]

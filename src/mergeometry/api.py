@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from mergeometry.errors import RecipeError
 from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -15,32 +16,57 @@ if TYPE_CHECKING:
     from mergeometry.comparison.tasks_file import TasksFile
     from mergeometry.execution.run import Progress
     from mergeometry.learning.train import Report
+    from mergeometry.methods.base import Method
     from mergeometry.plan import Plan
+    from mergeometry.refinements.base import Refinement
     from mergeometry.sink import RunRecord
 
 
-def make_plan(recipe: Recipe | str | Path | Mapping[str, Any]) -> Plan:
+class RecipeKeys(TypedDict, total=False):
+    """A recipe's keys as keyword arguments (docs/recipes.md); ``dtype`` is that of its `output` section."""
+
+    base: str | Path
+    models: Sequence[str | Path | Mapping[str, Any]]
+    method: Method | str | Mapping[str, Any]
+    scale: float | str | Mapping[str, Any]
+    other: Method | str | Mapping[str, Any]
+    refine: Sequence[Refinement | str | Mapping[str, Any]]
+    tensors: Sequence[Mapping[str, Any]]
+    heads: Sequence[str]
+    adapt: Mapping[str, Any]
+    data: Mapping[str, Any]
+    dtype: str
+    seed: int
+
+
+def make_plan(recipe: Recipe | str | Path | Mapping[str, Any] | None = None, **keys: Unpack[RecipeKeys]) -> Plan:
     """Match all inputs by their headers and say what a merge would read, compute and write.
+
+    ``keys`` override the recipe's, or stand for one: ``make_plan(base="b", models=["a", "c"], method="ties")``.
 
     Raises:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
     """
     from mergeometry.plan import build  # noqa: PLC0415  (needs torch)
 
-    return build.make_plan(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
+    return build.make_plan(_recipe(recipe, keys))
 
 
 def merge(
-    recipe: Recipe | str | Path | Mapping[str, Any],
-    output: str | Path,
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
     *,
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
     report: Report | None = None,
+    **keys: Unpack[RecipeKeys],
 ) -> RunRecord:
     """Merge the models of a recipe into the folder ``output``, which appears whole or not at all.
+
+    ``keys`` override the recipe's, or stand for one:
+    ``merge(base="b", models=["a", "c"], method=mg.methods.TSVM(rank=8), output="merged")``.
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
@@ -52,7 +78,9 @@ def merge(
     """
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
 
-    plan = make_plan(recipe)
+    if output is None:
+        raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
+    plan = make_plan(recipe, **keys)
     if plan.recipe.data is not None:
         from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
@@ -125,3 +153,17 @@ def evaluate(
 
     base_folder = None if base is None else Path(base)
     return evaluation.evaluate(Path(model), load_tasks(tasks), base_folder, generate=generate)
+
+
+def _recipe(recipe: Recipe | str | Path | Mapping[str, Any] | None, keys: RecipeKeys) -> Recipe:
+    """The recipe with keys of it replaced."""
+    given: dict[str, Any] = {**keys}
+    if recipe is None and not given:
+        raise RecipeError("there is no recipe", hint='give one, or base="...", models=["...", "..."], method="..."')
+    if not given:
+        return recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {})
+    if recipe is not None:
+        given = {**(recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).as_given(), **given}
+    if "dtype" in given:
+        given["output"] = {**given.get("output", {}), "dtype": given.pop("dtype")}
+    return load_recipe(given)

@@ -63,6 +63,23 @@ class Registry(Generic[Kind]):
             return cast(type[Kind], loaded)
         raise RecipeError(f"there is no {self._noun} {name!r}", hint=nearest_of(name, self.names()))
 
+    def name_of(self, kind: type[Kind]) -> str:
+        """The name by which a recipe finds this class.
+
+        Raises:
+            RecipeError: no name leads to it.
+        """
+        package, _, name = kind.__module__.rpartition(".")
+        if package == self._package and name in self.own():
+            return name
+        for name, entry in self._offered().items():
+            if entry.load() is kind:
+                return name
+        raise RecipeError(
+            f"no recipe can name the {self._noun} {kind.__name__}: it is not registered",
+            hint=f"offer it by an entry point in the group {self._package!r} (docs/adding-a-method.md)",
+        )
+
     def own(self) -> list[str]:
         """The names that this package's own files give, sorted."""
         return sorted(module.name for module in self._modules())

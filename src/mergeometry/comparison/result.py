@@ -86,7 +86,7 @@ class CompareRow:
     """What rules for the scale, which see no label, are worth to this method."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """All rows, best first, between the base and the experts."""
 
@@ -109,6 +109,10 @@ class Comparison:
     """The most that one process of the comparison held, in bytes."""
     rules: tuple[str, ...] = ()
     """Rules for the scale that were scored beside the validated one."""
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{row.name} {row.at_best.mean:.4g}" for row in self.rows)
+        return f"Comparison({self.measure} on {len(self.seen)} tasks: {rows})"
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as plain JSON values."""

@@ -17,9 +17,9 @@ from torch import Tensor
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
-from mergeometry.execution.pieces import write_in_pieces
+from mergeometry.execution.pieces import Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
-from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.plan.tasks import TensorTask
@@ -66,12 +66,20 @@ def compute(job: Job) -> Outcome:
         OutputError: the disk refused the bytes.
         ExecutionError: the method failed, or memory ran out.
     """
+    with TensorReader() as reader, SlotWriter(job.folder) as writer:
+        return computed(job, reader, writer)
+
+
+def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
+    """The same with inputs and outputs wherever they are: in files, or in memory.
+
+    Raises:
+        NumericalError: an input or the result is not finite, or a decomposition failed.
+        ExecutionError: the method failed, or memory ran out.
+        MergeometryError: what the reader or the writer raises.
+    """
     started = time.perf_counter()
-    with (
-        TensorReader() as reader,
-        SlotWriter(job.folder) as writer,
-        warnings.catch_warnings(record=True) as caught,
-    ):
+    with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
         inputs = TaskReader(reader, job.labels)
@@ -91,9 +99,7 @@ def compute(job: Job) -> Outcome:
     return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scale)
 
 
-def _produce(
-    job: Job, inputs: TaskReader, reader: TensorReader, writer: SlotWriter
-) -> tuple[tuple[str, ...], float | None]:
+def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> tuple[tuple[str, ...], float | None]:
     """Write a task's outputs; their digests, and the scale of the merged task vector in them."""
     task = job.task
     if task.route == "copy":
@@ -118,7 +124,7 @@ def _produce(
     return (writer.write(job.slots[0], stored),), scale
 
 
-def _copy(job: Job, inputs: TaskReader, writer: SlotWriter) -> tuple[str, ...]:
+def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
     task = job.task
     tensor = inputs.raw("base", task.base)
     _refuse_unequal(task, inputs, tensor)
@@ -144,7 +150,7 @@ def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
             )
 
 
-def _write_factors(job: Job, delta: Delta, scale: float, writer: SlotWriter) -> tuple[str, ...]:
+def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tuple[str, ...]:
     """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that it lacks are zero."""
     task = job.task
     assert isinstance(delta, LowRank)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from mergeometry.errors import NumericalError
 from mergeometry.execution.measuring import statistics_of
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.refining import WeighedDeltas
-from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.tasks import Plan, TensorTask
@@ -36,9 +37,15 @@ def measure(job: MeasureJob) -> Statistics:
         SourceError: an input changed or ended early.
         NumericalError: an input is not finite, or a decomposition failed.
     """
+    with TensorReader() as reader:
+        return measured(job, reader)
+
+
+def measured(job: MeasureJob, reader: Reads) -> Statistics:
+    """The same with inputs wherever they are."""
     task = job.task
     assert task.scaling is not None
-    with TensorReader() as reader, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # The merge that is written says so again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
         merged, deltas = merged_delta(task, TaskVectors(task, TaskReader(reader, job.labels)))
@@ -48,23 +55,37 @@ def measure(job: MeasureJob) -> Statistics:
 def with_global_scale(plan: Plan, workers: int) -> Plan:
     """The plan with the number that its rule gives all tensors together; as it is where it has no such rule.
 
-    Matrices alone say it, where there are any: what is no matrix is merged by another method as a rule.
-
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
         MergeometryError: a tensor could not be merged.
     """
+    jobs = measure_jobs(plan)
+    if not jobs:
+        return plan
+    with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)))) as finished:
+        return scaled_by(plan, list(finished))
+
+
+def measure_jobs(plan: Plan) -> list[MeasureJob]:
+    """The tensors to measure for a rule that gives all tensors one scale; none where there is no such rule."""
     rule = plan.recipe.scale
     if not isinstance(rule, ScaleRule) or rule.per != "model":
-        return plan
+        return []
     labels = tuple(model.label for model in plan.models)
-    jobs = [MeasureJob(task, labels) for task in plan.ordered() if task.scaling is not None]
-    found = []
-    with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)))) as finished:
-        for job, statistics in finished:
-            found.append((job.task.kind == "matrix", statistics))
-    if not found:
-        return plan
+    return [MeasureJob(task, labels) for task in plan.ordered() if task.scaling is not None]
+
+
+def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:
+    """The plan with the scale that its rule reads off these statistics.
+
+    Matrices alone say it, where there are any: what is no matrix is merged by another method as a rule.
+
+    Raises:
+        NumericalError: the rule has no value for these models.
+    """
+    rule = plan.recipe.scale
+    assert isinstance(rule, ScaleRule)
+    found = [(job.task.kind == "matrix", each) for job, each in statistics]
     try:
         scale = scale_by(find(rule.rule), of_matrices(found), rule.factor)
     except UndefinedScale as error:

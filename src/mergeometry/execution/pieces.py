@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -11,19 +12,31 @@ from torch import Tensor
 
 from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.stored import as_stored
-from mergeometry.execution.task_reader import ChunkedInput, TaskReader
+from mergeometry.execution.task_reader import ChunkedInput, Reads, TaskReader
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS
 from mergeometry.plan.route import step_of
 from mergeometry.plan.tasks import TensorTask
-from mergeometry.sink import Slot, SlotWriter
+from mergeometry.sink import Slot
 from mergeometry.sink.writer import tensor_bytes
-from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader
+from mergeometry.sources import AdapterDelta, TensorInfo
 
 Part = Callable[[int, int, Float[Tensor, " count"]], Float[Tensor, " count"]]
 """A model's task vector from one entry to another (exclusive), beside the base's weights there."""
 
 
-def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: TensorReader, writer: SlotWriter) -> str:
+class Writes(Protocol):
+    """Where merged tensors go: `SlotWriter` is the one for files."""
+
+    def write(self, slot: Slot, tensor: Tensor, /) -> str:
+        """Write a whole tensor, and return the sha256 of its bytes where anybody needs it."""
+        ...
+
+    def write_range(self, slot: Slot, first_element: int, tensor: Tensor, /) -> None:
+        """Write a flat part of a tensor, from ``first_element`` on."""
+        ...
+
+
+def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Reads, writer: Writes) -> str:
     """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
 
     Raises:
@@ -59,7 +72,7 @@ def _merged(
     return merged.reshape(-1)
 
 
-def _part(task: TensorTask, index: int, inputs: TaskReader, reader: TensorReader) -> Part:
+def _part(task: TensorTask, index: int, inputs: TaskReader, reader: Reads) -> Part:
     source, label = task.sources[index], inputs.label(index)
     if isinstance(source, TensorInfo):
         own = ChunkedInput(inputs, reader, label, source)

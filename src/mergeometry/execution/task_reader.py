@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Shaped
@@ -12,14 +13,26 @@ from torch import Tensor
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.sink.writer import tensor_bytes
-from mergeometry.sources import AdapterDelta, TensorInfo, TensorReader, read_factors
+from mergeometry.sources import AdapterDelta, TensorInfo, read_factors
 from mergeometry.values import LowRank
+
+
+class Reads(Protocol):
+    """Where tensors come from: `TensorReader` is the one for files. What it returns belongs to the caller."""
+
+    def read(self, info: TensorInfo, /) -> Tensor:
+        """The whole tensor in its own dtype and shape."""
+        ...
+
+    def read_range(self, info: TensorInfo, first_element: int, last_element: int, /) -> Tensor:
+        """Elements from the first up to, not including, the last, as one row."""
+        ...
 
 
 class TaskReader:
     """One task's view of its inputs: reads by place, digests of all bytes read, checks of all values."""
 
-    def __init__(self, reader: TensorReader, labels: Sequence[str]) -> None:
+    def __init__(self, reader: Reads, labels: Sequence[str]) -> None:
         self._reader = reader
         self._labels = labels
         self.digests: dict[tuple[str, str], str] = {}
@@ -73,7 +86,7 @@ class TaskReader:
 class ChunkedInput:
     """A dense tensor read in runs of elements, hashed and checked as it comes."""
 
-    def __init__(self, inputs: TaskReader, reader: TensorReader, label: str, info: TensorInfo) -> None:
+    def __init__(self, inputs: TaskReader, reader: Reads, label: str, info: TensorInfo) -> None:
         self._inputs, self._reader, self._label, self._info = inputs, reader, label, info
         self._hash = hashlib.sha256()
 

@@ -34,7 +34,7 @@ from mergeometry.words import nearest
 Heads = Mapping[str, tuple[Float[Tensor, "classes d"], Float[Tensor, " classes"] | None]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Learned:
     """A learned merge: weights to load into the module, and what they were made of."""
 
@@ -49,6 +49,11 @@ class Learned:
     best_step: int
     """The step whose state this is: the best on the inputs held out."""
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Learned({len(self.state_dict)} tensors, best step {self.best_step} of {len(self.points)} recorded points)"
+        )
 
 
 def learn(

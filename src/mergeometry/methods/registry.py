@@ -19,4 +19,4 @@ _REGISTRY: Registry[Method] = Registry(
 )
 
 names, own, find, build = _REGISTRY.names, _REGISTRY.own, _REGISTRY.find, _REGISTRY.build
-class_names, attribute = _REGISTRY.class_names, _REGISTRY.attribute
+class_names, attribute, name_of = _REGISTRY.class_names, _REGISTRY.attribute, _REGISTRY.name_of

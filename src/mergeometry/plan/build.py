@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ from mergeometry.recipe import MethodChoice, Recipe
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 from mergeometry.sink import OutputTensor
-from mergeometry.sources import Adapter, AdapterDelta, TensorInfo, open_model
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, open_model
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
@@ -35,12 +35,37 @@ def make_plan(recipe: Recipe) -> Plan:
         MismatchError: the inputs do not fit together; every reason is listed.
     """
     methods = _Methods(recipe)
-    if isinstance(recipe.scale, ScaleRule):
-        recipe = recipe.model_copy(update={"scale": recipe.scale.settled(methods.main[1].scale_rule)})
     base = open_model(Path(recipe.base), "base")
     if isinstance(base, Adapter):
         raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
     models = tuple(open_model(Path(entry.path), entry.name) for entry in recipe.models)
+    return _plan(recipe, methods, base, models, ())
+
+
+def plan_of(
+    recipe: Recipe,
+    base: Checkpoint,
+    models: tuple[Checkpoint | Adapter, ...],
+    tables: Collection[str] = (),
+) -> Plan:
+    """Plan a merge of models that are open already; ``tables`` names weights that are known not to be linear maps.
+
+    Raises:
+        RecipeError: an unknown method or parameter, or one that fits no tensor of these models.
+        MismatchError: the inputs do not fit together; every reason is listed.
+    """
+    return _plan(recipe, _Methods(recipe), base, models, tables)
+
+
+def _plan(
+    recipe: Recipe,
+    methods: _Methods,
+    base: Checkpoint,
+    models: tuple[Checkpoint | Adapter, ...],
+    tables: Collection[str],
+) -> Plan:
+    if isinstance(recipe.scale, ScaleRule):
+        recipe = recipe.model_copy(update={"scale": recipe.scale.settled(methods.main[1].scale_rule)})
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
     if found := mismatches(recipe, base, models, matches):
         raise MismatchError(
@@ -60,7 +85,8 @@ def make_plan(recipe: Recipe) -> Plan:
             if (copy := carried_by(model, match.pairs.get(name)))
         )
         try:
-            tasks.append(_task(recipe, methods, info, sources, carried, is_transposed(name, base.config)))
+            matrix = is_matrix(name, info.shape) and name not in tables
+            tasks.append(_task(recipe, methods, info, sources, carried, matrix, is_transposed(name, base.config)))
         except ValueError as error:
             refused.append(f"tensor {name!r}: {error}")
     if refused:
@@ -128,10 +154,10 @@ def _task(
     info: TensorInfo,
     sources: tuple[Source, ...],
     carried: tuple[tuple[str, TensorInfo], ...],
+    matrix: bool,
     transposed: bool,
 ) -> TensorTask:
     code = output_code(recipe, info)
-    matrix = is_matrix(info.name, info.shape)
     weights = tuple(entry.weight for entry in recipe.models)
     if info.code not in MERGEABLE:
         labels = [entry.name for entry in recipe.models]

@@ -90,7 +90,7 @@ class TensorTask:
         return not any(isinstance(source, TensorInfo) for source in self.sources)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """All that a merge will read, compute and write."""
 
@@ -103,6 +103,13 @@ class Plan:
     """Model label to the tensors that only it has, kept beside the merged weights."""
     layout: Layout
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        merged = sum(task.method is not None for task in self.tasks)
+        return (
+            f"Plan({len(self.models)} models onto {str(self.base.path)!r} by {self.recipe.method.name}: "
+            f"{merged} tensors merged, {len(self.tasks) - merged} copied, {self.bytes_written:,} bytes to write)"
+        )
 
     @property
     def bytes_read(self) -> int:

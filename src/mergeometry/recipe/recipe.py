@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,11 +48,21 @@ class MethodChoice(BaseModel):
 
 
 def _as_method(value: object) -> object:
+    """A name, a mapping, or a method or refinement itself, which says how a recipe writes it."""
+    choice = getattr(value, "choice", None)
+    if callable(choice):
+        return choice()
     return {"name": value} if isinstance(value, str) else value
 
 
 def _as_model(value: object) -> object:
-    return {"path": value} if isinstance(value, str) else value
+    if isinstance(value, Mapping) and isinstance(value.get("path"), Path):
+        return {**value, "path": str(value["path"])}
+    return {"path": str(value)} if isinstance(value, str | Path) else value
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _size(value: object) -> object:
@@ -96,7 +106,7 @@ class OutputOptions(StrictModel):
 class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
-    base: Annotated[str, Field(min_length=1)]
+    base: Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
     method: MethodField
     scale: Scale = 1.0
@@ -180,6 +190,15 @@ class Recipe(StrictModel):
             given = self.adapt.model_dump(exclude_unset=True) | {"objective": "adamerging"}
             object.__setattr__(self, "adapt", AdaptSection.model_validate(given))
         return self
+
+    def as_given(self) -> dict[str, Any]:
+        """The keys that were given, as plain values: what `load_recipe` takes again."""
+        return self.model_dump(exclude_unset=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Only what was given: the defaults would hide it."""
+        for key, value in self.as_given().items():
+            yield key, [model["path"] for model in value] if key == "models" else value
 
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""

@@ -35,6 +35,16 @@ class Refinement(ABC):
         """The parameters as plain values, in the order in which they are declared."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
+    def choice(self) -> dict[str, Any]:
+        """The name and the parameters as a recipe writes them, so that a recipe may hold the object itself.
+
+        Raises:
+            RecipeError: the class is not registered, so that no recipe can name it.
+        """
+        from mergeometry.refinements import registry  # noqa: PLC0415  (registered classes are of this one)
+
+        return {"name": registry.name_of(type(self)), **self.described()}
+
     def __call__(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
         """Refine a merged matrix: low-rank where it is, else dense in its dtype.
 

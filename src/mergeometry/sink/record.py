@@ -149,7 +149,7 @@ class SidecarRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunRecord:
     """One whole run; ``sha256`` is the content hash of the output's weights, however they are sharded."""
 
@@ -172,6 +172,13 @@ class RunRecord:
     data: Mapping[str, Any] | None = None
     """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
     schema: int = SCHEMA
+
+    def __repr__(self) -> str:
+        return (
+            f"RunRecord({len(self.tensors)} tensors by {', '.join(method.name for method in self.methods)}, "
+            f"{self.totals.bytes_written:,} bytes in {self.totals.seconds:.1f} s, {len(self.warnings)} warnings, "
+            f"sha256 {self.sha256[:12]}...)"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
