@@ -20,7 +20,7 @@ class Chosen:
 
 
 def generator(*parts: object) -> torch.Generator:
-    """A random stream of its own for each combination of parts."""
+    """An independent random stream for each combination of parts."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 

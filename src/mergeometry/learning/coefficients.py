@@ -92,7 +92,7 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
     tasks = len(tensor.counts)
     if granularity in ("task", "layer", "tensor", "fixed"):
         key = {"task": "all", "layer": layer_of(name), "tensor": name, "fixed": name}[granularity]
-        # A tensor with a scale of its own cannot share a parameter with the others.
+        # A tensor with its own scale cannot share a parameter with the others.
         return Place(f"{key}@{start!r}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
     if isinstance(tensor, Dense):
         return Place(name, False), torch.full((tasks,), start)
