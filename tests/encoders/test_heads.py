@@ -113,17 +113,17 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
     [
         ({"weight": (3, 9), "bias": (3,)}, (None, None), "takes 9 features, and the encoder gives 8"),
         ({"weight": (WIDTH, 3), "bias": (3,)}, (None, None), "takes 3 features, and the encoder gives 8"),
-        ({"weight": (3, WIDTH), "bias": (4,)}, (None, None), "bias has 4 values, the weight 3 classes"),
-        ({"weight": (3, WIDTH), "shift": (4,)}, (None, None), "No bias fits the weight's 3 classes: shift (4)"),
-        ({"weight": (3, WIDTH), "b": (4,)}, ("weight", "b"), "bias has 4 values, the weight 3 classes"),
+        ({"weight": (3, WIDTH), "bias": (4,)}, (None, None), "bias has 4 values, and the weight has 3 classes"),
+        ({"weight": (3, WIDTH), "shift": (4,)}, (None, None), "no bias fits the weight's 3 classes: shift (4)"),
+        ({"weight": (3, WIDTH), "b": (4,)}, ("weight", "b"), "bias has 4 values, and the weight has 3 classes"),
         ({"weight": (1, WIDTH), "bias": (1,)}, (None, None), "1 class; learning needs at least 2"),
         ({"weight": (0, WIDTH), "bias": (0,)}, (None, None), "0 class"),
         ({"bias": (3,)}, (None, None), "no matrix"),
         ({"weight": (3, WIDTH, 1)}, (None, None), "no matrix"),
         ({"weight": (3, WIDTH)}, ("wieght", None), "no tensor 'wieght', did you mean 'weight'?"),
         ({"weight": (3, WIDTH), "bias": (3,)}, ("weight", "bais"), "no tensor 'bais', did you mean 'bias'?"),
-        ({"weight": (3, WIDTH), "bias": (3,)}, ("bias", None), "Expected a matrix, got shape [3]"),
-        ({"weight": (3, WIDTH), "bias": (3,)}, ("weight", "weight"), "Expected a vector, got shape [3, 8]"),
+        ({"weight": (3, WIDTH), "bias": (3,)}, ("bias", None), "expected a matrix, got shape [3]"),
+        ({"weight": (3, WIDTH), "bias": (3,)}, ("weight", "weight"), "expected a vector, got shape [3, 8]"),
     ],
 )
 def test_heads_that_do_not_fit(

@@ -89,8 +89,8 @@ def test_feature_functions_that_do_not_fit(function: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (texts(), "data are a UnlabelledData"),
-        ("some text", "data are a str"),
+        (texts(), "cannot read data of type UnlabelledData"),
+        ("some text", "cannot read data of type str"),
         ([], "no inputs"),
         (torch.tensor(1.0), "no inputs"),
         (["some", "text"], "input is a str"),

@@ -302,7 +302,7 @@ BAD: dict[str, tuple[Change, type[Exception], str]] = {
     "a setting out of range": (lambda given: given.update(steps=0), RecipeError, "steps"),
     "experts like the module": (
         lambda given: given.update(experts=dict.fromkeys(given["data"], given["module"].state_dict())),
-        DataError, "depend on nothing in which the experts differ",
+        DataError, "depend on no parameter that an expert changed",
     ),
 }  # fmt: skip
 

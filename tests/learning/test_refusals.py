@@ -38,13 +38,13 @@ BAD: dict[str, tuple[Broken, type[MergeometryError], str]] = {
     ),
     "one class": (
         lambda inputs, folder: recipe_of(with_task(inputs, head=bad_head(folder, {"w": torch.ones(1, 16)})), QUICK),
-        DataError, "The head has 1 class",
+        DataError, "the head has 1 class",
     ),
     "bias": (
         lambda inputs, folder: recipe_of(
             with_task(inputs, head=bad_head(folder, {"w": torch.ones(3, 16), "b": torch.ones(4)})), QUICK
         ),
-        DataError, "No bias fits the weight's 3 classes",
+        DataError, "no bias fits the weight's 3 classes",
     ),
     "no head": (
         lambda inputs, folder: recipe_of(with_task(inputs, head=None), QUICK),

@@ -52,7 +52,7 @@ def test_resuming_with_other_data_starts_anew_and_says_so(tuned: dict[str, Any],
     seen: list[int] = []
     other = recipe_of(tuned, {**QUICK, "batch_size": 5})
     run = mg.merge(other, tmp_path / "out", workers=1, resume=True, report=lambda point: seen.append(point.step))
-    assert seen[0] == 0 and any("started anew" in warning for warning in run.warnings)
+    assert seen[0] == 0 and any("learning started over" in warning for warning in run.warnings)
 
 
 def test_divergence_publishes_nothing_and_a_lower_rate_goes_on(tuned: dict[str, Any], tmp_path: Path) -> None:

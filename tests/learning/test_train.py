@@ -140,7 +140,7 @@ def test_divergence_keeps_the_last_good_state(
     with pytest.raises(NumericalError, match=r"not finite at step \d+(.|\n)*lower adapt.learning_rate") as caught:
         wild.learner.learn(silent, kept.write)
     state = kept.read()
-    assert state is not None and f"goes on from step {state.step}," in str(caught.value)
+    assert state is not None and f"continues from step {state.step}," in str(caught.value)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state.tensors.values())
     assert max(float(t.abs().max()) for name, t in state.tensors.items() if name.startswith("now/")) < 100
     tame = prepared_from(plan_of(inputs, {**good, "learning_rate": 1e-3}))

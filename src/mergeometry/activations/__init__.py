@@ -1,1 +1,1 @@
-"""What flows into each layer of each task's own model on unlabelled inputs, collected before the merge."""
+"""The inputs that reach each layer of each task's own model on unlabelled data, collected before the merge."""

@@ -1,4 +1,4 @@
-"""Hands collected moments to the methods of a plan, and the norms of their merges to those that compare layers."""
+"""Gives a plan's methods the collected moments, and the norms of merged layers to methods that compare layers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mergeometry.sources import TensorReader
 
 
 def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
-    """The plan with its methods given their moments, and a note of the matrices that no model runs.
+    """Return the plan with moments attached to its methods, and a note on the matrices that no model runs.
 
-    These are merged by the recipe's `other`.
+    The recipe's `other` merges those matrices.
 
     Raises:
-        MismatchError: `other` cannot merge them.
+        MismatchError: `other` cannot merge one of them.
     """
     tasks, idle, refused = [], [], []
     for task in plan.tasks:
@@ -42,7 +42,7 @@ def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
     if refused:
         raise MismatchError(
             f"`other` ({other_of(plan.recipe).name}) cannot merge the matrices that the model does not run", refused,
-            hint="give them a method by `tensors:` rules",
+            hint="give them another method: tensors: [{match: '*NAME*', method: average}]",
         )  # fmt: skip
     notes = []
     if idle:
@@ -63,7 +63,7 @@ def _by_other(plan: Plan, task: TensorTask) -> TensorTask:
 
 
 def _with_norms(plan: Plan) -> Plan:
-    """Tell methods that compare layers how each layer's merge stands to the others of its type; merges them for it."""
+    """Give methods that compare layers each layer's merged norm over the mean of its type; merges every such layer."""
     norms = dict(_norms(plan))
     types: dict[object, list[float]] = {}
     for task in plan.tasks:
@@ -74,8 +74,8 @@ def _with_norms(plan: Plan) -> Plan:
         if task.name not in norms:
             tasks.append(task)
             continue
-        own = types[_type(task)]
-        mean = sum(own) / len(own)
+        norms_of_type = types[_type(task)]
+        mean = sum(norms_of_type) / len(norms_of_type)
         assert isinstance(task.method, Activational)
         tasks.append(replace(task, method=task.method.for_layer(norms[task.name] / mean if mean else 1.0)))
     return replace(plan, tasks=tuple(tasks))
@@ -92,5 +92,5 @@ def _norms(plan: Plan) -> Iterator[tuple[str, float]]:
 
 
 def _type(task: TensorTask) -> object:
-    """What layers of one type share: method, shape, and a name that differs in numbers alone."""
+    """What layers of one type share: the method, the shape, and a name that differs only in its numbers."""
     return task.method, task.base.shape, re.sub(r"\d+", "0", task.name)

@@ -31,14 +31,14 @@ from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorInfo, read_header
 
 MOMENTS_BYTES = 1 << 30
-"""Moments in memory at a time; a model with more of them is run again for each further part of its layers."""
+"""Bytes of moments held in memory at a time; a model that has more is run again for each further group of layers."""
 
 _KEY = "moment"
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Stored moments by the tensor's name on disk, and the rows that each task's were taken over at most."""
+    """Stored moments by the tensor's name on disk, and by task the most rows that one moment is taken over."""
 
     stored: Mapping[str, StoredMoments]
     rows: Mapping[str, int]
@@ -47,10 +47,10 @@ class Moments:
 def collect(
     plan: Plan, encoder: Encoder, data: Sequence[UnlabelledData], folder: Path, budget: int = MOMENTS_BYTES
 ) -> Moments:
-    """Store the moments of every layer that the plan merges by activations; ``data`` is in the models' order.
+    """Store the moments of every layer that the plan merges by activations; ``data`` is in the order of the models.
 
-    A layer that no model runs has none; where some models run it, those of the others are zero. No input is padded,
-    so that every row counts.
+    A layer that no model runs has no moments. Where only some models run it, the others' moments are zero. No input
+    is padded, so every row counts.
 
     Raises:
         DataError: the model runs none of the layers, or the data do not fit it.
@@ -58,13 +58,13 @@ def collect(
         OSError: the folder cannot be written to.
     """
     layers = layers_of(plan, encoder)
-    found: dict[str, list[TensorInfo | None]] = {layer.name: [] for layer in layers}
+    stored: dict[str, list[TensorInfo | None]] = {layer.name: [] for layer in layers}
     rows: dict[str, int] = {}
     sites = sites_of(plan, encoder)
     with one_thread(), torch.inference_mode():
-        for place, (model, own) in enumerate(zip(plan.models, data, strict=True)):
+        for place, (model, model_data) in enumerate(zip(plan.models, data, strict=True)):
             try:
-                inputs = encoder.prepare(own)
+                inputs = encoder.prepare(model_data)
             except DataError as error:
                 error.model = error.model or model.label
                 raise
@@ -77,11 +77,14 @@ def collect(
                 rows[model.label] = max(rows.get(model.label, 0), *watch.rows.values(), 0)
                 for layer in group:
                     file = folder / f"{place}-{number}.safetensors"
-                    found[layer.name].append(_stored(file, layer, watch, model.label))
+                    stored[layer.name].append(_stored(file, layer, watch, model.label))
                     number += 1
-    run = {name: infos for name, infos in found.items() if any(info is not None for info in infos)}
+    run = {name: infos for name, infos in stored.items() if any(info is not None for info in infos)}
     if not run:
-        raise DataError("the model runs none of the matrices that are merged by activations", hint="see `encoder:`")
+        raise DataError(
+            "the model runs none of the matrices that are merged by activations",
+            hint="check the model's kind: encoder: {kind: text | image | causal | seq2seq}",
+        )
     complete = {}
     for number, layer in enumerate(layers):
         if layer.name in run:
@@ -94,17 +97,17 @@ def collect(
 
 
 def layers_of(plan: Plan, encoder: Encoder) -> list[Layer]:
-    """The layers that are merged by activations and have a place in the model."""
-    found = []
+    """The layers that are merged by activations and that the model has a parameter for."""
+    layers = []
     for task in merged_by_activations(plan):
         parameter = encoder.names.get(task.name)
         if parameter is not None and parameter.endswith(".weight"):
-            found.append(Layer(task.name, parameter, task.shape[1]))
-    return found
+            layers.append(Layer(task.name, parameter, task.shape[1]))
+    return layers
 
 
 def watched(encoder: Encoder, weights: Mapping[str, Tensor], inputs: Inputs, layers: Sequence[Layer]) -> Watch:
-    """Sums over the inputs of some layers, of all of one task's inputs under given weights."""
+    """Run one task's inputs through the model under given weights, and sum over what reaches some of its layers."""
     with Watch(encoder.module, layers) as watch:
         for items in unpadded(inputs, encoder.budget, alone=isinstance(encoder, Seq2SeqEncoder)):
             encoder.features(encoder.module, weights, encoder.batch(items))
@@ -112,17 +115,17 @@ def watched(encoder: Encoder, weights: Mapping[str, Tensor], inputs: Inputs, lay
 
 
 def unpadded(inputs: Inputs, budget: int, *, alone: bool) -> Iterator[list[Any]]:
-    """Inputs in batches of one size each, which need no padding; or each ``alone``."""
+    """Batches of inputs of equal size, which need no padding; with ``alone``, one input per batch."""
     order = sorted(range(len(inputs)), key=lambda row: (inputs.sizes[row], row))
     batch: list[int] = []
     for row in order:
         size = inputs.sizes[row]
         if batch and (alone or inputs.sizes[batch[0]] != size or size * (len(batch) + 1) > budget):
-            yield [inputs.items[own] for own in batch]
+            yield [inputs.items[index] for index in batch]
             batch = []
         batch.append(row)
     if batch:
-        yield [inputs.items[own] for own in batch]
+        yield [inputs.items[index] for index in batch]
 
 
 def _stored(file: Path, layer: Layer, watch: Watch, label: str) -> TensorInfo | None:

@@ -1,4 +1,4 @@
-"""What collecting activations will take, from headers and counts alone: scratch space, memory, rough seconds."""
+"""Estimates what collecting activations takes from headers and counts alone: scratch space, memory, rough seconds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.data import DataSection
 
 _FILE_BYTES = 4096
-"""What a header and a file's last block add to a moment."""
+"""Bytes that the header and the last block of a file add to each moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes on disk until the merge is done, bytes of memory at the peak, seconds on one core."""
+    """Bytes on disk until the merge is done, peak bytes of memory, and seconds on one core."""
 
     scratch: int
     memory: int
@@ -37,7 +37,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> Estimate:
-    """Foretell the collection; memory counts the base, one model's own weights, and the moments of one run."""
+    """Estimate the collection; memory counts the base, one model's own weights, and the moments of one run."""
     sides = [task.shape[1] for task in merged_by_activations(plan)]
     moments = sum(8 * side**2 for side in sides)
     elements = sum(info.elements for info in plan.base.tensors.values())
@@ -45,10 +45,10 @@ def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData
     largest = max(info.elements for info in plan.base.tensors.values())
     kind, config = kind_of(section.encoder, plan.base.config), plan.base.config or {}
     length = 256 if kind == "image" else min(section.encoder.max_length, 64)
-    rows = length * sum(len(own.items) for own in data.values())
-    wide = int(config.get("hidden_size") or config.get("n_embd") or config.get("d_model") or 1024)
+    rows = length * sum(len(task_data.items) for task_data in data.values())
+    width = int(config.get("hidden_size") or config.get("n_embd") or config.get("d_model") or 1024)
     vocabulary = int(config.get("vocab_size") or 0) if kind in ("causal", "seq2seq") else 0
-    activations = 4 * 2048 * (12 * wide + 2 * vocabulary)
+    activations = 4 * 2048 * (12 * width + 2 * vocabulary)
     held = min(MOMENTS_BYTES, moments) + 3 * max((8 * side**2 for side in sides), default=0)
     memory = PROCESS_BYTES + TRANSFORMERS_BYTES + 4 * (2 * elements + 2 * largest) + held + activations
     passes = max(1, -(-moments // MOMENTS_BYTES))
@@ -59,24 +59,24 @@ def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData
 
 
 def dry_run(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> dict[str, Any]:
-    """The same as plain values, with what each task has: for `mergeometry plan`."""
-    found = estimate(plan, section, data)
+    """The estimate as plain values, with each task's inputs, for `mergeometry plan`."""
+    expected = estimate(plan, section, data)
     return {
         "tasks": [
-            {"name": label, "items": len(own.items), "kind": own.kind, "notes": list(own.notes)}
-            for label, own in data.items()
+            {"name": label, "items": len(inputs.items), "kind": inputs.kind, "notes": list(inputs.notes)}
+            for label, inputs in data.items()
         ],
-        "scratch_bytes": found.scratch,
-        "memory_bytes": found.memory,
-        "seconds": found.seconds,
+        "scratch_bytes": expected.scratch,
+        "memory_bytes": expected.memory,
+        "seconds": expected.seconds,
     }
 
 
 def check_room(expected: Estimate, folder: Path) -> None:
-    """Refuse a disk that has no room for the moments.
+    """Check that the disk has room for the moments.
 
     Raises:
-        OutputError: there is less than they take.
+        OutputError: the disk has less space than the moments take.
     """
     status = os.statvfs(folder)
     left = status.f_bavail * status.f_frsize
@@ -85,12 +85,12 @@ def check_room(expected: Estimate, folder: Path) -> None:
             f"moments of activations take {expected.scratch / 1e9:.1f} GB of scratch space, and the disk has "
             f"{left / 1e9:.1f} GB left",
             file=folder,
-            hint="give fewer layers a method that needs them, by `tensors:` rules",
+            hint="merge some layers without activations: tensors: [{match: '*NAME*', method: average}]",
         )
 
 
 def _norms(plan: Plan) -> float:
-    """Seconds of merging once more, for methods that compare the norms of layers."""
+    """Seconds of the extra merge that methods comparing the norms of layers need."""
     return sum(
         task.cost.seconds
         for task in plan.tasks

@@ -1,4 +1,4 @@
-"""Which layers are watched, and how their inputs are summed up while a model runs."""
+"""Which layers are watched, and how their inputs are summed while a model runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mergeometry.plan.tasks import Plan, TensorTask
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A matrix that is merged by activations: its name on disk, the parameter that runs it, how many inputs it has."""
+    """A matrix that is merged by activations: its name on disk, its parameter in the model, and its input width."""
 
     name: str
     parameter: str
@@ -26,15 +26,15 @@ class Layer:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a moment of its inputs."""
+        """Bytes of the moment of its inputs."""
         return 8 * self.inputs**2
 
 
 class Watch:
-    """Sums ``X^T X`` over the inputs X of some layers of a module, from entry to exit, in float64.
+    """Sums ``X^T X`` in float64 over the inputs X of some layers of a module, from entry to exit.
 
-    Rows are the places of all inputs' axes but the last. Layers that share an input, as queries, keys and values do,
-    share the product.
+    All axes of an input but the last are flattened into rows. Layers that share an input, as queries, keys and values
+    do, share the product.
     """
 
     def __init__(self, module: nn.Module, layers: Sequence[Layer]) -> None:
@@ -43,7 +43,7 @@ class Watch:
         self._handles: list[Any] = []
         self._last: tuple[Tensor, Tensor] | None = None
         self.totals: dict[str, Float[Tensor, "n n"]] = {}
-        """Layer name to the sum, of which the upper triangle is filled; none for a layer that did not run."""
+        """The sum by layer name, with only the upper triangle filled; a layer that did not run has no entry."""
         self.rows: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class Watch:
     def _hook(self, layer: Layer) -> Any:
         def hook(_module: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
             value = next(iter((*given, *named.values())), None)
-            # A table is given numbers of rows, a layer of another kind something of another width.
+            # An embedding table takes row numbers, and a layer of another kind an input of another width.
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape[-1] != layer.inputs:
                 return
             product = self._product(value)
@@ -92,10 +92,10 @@ def moment_of(total: Float[Tensor, "n n"], rows: int) -> Float[Tensor, "n n"]:
 
 
 def in_groups(layers: Sequence[Layer], budget: int) -> Iterator[list[Layer]]:
-    """Cut layers into runs whose moments fit into ``budget`` bytes together, one layer at least."""
+    """Cut layers into consecutive groups whose moments fit into ``budget`` bytes; each has at least one layer."""
     group: list[Layer] = []
     for layer in layers:
-        if group and sum(own.nbytes for own in group) + layer.nbytes > budget:
+        if group and sum(member.nbytes for member in group) + layer.nbytes > budget:
             yield group
             group = []
         group.append(layer)

@@ -1,4 +1,4 @@
-"""A merge by activations, from a plan to a published folder: inputs read, models run, then the merge as any other."""
+"""A merge by activations, from a plan to a published folder: read the inputs, run the models, merge as usual."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def merge_on_data(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> RunRecord:
-    """Run every model on its task's unlabelled inputs, as the plan's `data:` section says, and merge by what flowed.
+    """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by the activations.
 
-    Moments of the layers' inputs wait in a folder beside the output, which is gone afterwards.
+    The moments of the layers' inputs are kept in a folder next to the output, which is removed afterwards.
 
     Raises:
-        MergeometryError: something is wrong with the inputs, the models or the output; nothing was published.
+        MergeometryError: something is wrong with the inputs, the models or the output; nothing is published.
     """
     section = plan.recipe.data
     assert section is not None, "the recipe has no data section"
@@ -56,7 +56,7 @@ def merge_on_data(
         seconds = time.perf_counter() - started
         extras = Extras(
             identity=identity_of(data),
-            notes=(*(f"{label}: {note}" for label, own in data.items() for note in own.notes), *notes),
+            notes=(*(f"{label}: {note}" for label, inputs in data.items() for note in inputs.notes), *notes),
             data=_summary(data, moments, seconds),
         )
         return execute(
@@ -69,7 +69,7 @@ def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
     """Every model's unlabelled inputs, in the order of the models.
 
     Raises:
-        DataError: under the model's name, for inputs that are missing or malformed.
+        DataError: a model's inputs are missing or malformed; the error names the model.
         SourceError: a file cannot be opened.
     """
     kind = "images" if kind_of(section.encoder, plan.base.config) == "image" else "texts"
@@ -78,24 +78,31 @@ def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
 
 
 def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData], folder: Path) -> Moments:
-    """Moments for every matrix that the plan merges by activations; the encoder is let go afterwards.
+    """Moments for every matrix that the plan merges by activations; the encoder is freed afterwards.
 
     Raises:
-        MergeometryError: the encoder cannot be built, runs none of the matrices, or gives what is not finite.
+        MergeometryError: the encoder cannot be built, runs none of the matrices, or gives activations that are not
+            finite.
     """
     encoder = build_encoder(plan.base, section.encoder, torch.device("cpu"))
     return collect(plan, encoder, list(data.values()), folder)
 
 
 def identity_of(data: Mapping[str, UnlabelledData]) -> str:
-    """Digest of all inputs that the moments come from."""
-    return hashlib.sha256(json.dumps([[label, own.digest] for label, own in data.items()]).encode()).hexdigest()
+    """Digest of all inputs that the moments are computed from."""
+    return hashlib.sha256(json.dumps([[label, inputs.digest] for label, inputs in data.items()]).encode()).hexdigest()
 
 
 def _summary(data: Mapping[str, UnlabelledData], moments: Moments, seconds: float) -> dict[str, Any]:
-    """What the run record keeps of the inputs: counts and digests, no content."""
+    """What the run record keeps about the inputs: counts and digests, no content."""
     tasks = [
-        {"name": label, "kind": own.kind, "items": len(own.items), "rows": moments.rows[label], "sha256": own.digest}
-        for label, own in data.items()
+        {
+            "name": label,
+            "kind": inputs.kind,
+            "items": len(inputs.items),
+            "rows": moments.rows[label],
+            "sha256": inputs.digest,
+        }
+        for label, inputs in data.items()
     ]
     return {"tasks": tasks, "layers": len(moments.stored), "seconds": seconds}

@@ -1,4 +1,4 @@
-"""The interface that learning sees of a model: inputs with sizes, batches, and features under given weights."""
+"""The interface through which learning runs a model: inputs with sizes, batches, and features under given weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 class Inputs:
     """One task's inputs, ready to be batched.
 
-    ``sizes`` is what each costs (tokens, or 1), ``rows`` how many features it gives (1, or its predicted tokens).
+    ``sizes`` is the cost of each input (its tokens, or 1), ``rows`` the number of features that it gives (1, or one
+    per predicted token).
     """
 
     items: Sequence[Any]
@@ -31,7 +32,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one forward pass as the model takes them; ``rows[i]`` features belong to input i."""
+    """The inputs of one forward pass in the form the model takes; ``rows[i]`` features belong to input i."""
 
     arguments: Mapping[str, Any]
     rows: tuple[int, ...]
@@ -42,46 +43,45 @@ Features = Float[Tensor, "rows d"]
 
 
 class Encoder(ABC):
-    """A model that gives features of ``width`` numbers, run under weights that are handed to it.
+    """A model that computes features of ``width`` numbers under the weights it is given.
 
-    ``module`` holds the base's weights, which stay as they are; ``names`` leads from the names on disk to the
-    parameters of ``module``, or to None for a tensor that the forward pass does not use.
+    ``module`` holds the base's weights, which never change. ``names`` maps the names on disk to the parameters of
+    ``module``, or to None for a tensor that the forward pass does not use.
     """
 
     module: nn.Module
     names: Mapping[str, str | None]
     doubles: Mapping[str, str] = MappingProxyType({})
-    """Tensors on disk that hold what another holds as well, with that other one: both are written alike."""
+    """Tensors on disk that duplicate another tensor, each with the name of that other: both are written alike."""
     width: int
     budget: int
-    """Sum of sizes that one forward pass is meant for."""
+    """Sum of sizes that one forward pass should not exceed."""
     language_model: bool = False
-    """Whether each feature is a token's, and the head is the model's own output layer."""
+    """Whether each feature belongs to a token, and the head is the model's own output layer."""
 
     @abstractmethod
     def prepare(self, data: Any) -> Inputs:
         """Turn a task's data into inputs: tokens, or images still to be decoded.
 
         Raises:
-            DataError: the data are of another kind than the model takes.
+            DataError: the data are not of the kind that the model takes.
         """
 
     @abstractmethod
     def batch(self, items: Sequence[Any]) -> Batch:
-        """Put a few items together for one forward pass."""
+        """Assemble a few items into one forward pass."""
 
     @abstractmethod
     def features(self, module: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Features:
-        """Features of a batch under ``weights`` (by parameter name; others are the base's), item by item."""
+        """Features of a batch, item by item, under ``weights`` by parameter name; the base's serve for the others."""
 
     def copies(self, count: int) -> list[nn.Module]:
-        """Modules that share every weight: running one under other weights does not disturb another."""
+        """Modules that share every weight: running one under other weights does not disturb the rest."""
         shared = [*self.module.parameters(), *self.module.buffers()]
-        made = []
+        modules = []
         for _ in range(count):
-            copied = copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared})
-            made.append(copied)
-        return made
+            modules.append(copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared}))
+        return modules
 
     def base(self, name: str) -> Tensor:
         """The base's own weight of a parameter."""
@@ -89,12 +89,12 @@ class Encoder(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that the model is on."""
         return next(self.module.parameters()).device
 
 
 def pooled(hidden: Float[Tensor, "b s d"], mask: Int[Tensor, "b s"] | None, pooling: str) -> Float[Tensor, "b d"]:
-    """One feature a sequence: the mean over its tokens, its first or its last one."""
+    """One feature per sequence: the mean over its tokens, its first token or its last."""
     if pooling == "first":
         return hidden[:, 0]
     if mask is None:

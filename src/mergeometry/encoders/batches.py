@@ -1,4 +1,4 @@
-"""Which inputs each step learns on: the seed and the step alone say, so that a resumed run goes on as it was."""
+"""Which inputs each step learns on: only the seed and the step decide, so that a resumed run continues unchanged."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mergeometry.encoders.base import Inputs
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One input: the task's place in the recipe, and its row among the task's inputs."""
+    """One input: the index of its task in the recipe, and its row among the task's inputs."""
 
     task: int
     row: int
 
 
 def generator(*parts: object) -> torch.Generator:
-    """A random stream of its own for each combination of parts."""
+    """An independent random stream for each combination of parts."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 def split(count: int, share: float, most: int, *seed: object) -> tuple[list[int], list[int]]:
-    """Rows to learn on and rows held out: a share of them, at most ``most``, and none where that leaves no row."""
+    """Split rows into those to learn on, at least one, and a held-out share of at most ``most`` rows."""
     order = torch.randperm(count, generator=generator("held out", *seed)).tolist()
     held = min(int(count * share), most, count - 1)
     return sorted(order[held:]), sorted(order[:held])
 
 
 class Sampler:
-    """Draws ``size`` rows of each task a step, going through all rows of a task before any comes again."""
+    """Draws ``size`` rows of each task per step, and goes through all rows of a task before it repeats one."""
 
     def __init__(self, rows: Sequence[Sequence[int]], size: int, seed: int) -> None:
-        self._rows, self._size, self._seed = [list(own) for own in rows], size, seed
+        self._rows, self._size, self._seed = [list(task_rows) for task_rows in rows], size, seed
 
     def step(self, number: int) -> list[Chosen]:
         """The inputs of step ``number``, counted from 0."""
@@ -60,7 +60,7 @@ class Sampler:
 
 
 def pack(chosen: Sequence[Chosen], inputs: Sequence[Inputs], budget: int) -> list[list[Chosen]]:
-    """Cut inputs into forward passes of at most ``budget`` after padding, of similar sizes to pad little."""
+    """Cut inputs into forward passes of at most ``budget`` after padding, of similar sizes so that little is padded."""
     ordered = sorted(chosen, key=lambda one: (inputs[one.task].sizes[one.row], one.task, one.row))
     packs: list[list[Chosen]] = []
     for one in ordered:

@@ -1,4 +1,4 @@
-"""Chooses the encoder of a base model: by what the recipe says, or by the model's configuration."""
+"""Chooses the encoder of a base model, from the recipe or from the model's configuration."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def kind_of(options: EncoderOptions, config: Mapping[str, Any] | None) -> str:
     """The kind of model: text, image, causal or seq2seq.
 
     Raises:
-        DataError: the configuration does not tell, and the recipe does not say.
+        DataError: neither the recipe nor the configuration says which.
     """
     if options.kind != "auto":
         return options.kind
     config = config or {}
-    named = " ".join(config.get("architectures") or [])
+    architectures = " ".join(config.get("architectures") or [])
     if config.get("is_encoder_decoder"):
         return "seq2seq"
-    if named.endswith(("ForCausalLM", "LMHeadModel")):
+    if architectures.endswith(("ForCausalLM", "LMHeadModel")):
         return "causal"
     if "image_size" in config or "patch_size" in config or "num_channels" in config:
         return "image"
@@ -41,16 +41,16 @@ def build_encoder(base: Checkpoint, options: EncoderOptions, device: torch.devic
     """Build the base model as an encoder.
 
     Raises:
-        DataError: transformers is missing, cannot build the model, or the kind is unknown.
+        DataError: transformers is missing or cannot build the model, or the kind is unknown.
         MismatchError: the names on disk are not the model's.
     """
     folder, kind = base.path, kind_of(options, base.config)
     if not folder.is_dir():
-        raise DataError("learning needs the base's folder with its config.json", file=folder)
+        raise DataError("the encoder needs the base's folder with its config.json", file=folder)
     if kind == "text":
         from mergeometry.encoders.text import TextEncoder  # noqa: PLC0415
 
-        # The mean over tokens is what sentence encoders are trained with.
+        # Sentence encoders are trained with the mean over tokens.
         pooling = options.pooling or "mean"
         return TextEncoder(folder, base.tensors, pooling=pooling, max_length=options.max_length, device=device)
     if kind == "image":

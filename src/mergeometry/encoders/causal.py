@@ -1,4 +1,4 @@
-"""Causal language models: a feature for each token that predicts a next one."""
+"""Causal language models: one feature for each token that predicts a next one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class CausalEncoder(LanguageModel):
         self._tokens = Tokens(folder, max_length)
 
     def prepare(self, data: Any) -> Inputs:
-        """Tokenise a task's texts; those of one token predict nothing and are left out."""
+        """Tokenise a task's texts; texts of one token predict nothing and are left out."""
         pieces = self._tokens.pieces(data, shortest=2)
         return Inputs(pieces, tuple(map(len, pieces)), tuple(len(numbers) - 1 for numbers in pieces))
 
     def batch(self, items: Sequence[Any]) -> Batch:
-        """Pad the token numbers of a few texts to the longest."""
+        """Pad the token ids of a few texts to the longest."""
         tokens, mask = self._tokens.padded(items)
         arguments = {"input_ids": tokens.to(self.device), "attention_mask": mask.to(self.device), "use_cache": False}
         return Batch(arguments, tuple(len(numbers) - 1 for numbers in items))

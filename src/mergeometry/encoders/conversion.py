@@ -1,4 +1,4 @@
-"""Where transformers puts each tensor of a file, asked of transformers itself: it renames many while loading."""
+"""Finds out from transformers itself where it puts each tensor of a file, since it renames many while loading."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from mergeometry.sources import TensorInfo, TensorReader
 
 
 def loaded_names(module: nn.Module, disk: Mapping[str, TensorInfo]) -> tuple[dict[str, str], set[str]]:
-    """Each tensor's parameter after loading, and the parameters that loading needs and does not find.
+    """Each tensor's parameter after loading, and the parameters that loading needs but does not find.
 
-    A model of the same class is loaded from a state dictionary in which tensor i holds nothing but i; the parameter
-    full of i is where tensor i goes. Pairs whose values differ in ``module`` are left out: those tensors are
-    reordered on the way, and what is learned could not be written back under the tensor's own name.
+    A model of the same class is loaded from a state dictionary in which every entry of tensor i is i; the parameter
+    filled with i is where tensor i goes. Pairs whose values differ in ``module`` are left out: loading reorders those
+    tensors, so learned values could not be written back under the tensor's own name.
     """
     names = list(disk)
     # Whole numbers stay exact in float32 up to 2^24; files hold at most 100,000 tensors.
-    marked = {name: torch.full((), float(place + 1)).expand(disk[name].shape) for place, name in enumerate(names)}
+    numbered = {name: torch.full((), float(place + 1)).expand(disk[name].shape) for place, name in enumerate(names)}
     kind: Any = type(module)
     with quiet_transformers():
-        model, found = kind.from_pretrained(
+        model, loading_info = kind.from_pretrained(
             None,
             config=copy.deepcopy(module.config),
-            state_dict=marked,
+            state_dict=numbered,
             dtype=torch.float32,
             output_loading_info=True,
         )
-    missing = {str(name) for name in found["missing_keys"]}
+    missing = {str(name) for name in loading_info["missing_keys"]}
     pairs: dict[str, str] = {}
     with TensorReader() as reader:
         for parameter, value in model.named_parameters():
-            place, own = _mark(value), module.get_parameter(parameter)
+            place, base_value = _mark(value), module.get_parameter(parameter)
             name = names[place - 1] if place and place <= len(names) else None
             if parameter in missing:
                 continue
-            if name is not None and _same(reader, disk[name], own):
+            if name is not None and _same(reader, disk[name], base_value):
                 pairs[name] = parameter
-            # Some models compute a parameter themselves, such as positions of sines: it is there without any file.
-            elif not torch.equal(value, own):
+            # Some models compute a parameter themselves, such as sinusoidal positions: it needs no file.
+            elif not torch.equal(value, base_value):
                 missing.add(parameter)
     return pairs, missing
 
@@ -56,6 +56,6 @@ def _mark(value: torch.Tensor) -> int:
 
 def _same(reader: TensorReader, info: TensorInfo, parameter: torch.Tensor) -> bool:
     if info.shape != tuple(parameter.shape):
-        # Not the same, but a mismatch that the caller names.
+        # A mismatch of shapes, which the caller reports.
         return True
     return torch.equal(reader.read(info).to(parameter), parameter)

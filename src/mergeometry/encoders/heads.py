@@ -1,4 +1,4 @@
-"""A task's linear head, read from any safetensors file that holds it."""
+"""A task's linear head, read from any safetensors file that holds one."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ class Head:
     bias: Float[Tensor, " classes"]
 
     def logits(self, features: Float[Tensor, "texts d"]) -> Float[Tensor, "texts classes"]:
-        """Return one score for each text and class."""
+        """Return one score per text and class."""
         return torch.nn.functional.linear(features, self.weight, self.bias)
 
     def predict(self, features: Float[Tensor, "texts d"]) -> Int[Tensor, " texts"]:
-        """Return the class of the highest score; the first of several."""
+        """Return the class of the highest score; the first one where scores tie."""
         return self.logits(features).argmax(1)
 
 
 def accuracy(head: Head, features: Float[Tensor, "texts d"], labels: Sequence[int]) -> float:
-    """Return the share of texts whose class the head finds."""
+    """Return the share of texts whose class the head predicts."""
     if len(labels) != len(features) or not labels:
-        raise DataError(f"Accuracy needs one label for each text: {len(features)} texts, {len(labels)} labels.")
+        raise DataError(f"accuracy needs one label per text: {len(features)} texts, {len(labels)} labels")
     return float((head.predict(features) == torch.tensor(labels)).float().mean())
 
 
 def read_head(source: HeadSource, task: str, width: int | None) -> Head:
     """Return the head of a task in float32: its weight (classes, width) and bias (classes).
 
-    ``width`` is the number of the encoder's features, or None where that is not known yet. Without names in the
-    source, the head is the file's one matrix and its one vector; a file without any vector is a head without a bias.
-    The file is a head saved alone, or a whole checkpoint with the head's names given.
+    ``width`` is the encoder's number of features, or None where that is not known yet. Without names in the source,
+    the head is the file's only matrix and its only vector; a file without a vector is a head without a bias. The file
+    holds a head alone, or a whole checkpoint for which the source names the head's tensors.
 
     A bias is found by its weight's name, or by its length.
 
     Raises:
-        DataError: several tensors could be the head, a name is not there, the width is another, the bias does not fit,
-            there are fewer than two classes, or a number is not finite.
-        SourceError: the file cannot be read or is no safetensors.
+        DataError: several tensors could be the head, a name is missing from the file, the width or the bias does not
+            fit, there are fewer than two classes, or a number is not finite.
+        SourceError: the file cannot be read or is not a safetensors file.
     """
     checkpoint = open_checkpoint(source.path, task)
     tensors = {name: info for name, info in checkpoint.tensors.items() if info.code in MERGEABLE}
@@ -71,23 +71,25 @@ def read_head(source: HeadSource, task: str, width: int | None) -> Head:
 
 
 def _check_shapes(weight: TensorInfo, bias: TensorInfo | None, width: int | None) -> None:
-    classes, found = weight.shape
-    if width is not None and found != width:
+    classes, head_width = weight.shape
+    if width is not None and head_width != width:
         raise DataError(
-            f"The head takes {found:,} features, and the encoder gives {width:,}.",
+            f"the head takes {head_width:,} features, and the encoder gives {width:,}",
             tensor=weight.name,
             hint="give the head that was trained on this encoder's features",
         )
     if classes < 2:
-        raise DataError(f"The head has {classes} class; learning needs at least 2.", tensor=weight.name)
+        raise DataError(f"the head has {classes} class; learning needs at least 2", tensor=weight.name)
     if bias is not None and bias.shape != (classes,):
-        raise DataError(f"The bias has {bias.elements:,} values, the weight {classes:,} classes.", tensor=bias.name)
+        raise DataError(
+            f"the bias has {bias.elements:,} values, and the weight has {classes:,} classes", tensor=bias.name
+        )
 
 
 def _finite(reader: TensorReader, info: TensorInfo) -> Tensor:
     value = reader.read(info).float()
     if not bool(torch.isfinite(value).all()):
-        raise DataError("The head holds a number that is not finite in float32.", tensor=info.name)
+        raise DataError("the head holds a number that is not finite in float32", tensor=info.name)
     return value
 
 
@@ -96,7 +98,7 @@ def _weight(tensors: Mapping[str, TensorInfo], name: str | None) -> TensorInfo:
         return _named(tensors, name, 2, "matrix")
     matrices = [info for info in tensors.values() if len(info.shape) == 2]
     if not matrices:
-        raise DataError("There is no matrix in the file, so there is no head in it.")
+        raise DataError("the file holds no matrix, so it holds no head")
     if len(matrices) > 1:
         raise _several("matrices", matrices, "weight")
     return matrices[0]
@@ -116,18 +118,18 @@ def _bias(tensors: Mapping[str, TensorInfo], name: str | None, weight: TensorInf
         return fitting[0]
     matrices = sum(len(info.shape) == 2 for info in tensors.values())
     if vectors and matrices == 1:
-        # In a whole checkpoint other vectors are norms and the like; beside one matrix alone, one was meant as bias.
+        # In a whole checkpoint other vectors are norms and the like; next to a single matrix, one is meant as its bias.
         lengths = ", ".join(f"{info.name} ({info.elements:,})" for info in vectors[:_SHOWN])
-        raise DataError(f"No bias fits the weight's {weight.shape[0]:,} classes: {lengths}.", tensor=weight.name)
+        raise DataError(f"no bias fits the weight's {weight.shape[0]:,} classes: {lengths}", tensor=weight.name)
     return None
 
 
 def _named(tensors: Mapping[str, TensorInfo], name: str, dimensions: int, kind: str) -> TensorInfo:
     if name not in tensors:
-        raise DataError(f"There is no tensor {name!r}{nearest(name, list(tensors))}")
+        raise DataError(f"there is no tensor {name!r}{nearest(name, list(tensors))}")
     info = tensors[name]
     if len(info.shape) != dimensions:
-        raise DataError(f"Expected a {kind}, got shape {list(info.shape)}.", tensor=name)
+        raise DataError(f"expected a {kind}, got shape {list(info.shape)}", tensor=name)
     return info
 
 
@@ -135,6 +137,6 @@ def _several(what: str, candidates: list[TensorInfo], key: str) -> DataError:
     names = [f"{info.name} {list(info.shape)}" for info in candidates[:_SHOWN]]
     more = ", ..." if len(candidates) > _SHOWN else ""
     return DataError(
-        f"The file holds {len(candidates)} {what}: {', '.join(names)}{more}.",
-        hint=f"name the head's: head: {{path: ..., {key}: {candidates[0].name}}}",
+        f"the file holds {len(candidates)} {what}: {', '.join(names)}{more}",
+        hint=f"name the head's tensors: head: {{path: ..., {key}: {candidates[0].name}}}",
     )

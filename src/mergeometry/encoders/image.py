@@ -1,4 +1,4 @@
-"""Vision encoders: images in, one pooled feature an image out."""
+"""Vision encoders: images in, one pooled feature per image out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _POOLINGS = ("first", "mean", "pooler")
 
 
 class ImageEncoder(Encoder):
-    """A vision model of transformers (ViT, DINOv2, ...), fed as the base's own image processor says.
+    """A vision model of transformers (ViT, DINOv2, ...), whose images the base's own processor prepares.
 
     The feature is the class token (``first``), the mean over the patches without class and register tokens
-    (``mean``), or what the model itself pools (``pooler``).
+    (``mean``), or the model's own pooled output (``pooler``).
     """
 
     budget = 2048
@@ -47,9 +47,9 @@ class ImageEncoder(Encoder):
         self.names = {name: parameter if parameter in run else None for name, parameter in names.items()}
 
     def prepare(self, data: Any) -> Inputs:
-        """Take a task's images by their paths; each is decoded when its batch is made."""
+        """Take a task's images by their paths; each is decoded when its batch is built."""
         if getattr(data, "kind", None) != "images":
-            raise DataError("The model reads images, and the data are texts.", hint="encoder: {kind: text}")
+            raise DataError("the model reads images, and the data are texts", hint="encoder: {kind: text}")
         count = len(data.items)
         return Inputs(data.items, (self._tokens,) * count, (1,) * count)
 
@@ -58,16 +58,16 @@ class ImageEncoder(Encoder):
         return Batch({"pixel_values": self._pixels.of(items).to(self.device)}, (1,) * len(items))
 
     def features(self, module: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Features:
-        """One pooled feature an image."""
+        """One pooled feature per image."""
         output = torch.func.functional_call(module, dict(weights), kwargs=dict(batch.arguments))
         return self._pooled(output, batch.arguments["pixel_values"]).float()
 
     def _pooled(self, output: Any, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         if self._pooling == "pooler":
-            found = getattr(output, "pooler_output", None)
-            if found is None:
-                raise self._cannot("it pools nothing itself")
-            return found.flatten(1)
+            pooler_output = getattr(output, "pooler_output", None)
+            if pooler_output is None:
+                raise self._cannot("it has no pooled output")
+            return pooler_output.flatten(1)
         hidden = output.last_hidden_state
         if hidden.ndim != 3:
             raise self._cannot(f"its last hidden state has {hidden.ndim} dimensions, not tokens", "pooler")
@@ -81,13 +81,13 @@ class ImageEncoder(Encoder):
     def _patches(self, pixels: Float[Tensor, "b c h w"]) -> int:
         """How many of the tokens are patches; they come last, after class and register tokens."""
         side: Any = getattr(self.module.config, "patch_size", None)
-        high, wide = side if isinstance(side, (tuple, list)) else (side, side)
-        if not (isinstance(high, int) and isinstance(wide, int)):
+        height, width = side if isinstance(side, (tuple, list)) else (side, side)
+        if not (isinstance(height, int) and isinstance(width, int)):
             raise self._cannot("its config.json has no patch_size that tells patches from other tokens", "pooler")
-        return (pixels.shape[2] // high) * (pixels.shape[3] // wide)
+        return (pixels.shape[2] // height) * (pixels.shape[3] // width)
 
     def _probe(self, leaves: Mapping[str, Tensor], blank: Tensor) -> tuple[Float[Tensor, "1 d"], int]:
-        """Features of a blank image, and how many tokens an image makes; finds out early what does not fit."""
+        """Features of a blank image and the number of tokens per image; finds mismatches early."""
         pixels = blank.to(self.device)
         try:
             with torch.enable_grad():
@@ -99,7 +99,7 @@ class ImageEncoder(Encoder):
                 f"the base does not run on images of {size} pixels: {reason}",
                 file=self._folder,
                 hint="its preprocessor_config.json must give the size that its config.json expects; "
-                "of models for images and texts, save the vision part alone",
+                "for a model of images and texts, save the vision part alone",
             ) from error
         features, hidden = self._pooled(output, pixels), output.last_hidden_state
         tokens = hidden.shape[1] if hidden.ndim == 3 else hidden[0, 0].numel()

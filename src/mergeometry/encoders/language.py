@@ -1,4 +1,4 @@
-"""What causal and encoder-decoder language models share: the output layer is the head, taken off the model."""
+"""What causal and encoder-decoder language models share: the output layer is taken off and serves as the head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergeometry.errors import DataError
 from mergeometry.sources import TensorInfo
 
 OUTPUT = "output layer"
-"""The key under which the output layer's weight is handed about: it is no parameter of the module that is run."""
+"""The key of the output layer's weight among other weights: it is not a parameter of the module that is run."""
 
 
 class LanguageModel(Encoder):
@@ -31,25 +31,25 @@ class LanguageModel(Encoder):
     output_name: str | None
     """The output layer's name on disk, where it has one."""
     layer_name: str
-    """The output layer's name as a parameter of its own."""
+    """The output layer's name as a separate parameter."""
     output_copy: str | None
-    """The name on disk of a copy of the embedding that stands for a tied output layer."""
+    """The name on disk of a copy of the embedding that represents a tied output layer."""
 
     def _take(self, kind: str, folder: Path, disk: Mapping[str, TensorInfo], device: torch.device) -> None:
         model: Any = build(kind, folder, device)
         layer = model.get_output_embeddings()
         if layer is None or getattr(layer, "bias", None) is not None:
-            raise DataError("the language model has no plain output layer to turn features before", file=folder)
+            raise DataError("the language model has no plain output layer that could serve as the head", file=folder)
         capped = getattr(model.config, "final_logit_softcapping", None)
         if capped:
             raise DataError("language models that cap their logits are not supported", file=folder)
         self.output, self.width = layer.weight, layer.weight.shape[1]
-        self.layer_name = next(name for name, found in model.named_modules() if found is layer) + ".weight"
+        self.layer_name = next(name for name, module in model.named_modules() if module is layer) + ".weight"
         before = dict(model.named_parameters())
         stored = parameter_names(model, disk)
         again = stored_again(model, disk, stored)
         self.doubles = {name: first for name, (first, _) in again.items()}
-        self.output_copy = next((name for name, (_, own) in again.items() if own == self.layer_name), None)
+        self.output_copy = next((name for name, (_, parameter) in again.items() if parameter == self.layer_name), None)
         model.set_output_embeddings(nn.Identity())
         self.module = model
         after = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -65,7 +65,7 @@ class LanguageModel(Encoder):
         return self.output if name == OUTPUT else self.module.get_parameter(name)
 
     def head_weight(self, weights: Mapping[str, Tensor]) -> Float[Tensor, "vocabulary d"]:
-        """The output layer under the given weights: its own, the embedding that it shares, or the base's."""
+        """The output layer under the given weights: its own weight, the embedding that it shares, or the base's."""
         if OUTPUT in weights:
             return weights[OUTPUT]
         if self.tied is not None and self.tied in weights:
@@ -74,5 +74,5 @@ class LanguageModel(Encoder):
 
 
 def without_output(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the module that is run, which lacks the output layer."""
+    """The weights without the output layer, which the module that is run lacks."""
     return {name: weight for name, weight in weights.items() if name != OUTPUT}

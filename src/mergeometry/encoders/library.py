@@ -1,4 +1,4 @@
-"""The transformers library: imported where it is needed only, and kept quiet."""
+"""The transformers library: imported only where it is needed, and kept quiet."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def import_transformers() -> Any:
     """Import transformers, which runs every encoder.
 
     Raises:
-        DataError: it is not installed.
+        DataError: transformers is not installed.
     """
     try:
         import transformers  # noqa: PLC0415
     except ImportError as error:
         hint = "pip install 'mergeometry[adapt]', or 'mergeometry[suite]' for the suite and the demo"
-        raise DataError("Running a model needs transformers.", hint=hint) from error
+        raise DataError("running a model needs transformers", hint=hint) from error
     return transformers
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence its bars, and its remarks on weights that are not run."""
+    """Silence its progress bars, and its warnings about weights that are not run."""
     logging: Any = import_transformers().utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,7 +1,7 @@
 """Linear layers with frozen weights in oneDNN's own layout.
 
-On processors where the BLAS of torch takes a slow path (AMD's, measured) this halves the time of encoding
-and of training adapters. The numbers stay those of 32-bit floats; only the order of summation differs.
+On processors where torch's BLAS takes a slow path (AMD's, measured) this halves the time of encoding and of
+training adapters. The arithmetic stays float32; only the order of summation differs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_ROWS = 1024  # the batch that oneDNN lays weights out for; other sizes work as well
+_ROWS = 1024  # the batch size that oneDNN lays weights out for; other sizes work too
 
 
 def packing_helps() -> bool:
-    """Tell whether this build of torch has the oneDNN kernels."""
+    """Whether this build of torch has the oneDNN kernels."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight cannot be trained; gradients flow through to its input alone."""
+    """A linear layer whose weight cannot be trained; gradients flow only to its input."""
 
     def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None, *, trains: bool) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PackedLinear(nn.Module):
         self.assign(weight, bias)
 
     def assign(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None) -> None:
-        """Take new values, of the same shape."""
+        """Take new values of the same shape."""
         weight = weight.detach().float().contiguous()
         self.bias = None if bias is None else bias.detach().float().contiguous()
         self.packed = _pack(weight)
@@ -59,7 +59,7 @@ class _FrozenLinear(torch.autograd.Function):
 
 
 def pack_linears(model: nn.Module, *, trains: bool = False) -> dict[str, PackedLinear]:
-    """Put packed layers in place of all linear ones, and return them by name; none where packing is no help."""
+    """Replace every linear layer by a packed one, and return these by name; do nothing where packing does not help."""
     packed: dict[str, PackedLinear] = {}
     if packing_helps():
         for name, module in list(model.named_modules()):

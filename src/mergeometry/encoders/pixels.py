@@ -1,4 +1,4 @@
-"""Images as a vision model takes them: decoded from their files, then prepared as the model's own processor says."""
+"""Images in the form a vision model takes: decoded from their files, then prepared by the model's own processor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pixels:
         transformers = import_transformers()
         with quiet_transformers():
             try:
-                # transformers 5 calls this variant `backend="pil"`, and takes the older name as well.
+                # transformers 5 calls this variant `backend="pil"`, and still takes the older name.
                 self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
                     folder, local_files_only=True, use_fast=False
                 )
@@ -38,31 +38,31 @@ class Pixels:
                 raise DataError(
                     f"the base's image processor cannot be loaded: {' '.join(str(error).split())[:300]}",
                     file=folder,
-                    hint="images need the base's preprocessor_config.json: sizes, mean and deviation",
+                    hint="images need the base's preprocessor_config.json with its sizes, mean and standard deviation",
                 ) from error
 
     def of(self, paths: Sequence[Path]) -> Float[Tensor, "b c h w"]:
         """Decode and prepare a few images.
 
         Raises:
-            DataError: one is damaged, of no known format or too large, or their sizes differ after preparation.
+            DataError: an image is damaged, too large or of an unknown format, or sizes differ after preparation.
             SourceError: a file cannot be opened.
         """
         return self.prepared([self._decoded(path) for path in paths])
 
     def blank(self) -> Float[Tensor, "1 c h w"]:
-        """A black image of no particular size, prepared."""
+        """A black image of an arbitrary size, prepared."""
         return self.prepared([self._image.new("RGB", (96, 64))])
 
     def prepared(self, images: Sequence[Any]) -> Float[Tensor, "b c h w"]:
-        """Prepare images as the model's processor does, each to the same size.
+        """Prepare images with the model's processor, which brings all of them to one size.
 
         Raises:
-            DataError: the processor refuses them, or leaves them with sizes of their own.
+            DataError: the processor refuses an image, or leaves images of different sizes.
         """
         try:
-            found = [self._processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images]
-            return torch.stack(found)
+            tensors = [self._processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images]
+            return torch.stack(tensors)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise DataError(
                 f"the base's image processor cannot prepare the images: {' '.join(str(error).split())[:300]}",
@@ -75,14 +75,14 @@ class Pixels:
             content = file.read()
         try:
             with warnings.catch_warnings():
-                # Pillow warns of images of very many pixels; our own limit is what counts.
+                # Pillow warns about images of very many pixels; our own limit decides.
                 warnings.simplefilter("ignore")
-                found = self._image.open(BytesIO(content), formats=FORMATS)
-                pixels = found.size[0] * found.size[1]
+                image = self._image.open(BytesIO(content), formats=FORMATS)
+                pixels = image.size[0] * image.size[1]
                 if pixels <= limits.IMAGE_PIXELS:
-                    return self._turn(found).convert("RGB")
-        # Pillow answers damaged files with OSError, SyntaxError, ValueError, struct.error and more.
+                    return self._turn(image).convert("RGB")
+        # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error and more.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            raise DataError(f"The image cannot be decoded: {reason}", file=path) from error
-        raise DataError(f"The image has {pixels:,} pixels; at most {limits.IMAGE_PIXELS:,}.", file=path)
+            raise DataError(f"the image cannot be decoded: {reason}", file=path) from error
+        raise DataError(f"the image has {pixels:,} pixels; the limit is {limits.IMAGE_PIXELS:,}", file=path)

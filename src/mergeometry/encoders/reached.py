@@ -11,11 +11,11 @@ from torch import Tensor
 def reached(features: Tensor, leaves: Mapping[str, Tensor]) -> set[str]:
     """Names of the leaves that ``features`` depend on, found by walking their graph backwards.
 
-    Unlike gradients, which would tell the same, this takes no memory of the weights' size.
+    Gradients would show the same, but would take as much memory as the weights.
     """
     known = {id(leaf): name for name, leaf in leaves.items()}
     seen: set[Any] = set()
-    found: set[str] = set()
+    reached_names: set[str] = set()
     todo: list[Any] = [features.grad_fn]
     while todo:
         node = todo.pop()
@@ -25,6 +25,6 @@ def reached(features: Tensor, leaves: Mapping[str, Tensor]) -> set[str]:
         # Only the nodes that gather a leaf's gradient have a variable.
         name = known.get(id(getattr(node, "variable", None)))
         if name is not None:
-            found.add(name)
+            reached_names.add(name)
         todo.extend(following for following, _ in node.next_functions)
-    return found
+    return reached_names

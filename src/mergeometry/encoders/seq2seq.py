@@ -1,4 +1,4 @@
-"""Encoder-decoder language models: a feature for each token of a target that the task's own expert writes."""
+"""Encoder-decoder language models: one feature for each token of a target that the task's own expert generates."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mergeometry.sources import TensorInfo
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One input's token numbers, and those of its target, empty until one is written."""
+    """The token ids of one input and of its target, which is empty until it is generated."""
 
     source: tuple[int, ...]
     target: tuple[int, ...] = ()
 
 
 class Seq2SeqEncoder(LanguageModel):
-    """The hidden state before the output layer at every token of a target, the target's earlier tokens given.
+    """The hidden state before the output layer at every token of a target, given the target's earlier tokens.
 
-    Unlabelled inputs have no targets: `continue_with` lets a task's expert write them before anything is learned.
+    Unlabelled inputs have no targets: `continue_with` lets a task's expert generate them before learning starts.
     """
 
     budget = 512
@@ -38,12 +38,12 @@ class Seq2SeqEncoder(LanguageModel):
         self._take("AutoModelForSeq2SeqLM", folder, disk, device)
         self._tokens = Tokens(folder, max_length)
         model: Any = self.module
-        # BART and Marian add a bias after the output layer; a head of theirs without it predicts something else.
+        # BART and Marian add a bias after the output layer; without it their head would predict other tokens.
         bias = getattr(model, "final_logits_bias", None)
         if bias is not None:
             if bool(bias.any()):
                 raise DataError(
-                    "the language model adds a bias to its logits, for which learning has no place",
+                    "the language model adds a bias to its logits, which is not supported",
                     file=folder,
                     tensor="final_logits_bias",
                 )
@@ -53,26 +53,26 @@ class Seq2SeqEncoder(LanguageModel):
         ends = _setting(model, "eos_token_id")
         self._ends = frozenset(ends if isinstance(ends, (list, tuple)) else [ends])
         if not isinstance(self._start, int):
-            raise DataError("config.json names no decoder_start_token_id, with which every target begins", file=folder)
+            raise DataError("config.json has no decoder_start_token_id, with which every target starts", file=folder)
 
     def prepare(self, data: Any) -> Inputs:
-        """Tokenise a task's texts; they give no features before `continue_with` has written their targets."""
+        """Tokenise a task's texts; they give no features until `continue_with` generates their targets."""
         pairs = [Pair(tuple(numbers)) for numbers in self._tokens.pieces(data)]
         return Inputs(pairs, tuple(len(pair.source) for pair in pairs), (0,) * len(pairs))
 
     def continue_with(
         self, module: nn.Module, weights: Mapping[str, Tensor], inputs: Inputs, new_tokens: int = 32
     ) -> Inputs:
-        """Inputs with the targets that the model writes under ``weights``: its likeliest token each time.
+        """Inputs with the targets that the model generates greedily under ``weights``.
 
-        A target ends with the model's end token or after ``new_tokens`` tokens; it has one at least.
+        A target ends with the model's end token or after ``new_tokens`` tokens; it has at least one token.
         """
         if new_tokens < 1:
-            raise ValueError(f"{new_tokens} new tokens")
+            raise ValueError(f"a target needs at least 1 new token, got {new_tokens}")
         pairs: dict[int, Pair] = {}
         order = sorted(range(len(inputs)), key=lambda index: len(inputs.items[index].source))
         while order:
-            # Inputs of similar lengths go together, as many as one pass is meant for.
+            # Inputs of similar lengths go together, up to the budget of one pass.
             together = [order.pop(0)]
             while order and len(inputs.items[order[0]].source) * (len(together) + 1) <= self.budget:
                 together.append(order.pop(0))
@@ -85,7 +85,7 @@ class Seq2SeqEncoder(LanguageModel):
         return Inputs(items, sizes, tuple(len(pair.target) for pair in items))
 
     def batch(self, items: Sequence[Any]) -> Batch:
-        """Pad the token numbers of a few inputs and of their targets, which the decoder sees one token late.
+        """Pad the token ids of a few inputs and of their targets, which the decoder sees shifted by one token.
 
         Raises:
             DataError: an input has no target yet.
@@ -93,7 +93,7 @@ class Seq2SeqEncoder(LanguageModel):
         if not all(pair.target for pair in items):
             raise DataError(
                 "an encoder-decoder model has nothing to predict without targets",
-                hint="let the task's expert write them: inputs = encoder.continue_with(module, weights, inputs)",
+                hint="let the task's expert generate them: inputs = encoder.continue_with(module, weights, inputs)",
             )
         tokens, mask = self._tokens.padded([pair.source for pair in items])
         given, predicts = self._tokens.padded([(self._start, *pair.target[:-1]) for pair in items])
@@ -114,7 +114,7 @@ class Seq2SeqEncoder(LanguageModel):
     def _written(
         self, module: nn.Module, weights: Mapping[str, Tensor], sources: Sequence[Sequence[int]], most: int
     ) -> list[tuple[int, ...]]:
-        """Targets of a few inputs, each token the likeliest after those before it."""
+        """Targets of a few inputs, where each token is the most likely one after those before it."""
         tokens, mask = (part.to(self.device) for part in self._tokens.padded(sources))
         run, head = without_output(weights), self.head_weight(weights)
         known: dict[str, Any] = {"input_ids": tokens}
@@ -125,7 +125,7 @@ class Seq2SeqEncoder(LanguageModel):
             output = torch.func.functional_call(module, run, kwargs=arguments)
             last = (output.logits[:, -1:] @ head.to(output.logits).mT).argmax(dim=-1)
             if step == 0 and isinstance(self._first, int):
-                # Models of many languages name the target's language by its first token.
+                # The first token of multilingual models names the target's language.
                 last = torch.full_like(last, self._first)
             for target, number in zip(targets, last[:, 0].tolist(), strict=True):
                 if not (target and target[-1] in self._ends):
@@ -137,6 +137,6 @@ class Seq2SeqEncoder(LanguageModel):
 
 
 def _setting(model: Any, name: str) -> Any:
-    """A setting of how the model generates, which older folders keep among those of the model."""
-    found = getattr(model.generation_config, name, None)
-    return getattr(model.config, name, None) if found is None else found
+    """A setting of the model's generation, which older folders keep in the model's own configuration."""
+    value = getattr(model.generation_config, name, None)
+    return getattr(model.config, name, None) if value is None else value

@@ -1,4 +1,4 @@
-"""The places that a merge reaches in a model: which parameter each tensor on disk is, and an expert's weights there."""
+"""Where a merge acts in a model: the parameter of each tensor on disk, and an expert's weights there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mergeometry.values import LowRank
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One tensor of the model: its name on disk, where the model runs it, and whether it lies transposed there."""
+    """One tensor of the model: its name on disk, its parameter, and whether that stores it transposed."""
 
     name: str
     parameter: str
@@ -27,7 +27,7 @@ class Site:
 
 
 def expert_weights(plan: Plan, index: int, encoder: Encoder, sites: Sequence[Site]) -> Iterator[tuple[str, Tensor]]:
-    """The weights of one fine-tuned model by parameter, for those that differ from the base's."""
+    """The weights of one fine-tuned model that differ from the base's, by parameter."""
     tasks = {task.name: task for task in plan.tasks}
     with TensorReader() as reader:
         files = TaskReader(reader, [model.label for model in plan.models])
@@ -42,16 +42,19 @@ def expert_weights(plan: Plan, index: int, encoder: Encoder, sites: Sequence[Sit
 
 
 def sites_of(plan: Plan, encoder: Encoder) -> list[Site]:
-    """Where the merged tensors are run.
+    """The merged tensors that the model runs, each with its parameter.
 
     Raises:
-        DataError: the model runs none of them.
+        DataError: the model runs none of the merged tensors.
     """
-    found = []
+    sites = []
     for task in plan.tasks:
         parameter = encoder.names.get(task.name)
         if task.method is not None and parameter is not None:
-            found.append(Site(task.name, parameter, task.transposed))
-    if not found:
-        raise DataError("the model runs none of the tensors that are merged", hint="see `encoder:` in the recipe")
-    return found
+            sites.append(Site(task.name, parameter, task.transposed))
+    if not sites:
+        raise DataError(
+            "the model runs none of the tensors that are merged",
+            hint="check the model's kind: encoder: {kind: text | image | causal | seq2seq}",
+        )
+    return sites

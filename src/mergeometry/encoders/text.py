@@ -1,4 +1,4 @@
-"""Text encoders: tokens in, one pooled feature a text out."""
+"""Text encoders: tokens in, one pooled feature per text out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergeometry.sources import TensorInfo
 
 
 class TextEncoder(Encoder):
-    """A text model of transformers; the feature is the mean, the first or the last token, or the model's pooler."""
+    """A text model of transformers; the feature is the mean, first or last token, or the model's pooled output."""
 
     budget = 1024
 
@@ -40,7 +40,7 @@ class TextEncoder(Encoder):
         return Inputs(pieces, tuple(map(len, pieces)), (1,) * len(pieces))
 
     def batch(self, items: Sequence[Any]) -> Batch:
-        """Pad the token numbers of a few texts to the longest."""
+        """Pad the token ids of a few texts to the longest."""
         tokens, mask = self._tokens.padded(items)
         arguments: dict[str, Tensor] = {"input_ids": tokens.to(self.device)}
         # Without padding there is nothing to mask, and attention takes a shorter path.
@@ -49,7 +49,7 @@ class TextEncoder(Encoder):
         return Batch(arguments, (1,) * len(items))
 
     def features(self, module: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Features:
-        """One pooled feature a text."""
+        """One pooled feature per text."""
         output = torch.func.functional_call(module, dict(weights), kwargs=dict(batch.arguments))
         if self._pooling == "pooler":
             return output.pooler_output.float()

@@ -1,4 +1,4 @@
-"""Token numbers of texts, cut and padded."""
+"""Token ids of texts, truncated and padded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergeometry.inputs import UnlabelledData
 
 
 class Tokens:
-    """The tokenizer of a model's folder, cutting texts at ``longest`` tokens."""
+    """The tokenizer of a model's folder, which truncates texts to ``longest`` tokens."""
 
     def __init__(self, folder: Path, longest: int) -> None:
         transformers = import_transformers()
@@ -27,36 +27,36 @@ class Tokens:
                 raise DataError(
                     f"the base's tokenizer cannot be loaded: {error}",
                     file=folder,
-                    hint="texts need the tokenizer files beside the base's weights",
+                    hint="texts need the tokenizer files next to the base's weights",
                 ) from error
         files = {*getattr(self._tokenizer, "vocab_files_names", {}).values()}
-        # Without its files, transformers makes a tokenizer that knows a handful of special tokens.
+        # Without these files, transformers builds a tokenizer that knows only a handful of special tokens.
         if files and not any((folder / name).is_file() for name in {*files, "tokenizer.json"}):
             raise DataError(
                 f"the base's folder holds no tokenizer ({', '.join(sorted(files))})",
                 file=folder,
-                hint="texts need the tokenizer files beside the base's weights",
+                hint="texts need the tokenizer files next to the base's weights",
             )
-        # A model may be shorter than what is asked for; some tokenizers say so, the others give 10^30.
+        # A model may take fewer tokens than requested; some tokenizers say so, the others give 10^30.
         self.longest = min(longest, self._tokenizer.model_max_length)
         self.padding = self._tokenizer.pad_token_id or 0
 
     def pieces(self, data: UnlabelledData, shortest: int = 1) -> list[list[int]]:
-        """Token numbers of each text; texts of fewer than ``shortest`` tokens are left out.
+        """Token ids of each text; texts of fewer than ``shortest`` tokens are left out.
 
         Raises:
             DataError: the data are images, or no text is long enough.
         """
         if data.kind != "texts":
-            raise DataError("The model reads texts, and the data are images.", hint="encoder: {kind: image}")
-        found = self._tokenizer([str(text) for text in data.items], truncation=True, max_length=self.longest)
-        pieces = [numbers for numbers in found["input_ids"] if len(numbers) >= shortest]
+            raise DataError("the model reads texts, and the data are images", hint="encoder: {kind: image}")
+        encoded = self._tokenizer([str(text) for text in data.items], truncation=True, max_length=self.longest)
+        pieces = [numbers for numbers in encoded["input_ids"] if len(numbers) >= shortest]
         if not pieces:
-            raise DataError(f"No text has {shortest} tokens.")
+            raise DataError(f"no text has at least {shortest} token{'s' if shortest > 1 else ''}")
         return pieces
 
     def padded(self, items: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b s"], Int[Tensor, "b s"]]:
-        """Token numbers padded to the longest, and the mask of those that are no padding."""
+        """Token ids padded to the longest, and the mask of those that are not padding."""
         length = max(map(len, items))
         tokens = torch.full((len(items), length), self.padding)
         mask = torch.zeros(len(items), length, dtype=torch.long)

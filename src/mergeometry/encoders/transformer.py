@@ -1,4 +1,4 @@
-"""What the encoders that run through transformers share: importing it, and building a model from a folder."""
+"""Builds a model from a folder, for every encoder that runs through transformers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def build(kind: str, folder: Path, device: torch.device, **options: Any) -> Any:
     """Build a model of an ``AutoModel`` class from a folder, in float32, frozen, without any download.
 
     Raises:
-        DataError: transformers cannot build it.
+        DataError: transformers cannot build the model.
     """
     transformers = import_transformers()
-    # The fused attention of CPUs is several times slower than the plain one when gradients are taken (measured).
-    # Elsewhere transformers chooses: not every model has the fused one.
+    # On CPUs, fused attention is several times slower than the plain one when gradients are taken (measured).
+    # Elsewhere transformers chooses, since not every model has the fused one.
     if device.type == "cpu":
         options["attn_implementation"] = "eager"
     with quiet_transformers():

@@ -1,4 +1,4 @@
-"""Learning a merge of plain PyTorch modules in memory, with a function that says how inputs become features."""
+"""Learns a merge of plain PyTorch modules in memory, with a function that turns inputs into features."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ Heads = Mapping[str, tuple[Float[Tensor, "classes d"], Float[Tensor, " classes"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Learned:
-    """A learned merge: weights to load into the module, and what they were made of."""
+    """A learned merge: weights to load into the module, and the learned values behind them."""
 
     state_dict: dict[str, Tensor]
-    """All of the module's, in its own dtypes."""
+    """All of the module's tensors, in their own dtypes."""
     heads: dict[str, tuple[Tensor, Tensor]]
-    """Weight and bias of each task's head, its rotation folded in: they take the merged module's features."""
+    """Weight and bias of each task's head with its rotation folded in: they take the merged module's features."""
     coefficients: dict[str, Tensor]
     rotations: dict[str, Float[Tensor, "d d"]]
     points: tuple[Point, ...]
     """The objective and its terms, step by step."""
     best_step: int
-    """The step whose state this is: the best on the inputs held out."""
+    """The step whose state is kept: the best on the held-out inputs."""
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -72,31 +72,31 @@ def learn(
     report: Report | None = None,
     **settings: Any,
 ) -> Learned:
-    """Merge fine-tuned state dicts of a module with coefficients, and rotations, learned on unlabelled inputs.
+    """Merge fine-tuned state dicts of a module with coefficients and rotations learned on unlabelled inputs.
 
-    ``experts`` and ``data`` are by task; an input is a tensor, or tensors by name, and data are a tensor whose first
-    axis is the input, or a sequence of inputs. ``features(module, inputs)`` runs the module that it is handed on a
-    stack of them and returns (inputs, d). ``method`` merges the 2-D weights of `nn.Linear` (by default `TSVM()`),
-    ``other`` everything else (`Average()`). ``settings`` are the other keys of a recipe's `adapt:` section, from
-    ``coefficients`` and ``rotation`` to ``steps`` and ``learning_rate`` (docs/recipes.md), with ``precision`` float32
-    unless given. Floating-point buffers, such as a batch norm's running means, are averaged first and then stay. The
-    module itself is left as it is; it is run in evaluation mode.
+    ``experts`` and ``data`` are keyed by task. An input is a tensor, or tensors by name; data are a tensor whose first
+    axis runs over inputs, or a sequence of inputs. ``features(module, inputs)`` runs the module that it is called with
+    on a stack of inputs and returns (inputs, d). ``method`` merges the 2-D weights of `nn.Linear` (by default
+    `TSVM()`), ``other`` everything else (`Average()`). ``settings`` are the other keys of a recipe's `adapt:` section,
+    from ``coefficients`` and ``rotation`` to ``steps`` and ``learning_rate`` (docs/recipes.md); ``precision`` is
+    float32 by default. Floating-point buffers, such as a batch norm's running means, are averaged first and then stay
+    fixed. The module itself does not change; it runs in evaluation mode.
 
     Source: MDA (arXiv 2512.00391) section 4.2; AdaMerging (arXiv 2310.02575); Hinton et al. (arXiv 1503.02531).
 
     Raises:
-        MismatchError: the state dicts are not the module's.
+        MismatchError: a state dict does not fit the module.
         RecipeError: a setting is unknown or out of range, or the method has no part for each task.
         DataError: data, heads, features and objective do not fit each other.
-        NumericalError: a weight is not finite, or learning diverged.
+        NumericalError: a weight is not finite, or learning diverges.
     """
     chosen = _settings({"objective": objective, "precision": "float32", **settings})
     labels = list(experts)
     _check_tasks(labels, data, heads or {})
     _check_states(module, experts)
-    own = _with_averaged_buffers(module, experts)
+    averaged = _with_averaged_buffers(module, experts)
     with one_thread():
-        encoder = _encoder(own, features, data[labels[0]])
+        encoder = _encoder(averaged, features, data[labels[0]])
         merged, idle = _merged(
             encoder, experts, data[labels[0]], method or build("tsv_m", {}), other or build("average", {})
         )
@@ -111,12 +111,12 @@ def learn(
         )
         prepared = build_learner(material, chosen, workers=threads, say=lambda *_: None)
         state = prepared.learner.learn(report or (lambda _: None), lambda _: None)
-    turned = zip(labels, prepared.scene.rotations, strict=True)
+    task_rotations = zip(labels, prepared.scene.rotations, strict=True)
     return Learned(
-        _state_dict(module, own, prepared),
+        _state_dict(module, averaged, prepared),
         {label: (head["weight"], head["bias"]) for label, head in folded_heads(prepared, labels).items()},
         {key: value.detach().cpu().clone() for key, value in prepared.table.parameters.items()},
-        {label: rotation.matrix().detach().cpu() for label, rotation in turned if rotation is not None},
+        {label: rotation.matrix().detach().cpu() for label, rotation in task_rotations if rotation is not None},
         tuple(state.points),
         state.best_step,
         (*idle, *prepared.notes),
@@ -128,7 +128,7 @@ def _settings(given: Mapping[str, Any]) -> LearningSettings:
         return LearningSettings.model_validate(dict(given))
     except ValidationError as error:
         reasons = explain(error, LearningSettings, {})
-        raise RecipeError("the settings of learning are not usable:\n  - " + "\n  - ".join(reasons)) from error
+        raise RecipeError("the settings of learning cannot be used:\n  - " + "\n  - ".join(reasons)) from error
 
 
 def _check_tasks(labels: Sequence[str], data: Mapping[str, Any], heads: Mapping[str, Any]) -> None:
@@ -137,51 +137,53 @@ def _check_tasks(labels: Sequence[str], data: Mapping[str, Any], heads: Mapping[
     for what, given in (("data", data), ("heads", heads)):
         for name in given:
             if name not in labels:
-                raise DataError(f"{what} are given for {name!r}, which is no expert{nearest(name, list(labels))}")
-    if lacking := [label for label in labels if label not in data]:
-        raise DataError(f"no data for {', '.join(map(repr, lacking))}: every expert needs some")
+                raise DataError(f"{what} are given for {name!r}, which is not an expert{nearest(name, list(labels))}")
+    if missing := [label for label in labels if label not in data]:
+        raise DataError(f"no data for {', '.join(map(repr, missing))}: every expert needs some")
 
 
 def _check_states(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    own, problems = module.state_dict(), []
+    tensors, problems = module.state_dict(), []
     for label, state in experts.items():
-        problems += [f"{label}: {name!r} is missing" for name in own if name not in state]
+        problems += [f"{label}: {name!r} is missing" for name in tensors if name not in state]
         problems += [
-            f"{label}: {name!r} is no tensor of it{nearest(name, list(own))}" for name in state if name not in own
+            f"{label}: the module has no tensor {name!r}{nearest(name, list(tensors))}"
+            for name in state
+            if name not in tensors
         ]
         problems += [
             f"{label}: {name!r} is {list(state[name].shape)}, the module's {list(tensor.shape)}"
-            for name, tensor in own.items()
+            for name, tensor in tensors.items()
             if name in state and state[name].shape != tensor.shape
         ]
     if problems:
-        raise MismatchError("the experts' state dicts are not the module's", problems)
-    for label, state in {"the module": own, **experts}.items():
+        raise MismatchError("the experts' state dicts do not fit the module", problems)
+    for label, state in {"the module": tensors, **experts}.items():
         for name, tensor in state.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise NumericalError("a weight is NaN or infinite", model=label, tensor=name)
 
 
 def _with_averaged_buffers(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
-    own = copy.deepcopy(module).float().eval()
-    saved = own.state_dict()
+    averaged = copy.deepcopy(module).float().eval()
+    saved = averaged.state_dict()
     with torch.no_grad():
-        for name, buffer in own.named_buffers():
+        for name, buffer in averaged.named_buffers():
             if name in saved and buffer.is_floating_point():
                 buffer.copy_(torch.stack([state[name].to(buffer) for state in experts.values()]).mean(dim=0))
-    return own
+    return averaged
 
 
 def _encoder(module: nn.Module, features: FeatureFunction, data: Any) -> PlainEncoder:
-    """The module as an encoder; one input tells how wide its features are."""
+    """The module as an encoder; one input shows how wide its features are."""
     probe = PlainEncoder(module, features, 1)
     batch = probe.batch([probe.prepare(data).items[0]])
     with torch.no_grad():
-        found = features(probe.module, batch.arguments["inputs"])
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
-        what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise DataError(f"The feature function returns {what} for one input, not a tensor of [1, d].")
-    return PlainEncoder(module, features, found.shape[1])
+        result = features(probe.module, batch.arguments["inputs"])
+    if not isinstance(result, Tensor) or result.ndim != 2 or len(result) != 1:
+        what = list(result.shape) if isinstance(result, Tensor) else f"a {type(result).__name__}"
+        raise DataError(f"the feature function returns {what} for one input, not a tensor of [1, d]")
+    return PlainEncoder(module, features, result.shape[1])
 
 
 def _merged(
@@ -189,18 +191,18 @@ def _merged(
 ) -> tuple[MergedModel, list[str]]:
     """Every parameter that an expert changed, and a note on those that the features do not depend on."""
     if other.matrices_only:
-        raise RecipeError(f"`other` is {type(other).__name__}, which merges matrices only")
-    linear = {f"{name}.weight" for name, found in encoder.module.named_modules() if isinstance(found, nn.Linear)}
+        raise RecipeError(f"`other` is {type(other).__name__}, which merges only matrices")
+    linear = {f"{name}.weight" for name, layer in encoder.module.named_modules() if isinstance(layer, nn.Linear)}
     tensors: dict[str, Learnable] = {}
     for name, base in encoder.module.named_parameters():
         deltas = [state[name].to(base).sub(base) for state in experts.values()]
         if not any(bool(delta.any()) for delta in deltas):
             continue
         matrix = name in linear and is_matrix(name, base.shape)
-        own, weights = method if matrix or not method.matrices_only else other, [1.0] * len(deltas)
+        chosen, weights = method if matrix or not method.matrices_only else other, [1.0] * len(deltas)
         try:
-            own.check(len(deltas), tuple(base.shape), weights)
-            parts = own.parts([delta.cpu() for delta in deltas], weights)
+            chosen.check(len(deltas), tuple(base.shape), weights)
+            parts = chosen.parts([delta.cpu() for delta in deltas], weights)
         except ValueError as error:
             raise RecipeError(f"tensor {name!r}: {error}") from error
         tensors[name] = learnable_of(parts).to(encoder.device)
@@ -208,7 +210,7 @@ def _merged(
     batch = encoder.batch([encoder.prepare(data).items[0]])
     used = reached(encoder.features(encoder.module, leaves, batch), leaves) if leaves else set()
     if not used:
-        raise DataError("the features depend on nothing in which the experts differ from the module")
+        raise DataError("the features depend on no parameter that an expert changed")
     idle = [name for name in tensors if name not in used]
     note = f"the features do not depend on {len(idle)} merged tensors, so nothing is learned for them: "
     sites = [Site(name, name, transposed=False) for name in tensors if name in used]
@@ -224,25 +226,25 @@ def _head(label: str, given: tuple[Tensor, Tensor | None] | None, encoder: Plain
     bias = torch.zeros(len(weight)).to(weight) if given[1] is None else given[1].detach().to(weight)
     if weight.ndim != 2 or weight.shape[1] != encoder.width or len(weight) < 2 or bias.shape != weight.shape[:1]:
         raise DataError(
-            f"A head is a weight (classes, {encoder.width}) of two classes or more and a bias (classes), "
-            f"not {list(weight.shape)} and {list(bias.shape)}.",
+            f"a head is a weight (classes, {encoder.width}) of two classes or more and a bias (classes), "
+            f"not {list(weight.shape)} and {list(bias.shape)}",
             model=label,
         )
     if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-        raise DataError("The head holds a number that is not finite in float32.", model=label)
+        raise DataError("the head holds a number that is not finite in float32", model=label)
     return Head(weight, bias)
 
 
 def _expert(encoder: PlainEncoder, state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """All that the expert's own features take, its buffers too."""
-    held = {**dict(encoder.module.named_parameters()), **dict(encoder.module.named_buffers())}
-    known = {name: value for name, value in held.items() if name in state and value.is_floating_point()}
+    """All tensors that the expert's own features depend on, its buffers included."""
+    tensors = {**dict(encoder.module.named_parameters()), **dict(encoder.module.named_buffers())}
+    known = {name: value for name, value in tensors.items() if name in state and value.is_floating_point()}
     return [(name, state[name].detach().to(value)) for name, value in known.items()]
 
 
 def _state_dict(module: nn.Module, averaged: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
-    merged, first = prepared.scene.merged, {id(own): name for name, own in module.named_parameters()}
-    found = {}
+    merged, first = prepared.scene.merged, {id(parameter): name for name, parameter in module.named_parameters()}
+    tensors = {}
     shared = dict(module.named_parameters(remove_duplicate=False))
     buffers = averaged.state_dict()
     for name, value in module.state_dict().items():
@@ -250,7 +252,7 @@ def _state_dict(module: nn.Module, averaged: nn.Module, prepared: Prepared) -> d
         if parameter in merged.tensors:
             assert parameter is not None
             update = merged.tensors[parameter].update(prepared.table.of(parameter))
-            found[name] = merged.encoder.base(parameter).add(update).to(value)
+            tensors[name] = merged.encoder.base(parameter).add(update).to(value)
         else:
-            found[name] = buffers[name].to(value) if parameter is None else value.detach().clone()
-    return found
+            tensors[name] = buffers[name].to(value) if parameter is None else value.detach().clone()
+    return tensors

@@ -1,4 +1,4 @@
-"""Puts a learner together from models, inputs and heads, wherever they came from."""
+"""Builds a learner from models, inputs and heads, wherever they come from."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from mergeometry.learning.train import Learner
 from mergeometry.recipe.adapt import LearningSettings
 
 HELD_OUT_MOST = 200
-"""Inputs of a task that are held out at most: a check takes their forward passes."""
+"""The most inputs of a task that are held out: every check runs a forward pass on them."""
 
 LOOKED_AT = 256
-"""Inputs of a task that spans and class means are first estimated on."""
+"""Inputs of a task on which spans and class means are first estimated."""
 
 Say = Callable[[str, int, int], None]
-"""Told what is being prepared, and how much of it is done."""
+"""Called with what is being prepared, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """What is learned on; every sequence is in the order of the tasks."""
+    """What learning starts from; every sequence is in the order of the tasks."""
 
     labels: Sequence[str]
     merged: MergedModel
     start: Mapping[str, float]
-    """What each tensor's coefficients start from."""
+    """The value that each tensor's coefficients start from."""
     inputs: Sequence[Inputs]
     heads: Sequence[Head | None]
     expert: Callable[[int], Iterable[tuple[str, Tensor]]]
-    """A task's expert: its weights by parameter, those that differ from the base's."""
+    """Returns the weights of a task's expert that differ from the base's, by parameter."""
     seed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A learner that is ready to start, with what its result will be made of."""
+    """A learner that is ready to start, with the parts that its result is built from."""
 
     learner: Learner
     scene: Scene
@@ -66,7 +66,7 @@ class Prepared:
 def build_learner(
     material: Material, section: LearningSettings, *, workers: int, say: Say, processes: Processes | None = None
 ) -> Prepared:
-    """Run the experts where the objective needs them, find spans and prototypes, and put the learner together.
+    """Run the experts where the objective needs them, find spans and prototypes, and build the learner.
 
     Raises:
         DataError: inputs, heads and objective do not fit each other.
@@ -81,27 +81,29 @@ def build_learner(
     inputs, experts, teachers = _experts(material, section, dtype, say, processes)
     prototypes = _prototypes(section, encoder, heads, material.seed)
     notes += [
-        f"{label}: {own.note}" for label, own in zip(material.labels, prototypes, strict=True) if own and own.note
+        f"{label}: {targets.note}"
+        for label, targets in zip(material.labels, prototypes, strict=True)
+        if targets and targets.note
     ]
     terms = [
         TaskTerms(
             head,
-            own.vectors.float().to(encoder.device) if own else None,
+            targets.vectors.float().to(encoder.device) if targets else None,
             teacher,
             experts[task].energy if task in experts else None,
         )
-        for task, (head, own, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
+        for task, (head, targets, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
     ]
-    splits = [split(len(own), section.held_out, HELD_OUT_MOST, material.seed, t) for t, own in enumerate(inputs)]
-    looked = [learned[:LOOKED_AT] for learned, _ in splits]
-    still: tuple[TaskRotation | None, ...] = (None,) * len(material.labels)
+    splits = [split(len(rows), section.held_out, HELD_OUT_MOST, material.seed, t) for t, rows in enumerate(inputs)]
+    probe_rows = [learned[:LOOKED_AT] for learned, _ in splits]
+    no_rotations: tuple[TaskRotation | None, ...] = (None,) * len(material.labels)
     scene = Scene(
-        merged, inputs, experts, terms, still, Objective(section.weights, section.temperature), dtype,
+        merged, inputs, experts, terms, no_rotations, Objective(section.weights, section.temperature), dtype,
         section.activation_checkpointing, processes,
     )  # fmt: skip
-    features = [] if section.resolved_rotation == "none" else _features(scene, table, looked, say)
-    rotations, said = _rotations(section, scene, features, material.labels)
-    notes += said
+    features = [] if section.resolved_rotation == "none" else _features(scene, table, probe_rows, say)
+    rotations, rotation_notes = _rotations(section, scene, features, material.labels)
+    notes += rotation_notes
     scene = replace(scene, rotations=rotations)
     learner = Learner(
         scene, table, section, [rows for rows, _ in splits], [held for _, held in splits],
@@ -109,17 +111,17 @@ def build_learner(
     )  # fmt: skip
     learner.start(features)
     if learner.means is not None:
-        notes += _predicted(learner, material.labels, heads)
+        notes += _never_predicted(learner, material.labels, heads)
     return Prepared(learner, scene, table, tuple(heads), tuple(notes))
 
 
 def check_heads(
     section: LearningSettings, encoder: Encoder, heads: Sequence[Head | None], labels: Sequence[str]
 ) -> None:
-    """Refuse an objective that needs classes where there are none.
+    """Check that the tasks have the heads that the objective needs.
 
     Raises:
-        DataError: with every task that lacks a head.
+        DataError: a task lacks a head, or the objective needs classes and the model is a language model.
     """
     weights = section.weights
     if encoder.language_model:
@@ -129,16 +131,16 @@ def check_heads(
                 hint="write adapt: {alpha: 0, beta: 0}, or objective: distill",
             )
         return
-    lacking = [label for label, head in zip(labels, heads, strict=True) if head is None]
-    if lacking and section.needs_heads:
+    headless = [label for label, head in zip(labels, heads, strict=True) if head is None]
+    if headless and section.needs_heads:
         raise DataError(
-            f"no head is given for {', '.join(lacking)}",
-            hint="write `head:` for the task, a safetensors file; only objective: distill does without",
+            f"no head is given for {', '.join(headless)}",
+            hint="give the task a safetensors file, head: PATH; only objective: distill works without heads",
         )
-    if lacking and weights.distill and not weights.hidden:
+    if headless and weights.distill and not weights.hidden:
         raise DataError(
-            f"no head is given for {', '.join(lacking)}, so there are no predictions to distill",
-            hint="give `head:`, or match features alone: {distill: 0, hidden: 1}",
+            f"no head is given for {', '.join(headless)}, so there are no predictions to distill",
+            hint="give the task a head: PATH, or match only features: adapt: {distill: 0, hidden: 1}",
         )
 
 
@@ -149,29 +151,29 @@ def _experts(
     say: Say,
     processes: Processes,
 ) -> tuple[list[Inputs], Mapping[int, ExpertFeatures], list[Head | None]]:
-    """What is needed of each expert: the continuations it would write, its features, the head they go through."""
+    """What is needed from each expert: the targets it generates, its features, and the head that takes them."""
     encoder = material.merged.encoder
     wanted = section.weights.distill or section.weights.hidden
     writes = isinstance(encoder, Seq2SeqEncoder)
-    found, teachers, own_inputs = {}, list(material.heads), list(material.inputs)
+    experts, teachers, inputs = {}, list(material.heads), list(material.inputs)
     if not (wanted or writes):
-        return own_inputs, found, teachers
+        return inputs, experts, teachers
     for task, label in enumerate(material.labels):
         name = f"running the expert {label}"
-        say(name, 0, len(own_inputs[task]))
+        say(name, 0, len(inputs[task]))
         weights = {key: value.to(encoder.device) for key, value in material.expert(task)}
         if isinstance(encoder, Seq2SeqEncoder):
-            own_inputs[task] = with_targets(encoder, weights, own_inputs[task], processes)
+            inputs[task] = with_targets(encoder, weights, inputs[task], processes)
         if not wanted:
             continue
-        total = len(own_inputs[task])
-        found[task] = expert_features(
-            encoder, weights, own_inputs[task], dtype, lambda done, n=name, t=total: say(n, done, t), processes
+        total = len(inputs[task])
+        experts[task] = expert_features(
+            encoder, weights, inputs[task], dtype, lambda done, n=name, t=total: say(n, done, t), processes
         )
         if isinstance(encoder, LanguageModel):
-            kept = encoder.head_weight(weights)
-            teachers[task] = output_head(kept if kept is encoder.output or OUTPUT in weights else kept.clone())
-    return own_inputs, found, teachers
+            head = encoder.head_weight(weights)
+            teachers[task] = output_head(head if head is encoder.output or OUTPUT in weights else head.clone())
+    return inputs, experts, teachers
 
 
 def _prototypes(
@@ -182,25 +184,25 @@ def _prototypes(
     needed = needed and not encoder.language_model
     if not needed:
         return [None] * len(heads)
-    made: list[Prototypes | None] = []
+    prototypes: list[Prototypes | None] = []
     for task, head in enumerate(heads):
         assert head is not None
         if section.prototypes == "head":
-            made.append(head_prototypes(head.weight))
+            prototypes.append(head_prototypes(head.weight))
         else:
-            made.append(
+            prototypes.append(
                 random_prototypes(head.weight.shape[0], head.weight.shape[1], generator("prototypes", seed, task))
             )
-    return made
+    return prototypes
 
 
 def _features(
-    scene: Scene, table: CoefficientTable, looked: Sequence[Sequence[int]], say: Say
+    scene: Scene, table: CoefficientTable, probe_rows: Sequence[Sequence[int]], say: Say
 ) -> list[Float[Tensor, "n d"]]:
-    """Each task's features under the starting coefficients, which spans and class means are first estimated from."""
+    """Each task's features under the starting coefficients, from which spans and class means are first estimated."""
     passes, features = Passes(scene, 1), []
-    for task, rows in enumerate(looked):
-        say("looking at features", task, len(looked))
+    for task, rows in enumerate(probe_rows):
+        say("computing the first features", task, len(probe_rows))
         features.append(torch.cat(passes.features([Chosen(task, row) for row in rows], table)).float())
     passes.close()
     return features
@@ -213,25 +215,25 @@ def _rotations(
     if kind == "none":
         return (None,) * tasks, []
     if scene.merged.encoder.language_model:
-        # Shared by all tasks, so that it folds into the one output layer.
+        # One for all tasks, so that it folds into the one output layer.
         rotation = feature_rotation(kind, torch.cat(features)).to(scene.merged.encoder.device)
         return (rotation,) * tasks, []
-    made, said = [], []
-    for label, own, terms in zip(labels, features, scene.terms, strict=True):
-        rotation, note = task_rotation(kind, own, terms)
-        made.append(rotation.to(scene.merged.encoder.device))
-        said += [f"{label}: {note}"] if note else []
-    return tuple(made), said
+    rotations, notes = [], []
+    for label, task_features, terms in zip(labels, features, scene.terms, strict=True):
+        rotation, note = task_rotation(kind, task_features, terms)
+        rotations.append(rotation.to(scene.merged.encoder.device))
+        notes += [f"{label}: {note}"] if note else []
+    return tuple(rotations), notes
 
 
-def _predicted(learner: Learner, labels: Sequence[str], heads: Sequence[Head | None]) -> list[str]:
-    said = []
+def _never_predicted(learner: Learner, labels: Sequence[str], heads: Sequence[Head | None]) -> list[str]:
+    notes = []
     assert learner.means is not None
     for task, (label, head) in enumerate(zip(labels, heads, strict=True)):
         never = learner.means.never_predicted(task)
         if never and head is not None:
-            said.append(
-                f"{label}: {never} of {len(head.bias)} classes are predicted for none of the inputs looked at; "
-                "their prototypes pull nothing (other labels than in training, or too little data)"
+            notes.append(
+                f"{label}: {never} of {len(head.bias)} classes are predicted for none of the first inputs, so their "
+                "prototypes have no effect (the labels differ from training, or there is too little data)"
             )
-    return said
+    return notes

@@ -1,4 +1,4 @@
-"""Merging coefficients: which of them are one parameter, and how each tensor's follow from it."""
+"""Merging coefficients: which of them share one parameter, and how each tensor's coefficients follow from it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mergeometry.recipe.adapt import Coefficients as Granularity
 from mergeometry.recipe.adapt import LearningSettings
 
 _DISTILLED = {"task": 0.03, "layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01}
-"""Learning rates where the recipe gives none, found on the suite's validation texts (docs/learning.md)."""
+"""Learning rates where the recipe gives none, chosen on the suite's validation texts (docs/learning.md)."""
 _PREDICTED = 1e-3
-"""What the papers use (AdaMerging, MDA): the entropy of predictions leads astray at larger steps."""
+"""The rate of the papers (AdaMerging, MDA): with larger steps, the entropy of predictions misleads."""
 
 _ROTATION = 1e-3
 
@@ -26,22 +26,22 @@ _LAYER = re.compile(r"^(.*?\.\d+)\.|^(.*)\.[^.]+\.[^.]+$")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor's coefficients come from: a parameter's key, spread over the tasks' directions or its own."""
+    """Where a tensor's coefficients come from: a parameter's key, and whether its value per task is spread."""
 
     key: str
     spread: bool
 
 
 class CoefficientTable:
-    """Learned parameters by key, and the tensors' coefficients that follow from them.
+    """Learned parameters by key, and the coefficients of tensors that follow from them.
 
-    | granularity | a parameter for each       | its shape           |
+    | granularity | one parameter per          | its shape           |
     | ----------- | -------------------------- | ------------------- |
     | task        | task                       | (T,)                |
     | layer       | task and layer             | (T,)                |
     | tensor      | task and tensor            | (T,)                |
     | direction   | direction of a tensor      | (R,), or (T,) dense |
-    | pair        | pair of two directions     | (R, R), or (T,) dense |
+    | pair        | pair of directions         | (R, R), or (T,) dense |
     """
 
     def __init__(self, granularity: Granularity, tensors: Mapping[str, Learnable], start: Mapping[str, float]) -> None:
@@ -56,17 +56,17 @@ class CoefficientTable:
 
     @property
     def count(self) -> int:
-        """How many numbers are learned."""
+        """The count of learned numbers."""
         return sum(value.numel() for value in self.parameters.values())
 
     def of(self, name: str) -> Float[Tensor, "..."]:
-        """The coefficients of one tensor, one for each of its directions or tasks (or pairs of them)."""
+        """The coefficients of one tensor: one per direction, per task, or per pair of directions."""
         place = self._places[name]
         value = self.parameters[place.key].detach()
         return value[self._owners[name].to(value.device)] if place.spread else value
 
     def gather(self, gradients: Mapping[str, Float[Tensor, "..."]]) -> dict[str, Float[Tensor, "..."]]:
-        """Gradients of the parameters from those of the tensors' coefficients, added in the tensors' order."""
+        """Gradients of the parameters from those of the tensors' coefficients, added in the order of the tensors."""
         total = {key: torch.zeros_like(value) for key, value in self.parameters.items()}
         for name, place in self._places.items():
             if name not in gradients:
@@ -82,17 +82,17 @@ class CoefficientTable:
 
 def layer_of(name: str) -> str:
     """The layer that a tensor belongs to: its name up to the first number, or its module's parent."""
-    found = _LAYER.match(name)
-    if found is None:
+    match = _LAYER.match(name)
+    if match is None:
         return name.rpartition(".")[0] or name
-    return found.group(1) or found.group(2)
+    return match.group(1) or match.group(2)
 
 
 def _place(granularity: Granularity, name: str, tensor: Learnable, start: float) -> tuple[Place, Tensor]:
     tasks = len(tensor.counts)
     if granularity in ("task", "layer", "tensor", "fixed"):
         key = {"task": "all", "layer": layer_of(name), "tensor": name, "fixed": name}[granularity]
-        # A tensor with a scale of its own cannot share a parameter with the others.
+        # A tensor with its own scale cannot share a parameter with the others.
         return Place(f"{key}@{start!r}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
     if isinstance(tensor, Dense):
         return Place(name, False), torch.full((tasks,), start)
@@ -106,5 +106,5 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
 def rates_of(section: LearningSettings) -> tuple[float, float]:
     """Adam's rates for coefficients and for rotations."""
     distilled = section.weights.entropy == 0
-    usual = _DISTILLED[section.coefficients] if distilled else _PREDICTED
-    return section.learning_rate or usual, section.rotation_learning_rate or _ROTATION
+    default = _DISTILLED[section.coefficients] if distilled else _PREDICTED
+    return section.learning_rate or default, section.rotation_learning_rate or _ROTATION

@@ -1,4 +1,4 @@
-"""What a run of learning would read and take, without building a model: for `mergeometry plan`."""
+"""What a run of learning would read and take, without building a model, for `mergeometry plan`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergeometry.recipe.adapt import AdaptSection
 
 
 def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
-    """Read every task's data and foretell time and memory.
+    """Read every task's data and estimate time and memory.
 
     Raises:
         MergeometryError: data are missing or malformed, or the method has nothing to learn.
@@ -33,8 +33,8 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
         "rotation": section.resolved_rotation,
         "steps": section.steps,
         "tasks": [
-            {"name": task.name, "items": len(own.items), "kind": own.kind, "notes": list(own.notes)}
-            for task, own in data
+            {"name": task.name, "items": len(inputs.items), "kind": inputs.kind, "notes": list(inputs.notes)}
+            for task, inputs in data
         ],
         "memory_bytes": expected.memory,
         "seconds": expected.seconds,

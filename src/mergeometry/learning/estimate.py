@@ -1,4 +1,4 @@
-"""What learning will take, from headers and the recipe alone: memory, floating-point operations, rough seconds."""
+"""Estimates what learning takes from headers and the recipe alone: memory and rough seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mergeometry.recipe.adapt import AdaptSection
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes of memory at the peak, numbers to learn, and rough seconds on two cores."""
+    """Peak bytes of memory, elements of all tasks' parts, rough seconds on two cores, and inputs per task."""
 
     memory: int
     parts: int
@@ -33,45 +33,45 @@ class Estimate:
 
 
 def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.float32) -> Estimate:
-    """Foretell a run of learning.
+    """Estimate a run of learning.
 
     Memory counts the base in float32, the merged weights, one more copy of the largest tensor for its gradient, every
-    task's parts, an expert while it is run, and activations of one pass a thread.
+    task's parts, one expert while it runs, and the activations of one pass per thread.
     """
     elements = sum(info.elements for info in plan.base.tensors.values())
     largest = max(info.elements for info in plan.base.tensors.values())
     parts = sum(_part_elements(task) for task in plan.tasks if task.method is not None)
-    number = 2 if precision == torch.bfloat16 else 4
-    wide = _width(plan)
+    number_bytes = 2 if precision == torch.bfloat16 else 4
+    width = _width(plan)
     layers = int((plan.base.config or {}).get("num_hidden_layers") or 12)
     tokens = 1024 if kind_of(section.encoder, plan.base.config) == "text" else 4096
-    kept = 2 if section.activation_checkpointing else 34
-    activations = 2 * number * tokens * wide * (kept * layers)
+    kept_per_layer = 2 if section.activation_checkpointing else 34
+    activations = 2 * number_bytes * tokens * width * (kept_per_layer * layers)
     vocabulary = int((plan.base.config or {}).get("vocab_size") or 0)
     if kind_of(section.encoder, plan.base.config) in ("causal", "seq2seq"):
         activations += 2 * 4 * 4 * 512 * vocabulary
     experts = 4 * elements if section.weights.distill or section.weights.hidden else 0
-    memory = 4 * elements + max(number * elements + 8 * largest + activations, experts) + 4 * parts
+    memory = 4 * elements + max(number_bytes * elements + 8 * largest + activations, experts) + 4 * parts
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)
     length = min(section.encoder.max_length, 64)
-    each = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
+    operations_per_step = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
     rate = FLOAT32_FLOPS_PER_SECOND * (BFLOAT16_SPEEDUP if precision == torch.bfloat16 else 1)
-    seconds = section.steps * each / rate / min(2, cores())
+    seconds = section.steps * operations_per_step / rate / min(2, cores())
     return Estimate(PROCESS_BYTES + TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
 
 
 def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> None:
-    """Refuse what this machine cannot hold, before anything is read.
+    """Check that learning fits into memory, before anything is read.
 
     Raises:
-        RecipeError: the estimate is above the memory that the machine, or the GPU, has.
+        RecipeError: the estimate exceeds the memory of the machine or of the GPU.
     """
     expected = estimate(plan, section).memory
-    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else physical_memory()
-    if there and expected > there:
+    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else physical_memory()
+    if available and expected > available:
         raise RecipeError(
-            f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB",
-            hint="merge without `adapt:`, or learn on adapters, whose task vectors are small; or use a larger machine",
+            f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {available / 1e9:.1f} GB",
+            hint="merge without `adapt:`, learn on adapters, whose task vectors are small, or use a larger machine",
         )
 
 

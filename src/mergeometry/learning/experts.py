@@ -1,4 +1,4 @@
-"""What each task's own expert makes of the task's inputs: features, computed once before learning."""
+"""The features of each task's inputs under the task's own expert, computed once before learning."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mergeometry.learning.processes import Alone, Processes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExpertFeatures:
-    """The expert's features of every input of its task; input ``i`` has rows ``first[i]`` to ``first[i + 1]``."""
+    """The expert's features of every input of its task; rows ``first[i]`` to ``first[i + 1]`` belong to input i."""
 
     rows: Float[Tensor, "all d"]
     first: tuple[int, ...]
 
     def of(self, item: int) -> Float[Tensor, "rows d"]:
-        """Features of one input."""
+        """The features of one input."""
         return self.rows[self.first[item] : self.first[item + 1]]
 
     @property
@@ -40,49 +40,49 @@ def expert_features(
     progress: Callable[[int], None] | None = None,
     processes: Processes | None = None,
 ) -> ExpertFeatures:
-    """Features of a task's inputs under its expert's weights; ``progress`` is told how many inputs are done.
+    """Features of a task's inputs under its expert's weights; ``progress`` is called with the number of inputs done.
 
-    Each of the ``processes`` computes its share, and has all in the end.
+    Each of the ``processes`` computes its share and ends with all features.
     """
     first = [0]
     for rows in inputs.rows:
         first.append(first[-1] + rows)
-    found = torch.empty(first[-1], encoder.width)
+    features = torch.empty(first[-1], encoder.width)
     everything: Sequence[Chosen] = [Chosen(0, row) for row in range(len(inputs))]
     done = 0
-    given = {name: weight.to(dtype) for name, weight in weights.items()}
+    cast_weights = {name: weight.to(dtype) for name, weight in weights.items()}
 
-    def features(part: Sequence[Chosen]) -> Float[Tensor, "rows d"]:
+    def compute(part: Sequence[Chosen]) -> Float[Tensor, "rows d"]:
         batch = encoder.batch([inputs.items[one.row] for one in part])
         with torch.no_grad(), torch.autocast(encoder.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return encoder.features(encoder.module, given, batch).float().cpu()
+            return encoder.features(encoder.module, cast_weights, batch).float().cpu()
 
-    together = processes or Alone()
+    processes = processes or Alone()
     packs = pack(everything, [inputs], encoder.budget)
-    computed = together.in_order(len(packs), map(features, together.mine(packs)))
+    computed = processes.in_order(len(packs), map(compute, processes.mine(packs)))
     for part, rows in zip(packs, computed, strict=True):
-        for one, own in zip(part, rows.split([inputs.rows[one.row] for one in part]), strict=True):
-            found[first[one.row] : first[one.row + 1]] = own
+        for one, input_rows in zip(part, rows.split([inputs.rows[one.row] for one in part]), strict=True):
+            features[first[one.row] : first[one.row + 1]] = input_rows
         done += len(part)
         if progress:
             progress(done)
-    return ExpertFeatures(found, tuple(first))
+    return ExpertFeatures(features, tuple(first))
 
 
 def with_targets(
     encoder: Seq2SeqEncoder, weights: Mapping[str, Tensor], inputs: Inputs, processes: Processes
 ) -> Inputs:
-    """A task's inputs with the targets that its expert writes; each of the processes lets it write its share."""
+    """A task's inputs with the targets that its expert generates; each process generates its share."""
     packs = pack([Chosen(0, row) for row in range(len(inputs))], [inputs], encoder.budget)
 
-    def written(part: Sequence[Chosen]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    def generate(part: Sequence[Chosen]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         rows = [one.row for one in part]
-        own = Inputs([inputs.items[r] for r in rows], tuple(inputs.sizes[r] for r in rows), (0,) * len(rows))
-        found = encoder.continue_with(encoder.module, weights, own)
-        return [(pair.source, pair.target) for pair in found.items]
+        share = Inputs([inputs.items[r] for r in rows], tuple(inputs.sizes[r] for r in rows), (0,) * len(rows))
+        continued = encoder.continue_with(encoder.module, weights, share)
+        return [(pair.source, pair.target) for pair in continued.items]
 
     items: dict[int, Pair] = {}
-    computed = processes.in_order(len(packs), map(written, processes.mine(packs)))
+    computed = processes.in_order(len(packs), map(generate, processes.mine(packs)))
     for part, pairs in zip(packs, computed, strict=True):
         items.update((one.row, Pair(*both)) for one, both in zip(part, pairs, strict=True))
     ordered = [items[row] for row in range(len(inputs))]

@@ -1,4 +1,4 @@
-"""Forward and backward passes side by side, on threads and in processes, added up so that any number does the same."""
+"""Parallel forward and backward passes on threads and processes, summed so that their number changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mergeometry.learning.rotation import TaskRotation
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """All that stays the same through learning: model, inputs, experts' features, what the terms compare with."""
+    """All that stays the same through learning: the model, inputs, experts' features and targets of the terms."""
 
     merged: MergedModel
     inputs: Sequence[Inputs]
@@ -47,7 +47,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Step:
-    """What all passes of a step share: merged weights, rows of each task in the step, turns of the rotations."""
+    """What all passes of a step share: merged weights, each task's rows in the step, and the rotations' matrices."""
 
     weights: Mapping[str, Tensor]
     totals: Sequence[int]
@@ -55,7 +55,7 @@ class _Step:
 
 
 class Passes:
-    """Runs the passes of a step on ``workers`` threads, each with a module of its own that shares all weights."""
+    """Runs the passes of a step on ``workers`` threads, each with its own module that shares all weights."""
 
     def __init__(self, scene: Scene, workers: int) -> None:
         self._scene = scene
@@ -67,28 +67,28 @@ class Passes:
         self._threads = ThreadPoolExecutor(workers, "learning", initializer=torch.set_num_threads, initargs=(1,))
 
     def close(self) -> None:
-        """Stop the threads; a pass under way is finished first."""
+        """Stop the threads after the passes that are running."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def gradients(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
-        """Objective of these inputs with the gradients of all coefficients and rotations."""
+        """The objective on these inputs, with the gradients of all coefficients and rotations."""
         return self._run(chosen, table, partial(self._forward_backward, table))
 
     def values(self, chosen: Sequence[Chosen], table: CoefficientTable) -> Sum:
-        """Objective of these inputs, without gradients."""
+        """The objective on these inputs, without gradients."""
         return self._run(chosen, table, self._forward)
 
     def features(self, chosen: Sequence[Chosen], table: CoefficientTable) -> list[Float[Tensor, "rows d"]]:
-        """Features of these inputs under the present coefficients, one tensor for each, in their order."""
+        """Features of these inputs under the current coefficients, one tensor per input, in order."""
         scene = self._scene
         weights = scene.merged.weights(table, scene.dtype)
         packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)
         computed = (self._features(part, weights) for part in scene.processes.mine(packs))
-        found: dict[Chosen, Tensor] = {}
+        features: dict[Chosen, Tensor] = {}
         for part, rows in zip(packs, scene.processes.in_order(len(packs), computed), strict=True):
             counts = [scene.inputs[one.task].rows[one.row] for one in part]
-            found.update(zip(part, rows.split(counts), strict=True))
-        return [found[one] for one in chosen]
+            features.update(zip(part, rows.split(counts), strict=True))
+        return [features[one] for one in chosen]
 
     def _features(self, part: Sequence[Chosen], weights: Mapping[str, Tensor]) -> Float[Tensor, "rows d"]:
         encoder = self._scene.merged.encoder
@@ -105,7 +105,8 @@ class Passes:
             totals[one.task] += scene.inputs[one.task].rows[one.row]
         turns = {index: rotation.turn().detach() for index, rotation in unique(scene.rotations)}
         step = _Step(scene.merged.weights(table, scene.dtype), totals, turns)
-        # The largest first, so that no thread ends alone with one; sums are in this order whoever is done first.
+        # The largest pack comes first, so that it does not keep one thread busy at the end. Sums follow this order,
+        # whichever pass ends first.
         packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
         jobs = deque(self._threads.submit(work, part, step) for part in scene.processes.mine(packs))
         result, tensors = Sum(), {}
@@ -127,31 +128,33 @@ class Passes:
         return Sum(float(measured.loss), dict(measured.terms), {}, {}, dict(measured.sums))
 
     def _forward_backward(self, table: CoefficientTable, part: Sequence[Chosen], step: _Step) -> Sum:
-        found: dict[str, Tensor] = {}
+        gradients: dict[str, Tensor] = {}
         leaves = {name: weight.detach() for name, weight in step.weights.items()}
-        # Where coefficients are fixed no weight needs a gradient, and backward ends at the features.
+        # With fixed coefficients no weight needs a gradient, and the backward pass ends at the features.
         for site in () if table.granularity == "fixed" else self._scene.merged.sites:
             leaf = leaves[site.parameter].requires_grad_()
-            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, found))
+            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, gradients))
         turned = {index: turn.clone().requires_grad_() for index, turn in step.turns.items()}
         parameters = {name: leaf for name, leaf in leaves.items() if name != OUTPUT}
 
         def forward_backward(module: nn.Module) -> Measured:
-            # Both inside one call under the given weights: what checkpointing computes again, it computes with them.
+            # Both passes run in one call under the given weights, so that checkpointing recomputes with those weights.
             measured = self._measure(module, {}, part, _Step(leaves, step.totals, turned))
             measured.loss.backward()
             return measured
 
         with torch.enable_grad(), self._module() as module:
             measured = under(module, parameters, forward_backward)
-        gradients = {index: turn.grad for index, turn in turned.items() if turn.grad is not None}
-        return Sum(float(measured.loss.detach()), dict(measured.terms), found, gradients, dict(measured.sums))
+        turn_gradients = {index: turn.grad for index, turn in turned.items() if turn.grad is not None}
+        return Sum(float(measured.loss.detach()), dict(measured.terms), gradients, turn_gradients, dict(measured.sums))
 
-    def _contraction(self, site: Site, table: CoefficientTable, found: dict[str, Tensor]) -> Callable[[Tensor], None]:
+    def _contraction(
+        self, site: Site, table: CoefficientTable, gradients: dict[str, Tensor]
+    ) -> Callable[[Tensor], None]:
         def contract(leaf: Tensor) -> None:
-            # At once, so that gradients of whole weights are never all in memory.
+            # Contracted at once, so that the gradients of whole weights are never all in memory.
             assert leaf.grad is not None
-            found[site.name] = self._scene.merged.pull_back(site, leaf.grad, table)
+            gradients[site.name] = self._scene.merged.pull_back(site, leaf.grad, table)
             leaf.grad = None
 
         return contract
@@ -183,14 +186,14 @@ class Passes:
         }
         heads: Sequence[Head | None] = [terms.head for terms in scene.terms]
         if isinstance(encoder, LanguageModel):
-            # One for all tasks: a vocabulary in float32 is large.
+            # One head for all tasks, since a vocabulary in float32 is large.
             heads = [output_head(encoder.head_weight(step.weights))] * len(heads)
         with _held(scene.rotations, step.turns) as rotations:
             return scene.objective.measure(features, owners, teachers, scene.terms, rotations, step.totals, heads)
 
 
 class _Under(nn.Module):
-    """Runs a function of a module as its forward pass, so that other weights can be put under it."""
+    """Runs a function of a module as a forward pass, so that functional_call can replace the weights."""
 
     def __init__(self, module: nn.Module, work: Callable[[nn.Module], Measured]) -> None:
         super().__init__()
@@ -201,7 +204,7 @@ class _Under(nn.Module):
 
 
 def under(module: nn.Module, weights: Mapping[str, Tensor], work: Callable[[nn.Module], Measured]) -> Measured:
-    """What ``work`` returns for the module while it holds other weights."""
+    """The result of ``work`` on the module while it holds the given weights."""
     named = {f"module.{name}": weight for name, weight in weights.items()}
     return torch.func.functional_call(_Under(module, work), named, ())
 
@@ -212,7 +215,7 @@ def output_head(weight: Float[Tensor, "vocabulary d"]) -> Head:
 
 
 def unique(rotations: Sequence[TaskRotation | None]) -> Iterator[tuple[int, TaskRotation]]:
-    """Each rotation once, under the first task that it belongs to: language models share one."""
+    """Each rotation once, with the first task that it belongs to: language models share one."""
     seen: set[int] = set()
     for index, rotation in enumerate(rotations):
         if rotation is not None and id(rotation) not in seen:
@@ -222,7 +225,7 @@ def unique(rotations: Sequence[TaskRotation | None]) -> Iterator[tuple[int, Task
 
 @contextmanager
 def scene_precision(scene: Scene) -> Iterator[None]:
-    """The arithmetic of forward passes: whole 32 bit, or matrix products in bfloat16."""
+    """The arithmetic of forward passes: float32 throughout, or matrix products in bfloat16."""
     device = scene.merged.encoder.device.type
     with torch.autocast(device, torch.bfloat16, enabled=scene.dtype == torch.bfloat16):
         yield
@@ -232,25 +235,27 @@ def scene_precision(scene: Scene) -> Iterator[None]:
 def _held(
     rotations: Sequence[TaskRotation | None], turns: Mapping[int, Tensor]
 ) -> Iterator[Sequence[TaskRotation | None]]:
-    """Rotations that take the given turns in place of their own coordinates; copies, so that threads do not meet."""
-    own = {id(rotation): index for index, rotation in unique(rotations)}
-    made: dict[int, TaskRotation] = {}
+    """Rotations with the given matrices instead of their own coordinates; copies, so that threads share no state."""
+    first_task = {id(rotation): index for index, rotation in unique(rotations)}
+    copies: dict[int, TaskRotation] = {}
     with ExitStack() as stack:
         for index, rotation in unique(rotations):
-            made[index] = copy.copy(rotation)
-            stack.enter_context(made[index].held(turns[index]))
-        yield [None if rotation is None else made[own[id(rotation)]] for rotation in rotations]
+            copies[index] = copy.copy(rotation)
+            stack.enter_context(copies[index].held(turns[index]))
+        yield [None if rotation is None else copies[first_task[id(rotation)]] for rotation in rotations]
 
 
 def checkpoint_blocks(module: nn.Module) -> int:
-    """Make every repeated block of a module keep its inputs alone; return how many blocks there are.
+    """Make every repeated block of a module keep only its inputs for the backward pass; return the number of blocks.
 
-    Blocks are the members of lists of two or more modules of one class: a transformer's layers.
+    A block is a member of a list of two or more modules of one class, such as a transformer's layers.
     """
     blocks: list[Any] = []
-    for found in module.modules():
-        if isinstance(found, nn.ModuleList) and len(found) > 1 and len({type(block) for block in found}) == 1:
-            blocks.extend(found)
+    for submodule in module.modules():
+        if not isinstance(submodule, nn.ModuleList):
+            continue
+        if len(submodule) > 1 and len({type(block) for block in submodule}) == 1:
+            blocks.extend(submodule)
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return len(blocks)

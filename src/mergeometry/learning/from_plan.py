@@ -1,4 +1,4 @@
-"""From a plan to something that can be learned: task vectors, experts and data read from their files."""
+"""From a plan to a learner: reads task vectors, experts and data from their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mergeometry.recipe import Recipe
 from mergeometry.recipe.adapt import AdaptSection
 
 _FREE = ("steps", "learning_rate", "rotation_learning_rate", "patience", "check_every")
-"""Keys of the section that may differ between a run and the one that takes it up again."""
+"""Keys of the section that may change between an interrupted run and the run that resumes it."""
 
 
 def prepare(
@@ -35,7 +35,7 @@ def prepare(
     say: Say,
     processes: Processes | None = None,
 ) -> Prepared:
-    """Read all task vectors and experts, and put the learner together; ``data`` and ``heads`` are in the models' order.
+    """Read all task vectors and experts, and build the learner; ``data`` and ``heads`` are in the order of the models.
 
     Raises:
         RecipeError: a method of the plan has no part for each task.
@@ -43,16 +43,16 @@ def prepare(
         NumericalError: an input is not finite.
     """
     labels = [model.label for model in plan.models]
-    # Before task vectors are read, which takes long.
+    # First, since reading task vectors takes long.
     check_heads(section, encoder, heads, labels)
     sites = sites_of(plan, encoder)
-    notes = [f"{label}: {note}" for label, own in zip(labels, data, strict=True) for note in own.notes]
+    notes = [f"{label}: {note}" for label, inputs in zip(labels, data, strict=True) for note in inputs.notes]
     notes += unused_note(plan, sites, encoder.doubles)
-    inputs = [encoder.prepare(own) for own in data]
+    prepared_inputs = [encoder.prepare(task_data) for task_data in data]
     tensors = load_learnables(plan, encoder.doubles, lambda done, total: say("reading task vectors", done, total))
     merged = MergedModel(encoder, {name: tensor.to(encoder.device) for name, tensor in tensors.items()}, sites)
     material = Material(
-        labels, merged, start_of(plan), inputs, heads,
+        labels, merged, start_of(plan), prepared_inputs, heads,
         lambda task: expert_weights(plan, task, encoder, sites), plan.recipe.seed,
     )  # fmt: skip
     prepared = build_learner(material, section, workers=workers, say=say, processes=processes)
@@ -60,7 +60,7 @@ def prepare(
 
 
 def unused_note(plan: Plan, sites: Sequence[Site], doubles: Collection[str] = ()) -> list[str]:
-    """Say which merged tensors the forward pass does not use: nothing can be learned for them."""
+    """A note on the merged tensors that the forward pass does not use: nothing can be learned for them."""
     run = {site.name for site in sites} | set(doubles)
     idle = [task.name for task in plan.tasks if task.method is not None and task.name not in run]
     if not idle:
@@ -70,13 +70,13 @@ def unused_note(plan: Plan, sites: Sequence[Site], doubles: Collection[str] = ()
 
 
 def identity_of(plan: Plan, section: AdaptSection, data: Sequence[UnlabelledData], heads: Sequence[Head | None]) -> str:
-    """Digest of all that a course of learning depends on; rates and lengths may change when it is taken up again."""
-    usual = {name: AdaptSection.model_fields[name].default for name in _FREE}
+    """Digest of everything that a run of learning depends on; rates and lengths may change when it is resumed."""
+    defaults = {name: AdaptSection.model_fields[name].default for name in _FREE}
     recipe = plan.recipe.model_copy(
-        update={"adapt": section.model_copy(update=usual), "output": Recipe.model_fields["output"].default}
+        update={"adapt": section.model_copy(update=defaults), "output": Recipe.model_fields["output"].default}
     )
-    told = [[own.digest for own in data], [None if head is None else _digest(head) for head in heads]]
-    return fingerprint(replace(plan, recipe=recipe), json.dumps(told))
+    contents = [[task_data.digest for task_data in data], [None if head is None else _digest(head) for head in heads]]
+    return fingerprint(replace(plan, recipe=recipe), json.dumps(contents))
 
 
 def _digest(head: Head) -> str:

@@ -3,9 +3,9 @@
 | form    | holds                            | coefficients             | value                          |
 | ------- | -------------------------------- | ------------------------ | ------------------------------ |
 | `Thin`  | directions of all tasks          | (R,), or (R, R) in pairs | ``left diag(c values) right.T`` |
-| `Dense` | a task vector for each task      | (T,)                     | ``sum_t c_t parts_t``          |
+| `Dense` | one task vector per task         | (T,)                     | ``sum_t c_t parts_t``          |
 
-Gradients are closed forms of the gradient of the whole weight, so no copy of it is kept for them.
+Coefficient gradients have a closed form in the gradient of the whole weight, so they need no copy of the weight.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Learnable(ABC):
 
     @abstractmethod
     def pull_back(self, gradient: Float[Tensor, "*shape"], like: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The gradient of a loss by the coefficients (shaped as ``like``), from its gradient by the tensor."""
+        """The gradient of a loss with respect to the coefficients, shaped as ``like``, from that of the tensor."""
 
     @property
     def owner(self) -> Int[Tensor, " r"]:
@@ -44,16 +44,16 @@ class Learnable(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Bytes that the parts take."""
+        """Bytes of the parts."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Learnable:
-        """The same on another device."""
+        """The same tensor on another device."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thin(Learnable):
-    """Directions of all tasks, task by task, with the strength that a coefficient of one gives each."""
+    """Directions of all tasks, task by task, each with its strength at a coefficient of one."""
 
     left: Float[Tensor, "m r"]
     values: Float[Tensor, " r"]
@@ -76,12 +76,12 @@ class Thin(Learnable):
         return (self.left * core if core.ndim == 1 else self.left @ core) @ self.right.mT
 
     def low_rank(self, coefficients: Float[Tensor, "..."]) -> LowRank:
-        """The same update as thin factors."""
+        """The update as thin factors."""
         core = self.core(coefficients)
         return LowRank(self.left, torch.diag(core) if core.ndim == 1 else core, self.right)
 
     def core(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """What stands between the factors: its diagonal, or all of it where coefficients are pairs'."""
+        """The matrix between the factors: its diagonal, or the whole matrix where coefficients belong to pairs."""
         if coefficients.ndim == 1:
             return coefficients * self.values
         roots = self.values.sqrt()
@@ -96,19 +96,19 @@ class Thin(Learnable):
         return (inner @ self.right) * roots[:, None] * roots
 
     def to(self, device: torch.device) -> Thin:
-        """The same on another device."""
+        """The same tensor on another device."""
         return Thin(self.left.to(device), self.values.to(device), self.right.to(device), self.counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense(Learnable):
-    """A whole task vector for each task: of tensors that are no matrices, or of methods that keep them whole."""
+    """One whole task vector per task, for tensors that are not matrices and methods that keep task vectors whole."""
 
     parts: tuple[Float[Tensor, "*shape"], ...]
 
     @property
     def counts(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One coefficient a task."""
+        """One coefficient per task."""
         return (1,) * len(self.parts)
 
     @property
@@ -134,15 +134,15 @@ class Dense(Learnable):
         return torch.stack([flat @ part.reshape(-1).to(flat.dtype) for part in self.parts]).to(like.dtype)
 
     def to(self, device: torch.device) -> Dense:
-        """The same on another device."""
+        """The same tensor on another device."""
         return Dense(tuple(part.to(device) for part in self.parts))
 
 
 def learnable_of(parts: Sequence[Delta]) -> Learnable:
-    """Parts of a merge as something to learn: directions where all are low-rank, whole task vectors otherwise."""
-    thin = [part for part in parts if isinstance(part, LowRank)]
-    if len(thin) == len(parts):
-        tasks = [top_directions(part, part.rank) for part in thin]
+    """The learnable form of a merge's parts: directions if all parts are low-rank, otherwise whole task vectors."""
+    low_rank = [part for part in parts if isinstance(part, LowRank)]
+    if len(low_rank) == len(parts):
+        tasks = [top_directions(part, part.rank) for part in low_rank]
         return Thin(
             torch.cat([task.left for task in tasks], dim=1).float(),
             torch.cat([task.values for task in tasks]).float(),

@@ -1,4 +1,4 @@
-"""A merge method with its coefficients learned: what writes the result, tensor by tensor, as any method does."""
+"""A merge method with learned coefficients, which writes the result tensor by tensor as any method does."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mergeometry.values import Delta, LowRank
 
 @dataclass(frozen=True)
 class LearnedMethod(Method):
-    """The parts of ``start``, put together with learned coefficients in place of one scale.
+    """The parts of ``start``, combined with learned coefficients instead of one scale.
 
-    Law: ``tau = sum_t lambda_t parts_t``, or with a coefficient for each direction or pair of directions.
+    Law: ``tau = sum_t lambda_t parts_t``, or with one coefficient per direction or pair of directions.
     """
 
     source: ClassVar[str] = "MDA, arXiv 2512.00391, section 4.2, Algorithm 2; AdaMerging, arXiv 2310.02575"
@@ -31,29 +31,29 @@ class LearnedMethod(Method):
     coefficients: Float[Tensor, "..."] = field(repr=False)
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse what the method that it starts from refuses."""
+        """Refuse whatever the start method refuses."""
         self.start.check(tasks, shape, weights)
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Cut the merge into parts as learning did, and put them together with the coefficients."""
+        """Split the merge into parts as learning does, and combine them with the coefficients."""
         return _Combined(self.start.begin_parts(weights), self.coefficients)
 
     def cost(self, sizes: Sizes) -> Work:
-        """What the method that it starts from takes, and every task's part beside the merge where they are dense."""
+        """The start method's cost, plus every task's part next to the merge where the parts are dense."""
         dense = 0 if self.part_ranks(sizes) is not None else 2 * sizes.tasks + 1
         return self.start.cost(sizes) + Work(0.0, dense * sizes.piece)
 
     def part_ranks(self, sizes: Sizes) -> list[int] | None:
-        """Parts are those of the method that it starts from."""
+        """The ranks of the start method's parts."""
         return self.start.part_ranks(sizes)
 
     def described(self) -> dict[str, Any]:
-        """The parameters of the method that it starts from, and what the coefficients are of."""
+        """The start method's parameters, and the granularity of the coefficients."""
         return {**self.start.described(), "learned": self.granularity}
 
 
 class _Combined(Accumulator[Delta]):
-    """Gathers the parts of a merge, and adds them with coefficients; low-rank where every task vector is."""
+    """Collects the parts of a merge and sums them with coefficients; the result is low-rank if all task vectors are."""
 
     def __init__(self, parts: Accumulator[list[Delta]], coefficients: Float[Tensor, "..."]) -> None:
         self._parts, self._coefficients = parts, coefficients
@@ -77,7 +77,7 @@ class _Combined(Accumulator[Delta]):
 def learned_plan(plan: Plan, table: CoefficientTable, doubles: Mapping[str, str]) -> Plan:
     """The plan with every merged tensor's method and scale replaced by what was learned.
 
-    ``doubles`` are stored twice: each is computed anew as the tensor that stands for it, from that one's inputs.
+    ``doubles`` maps each duplicate to the tensor that represents it; both are computed from that tensor's inputs.
     """
     tasks = {task.name: _learned(task, table) for task in plan.tasks if task.name not in doubles}
     for task in plan.tasks:
@@ -95,5 +95,5 @@ def _learned(task: TensorTask, table: CoefficientTable) -> TensorTask:
 
 
 def start_of(plan: Plan) -> Mapping[str, float]:
-    """Where each tensor's coefficients start: at the scale that the recipe gives it."""
+    """The value that each tensor's coefficients start from: the scale that the recipe gives the tensor."""
     return {task.name: task.scale for task in plan.tasks if task.method is not None}

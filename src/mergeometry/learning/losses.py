@@ -1,4 +1,4 @@
-"""Objectives that need no label. Each computes in float32 at least, and is a mean, so that batches compare.
+"""Objectives that need no label. Each is computed in at least float32, and is a mean, so that batches compare.
 
 Logits may hold ``-inf`` (entries that cannot be predicted) and be as large as their dtype allows.
 """
@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _LEAST_LOG = -1e30
-"""Logarithms of probabilities end here: no probability this small adds anything, and sums of them stay finite."""
+"""The smallest logarithm of a probability: probabilities this small add nothing, and sums of logarithms stay finite."""
 
 _LEAST_NORM = 1e-12
-"""Features shorter than this have no direction."""
+"""Features shorter than this count as having no direction."""
 
 
 def prediction_entropy(logits: Float[Tensor, "*b c"], mask: Bool[Tensor, "*b"] | None = None) -> Float[Tensor, ""]:
@@ -22,7 +22,7 @@ def prediction_entropy(logits: Float[Tensor, "*b c"], mask: Bool[Tensor, "*b"] |
     Source: AdaMerging (arXiv 2310.02575) equation 4; ``L_entropy`` of MDA (arXiv 2512.00391) section 4.2.
 
     Raises:
-        ValueError: no row is left by the mask.
+        ValueError: the mask leaves no row.
     """
     log = _log_softmax(_rows(logits, mask))
     return -(log.exp() * log).sum(dim=-1).mean()
@@ -33,14 +33,14 @@ def alignment(
 ) -> Float[Tensor, ""]:
     """Mean of ``|| R z/||z|| - e ||^2`` over rows, ``e`` the prototype of the class that each row was predicted as.
 
-    ``rotated`` is ``R z``, of whatever length: a rotation keeps it. A feature of length zero is at distance 1.
+    ``rotated`` is ``R z`` of any length, which a rotation preserves. A feature of length zero is at distance 1.
 
     Source: ``L_align`` of MDA (arXiv 2512.00391) section 4.2.
     """
     features = _wide(rotated)
     norm = torch.linalg.vector_norm(features.detach(), dim=-1, keepdim=True)
-    alive = torch.where(norm > _LEAST_NORM, features, torch.ones_like(features))
-    unit = torch.where(norm > _LEAST_NORM, alive / torch.linalg.vector_norm(alive, dim=-1, keepdim=True), 0.0)
+    nonzero = torch.where(norm > _LEAST_NORM, features, torch.ones_like(features))
+    unit = torch.where(norm > _LEAST_NORM, nonzero / torch.linalg.vector_norm(nonzero, dim=-1, keepdim=True), 0.0)
     return (unit - prototypes.to(unit).mT[predicted]).square().sum(dim=-1).mean()
 
 
@@ -52,15 +52,15 @@ def distillation(
 ) -> Float[Tensor, ""]:
     """Mean of ``tau^2 KL(softmax(teacher / tau) || softmax(student / tau))`` in nats over rows, or those of the mask.
 
-    The square keeps gradients of one size whatever the temperature. The teacher takes no gradient.
+    The square keeps gradients at one size for every temperature. The teacher takes no gradient.
 
     Source: Hinton, Vinyals and Dean 2015 (arXiv 1503.02531) section 2.
 
     Raises:
-        ValueError: the temperature is not positive, or no row is left by the mask.
+        ValueError: the temperature is not positive, or the mask leaves no row.
     """
     if not temperature > 0:
-        raise ValueError(f"a temperature is positive, got {temperature}")
+        raise ValueError(f"a temperature must be positive, got {temperature}")
     teacher = _log_softmax(_rows(teacher_logits.detach(), mask) / temperature)
     student = _log_softmax(_rows(student_logits, mask) / temperature)
     return temperature**2 * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
@@ -74,28 +74,28 @@ def hidden_matching(
 ) -> Float[Tensor, ""]:
     """Mean of ``||h_s - h_t||^2`` over rows, or those of the mask, as a share of the mean of ``||h_t||^2``.
 
-    A share, so that layers and tasks of different widths and scales count alike. The teacher takes no gradient.
-    ``energy`` is that mean over all rows of a task, where the rows given are some of them: shares of the same whole
-    add up over batches.
+    The share makes layers and tasks of different widths and scales count alike. The teacher takes no gradient.
+    ``energy`` is the mean of ``||h_t||^2`` over all rows of a task, for use where the given rows are only some of
+    them: shares of the same whole add up over batches.
 
     Source: FitNets (Romero et al., arXiv 1412.6550) section 2.2, without their regressor: the widths are equal.
 
     Raises:
-        ValueError: no row is left by the mask.
+        ValueError: the mask leaves no row.
     """
-    wanted, found = _rows(teacher.detach(), mask), _rows(student, mask)
-    own = wanted.square().sum(dim=-1).mean() if energy is None else wanted.new_tensor(energy)
-    return (found - wanted).square().sum(dim=-1).mean() / own.clamp(min=torch.finfo(wanted.dtype).tiny)
+    target, student_rows = _rows(teacher.detach(), mask), _rows(student, mask)
+    whole = target.square().sum(dim=-1).mean() if energy is None else target.new_tensor(energy)
+    return (student_rows - target).square().sum(dim=-1).mean() / whole.clamp(min=torch.finfo(target.dtype).tiny)
 
 
 def class_sums(
     features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
 ) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
-    """Sums of ``z/||z||`` over the features predicted as each class, in columns, and how many those are.
+    """Sums of ``z/||z||`` over the features predicted as each class, in columns, and the number of those features.
 
-    Those of passes add up to those of a step, and over the counts they are the means.
+    The sums of passes add up to those of a step; divided by the counts they are the means.
     """
-    # A product, where adding row by row would come in any order on a GPU and never twice with the same bits.
+    # A matrix product: on a GPU, adding row by row happens in any order and does not repeat to the bit.
     member = torch.nn.functional.one_hot(predicted.long(), classes)
     unit = torch.nn.functional.normalize(_wide(features), dim=1)
     return unit.mT @ member.to(unit.dtype), member.sum(dim=0)
@@ -104,9 +104,9 @@ def class_sums(
 def class_means(
     features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
 ) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:
-    """``Zbar``, the mean of ``z/||z||`` over the features predicted as each class, in columns, and how many those are.
+    """``Zbar``, the mean of ``z/||z||`` over the features predicted as each class, in columns, and their number.
 
-    The column of a class that is never predicted is zero, so that it pulls ``E Zbar^T`` nowhere.
+    The column of a class that is never predicted is zero, so that it adds nothing to ``E Zbar^T``.
 
     Source: MDA (arXiv 2512.00391) section 4.2.
     """
@@ -119,7 +119,7 @@ def _log_softmax(logits: Float[Tensor, "rows c"]) -> Float[Tensor, "rows c"]:
 
 
 def _rows(values: Float[Tensor, "*b c"], mask: Bool[Tensor, "*b"] | None) -> Float[Tensor, "rows c"]:
-    """Rows of the mask alone, in float32 at least: what a padding token holds is never touched."""
+    """The rows that the mask selects, in at least float32: the values of padding tokens are never read."""
     rows = values.reshape(-1, values.shape[-1]) if mask is None else values[mask]
     if not len(rows):
         raise ValueError("a mean over no rows: the batch is empty, or its mask leaves nothing")

@@ -1,4 +1,4 @@
-"""The merged model as a function of coefficients: values for a forward pass, gradients back from it."""
+"""The merged model as a function of its coefficients: weights for a forward pass, and gradients from it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from mergeometry.values import Delta
 
 
 class MergedModel:
-    """Learnable tensors over the base's weights, which the encoder holds; ``sites`` are those that are run."""
+    """Learnable tensors on top of the encoder's base weights; ``sites`` are the tensors that are run."""
 
     def __init__(self, encoder: Encoder, tensors: Mapping[str, Learnable], sites: Sequence[Site]) -> None:
         self.encoder, self.tensors, self.sites = encoder, dict(tensors), tuple(sites)
 
     def weights(self, table: CoefficientTable, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Every merged weight under the present coefficients, by the parameter that it stands for."""
-        found = {}
+        """Every merged weight under the current coefficients, by parameter."""
+        merged = {}
         for site in self.sites:
             update = self.tensors[site.name].update(table.of(site.name))
-            found[site.parameter] = self.base(site).add(update.mT if site.transposed else update).to(dtype)
-        return found
+            merged[site.parameter] = self.base(site).add(update.mT if site.transposed else update).to(dtype)
+        return merged
 
     def pull_back(self, site: Site, gradient: Tensor, table: CoefficientTable) -> Tensor:
-        """The gradient of one tensor's coefficients from that of its weight."""
+        """The gradient of one tensor's coefficients from the gradient of its weight."""
         oriented = (gradient.mT if site.transposed else gradient).float()
         return self.tensors[site.name].pull_back(oriented, table.of(site.name))
 
@@ -52,35 +52,37 @@ class MergedModel:
 def load_learnables(
     plan: Plan, doubles: Collection[str] = (), progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Learnable]:
-    """Read every task vector once, but those of ``doubles``, and keep what each task adds to the merge.
+    """Read every task vector once, except those of ``doubles``, and keep each task's part of the merge.
 
     Raises:
         RecipeError: a method of the plan has no part for each task.
-        SourceError: an input changed or ended early.
+        SourceError: an input changes or ends early.
         NumericalError: an input is not finite.
     """
     check_parts(plan)
     tasks = [task for task in plan.tasks if task.method is not None and task.name not in doubles]
-    found, labels = {}, [model.label for model in plan.models]
+    learnables, labels = {}, [model.label for model in plan.models]
     with TensorReader() as reader:
         for number, task in enumerate(tasks):
-            found[task.name] = learnable_of(_parts(task, TaskReader(reader, labels)))
+            learnables[task.name] = learnable_of(_parts(task, TaskReader(reader, labels)))
             if progress:
                 progress(number + 1, len(tasks))
-    return found
+    return learnables
 
 
 def check_parts(plan: Plan) -> None:
-    """Refuse methods whose result cannot be told apart by task.
+    """Check that every method's result splits into one part per task.
 
     Raises:
-        RecipeError: the plan has one.
+        RecipeError: a method of the plan does not.
     """
-    mixed = sorted({task.method_name for task in plan.tasks if task.method is not None and not task.method.has_parts})
-    if mixed:
+    without_parts = sorted(
+        {task.method_name for task in plan.tasks if task.method is not None and not task.method.has_parts}
+    )
+    if without_parts:
         raise RecipeError(
-            f"{', '.join(mixed)} has no part for each task, so there are no coefficients to learn",
-            hint="learn on task_arithmetic, average, adamerging, ties, tsv_m, mda or dc_merge",
+            f"{', '.join(without_parts)} has no part for each task, so there are no coefficients to learn",
+            hint="use method: task_arithmetic, average, adamerging, ties, tsv_m, mda or dc_merge",
         )
 
 

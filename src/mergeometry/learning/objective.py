@@ -1,4 +1,4 @@
-"""The objective of one forward pass: every term of every task, weighted so that passes of a step simply add up."""
+"""The objective of one forward pass: every term of every task, weighted so that the passes of a step add up."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from mergeometry.linalg.svd import thin_svd
 from mergeometry.recipe.adapt import LossWeights
 
 LEADING = 64
-"""Principal directions of its features that a language model's rotation turns in, having no classes to span it."""
+"""Principal directions of features in which a language model's rotation acts: it has no classes to span them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskTerms:
-    """What the objective of one task compares features with."""
+    """What the objective of one task compares its features with."""
 
     head: Head | None
     prototypes: Float[Tensor, "d c"] | None
     teacher: Head | None
-    """The head that the expert's features go through; the task's own, or an expert's output layer."""
+    """The head for the expert's features: the task's own, or the expert's output layer."""
     energy: float | None = None
     """Mean squared length of the expert's features over all of the task's inputs."""
 
@@ -50,7 +50,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Weighted sum of the terms, a mean over tasks of means over each task's rows of a step."""
+    """Weighted sum of the terms, averaged over each task's rows of a step and then over tasks."""
 
     weights: LossWeights
     temperature: float = 1.0
@@ -65,54 +65,53 @@ class Objective:
         totals: Sequence[int],
         heads: Sequence[Head | None],
     ) -> Measured:
-        """Objective of a pass; ``owners`` is each row's task, ``totals`` each task's rows in the whole step.
+        """The objective of a pass; ``owners`` is each row's task, ``totals`` each task's row count in the whole step.
 
-        ``heads`` are the heads under the present weights, for models whose output layer is merged as well.
+        ``heads`` are the heads under the current weights, for models whose output layer is merged too.
         """
         owner = torch.tensor(owners, device=features.device)
         loss, values, sums = features.sum() * 0.0, {}, {}
         for task in sorted(set(owners)):
-            own = features[owner == task]
+            task_features = features[owner == task]
             rotation = rotations[task]
-            turned = own if rotation is None else rotation(own)
-            found = self._terms(turned, own, terms[task], heads[task], teachers.get(task))
-            share = len(own) / totals[task]
-            for name, (weight, value) in found.items():
+            turned = task_features if rotation is None else rotation(task_features)
+            task_terms = self._terms(turned, terms[task], heads[task], teachers.get(task))
+            share = len(task_features) / totals[task]
+            for name, (weight, value) in task_terms.items():
                 loss = loss + weight * share / len(totals) * value
                 values[task, name] = float(value.detach()) * share
             if self.weights.beta and (head := heads[task]) is not None:
-                sums[task] = class_sums(own.detach(), head.predict(turned.detach()), len(head.bias))
+                sums[task] = class_sums(task_features.detach(), head.predict(turned.detach()), len(head.bias))
         return Measured(loss, values, sums)
 
     def _terms(
         self,
         turned: Float[Tensor, "n d"],
-        own: Float[Tensor, "n d"],
         task: TaskTerms,
         head: Head | None,
         teacher: Float[Tensor, "n d"] | None,
     ) -> dict[str, tuple[float, Tensor]]:
-        found: dict[str, tuple[float, Tensor]] = {}
+        values: dict[str, tuple[float, Tensor]] = {}
         weights = self.weights
         logits = None if head is None else head.logits(turned)
         if weights.entropy:
             assert logits is not None
-            found["entropy"] = (weights.entropy, prediction_entropy(logits))
+            values["entropy"] = (weights.entropy, prediction_entropy(logits))
         if weights.alpha:
             assert logits is not None and task.prototypes is not None
-            found["align"] = (weights.alpha, alignment(turned, logits.detach().argmax(dim=1), task.prototypes))
+            values["align"] = (weights.alpha, alignment(turned, logits.detach().argmax(dim=1), task.prototypes))
         if weights.distill and logits is not None:
             assert teacher is not None and task.teacher is not None
-            found["distill"] = (weights.distill, distillation(logits, task.teacher.logits(teacher), self.temperature))
+            values["distill"] = (weights.distill, distillation(logits, task.teacher.logits(teacher), self.temperature))
         if weights.hidden:
             assert teacher is not None
-            found["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
-        return found
+            values["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
+        return values
 
 
 @dataclass(slots=True)
 class Sum:
-    """What the passes of one step add up to; tensors in float64, since gradients of single passes nearly cancel."""
+    """The sum of the passes of one step; tensors in float64, since gradients of single passes nearly cancel."""
 
     loss: float = 0.0
     terms: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -127,7 +126,7 @@ class Sum:
             self.terms[key] = self.terms.get(key, 0.0) + value
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by names of their own."""
+        """All tensors, each under a unique name."""
         named = {f"coefficients/{name}": value for name, value in self.coefficients.items()}
         named |= {f"turn/{task}": value for task, value in self.turns.items()}
         for task, (total, count) in self.sums.items():
@@ -135,7 +134,7 @@ class Sum:
         return named
 
     def take(self, named: Mapping[str, Tensor]) -> None:
-        """Put tensors, by the names of `tensors`, in place of all there are."""
+        """Replace all tensors by those given under the names of `tensors`."""
         split = {kind: {} for kind in ("coefficients", "turn", "sum", "count")}
         for name, value in named.items():
             kind, _, rest = name.partition("/")
@@ -146,7 +145,7 @@ class Sum:
 
 
 def task_rotation(kind: str, features: Float[Tensor, "n d"], terms: TaskTerms) -> tuple[TaskRotation, str | None]:
-    """A task's rotation: of all dimensions, or of those that prototypes and predicted-class means span."""
+    """A task's rotation of all dimensions, or of those that prototypes and means of predicted classes span."""
     if kind == "full":
         return FullRotation(features.shape[1]), None
     assert terms.head is not None and terms.prototypes is not None
@@ -162,7 +161,7 @@ def task_rotation(kind: str, features: Float[Tensor, "n d"], terms: TaskTerms) -
 
 
 def feature_rotation(kind: str, features: Float[Tensor, "n d"]) -> TaskRotation:
-    """A language model's one rotation: of all dimensions, or of the leading principal directions of its features."""
+    """A language model's single rotation of all dimensions, or of the leading principal directions of its features."""
     if kind == "full":
         return FullRotation(features.shape[1])
     _, _, right = thin_svd(features.cpu())

@@ -1,4 +1,4 @@
-"""Folds a language model's shared rotation into its output layer, untying it from the embedding where they share."""
+"""Folds a language model's shared rotation into its output layer, which is untied from the embedding where needed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _UNTIED: Mapping[str, Any] = {"tie_word_embeddings": False}
 
 
 def check_output(recipe: Recipe, kind: str) -> None:
-    """Refuse to write a rotation that the output has no place for, before anything is learned.
+    """Check, before anything is learned, that the output can hold the rotation.
 
     Raises:
-        RecipeError: an adapter was asked for, and a language model's rotation belongs into its output layer; or the
-            model is an encoder-decoder, which scales its features by whether that layer is tied.
+        RecipeError: the output is an adapter, which cannot hold the output layer of a language model; or the model is
+            an encoder-decoder, whose features are scaled or not depending on whether that layer is tied.
     """
     turns = recipe.adapt is not None and recipe.adapt.resolved_rotation != "none"
     if turns and kind == "seq2seq":
@@ -40,23 +40,25 @@ def check_output(recipe: Recipe, kind: str) -> None:
 def with_rotated_output(
     plan: Plan, encoder: Encoder, rotations: Sequence[TaskRotation | None]
 ) -> tuple[Plan, Mapping[str, Any]]:
-    """The plan with the output layer turned, and the keys of config.json that it needs.
+    """The plan with the output layer rotated, and the keys that config.json needs for it.
 
-    Both are as they were where nothing turns, or where heads are the tasks' own.
+    Without a rotation, or with a head per task, the plan is unchanged and there are no keys.
     """
     rotation = rotations[0]
     if not isinstance(encoder, LanguageModel) or rotation is None:
         return plan, {}
     matrix = rotation.matrix().detach().cpu()
-    there = encoder.output_name or encoder.output_copy
-    if there is not None:
-        tasks = [_turned(task, matrix) if task.name == there else task for task in plan.tasks]
+    stored_name = encoder.output_name or encoder.output_copy
+    if stored_name is not None:
+        tasks = [_turned(task, matrix) if task.name == stored_name else task for task in plan.tasks]
         return replace(plan, tasks=tuple(tasks)), _UNTIED if encoder.tied else {}
     shared = next(task for task in plan.tasks if encoder.names.get(task.name) == encoder.tied)
     name = encoder.layer_name
     code = shared.outputs[0].code
-    own = replace(_turned(shared, matrix), name=name, outputs=(OutputTensor(name, code, shared.base.shape),), equal=())
-    tasks = [*plan.tasks, own]
+    untied = replace(
+        _turned(shared, matrix), name=name, outputs=(OutputTensor(name, code, shared.base.shape),), equal=()
+    )
+    tasks = [*plan.tasks, untied]
     return replace(plan, tasks=tuple(tasks), layout=lay_out_plan(plan.recipe, tasks)), _UNTIED
 
 

@@ -1,7 +1,7 @@
-"""The processes that learn together: which one this is, what it computes, and what they tell each other.
+"""The processes that learn together: which one this is, what it computes, and what they exchange.
 
-Passes are dealt out in turn. Gradients are added up in float64, where sums of a step's float32 numbers hardly ever
-round, so that any number of processes learns the same coefficients; everything else is taken in the passes' order.
+Passes are dealt out in turn. Gradients are summed in float64, where sums of a step's float32 numbers hardly ever
+round, so that any number of processes learns the same coefficients. Everything else is summed in the order of passes.
 """
 
 from __future__ import annotations
@@ -23,66 +23,66 @@ from mergeometry.learning.devices import chosen_device
 from mergeometry.learning.store_exchange import Exchange
 
 PATIENCE = timedelta(minutes=30)
-"""How long one process waits for another's pass before it gives up."""
+"""How long one process waits for another process's pass before it gives up."""
 
 T = TypeVar("T")
 
 
 class Processes(ABC):
-    """The processes of one run of learning, entered by each; values that they share are plain: no own classes.
+    """The processes of one run of learning; each process enters this context.
 
-    Plain are numbers, texts, None and tensors, and tuples, lists and dictionaries of them.
+    Exchanged values are plain: numbers, texts, None and tensors, and tuples, lists and dictionaries of them.
     """
 
     rank: int
     count: int
     device: torch.device
-    """Where this process computes."""
+    """The device of this process."""
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this process writes the output and reports progress."""
         return self.rank == 0
 
     @property
     def threads(self) -> int:
-        """Passes side by side in this process, unless somebody says: several processes share the cores already."""
+        """The default number of parallel passes in this process: several processes share the cores already."""
         return 2 if self.count == 1 and self.device.type == "cpu" else 1
 
     def mine(self, items: Sequence[T]) -> Sequence[T]:
-        """What this process computes of them: every ``count``-th."""
+        """The items that this process computes: every ``count``-th."""
         return items[self.rank :: self.count]
 
     @abstractmethod
     def in_order(self, total: int, mine: Iterator[T]) -> Iterator[T]:
-        """All ``total`` results in order, from those of `mine` of each process; as they come, not at the end.
+        """All ``total`` results in order, from each process's results for `mine`; yields them as they arrive.
 
         Raises:
-            ExecutionError: another process failed, ended or is silent.
+            ExecutionError: another process fails, ends or does not answer.
         """
 
     @abstractmethod
     def added(self, tensors: Mapping[str, Float64[Tensor, "..."]]) -> Mapping[str, Float64[Tensor, "..."]]:
-        """Sums over all processes of the tensors of one name; a process need not have every one.
+        """Sums of equally named tensors over all processes; a process may lack some of them.
 
         Raises:
-            ExecutionError: another process failed, ended or is silent.
+            ExecutionError: another process fails, ends or does not answer.
         """
 
     @abstractmethod
     def from_main(self, work: Callable[[], T]) -> T:
-        """What the work gives in the main process, which alone does it.
+        """The result of the work in the main process, which alone does it.
 
         Raises:
-            ExecutionError: another process failed, ended or is silent.
+            ExecutionError: another process fails, ends or does not answer.
         """
 
     @abstractmethod
     def refuse_unlike(self, digest: str) -> None:
-        """Make sure that all learn from the same inputs.
+        """Check that all processes learn from the same inputs.
 
         Raises:
-            DataError: they do not.
+            DataError: another process has a different digest.
         """
 
     @abstractmethod
@@ -110,11 +110,11 @@ class Alone(Processes):
         return tensors
 
     def from_main(self, work: Callable[[], T]) -> T:
-        """What the work gives."""
+        """The result of the work."""
         return work()
 
     def refuse_unlike(self, digest: str) -> None:
-        """Nothing to compare with."""
+        """There is nothing to compare with."""
 
     def __enter__(self) -> Self:
         return self
@@ -124,41 +124,41 @@ class Alone(Processes):
 
 
 class Together(Processes):
-    """Several processes that exchange results; leaving with an error ends all of them with it."""
+    """Several processes that exchange results; if one leaves with an error, all of them end."""
 
     def __init__(self, rank: int, count: int, device: torch.device, exchange: Exchange) -> None:
         self.rank, self.count, self.device, self._exchange = rank, count, device, exchange
 
     def in_order(self, total: int, mine: Iterator[T]) -> Iterator[T]:
-        """Rounds of one result from each process: with every ``count``-th item its own, that is their order."""
+        """Exchange one result per process per round: each has every ``count``-th item, so this is their order."""
         for first in range(0, total, self.count):
             members = min(self.count, total - first)
-            own: Any = next(mine) if self.rank < members else None
-            for rank, found in enumerate(self._exchange.all(own)):
+            own_result: Any = next(mine) if self.rank < members else None
+            for rank, result in enumerate(self._exchange.all(own_result)):
                 if rank < members:
-                    yield found
+                    yield result
 
     def added(self, tensors: Mapping[str, Float64[Tensor, "..."]]) -> Mapping[str, Float64[Tensor, "..."]]:
-        """One reduction for each tensor, begun when all are ready: inside one, nobody hears of another's failure."""
+        """Reduce each tensor once all processes are ready: inside a reduction no process learns of a failure."""
         shapes: dict[str, list[int]] = {}
         for theirs in self._exchange.all({name: list(tensor.shape) for name, tensor in tensors.items()}):
             shapes.update(theirs)
         totals = {}
         for name, shape in sorted(shapes.items()):
-            own = tensors[name] if name in tensors else torch.zeros(shape, dtype=torch.float64, device=self.device)
-            totals[name] = self._exchange.reduce(own.contiguous())
+            tensor = tensors[name] if name in tensors else torch.zeros(shape, dtype=torch.float64, device=self.device)
+            totals[name] = self._exchange.reduce(tensor.contiguous())
         return totals
 
     def from_main(self, work: Callable[[], T]) -> T:
-        """What the work gives in the main process."""
-        own: Any = work() if self.main else None
-        first, *_ = self._exchange.all(own)
+        """The result of the work in the main process."""
+        own_result: Any = work() if self.main else None
+        first, *_ = self._exchange.all(own_result)
         return first
 
     def refuse_unlike(self, digest: str) -> None:
-        """Compare the digests of all."""
-        for rank, found in enumerate(self._exchange.all(digest)):
-            if found != digest:
+        """Compare the digests of all processes."""
+        for rank, other in enumerate(self._exchange.all(digest)):
+            if other != digest:
                 raise DataError(
                     f"process {rank} learns from other data, heads or models than process {self.rank}",
                     hint="every machine needs the same files under the same paths",
@@ -179,16 +179,16 @@ class Together(Processes):
 
 
 def join(accelerate: bool, device: str) -> Processes:
-    """The processes that ``accelerate launch`` or torchrun started, or this one alone where they started no others.
+    """The processes that ``accelerate launch`` or torchrun started, or this process alone.
 
-    ``device`` is auto, cpu, cuda or cuda:i; among several processes the launcher gives each its own GPU.
+    ``device`` is auto, cpu, cuda or cuda:i; with several processes, the launcher gives each its own GPU.
 
     Raises:
         DataError: Accelerate is missing.
-        RecipeError: there are several processes and the recipe does not say so, or the device does not go with them.
-        ExecutionError: the others cannot be reached.
+        RecipeError: there are several processes and the recipe does not allow them, or the device does not fit them.
+        ExecutionError: the other processes cannot be reached.
     """
-    several = int(os.environ.get("WORLD_SIZE") or 1)
+    count = int(os.environ.get("WORLD_SIZE") or 1)
     if not accelerate:
         refuse_many()
         return Alone(chosen_device(device))
@@ -200,32 +200,32 @@ def join(accelerate: bool, device: str) -> Processes:
             "several processes learn together through Accelerate, which is not installed",
             hint="pip install 'mergeometry[adapt]', or leave adapt.accelerate out",
         ) from error
-    if several == 1:
+    if count == 1:
         return Alone(chosen_device(device))
     if ":" in device:
         raise RecipeError(
-            f"--device {device} is one device, and {several} processes were started",
-            hint="write --device cuda or leave it out: the launcher gives each process a GPU of its own",
+            f"--device {device} is one device, and {count} processes were started",
+            hint="use --device cuda or leave the option out: the launcher gives each process its own GPU",
         )
     if device != "auto":
         chosen_device(device)
-    # `accelerate launch --cpu` sets the flag, which the state of Accelerate alone does not read.
-    without = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    # `accelerate launch --cpu` sets a flag that PartialState does not read by itself.
+    cpu_only = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     try:
-        state = PartialState(cpu=without, timeout=PATIENCE)
-        atexit.register(_part)
-        own = torch.device("cpu") if state.device is None else state.device
-        exchange = Exchange.among(state.process_index, state.num_processes, own, PATIENCE)
+        state = PartialState(cpu=cpu_only, timeout=PATIENCE)
+        atexit.register(_leave_group)
+        own_device = torch.device("cpu") if state.device is None else state.device
+        exchange = Exchange.among(state.process_index, state.num_processes, own_device, PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
-        raise ExecutionError(f"the {several} processes of learning cannot reach each other: {error}") from error
-    return Together(state.process_index, state.num_processes, own, exchange)
+        raise ExecutionError(f"the {count} processes of learning cannot reach each other: {error}") from error
+    return Together(state.process_index, state.num_processes, own_device, exchange)
 
 
 def refuse_many() -> None:
-    """Refuse several processes where each would do the same.
+    """Check that this process runs alone: several processes would all do the same work.
 
     Raises:
-        RecipeError: a launcher started more than one.
+        RecipeError: a launcher started more than one process.
     """
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         raise RecipeError(
@@ -234,6 +234,6 @@ def refuse_many() -> None:
         )
 
 
-def _part() -> None:
+def _leave_group() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What learning leaves beside the merged weights: heads, coefficients, rotations, curves, and a summary."""
+"""What learning writes next to the merged weights: heads, coefficients, rotations, curves and a summary."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ COEFFICIENTS, ROTATIONS, CURVES = "adapt/coefficients.safetensors", "adapt/rotat
 
 
 def folded_heads(prepared: Prepared, labels: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """A head for each task that has one, its rotation folded in: ``h' = h R``."""
-    found = {}
+    """The head of each task that has one, with its rotation folded in: ``h' = h R``."""
+    heads = {}
     for label, head, rotation in zip(labels, prepared.heads, prepared.scene.rotations, strict=True):
         if head is not None:
             weight = head.weight if rotation is None else fold_into(head.weight, rotation)
-            found[label] = {"weight": weight.contiguous().cpu(), "bias": head.bias.contiguous().cpu()}
-    return found
+            heads[label] = {"weight": weight.contiguous().cpu(), "bias": head.bias.contiguous().cpu()}
+    return heads
 
 
 def files(prepared: Prepared, state: State, labels: Sequence[str]) -> dict[str, bytes]:
-    """The learned numbers and their curves as files by name."""
+    """The learned parameters and the curves of learning, as the contents of files by name."""
     parameters = {key: value.detach().cpu().contiguous() for key, value in prepared.table.parameters.items()}
-    found = {
+    contents = {
         COEFFICIENTS: safetensors_bytes(
             parameters, {"granularity": prepared.table.granularity, "tasks": json.dumps(list(labels))}
         ),
@@ -48,8 +48,8 @@ def files(prepared: Prepared, state: State, labels: Sequence[str]) -> dict[str, 
         for index, rotation in unique(prepared.scene.rotations)
     }
     if rotations:
-        found[ROTATIONS] = safetensors_bytes(rotations, {"law": "features in rows: z @ R.T; heads hold h @ R"})
-    return found
+        contents[ROTATIONS] = safetensors_bytes(rotations, {"law": "features in rows: z @ R.T; heads hold h @ R"})
+    return contents
 
 
 def curves(state: State) -> list[dict[str, Any]]:
@@ -63,9 +63,9 @@ def curves(state: State) -> list[dict[str, Any]]:
 def summary(
     section: AdaptSection, prepared: Prepared, state: State, data: Sequence[UnlabelledData], seconds: float
 ) -> Mapping[str, Any]:
-    """What the run record says of learning."""
+    """What the run record says about learning."""
     means, labels = prepared.learner.means, prepared.learner.labels
-    missed = (
+    outside_span = (
         {}
         if means is None
         else {
@@ -80,9 +80,9 @@ def summary(
         "coefficients": section.coefficients,
         "learned_numbers": prepared.table.count,
         "rotation": section.resolved_rotation,
-        # Share of the class means' energy that has left the span which each rotation turns in.
-        "outside_span": missed,
-        "data": [{"items": len(own.items), "sha256": own.digest} for own in data],
+        # Share of the class means' energy that has left the span in which each rotation acts.
+        "outside_span": outside_span,
+        "data": [{"items": len(inputs.items), "sha256": inputs.digest} for inputs in data],
         "steps": state.step,
         "kept_step": state.best_step,
         "held_out": {"start": checks[0].held_out, "kept": state.best} if checks else None,

@@ -1,4 +1,4 @@
-"""Task rotations: a learned R in SO(d) that turns a task's features before its head, and folds into the head."""
+"""Task rotations: a learned R in SO(d) that rotates a task's features before its head, and folds into the head."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mergeometry.linalg.rotations import closest_rotation, closest_rotation_of_f
 
 
 class TaskRotation(torch.nn.Module, ABC):
-    """A rotation to learn, the identity at first; every value of its one parameter is a rotation.
+    """A rotation to learn, which starts as the identity; every value of its one parameter is a rotation.
 
-    What is learned is a rotation ``R'`` of ``size`` dimensions, computed in float64 from ``size (size - 1) / 2``
-    unconstrained coordinates (`rotation_at`); the forms differ in what R makes of it.
+    The parameter holds ``size (size - 1) / 2`` unconstrained coordinates of a rotation ``R'`` of ``size`` dimensions,
+    computed in float64 (`rotation_at`); the subclasses differ in how R follows from ``R'``.
     """
 
     def __init__(self, size: int) -> None:
@@ -33,7 +33,7 @@ class TaskRotation(torch.nn.Module, ABC):
 
     @contextmanager
     def held(self, turn: Float[Tensor, "q q"] | None = None) -> Iterator[None]:
-        """Compute ``R'`` once for all that is asked inside, or take the one given: for one pass, no step between."""
+        """Compute ``R'`` once for all uses inside, or take the given one; for one pass, without a step in between."""
         self._held = self.turn() if turn is None else turn
         try:
             yield
@@ -41,7 +41,7 @@ class TaskRotation(torch.nn.Module, ABC):
             self._held = None
 
     def distance(self, target: Float[Tensor, "q q"]) -> Float[Tensor, ""]:
-        """``||R - R^P||_F^2`` from what `target` returned: both are one outside the dimensions that are learned."""
+        """``||R - R^P||_F^2`` for the ``R^P`` of `target`: both are the identity outside the learned dimensions."""
         return (self.turn() - target).square().sum().to(self.coordinates.dtype)
 
     @abstractmethod
@@ -50,15 +50,15 @@ class TaskRotation(torch.nn.Module, ABC):
 
     @abstractmethod
     def back(self, vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """``R^T z`` for vectors in rows: what `forward` did, undone."""
+        """``R^T z`` for vectors in rows: the inverse of `forward`."""
 
     @abstractmethod
     def matrix(self) -> Float[Tensor, "d d"]:
-        """R, whole, in the parameter's precision."""
+        """The whole matrix R in the parameter's precision."""
 
     @abstractmethod
     def target(self, prototypes: Float[Tensor, "d c"], class_means: Float[Tensor, "d c"]) -> Float[Tensor, "q q"]:
-        """``R^P``, the closest rotation to ``E Zbar^T`` that this form can take, as `distance` wants it; detached.
+        """``R^P``, the closest rotation to ``E Zbar^T`` of this form, detached and as `distance` takes it.
 
         Source: MDA (arXiv 2512.00391) section 4.2.
 
@@ -68,15 +68,15 @@ class TaskRotation(torch.nn.Module, ABC):
 
     @abstractmethod
     def outside(self, class_means: Float[Tensor, "d c"]) -> float:
-        """Share of the class means' energy that this form cannot turn."""
+        """Share of the class means' energy that this form cannot rotate."""
 
 
 class SubspaceRotation(TaskRotation):
-    """``R = I + Q (R' - I) Q^T``: turns inside the span of the orthonormal columns Q, and leaves the rest alone.
+    """``R = I + Q (R' - I) Q^T``: rotates inside the span of the orthonormal columns Q, and leaves the rest unchanged.
 
     ``R^P`` moves only the span of prototypes and class means, so with that span as Q (`span_basis` of the two side
     by side) nothing is lost: the target, its distance and every loss are those of the full rotation. The span is
-    fixed while class means move; `target` sees their projection, and `outside` says what it misses.
+    fixed while class means move: `target` uses their projection, and `outside` measures what it misses.
 
     Raises:
         DataError: the columns are not orthonormal, or there are none.
@@ -88,7 +88,7 @@ class SubspaceRotation(TaskRotation):
         super().__init__(basis.shape[1])
         exact = basis.detach().to(torch.float64)
         if not exact.shape[1] or (exact.mT @ exact - torch.eye(exact.shape[1]).to(exact)).abs().max() > 1e-5:
-            raise DataError("the basis of a rotation's subspace has to have orthonormal columns")
+            raise DataError("the basis of a rotation's subspace must have orthonormal columns")
         self.register_buffer("basis", exact)
 
     def forward(self, features: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
@@ -100,13 +100,13 @@ class SubspaceRotation(TaskRotation):
         return self._moved(vectors, self.turn())
 
     def matrix(self) -> Float[Tensor, "d d"]:
-        """R, whole, in the parameter's precision."""
+        """The whole matrix R in the parameter's precision."""
         basis = self.basis.to(torch.float64)
         identity = torch.eye(basis.shape[0], dtype=basis.dtype, device=basis.device)
         return (identity + basis @ self._change(self.turn()) @ basis.mT).to(self.coordinates.dtype)
 
     def target(self, prototypes: Float[Tensor, "d c"], class_means: Float[Tensor, "d c"]) -> Float[Tensor, "q q"]:
-        """``R'^P``, the closest rotation to ``Q^T E (Q^T Zbar)^T``: the best that turns inside the span alone."""
+        """``R'^P``, the closest rotation to ``Q^T E (Q^T Zbar)^T``: the best one that acts only inside the span."""
         return closest_rotation(self._inside(prototypes) @ self._inside(class_means).mT)
 
     def outside(self, class_means: Float[Tensor, "d c"]) -> float:
@@ -129,7 +129,7 @@ class SubspaceRotation(TaskRotation):
 
 
 class FullRotation(TaskRotation):
-    """Any R in SO(d), ``d (d - 1) / 2`` coordinates: the paper's form, and the control of the subspace's."""
+    """Any R in SO(d), with ``d (d - 1) / 2`` coordinates: the paper's form, and the control for the subspace form."""
 
     def __init__(self, d: int) -> None:
         super().__init__(d)
@@ -147,15 +147,15 @@ class FullRotation(TaskRotation):
         return self.turn().to(self.coordinates.dtype)
 
     def target(self, prototypes: Float[Tensor, "d c"], class_means: Float[Tensor, "d c"]) -> Float[Tensor, "q q"]:
-        """``R^P``, the closest rotation to ``E Zbar^T``; decomposed in the span of the two, which it moves alone."""
+        """``R^P``, the closest rotation to ``E Zbar^T``, decomposed in the span of the two: it moves nothing else."""
         return closest_rotation_of_factors(prototypes, class_means)
 
     def outside(self, class_means: Float[Tensor, "d c"]) -> float:
-        """Nothing is out of reach."""
+        """Always 0: this form can rotate everything."""
         return 0.0
 
 
 def fold_into(head_weight: Float[Tensor, "classes d"], rotation: TaskRotation) -> Float[Tensor, "classes d"]:
-    """``h' = h R``: the head that does to features what `rotation` and then the head did; detached, same dtype."""
+    """``h' = h R``: the head equal to `rotation` followed by the given head; detached, in the same dtype."""
     with torch.no_grad():
         return rotation.back(head_weight.to(torch.float64)).to(head_weight.dtype)

@@ -1,4 +1,4 @@
-"""Learning from a plan to a published folder: data and heads first, then learning, then the merge as any other."""
+"""Learning from a plan to a published folder: data and heads first, then learning, then the merge as usual."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def adapt(
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
-    """Learn what the plan's `adapt:` section asks for, then write the merge with it.
+    """Learn what the plan's `adapt:` section requests, then write the merge.
 
-    ``threads`` is how many forward and backward passes run side by side; it does not change the result. ``device`` is
-    where learning computes (auto, cpu, cuda, cuda:i); the merge is written on the CPU. ``say`` is told what is being
-    prepared, ``report`` of every step of learning, ``progress`` of every tensor written.
+    ``threads`` is the number of parallel forward and backward passes; it does not change the result. ``device`` is
+    the device that learning runs on (auto, cpu, cuda, cuda:i); the merge is computed on the CPU. ``say`` is called
+    while inputs are prepared, ``report`` at every step of learning, ``progress`` for every tensor written.
 
-    Among the processes of a launcher (`accelerate: true`) each calls this; the main one writes and is the only one to
-    call ``say``, ``report`` and ``progress``, and all return its record.
+    With `accelerate: true`, every process of the launcher calls this function. Only the main process writes and calls
+    ``say``, ``report`` and ``progress``; all processes return its record.
 
     Raises:
-        MergeometryError: something is wrong with the recipe, data, heads, inputs or output; nothing was published.
-        NumericalError: learning diverged; the last good state is kept for ``resume``.
-        ExecutionError: another process failed.
+        MergeometryError: something is wrong with the recipe, data, heads, inputs or output; nothing is published.
+        NumericalError: learning diverges; the last good state is kept for ``resume``.
+        ExecutionError: another process fails.
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
@@ -94,35 +94,37 @@ def _learned(
     say: Say,
     report: Report,
 ) -> tuple[Plan, Extras]:
-    """The plan with what was learned in it: whatever learning held in memory is free again once this returns."""
+    """The plan with the learned methods; once this returns, the memory that learning took is free again."""
     started = time.perf_counter()
     data, encoder, heads = load_inputs(plan, section, processes.device, say)
-    processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [own.digest for own in data]]))
-    kept = None if place is None else StateFile(place.folder, identity_of(plan, section, data, heads))
+    processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [inputs.digest for inputs in data]]))
+    state_file = None if place is None else StateFile(place.folder, identity_of(plan, section, data, heads))
     with one_thread():
         prepared = prepare(
             plan, section, encoder, data, heads, workers=threads or processes.threads, say=say, processes=processes
         )
         notes = prepared.notes
-        earlier = _earlier(kept if resume else None, processes)
+        earlier = _earlier(state_file if resume else None, processes)
         if earlier is not None:
             prepared.learner.take(earlier)
-        elif kept is not None and kept.path.exists():
-            notes += ("what was kept of learning is of other inputs or settings, or damaged: it started anew",)
+        elif state_file is not None and state_file.path.exists():
+            notes += (
+                "the saved state of learning is damaged, or from other inputs or settings: learning started over",
+            )
         try:
-            state = prepared.learner.learn(report, _silent if kept is None else kept.write)
+            state = prepared.learner.learn(report, _silent if state_file is None else state_file.write)
         except KeyboardInterrupt as error:
-            hint = "run the same command with --resume to go on from the last check"
+            hint = "run the same command with --resume to continue from the last check"
             raise Interrupted("learning was interrupted; nothing was published", hint=hint) from error
     seconds = time.perf_counter() - started
     labels = [model.label for model in plan.models]
     learned, keys = with_rotated_output(
         learned_plan(plan, prepared.table, encoder.doubles), encoder, prepared.scene.rotations
     )
-    beside = files(prepared, state, labels)
+    contents = files(prepared, state, labels)
     return learned, Extras(
-        identity=hashlib.sha256(b"".join(beside.values())).hexdigest(),
-        files=beside,
+        identity=hashlib.sha256(b"".join(contents.values())).hexdigest(),
+        files=contents,
         heads=folded_heads(prepared, labels),
         summary=summary(section, prepared, state, data, seconds),
         notes=notes,
@@ -130,11 +132,11 @@ def _learned(
     )
 
 
-def _earlier(kept: StateFile | None, processes: Processes) -> State | None:
-    """The state that the main process kept, for all."""
+def _earlier(state_file: StateFile | None, processes: Processes) -> State | None:
+    """The state that the main process saved, for all processes."""
 
     def read() -> dict[str, Any] | None:
-        state = None if kept is None else kept.read()
+        state = None if state_file is None else state_file.read()
         return None if state is None else asdict(state)
 
     plain = processes.from_main(read)
@@ -144,10 +146,10 @@ def _earlier(kept: StateFile | None, processes: Processes) -> State | None:
 def load_inputs(
     plan: Plan, section: AdaptSection, device: torch.device, say: Say
 ) -> tuple[list[UnlabelledData], Encoder, list[Head | None]]:
-    """Read data and heads and build the encoder: everything that can be wrong before the expensive part.
+    """Read data and heads and build the encoder: everything that can fail before the expensive part.
 
     Raises:
-        MergeometryError: the first thing that does not fit.
+        MergeometryError: an input does not fit; the first such input is reported.
     """
     check_parts(plan)
     tasks = {task.name: task for task in section.tasks}

@@ -1,4 +1,4 @@
-"""A course of learning on disk, so that an interrupted run goes on: one safetensors file, replaced in one step."""
+"""The state of learning on disk, for resuming an interrupted run: one safetensors file, replaced in one step."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FILE = "learning.safetensors"
 
 
 class StateFile:
-    """The state of one run in ``folder``; ``identity`` is the digest of all that its figures depend on."""
+    """The state of one run in ``folder``; ``identity`` is the digest of everything that its numbers depend on."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder, self._identity = folder, identity
 
     @property
     def path(self) -> Path:
-        """Where the state is."""
+        """The path of the state file."""
         return self._folder / FILE
 
     def write(self, state: State) -> None:
-        """Put the state in place of the one before.
+        """Replace the saved state.
 
         Raises:
-            OutputError: the disk refuses.
+            OutputError: the file cannot be written.
         """
         plain = {key: value for key, value in asdict(state).items() if key != "tensors"}
         for point in plain["points"]:
@@ -47,10 +47,10 @@ class StateFile:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         except OSError as error:
-            raise OutputError(f"the state of learning cannot be kept: {error.strerror}", file=self.path) from error
+            raise OutputError(f"the state of learning cannot be saved: {error.strerror}", file=self.path) from error
 
     def read(self) -> State | None:
-        """The state that was kept, or None where there is none of this run's identity."""
+        """The saved state, or None if there is none, it is damaged, or its identity differs."""
         if not self.path.is_file():
             return None
         try:

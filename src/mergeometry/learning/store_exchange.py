@@ -1,4 +1,4 @@
-"""Values between processes through one store that the main process serves, watched for a failure of any of them."""
+"""Exchanges values between processes through a store in the main process, and reports the failure of any process."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from mergeometry.errors import ExecutionError
 
 _CHUNK = 4 << 20
-"""Bytes of one entry: the store takes 8 MiB at most."""
+"""Bytes of one entry: the store takes at most 8 MiB."""
 
 _FAILED, _LEFT = "failed", "left"
 _PAUSES = (0.0005, 0.05)
-"""Seconds between two looks at the store, from the first to the last."""
+"""Seconds between two checks of the store, at first and at most."""
 
-_FAREWELL = timedelta(seconds=30)
-"""How long the main process serves the others once it is done."""
+_SHUTDOWN = timedelta(seconds=30)
+"""How long the main process serves the others after it is done."""
 
 
 class Exchange:
-    """Numbered exchanges: in each, every process gives one plain value and reads those of all.
+    """Numbered exchanges: in each, every process gives one plain value and reads the values of all.
 
-    Through a store, since whoever waits in a collective operation cannot see that another process has failed.
+    They go through a store, since a process that waits in a collective operation cannot see that another has failed.
     """
 
     def __init__(self, store: TCPStore, rank: int, count: int, device: torch.device, patience: timedelta) -> None:
@@ -42,7 +42,7 @@ class Exchange:
 
     @classmethod
     def among(cls, rank: int, count: int, device: torch.device, patience: timedelta) -> Exchange:
-        """The exchange of all processes of Accelerate's group; each calls this once."""
+        """The exchange among all processes of Accelerate's group; each process calls this once."""
         from accelerate.utils import broadcast_object_list  # noqa: PLC0415
 
         host = os.environ.get("MASTER_ADDR", "127.0.0.1")
@@ -56,44 +56,44 @@ class Exchange:
         return cls(store, rank, count, device, patience)
 
     def all(self, value: Any) -> Iterator[Any]:
-        """What every process gave, in the order of ranks; this one's own as it is.
+        """The values of all processes in the order of ranks; this process's own value is not copied.
 
         Raises:
-            ExecutionError: another process failed, ended or is silent.
+            ExecutionError: another process fails, ends or does not answer.
         """
         self._number += 1
         number = self._number
         with _reached("the main process"):
             self._give(number, value)
-            # Whoever gave to the exchange before this one had read the one before that.
+            # A process that gave its value to the previous exchange has read all values of the exchange before it.
             self._forget(number - 2)
         for rank in range(self._count):
             yield value if rank == self._rank else self._take(number, rank)
 
     def reduce(self, tensor: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        """The sum of a tensor over all processes, in place; all have to come at once.
+        """The sum of a tensor over all processes, in place; all processes must call this together.
 
         Raises:
-            ExecutionError: another process ended.
+            ExecutionError: another process ends.
         """
         with _reached("another process"):
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def fail(self, text: str) -> None:
-        """Let the others know why this process ends; the first word counts."""
+        """Tell the other processes why this one ends; only the first failure is kept."""
         try:
             if self._store.add("failures", 1) == 1:
                 self._store.set(_FAILED, f"{self._rank}\n{text}")
         except RuntimeError:
-            return  # the main process has ended, and the others find out by themselves
+            return  # the main process has ended, which the others notice themselves
 
     def leave(self) -> None:
-        """Part in peace: the main process serves until all have read everything."""
+        """Leave without an error: the main process serves until all processes have read everything."""
         try:
             self._store.add(_LEFT, 1)
-            ends = time.monotonic() + _FAREWELL.total_seconds()
-            while self._rank == 0 and self._store.add(_LEFT, 0) < self._count and time.monotonic() < ends:
+            deadline = time.monotonic() + _SHUTDOWN.total_seconds()
+            while self._rank == 0 and self._store.add(_LEFT, 0) < self._count and time.monotonic() < deadline:
                 time.sleep(_PAUSES[0])
         except RuntimeError:
             return
@@ -121,17 +121,17 @@ class Exchange:
         return torch.load(io.BytesIO(data), map_location=self._place, weights_only=True)
 
     def _place(self, storage: Any, location: str) -> Any:
-        # Another process's GPU is not this one's.
-        here = "cpu" if location == "cpu" else str(self._device)
-        return torch.serialization.default_restore_location(storage, here)
+        # A tensor from another process's GPU goes to this process's device.
+        target = "cpu" if location == "cpu" else str(self._device)
+        return torch.serialization.default_restore_location(storage, target)
 
     def _wait(self, key: str, rank: int) -> None:
-        ends, pause = time.monotonic() + self._patience.total_seconds(), _PAUSES[0]
+        deadline, pause = time.monotonic() + self._patience.total_seconds(), _PAUSES[0]
         while not self._store.check([key]):
             if self._store.check([_FAILED]):
                 failed, _, text = self._store.get(_FAILED).decode().partition("\n")
-                raise ExecutionError(f"process {failed} of learning failed, and all ended with it: {text}")
-            if time.monotonic() > ends:
+                raise ExecutionError(f"process {failed} of learning failed, which ended all others: {text}")
+            if time.monotonic() > deadline:
                 raise ExecutionError(
                     f"process {rank} of learning has been silent for {self._patience.total_seconds() / 60:.0f} minutes"
                 )
@@ -141,7 +141,7 @@ class Exchange:
 
 @contextmanager
 def _reached(who: str) -> Iterator[None]:
-    """Turn the errors of lost connections into words."""
+    """Turn errors of lost connections into an ExecutionError."""
     try:
         yield
     except RuntimeError as error:

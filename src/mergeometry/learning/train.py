@@ -1,4 +1,4 @@
-"""The learning loop: Adam on coefficients and rotations, the best state on held-out inputs kept."""
+"""The learning loop: Adam on coefficients and rotations, which keeps the best state on held-out inputs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from mergeometry.learning.rotation import TaskRotation
 from mergeometry.recipe.adapt import LearningSettings
 
 _ORTHOGONAL = 1e-5
-"""Largest entry of ``R R^T - I`` of what counts as a rotation."""
+"""Largest entry of ``R R^T - I`` for which R counts as a rotation."""
 
 Report = Callable[["Point"], None]
-"""Told of every step, and of every check."""
+"""Called with the point of every step and every check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step's objective: its value, its terms over tasks, and the held-out value where it was checked."""
+    """The objective at one step: its value, its terms averaged over tasks, and the held-out value at a check."""
 
     step: int
     loss: float
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(slots=True)
 class State:
-    """Everything that a resumed run needs beside the seed: tensors by name, and plain values."""
+    """Everything that a resumed run needs besides the seed: tensors by name, and plain values."""
 
     step: int = 0
     best: float = math.inf
@@ -51,9 +51,9 @@ class State:
 
 
 class Learner:
-    """Learns the parameters of a table, and the scene's rotations, on the rows it is given.
+    """Learns the parameters of a table and the scene's rotations on the given rows.
 
-    ``learn`` may be left at any step and taken up again from `state`: the result is the same to the bit.
+    ``learn`` may stop at any step and resume from a `snapshot`: the result is the same to the bit.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Learner:
     ) -> None:
         self.scene, self.table, self._section, self.labels = scene, table, section, labels
         self._sampler = Sampler(rows, section.batch_size, seed)
-        self._held_out = [Chosen(task, row) for task, own in enumerate(held_out) for row in own]
+        self._held_out = [Chosen(task, row) for task, task_rows in enumerate(held_out) for row in task_rows]
         self._passes = Passes(scene, workers)
         self._rotations = dict(unique(scene.rotations))
         self._rates = rates
@@ -80,19 +80,20 @@ class Learner:
         self._kept_step = 0
 
     def start(self, features: Sequence[Float[Tensor, "n d"]]) -> None:
-        """Estimate the class means from features of each task under the starting coefficients, no rotation yet."""
+        """Estimate the class means from each task's features under the starting coefficients, before any rotation."""
         if self.means is not None:
-            for task, (own, terms) in enumerate(zip(features, self.scene.terms, strict=True)):
+            for task, (task_features, terms) in enumerate(zip(features, self.scene.terms, strict=True)):
                 assert terms.head is not None
-                self.means.add({task: class_sums(own, terms.head.predict(own), len(terms.head.bias))})
+                predicted = terms.head.predict(task_features)
+                self.means.add({task: class_sums(task_features, predicted, len(terms.head.bias))})
 
     def learn(self, report: Report, keep: Callable[[State], None]) -> State:
-        """Go on to the last step, or until held-out inputs stop gaining; then take the best state.
+        """Run to the last step, or until held-out inputs stop improving; then restore the best state.
 
-        ``keep`` is called with the state at every check, to be written down.
+        ``keep`` is called with the state at every check, to save it.
 
         Raises:
-            NumericalError: the objective or a gradient is not finite; the state is that of the last check.
+            NumericalError: the objective or a gradient is not finite; the saved state is that of the last check.
         """
         try:
             if not self.state.points:
@@ -121,7 +122,7 @@ class Learner:
         return self._section.stops_early and self.state.waited >= self._section.patience
 
     def snapshot(self) -> State:
-        """The present state with every tensor that a resumed run needs."""
+        """The current state with every tensor that a resumed run needs."""
         tensors = {f"now/{name}": value.detach().clone() for name, value in self._parameters()}
         for number, (name, parameter) in enumerate(self._parameters()):
             del number
@@ -134,21 +135,21 @@ class Learner:
         return self.state
 
     def take(self, state: State) -> None:
-        """Go on from a state that `snapshot` returned."""
+        """Restore a state that `snapshot` returned."""
         self.state, self._kept_step = state, state.step
         with torch.no_grad():
             for name, parameter in self._parameters():
                 parameter.copy_(state.tensors[f"now/{name}"])
-                kept = {
+                moments = {
                     key.split("/", 2)[1]: value
                     for key, value in state.tensors.items()
                     if key.startswith("adam/") and key.split("/", 2)[2] == name
                 }
-                if kept:
-                    # Adam counts steps on the CPU, whatever it learns on.
+                if moments:
+                    # Adam keeps its step count on the CPU, whatever the device of its parameters.
                     self._solver.state[parameter] = {
                         key: value.to("cpu" if key == "step" else parameter.device, copy=True)
-                        for key, value in kept.items()
+                        for key, value in moments.items()
                     }
         if self.means is not None:
             self.means.take(state.tensors)
@@ -156,10 +157,10 @@ class Learner:
     def _step(self) -> Point:
         number = self.state.step
         for group, rate in zip(self._solver.param_groups, self._rates, strict=True):
-            # A half cosine: steps get small at the end, where the last state would otherwise be a noisy one.
+            # A half cosine: steps shrink towards the end, where the last state would otherwise be noisy.
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * number / self._section.steps))
         result = self._passes.gradients(self._sampler.step(number), self.table)
-        # First of all, so that no decomposition ever sees a number that is not finite.
+        # Checked first, so that no decomposition sees a number that is not finite.
         self._refuse_broken(number + 1, result.loss, ())
         if self.means is not None:
             self.means.add(result.sums)
@@ -174,39 +175,41 @@ class Learner:
         return Point(number + 1, loss, self._named(result, rotation))
 
     def _turn_back(self, result: Sum) -> float:
-        """Gradients of the rotations' coordinates, and the distance from the Procrustes targets, a mean over tasks."""
+        """Set the gradients of the rotations' coordinates; return the mean distance from the Procrustes targets."""
         distance, tasks = 0.0, len(self.scene.terms)
         for index, rotation in self._rotations.items():
             turn = rotation.turn()
             loss = (turn * result.turns[index].to(turn)).sum() if index in result.turns else turn.sum() * 0.0
             if self.means is not None:
                 with rotation.held(turn):
-                    apart = rotation.distance(self.means.target(index, rotation)) / tasks
-                loss = loss + self._section.weights.beta * apart
-                distance += float(apart.detach())
+                    share = rotation.distance(self.means.target(index, rotation)) / tasks
+                loss = loss + self._section.weights.beta * share
+                distance += float(share.detach())
             loss.backward()
         return distance
 
     def _check(self, point: Point, report: Report) -> None:
-        """Take the point up, with the objective of held-out inputs under the present parameters where there are any.
+        """Record the point, with the objective on held-out inputs under the current parameters where there are any.
 
-        What is kept after a check has thus been run: a step too far shows in the next forward pass only.
+        Every saved state has thus been run: a step too far shows only in the next forward pass.
         """
         state = self.state
-        looked = self._held_out or self._sampler.step(point.step - 1)
-        result = self._passes.values(looked, self.table)
-        self._refuse_broken(point.step, result.loss, [self._skewness(own) for own in self._rotations.values()])
+        inputs = self._held_out or self._sampler.step(point.step - 1)
+        result = self._passes.values(inputs, self.table)
+        self._refuse_broken(
+            point.step, result.loss, [self._skewness(rotation) for rotation in self._rotations.values()]
+        )
         value = result.loss + self._section.weights.beta * self._distance()
-        # Of one process, so that all stop at one step even where machines round differently.
+        # The main process's value, so that all stop at the same step even where machines round differently.
         value = self.scene.processes.from_main(lambda: value)
         if self._held_out:
             by_task = {
-                label: {name: result.terms[task, name] for found, name in result.terms if found == task}
+                label: {name: value for (index, name), value in result.terms.items() if index == task}
                 for task, label in enumerate(self.labels)
             }
             point = Point(point.step, point.loss, point.terms, value, by_task)
         else:
-            # Nothing tells states apart, so the last one counts as the best.
+            # Without held-out inputs no state is better than another, so the last one counts as the best.
             value = -float(point.step)
         state.points.append(point)
         if value < state.best:
@@ -220,11 +223,14 @@ class Learner:
         if self.means is None:
             return 0.0
         with torch.no_grad():
-            apart = [r.distance(self.means.target(index, r)) for index, r in self._rotations.items()]
-        return float(sum(apart)) / len(self.scene.terms) if apart else 0.0
+            distances = [r.distance(self.means.target(index, r)) for index, r in self._rotations.items()]
+        return float(sum(distances)) / len(self.scene.terms) if distances else 0.0
 
     def _skewness(self, rotation: TaskRotation) -> Tensor:
-        """NaN for coordinates so large that rounding left no rotation of them, which no loss need show."""
+        """The error of ``R R^T - I``; NaN if the coordinates are so large that rounding leaves no rotation.
+
+        The loss may not show this.
+        """
         with torch.no_grad():
             turn = rotation.turn()
             error = (turn @ turn.mT - torch.eye(len(turn)).to(turn)).abs()
@@ -263,10 +269,10 @@ class Learner:
 
     def _diverged(self, step: int) -> NumericalError:
         if step == 0:
-            hint = "nothing is learned yet: lower `scale`, which learning starts from, or set precision: float32"
+            hint = "nothing is learned yet: lower `scale`, where learning starts, or set precision: float32"
         else:
             hint = (
                 "lower adapt.learning_rate (or rotation_learning_rate), or set precision: float32; "
-                f"--resume then goes on from step {self._kept_step}, the last that was kept"
+                f"--resume then continues from step {self._kept_step}, the last one saved"
             )
         return NumericalError(f"learning diverged: the objective is not finite at step {step}", hint=hint)
