@@ -28,7 +28,7 @@ class Refinement(ABC):
         """
 
     def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
-        """Operations, and bytes in addition to the base, the merged matrix and the task vectors, as a plan needs them."""
+        """Operations, and bytes in addition to the base, the merged matrix and the task vectors, for a plan."""
         return 2.0 * shape[0] * shape[1] * (tasks + 1), 8 * shape[0] * shape[1]
 
     def described(self) -> dict[str, Any]:
