@@ -110,7 +110,7 @@ class _Jobs:
                 self._say("the base and the experts", self._done, self._total)
             else:
                 name = self._setup.entries[job.entry].name
-                self._say(f"{name} at {job.told} on {job.split} inputs", self._done, self._total)
+                self._say(f"{name} at {job.scale_text} on {job.split} inputs", self._done, self._total)
                 self._running[job.entry].discard(job.key)
                 self._advance(job.entry)
 
@@ -176,10 +176,10 @@ class _Jobs:
         merged = tuple(self._merged[self._todo.index(entry)])
         if isinstance(at, Mapping):
             merged = tuple((name, replace(delta, scale=at.get(name, delta.scale))) for name, delta in merged)
-            key, told = self._cache.ruled(entry, at), "a scale for each tensor"
-            return ScoreJob(key, self._settings, split, tasks, entry=entry, told=told, merged=merged)
+            key, scale_text = self._cache.ruled(entry, at), "a scale for each tensor"
+            return ScoreJob(key, self._settings, split, tasks, entry=entry, scale_text=scale_text, merged=merged)
         key = self._cache.point(entry, at, split)
-        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, told=f"{at:g}", merged=merged)
+        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, scale_text=f"{at:g}", merged=merged)
 
     def _add(self, job: ScoreJob, *, first: bool = False) -> None:
         if self._cache.has(job.key):

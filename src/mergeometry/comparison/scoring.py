@@ -58,7 +58,7 @@ class ScoreJob:
     expert: int | None = None
     entry: int | None = None
     scale: float = 1.0
-    told: str = ""
+    scale_text: str = ""
     """The scale in words."""
     merged: tuple[tuple[str, MergedDelta], ...] = ()
 
