@@ -89,7 +89,7 @@ def test_every_unusable_entry_is_named_at_once(tmp_path: Path) -> None:
         read_entries("tsvm, ties(densty=0.1), average, average, iso_c(")
     said = str(caught.value)
     assert "did you mean 'tsv_m'" in said and "did you mean 'density'" in said
-    assert "two entries are named 'average'" in said and "'iso_c(' is no method" in said
+    assert "two entries are named 'average'" in said and "'iso_c(' is not a method" in said
     (tmp_path / "methods.yaml").write_text("- {name: x, methd: ties}\n")
     with pytest.raises(RecipeError, match="did you mean 'method'"):
         read_entries(str(tmp_path / "methods.yaml"))

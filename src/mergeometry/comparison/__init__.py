@@ -1,1 +1,1 @@
-"""Merges scored on labelled tasks without being written: many methods, many scales, one table."""
+"""Scores merges on labelled tasks without writing them: many methods, many scales, one table."""

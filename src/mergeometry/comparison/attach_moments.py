@@ -1,4 +1,4 @@
-"""Runs the experts once for all entries that merge by activations, and hands each what it needs."""
+"""Runs the experts once for all entries that merge by activations, and gives each entry its moments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergeometry.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Informed:
-    """A plan ready to be merged, with the seconds that this took, as if it had been alone, and notes."""
+    """A plan ready to be merged, the seconds that this would take for it alone, and notes."""
 
     plan: Plan
     seconds: float
@@ -27,7 +27,7 @@ class Informed:
 def attach_moments(
     setup: Setup, plans: Sequence[Plan], folder: Path, say: Callable[[str, int, int], None]
 ) -> list[Informed]:
-    """Hand activations to the plans that need them, in the order given; moments are stored in ``folder``.
+    """Attach moments to the plans that need them, in the order given; moments are stored in ``folder``.
 
     Raises:
         MergeometryError: the models cannot be run on the inputs, or the disk has no room for the moments.
@@ -35,7 +35,7 @@ def attach_moments(
     needing = [plan for plan in plans if plan.recipe.data is not None]
     if not needing:
         return [Informed(plan, 0.0, []) for plan in plans]
-    # Rules are common to all plans, so that the one with most such matrices has those of every other.
+    # All plans share the rules, so the one with the most such matrices has those of every other.
     widest = max(needing, key=lambda plan: len(merged_by_activations(plan)))
     section = widest.recipe.data
     assert section is not None
@@ -44,12 +44,12 @@ def attach_moments(
     started = time.perf_counter()
     moments = collect_for(widest, section, setup.unlabelled, folder)
     collecting = time.perf_counter() - started
-    found = []
+    informed = []
     for plan in plans:
         if plan.recipe.data is None:
-            found.append(Informed(plan, 0.0, []))
+            informed.append(Informed(plan, 0.0, []))
             continue
         started = time.perf_counter()
         ready, notes = attach(plan, moments)
-        found.append(Informed(ready, collecting + time.perf_counter() - started, notes))
-    return found
+        informed.append(Informed(ready, collecting + time.perf_counter() - started, notes))
+    return informed

@@ -1,4 +1,4 @@
-"""What a comparison would read, keep on disk and take, without reading a weight: for ``mergeometry compare --plan``."""
+"""What a comparison would read, keep on disk and cost, without reading a weight: ``mergeometry compare --plan``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TRANSFORMERS_BYTES
 
 _TOKENS = {"text": 1024, "causal": 512, "image": 2048}
-"""Tokens of one forward pass, for its activations."""
+"""Tokens of one forward pass, which its activations grow with."""
 
 
 def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, Any]:
-    """Foretell steps, scratch space, memory and rough seconds of a comparison that knows nothing yet."""
+    """Estimate steps, scratch space, memory and rough seconds of a comparison without earlier results."""
     jobs, sizes = merge_jobs(setup.plans, Path("scratch"))
     base = setup.plans[0].base
     elements = sum(info.elements for info in base.tensors.values())
@@ -26,7 +26,7 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
     wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
     vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
     activations = 4 * _TOKENS[kind] * (12 * wide + 2 * vocabulary) + 4 * _TOKENS[kind] * layers
-    # The base, the weights under test, and one tensor on its way from one to the other.
+    # The base, the weights that are scored, and the copies of one tensor in between.
     largest = max(info.elements for info in base.tensors.values())
     scoring = 4 * (2 * elements + 3 * largest) + activations
     merging = max((_merging_bytes([variant.task for variant in job.variants]) for job in jobs), default=0)
@@ -43,7 +43,7 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
         "seen": list(setup.seen),
         "unseen": list(setup.unseen),
         "inputs": {
-            split: {task: len(one.data.items) for task, one in own.items()} for split, own in setup.splits.items()
+            split: {name: len(task.data.items) for name, task in tasks.items()} for split, tasks in setup.splits.items()
         },
         "notes": list(setup.notes),
         "merges": len(jobs),
@@ -55,18 +55,20 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
 
 
 def _running(setup: Setup) -> Estimate:
-    """What running the experts on unlabelled inputs takes, once for all entries that need it."""
-    found = [estimate(plan, plan.recipe.data, setup.unlabelled) for plan in setup.plans if plan.recipe.data is not None]
-    return max(found, key=lambda one: one.scratch, default=Estimate(0, 0, 0.0))
+    """The cost of running the experts on unlabelled inputs, once for all entries that need it."""
+    estimates = [
+        estimate(plan, plan.recipe.data, setup.unlabelled) for plan in setup.plans if plan.recipe.data is not None
+    ]
+    return max(estimates, key=lambda one: one.scratch, default=Estimate(0, 0, 0.0))
 
 
 def _merging_bytes(tasks: Sequence[Any]) -> int:
-    """Memory of one tensor's merges: the hungriest method's own, beside what the others keep of it until the end."""
+    """Memory of one tensor's merges: the largest of the methods' needs, plus what all keep of it until the end."""
     elements = max(task.base.elements for task in tasks)
     models = len(tasks[0].sources)
     return max(task.cost.memory for task in tasks) + 4 * elements * (models + len(tasks))
 
 
 def _length(kind: str, setup: Setup) -> int:
-    """Tokens of a usual input: texts are rarely as long as they may be."""
+    """Tokens of a typical input: few texts reach the maximum length."""
     return 256 if kind == "image" else min(setup.tasks.encoder.max_length, 40)

@@ -1,4 +1,4 @@
-"""What is compared: methods with their parameters, and refinements after them, named as a user writes them."""
+"""What is compared: methods with their parameters, and refinements after them, named as the user writes them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Entry:
         """Whether the models must be run on unlabelled inputs before they are merged this way.
 
         Raises:
-            RecipeError: a rule of the recipe names no method.
+            RecipeError: a rule of the recipe names an unknown method.
         """
         used = [self.method["name"], *(rule.method.name for rule in common.tensors if rule.method is not None)]
         return any(registry.find(name).needs_activations for name in used)
 
     def recipe(self, common: Recipe, scale: float, data: DataSection | None = None) -> Recipe:
-        """The recipe that merges the models this way; ``data`` where the way needs activations.
+        """The recipe that merges the models this way; ``data`` is given where the entry needs activations.
 
         Raises:
-            RecipeError: the recipe does not take it.
+            RecipeError: the recipe is not valid with this entry.
         """
         given = {
             **common.model_dump(mode="json", exclude={"adapt", "data", "method", "scale", "output"}),
@@ -60,14 +60,14 @@ class Entry:
 
 
 def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool]:
-    """Read what is to be compared, and whether it is everything there is, of which what does not fit may be left out.
+    """Read what is to be compared, and whether it is ``all``, of which methods that do not fit may be left out.
 
-    ``methods`` is ``all``; names with commas between them, each with parameters in parentheses where it has any
+    ``methods`` is ``all``; names separated by commas, each with parameters in parentheses where it has any
     (``tsv_m, ties(density=0.1)``) and refinements after a plus (``tsv_m + svc``); the name of a .yaml file with a list;
     or a list of such names and of mappings ``{name, method, refine, other}``.
 
     Raises:
-        RecipeError: an item cannot be read, or two have one name; with every reason.
+        RecipeError: an item cannot be read, or two have the same name; it lists every reason.
     """
     if isinstance(methods, Path) or (isinstance(methods, str) and methods.endswith((".yaml", ".yml"))):
         items = _from_file(Path(methods))
@@ -86,7 +86,7 @@ def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool
     names = [entry.name for entry in entries]
     problems += [f"two entries are named {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
     if not items:
-        problems.append("there is none")
+        problems.append("the list is empty")
     if problems:
         raise RecipeError("the methods to compare are not usable:\n  - " + "\n  - ".join(problems))
     return entries, False
@@ -99,7 +99,7 @@ def _from_file(path: Path) -> list[Any]:
         raise RecipeError(f"the list of methods cannot be read: {error}", file=path) from error
     items = parse_yaml(text, path)
     if not isinstance(items, list):
-        raise RecipeError("the file holds no list", file=path, hint="- tsv_m\n- {name: mine, method: {name: ties}}")
+        raise RecipeError("the file is not a list", file=path, hint="- tsv_m\n- {name: mine, method: {name: ties}}")
     return items
 
 
@@ -136,33 +136,33 @@ def _called(text: str) -> Entry:
 
 
 def called(text: str) -> tuple[str, dict[str, Any]]:
-    """Read a name with parameters in parentheses, as ``ties(density=0.1)``.
+    """Read a name with parameters in parentheses, such as ``ties(density=0.1)``.
 
     Raises:
-        RecipeError: it is written otherwise.
+        RecipeError: the text has another form.
     """
-    found = _CALL.fullmatch(text)
-    if found is None:
-        raise RecipeError(f"{text.strip()!r} is no method", hint="write name, or name(parameter=value, ...)")
-    name, inside = found.groups()
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise RecipeError(f"{text.strip()!r} is not a method", hint="write name, or name(parameter=value, ...)")
+    name, inside = match.groups()
     given = {}
     for part in _outside(inside or "", ","):
         key, equals, value = part.partition("=")
         if not part.strip() and not given:
             continue
         if not equals:
-            raise RecipeError(f"{name}: {part.strip()!r} is no parameter", hint="write parameter=value")
+            raise RecipeError(f"{name}: {part.strip()!r} is not a parameter", hint="write parameter=value")
         given[key.strip()] = parse_yaml(value)
     return name, given
 
 
 def split(text: str) -> list[str]:
-    """Cut a list at its commas outside of brackets."""
+    """Split a list at its commas outside brackets."""
     return [part.strip() for part in _outside(text, ",") if part.strip()]
 
 
 def _outside(text: str, mark: str) -> list[str]:
-    """Cut a text at each mark that stands outside of brackets."""
+    """Split a text at each mark outside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""Scores one model that stands on disk, merged or not, on labelled tasks."""
+"""Scores one model on disk, merged or not, on labelled tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Evaluation:
     mean: float
     notes: tuple[str, ...]
     generation: dict[str, Generation] | None = None
-    """What a language model writes for each task, where that was asked for."""
+    """What a language model writes for each task, where it was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as plain JSON values."""
@@ -40,14 +40,14 @@ class Evaluation:
 
 
 def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, generate: bool = False) -> Evaluation:
-    """Score the model in a folder on every task's test inputs, and with ``generate`` what it writes as well.
+    """Score the model in a folder on every task's test inputs, and with ``generate`` also what it writes.
 
     An adapter needs the ``base`` that it belongs to, and so does a model without configuration or tokenizer of its own.
 
     Raises:
         SourceError: there is no model, or an adapter without its base.
-        DataError: what it writes is asked for, and it is no causal language model.
-        MismatchError: tasks, heads and inputs do not fit the model, with every reason.
+        DataError: ``generate`` is set, and the model is not a causal language model.
+        MismatchError: tasks, heads and inputs do not fit the model; it lists every reason.
     """
     model = open_model(folder, "the model")
     plan = None
@@ -76,12 +76,12 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
             raise DataError("only causal language models write text", file=folder, hint="leave `generate` out")
         written = None
         if generate:
-            both = {name: scorer.next_tokens(TEST, name) for name in names}
-            scores = {name: likelihoods for name, (likelihoods, _) in both.items()}
-            written = {name: check_generation(scorer, TEST, name, shares) for name, (_, shares) in both.items()}
+            tokens = {name: scorer.next_tokens(TEST, name) for name in names}
+            scores = {name: likelihoods for name, (likelihoods, _) in tokens.items()}
+            written = {name: check_generation(scorer, TEST, name, shares) for name, (_, shares) in tokens.items()}
         else:
             scores = scorer.scores(TEST, names)
     inputs = {task: len(one.data.items) for task, one in splits[TEST].items()}
-    found = measured(measure, scores, counts)
+    figures = measured(measure, scores, counts)
     spread = {task: spread_of_task(measure, scores, counts, task) for task in names}
-    return Evaluation(measure, found, spread, inputs, mean_of(measure, list(found.values())), tuple(notes), written)
+    return Evaluation(measure, figures, spread, inputs, mean_of(measure, list(figures.values())), tuple(notes), written)

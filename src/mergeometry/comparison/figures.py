@@ -1,4 +1,4 @@
-"""From the numbers of single inputs to the figures of a comparison."""
+"""From scores of single inputs to the figures of a comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mergeometry.comparison.result import Figures, Measure, mean_of
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What every merge lies between, on the test inputs: ``base`` on all tasks, each expert on its own."""
+    """The scores between which merges lie, on the test inputs: the base on all tasks, each expert on its own."""
 
     measure: Measure
     seen: tuple[str, ...]
@@ -23,21 +23,21 @@ class Ends:
     base: Correct
     experts: Correct
     weights: Correct | None
-    """How much each input counts; all alike where None."""
+    """How much each input counts; all equally where None."""
 
 
 def figures_of(merged: Correct, ends: Ends) -> Figures:
-    """What one set of weights is worth on all test inputs."""
-    found = measured(ends.measure, merged, ends.weights)
+    """The figures of one set of weights on all test inputs."""
+    reached = measured(ends.measure, merged, ends.weights)
     experts = measured(ends.measure, ends.experts, ends.weights)
-    normalised = {task: _normalised(ends.measure, found[task], experts[task]) for task in ends.seen}
+    normalised = {task: _normalised(ends.measure, reached[task], experts[task]) for task in ends.seen}
     worst = min(ends.seen, key=lambda task: normalised[task])
     shares = shares_of(merged, ends)
-    unseen = {task: found[task] for task in ends.unseen}
+    unseen = {task: reached[task] for task in ends.unseen}
     better = resampled_differences(merged, ends.base, ends.unseen, ends.weights) / max(1, len(ends.unseen))
     return Figures(
-        tasks={task: found[task] for task in ends.seen},
-        mean=mean_of(ends.measure, [found[task] for task in ends.seen]),
+        tasks={task: reached[task] for task in ends.seen},
+        mean=mean_of(ends.measure, [reached[task] for task in ends.seen]),
         normalised=sum(normalised.values()) / len(normalised),
         gain_kept=None if shares is None else float(shares[0]),
         spread=None if shares is None else spread_of(shares),
@@ -59,32 +59,33 @@ def shares_of(merged: Correct, ends: Ends) -> Float64[np.ndarray, " draws"] | No
 
 
 def spread_of(shares: Float64[np.ndarray, " draws"]) -> float | None:
-    """Standard deviation over the draws; None where in one of them the experts gain nothing."""
+    """Standard deviation over the draws; None if the experts gain nothing in one of them."""
     spread = float(shares[1:].std()) if bool(np.isfinite(shares).all()) else math.nan
     return spread if math.isfinite(spread) else None
 
 
 def worth(numbers: Correct, weights: Correct | None, tasks: Sequence[str]) -> float:
-    """Mean over the tasks of their inputs' mean: what validation chooses by, the higher the better."""
+    """Mean over the tasks of their inputs' mean, by which validation chooses: higher is better."""
     return sum(_mean(numbers[task], None if weights is None else weights[task]) for task in tasks) / len(tasks)
 
 
 def shown(measure: Measure, value: float) -> float:
-    """A mean of accuracies as it is, of log-likelihoods as a perplexity."""
+    """A mean accuracy unchanged, a mean log-likelihood as a perplexity."""
     return value if measure == "accuracy" else math.exp(-value)
 
 
 def measured(measure: Measure, numbers: Correct, weights: Correct | None) -> dict[str, float]:
     """Accuracy or perplexity of each task."""
     return {
-        task: shown(measure, _mean(own, None if weights is None else weights[task])) for task, own in numbers.items()
+        task: shown(measure, _mean(scores, None if weights is None else weights[task]))
+        for task, scores in numbers.items()
     }
 
 
 def spread_of_task(measure: Measure, numbers: Correct, weights: Correct | None, task: str) -> float:
     """Standard deviation of a task's accuracy or perplexity over resampled inputs."""
-    nothing = {task: [0.0] * len(numbers[task])}
-    draws = resampled_differences(numbers, nothing, [task], weights)[1:]
+    zeros = {task: [0.0] * len(numbers[task])}
+    draws = resampled_differences(numbers, zeros, [task], weights)[1:]
     return float(np.std([shown(measure, mean) for mean in draws]))
 
 
@@ -98,8 +99,8 @@ def _mean(numbers: Sequence[float], weights: Sequence[float] | None) -> float:
     return float(np.average(np.asarray(numbers, dtype=float), weights=weights))
 
 
-def _normalised(measure: Measure, own: float, expert: float) -> float:
+def _normalised(measure: Measure, reached: float, expert: float) -> float:
     if measure == "perplexity":
-        return expert / own
+        return expert / reached
     # An expert that is never right leaves nothing to lose.
-    return own / expert if expert else 1.0
+    return reached / expert if expert else 1.0

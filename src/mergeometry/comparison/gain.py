@@ -1,7 +1,7 @@
 """The share of the experts' gain that a merge keeps, with its spread over resampled inputs.
 
-Every input of a task has a number, such as 1 where it is classified right and 0 where it is not; what a model is
-worth on the task is their mean. Where inputs count unequally, as texts do by their tokens, weights say how.
+Every input of a task has a score, such as 1 if it is classified correctly and 0 if not; a model's score on the task is
+their mean. Where inputs count unequally, as texts do by their tokens, weights say how much.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Float64, UInt16
 
 RESAMPLES = 1000
-"""Times that the inputs are drawn anew, with replacement, to see how far a figure would move."""
+"""How often the inputs are resampled, with replacement, to estimate the spread of a figure."""
 
 Correct = Mapping[str, Sequence[float]]
-"""Task to the number of each of its inputs, in one order for all weights: for a classifier, whether it is right."""
+"""Task to the score of each of its inputs, in one order for all models: for a classifier, whether it is correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How one set of weights does on the test texts."""
+    """The results of one set of weights on the test texts."""
 
     accuracy: dict[str, float]
     gain_kept: float
@@ -45,10 +45,10 @@ def score(merged: Correct, base: Correct, experts: Correct) -> Score:
 def gain_shares(
     merged: Correct, base: Correct, experts: Correct, weights: Correct | None = None
 ) -> Float64[np.ndarray, " draws"]:
-    """``sum_t (merged - base) / sum_t (experts - base)`` on the test texts, then on each of the resampled ones.
+    """``sum_t (merged - base) / sum_t (experts - base)`` on the test texts, then on each resampled set of them.
 
-    The draws are the same for all weights, so that differences between methods are differences on the same texts.
-    Where the experts gain nothing in a draw, its share is infinite or not a number.
+    The draws are the same for all models, so that methods are compared on the same texts. Where the experts gain
+    nothing in a draw, its share is infinite or not a number.
     """
     kept = resampled_differences(merged, base, tuple(merged), weights)
     gained = resampled_differences(experts, base, tuple(merged), weights)
@@ -59,25 +59,25 @@ def gain_shares(
 def resampled_differences(
     first: Correct, second: Correct, tasks: Sequence[str], weights: Correct | None = None
 ) -> Float64[np.ndarray, " draws"]:
-    """``sum_t (first - second)`` of the tasks' means, on all inputs and then on each of the resampled sets of them."""
-    found = np.zeros(RESAMPLES + 1)
+    """``sum_t (first - second)`` of the tasks' means, on all inputs, then on each resampled set of them."""
+    total = np.zeros(RESAMPLES + 1)
     counts = tuple(len(second[task]) for task in tasks)
     for task, times in zip(tasks, _draws(counts), strict=True):
         differences = np.asarray(first[task], dtype=float) - np.asarray(second[task], dtype=float)
-        own = np.ones(len(differences)) if weights is None else np.asarray(weights[task], dtype=float)
-        sums = times.astype(float) @ np.stack([differences * own, own], axis=1)
-        found += sums[:, 0] / sums[:, 1]
-    return found
+        counts_as = np.ones(len(differences)) if weights is None else np.asarray(weights[task], dtype=float)
+        sums = times.astype(float) @ np.stack([differences * counts_as, counts_as], axis=1)
+        total += sums[:, 0] / sums[:, 1]
+    return total
 
 
 @lru_cache(maxsize=4)
 def _draws(counts: tuple[int, ...]) -> tuple[UInt16[np.ndarray, "draws inputs"], ...]:
-    """How often each input of each task is drawn: once in the first row, by chance in the others."""
+    """How often each input of each task is drawn: once in the first row, at random in the others."""
     generator = np.random.default_rng(0)
-    found = []
+    draws = []
     for count in counts:
         times = np.ones((RESAMPLES + 1, count), dtype=np.uint16)
         for row, drawn in enumerate(generator.integers(0, count, (RESAMPLES, count)), 1):
             times[row] = np.bincount(drawn, minlength=count)
-        found.append(times)
-    return tuple(found)
+        draws.append(times)
+    return tuple(draws)

@@ -1,7 +1,7 @@
-"""What a causal language model writes: the next tokens that it finds of real texts, and its greedy continuations.
+"""What a causal language model writes: how many next tokens of real texts it predicts, and its greedy continuations.
 
-Nothing here needs a scorer: tokens of held-out texts are found or not, and repetition is counted. Perplexity forgives a
-merge that is unsure everywhere; the share of tokens found does not, and neither do loops in what it writes.
+Nothing here needs a judge model: predicted tokens and repetitions are counted. Perplexity forgives a merge that is
+unsure everywhere; the share of tokens found does not, and neither do loops in what it writes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from mergeometry.errors import DataError
 from mergeometry.execution.threads import one_thread
 
 PROMPT, WRITTEN = 12, 32
-"""Tokens of a text that a continuation starts from, and the most that are added to them."""
+"""Tokens of a text that a continuation starts from, and the most tokens that are added."""
 PROMPTS = 24
-"""The most texts of a task that are continued: its first ones."""
+"""How many of a task's texts are continued at most, from the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How varied continuations are; None where they are too short to tell."""
+    """How varied continuations are; None where they are too short to measure."""
 
     repeated: float | None
-    """Share of runs of 4 tokens that the same continuation has had before (seq-rep-4)."""
+    """Share of runs of 4 tokens that occurred earlier in the same continuation (seq-rep-4)."""
     distinct: float | None
     """Share of different runs of 2 tokens among all continuations (distinct-2)."""
     tokens: float
@@ -42,7 +42,7 @@ class Generation:
     """The generation check of one task."""
 
     found: float
-    """Share of the texts' tokens, all but each one's first, that are the likeliest after those before them."""
+    """Share of the texts' tokens, without each text's first, that the model finds the likeliest next token."""
     spread: float
     """Standard deviation of ``found`` over resampled texts."""
     prompts: int
@@ -55,19 +55,19 @@ class Generation:
 def check_generation(scorer: Scorer, split: str, task: str, shares: Sequence[float]) -> Generation:
     """Score the loaded weights' next tokens and greedy continuations on one task.
 
-    ``shares`` are those of each text's tokens that were found, as ``Scorer.next_tokens`` gives them.
+    ``shares`` are the shares of each text's tokens that were found, as ``Scorer.next_tokens`` returns them.
 
     Raises:
-        DataError: the model is no causal language model, or no text is longer than a prompt.
+        DataError: the model is not a causal language model, or no text is longer than a prompt.
     """
     encoder = scorer.encoder
     if not isinstance(encoder, LanguageModel):
         raise DataError("only causal language models write text", model=task, hint="leave `generate` out")
     inputs = scorer.inputs(split, task)
-    # A real continuation must have a run of four tokens, which repetition is counted by.
+    # A real continuation needs a run of four tokens, the unit in which repetition is counted.
     long = [list(item) for item in inputs.items if len(item) >= PROMPT + 4][:PROMPTS]
     if not long:
-        raise DataError(f"no text has {PROMPT + 4} tokens, a prompt and some to go on with", model=task)
+        raise DataError(f"no text has {PROMPT + 4} tokens, a prompt and its continuation", model=task)
     numbers, rows = {task: shares}, {task: inputs.rows}
     found, spread = measured("accuracy", numbers, rows)[task], spread_of_task("accuracy", numbers, rows, task)
     written = continue_greedily(scorer, [item[:PROMPT] for item in long], WRITTEN)
@@ -76,10 +76,10 @@ def check_generation(scorer: Scorer, split: str, task: str, shares: Sequence[flo
 
 
 def continue_greedily(scorer: Scorer, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """The likeliest next token, again and again, at most ``most`` times; an end-of-text token ends and is left out.
+    """The likeliest next token, again and again, at most ``most`` times; an end-of-text token ends it and is left out.
 
-    Prompts are of one length. It is ``generate(do_sample=False)`` of transformers, by the encoder that scores: under
-    weights that were put in place, which no folder holds.
+    All prompts have one length. It does what ``generate(do_sample=False)`` of transformers does, but with the
+    scorer's encoder, whose weights are in memory and in no folder.
     """
     module: Any = scorer.encoder.module
     ends = _ends(module.generation_config.eos_token_id)
@@ -89,7 +89,7 @@ def continue_greedily(scorer: Scorer, prompts: Sequence[Sequence[int]], most: in
     with one_thread(), torch.inference_mode():
         head = scorer.output_layer()
         for _ in range(most):
-            # The output layer is taken off the module, so that its logits are its last hidden states.
+            # The output layer is removed from the module, so its logits are its last hidden states.
             out = module(input_ids=tokens, past_key_values=past, use_cache=True)
             tokens, past = (out.logits[:, -1].float() @ head.mT).argmax(-1, keepdim=True), out.past_key_values
             for row, token in enumerate(tokens[:, 0].tolist()):

@@ -1,4 +1,4 @@
-"""Merges one tensor by all methods at once: read once, decomposed once, each result into its place."""
+"""Merges one tensor by all methods at once: read once, decomposed once, each result written to its place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mergeometry.values import Delta, Directions
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to merge a tensor, the entries that merge it so, and where the result goes."""
+    """One way to merge a tensor, the entries that use it, and where the result goes."""
 
     task: TensorTask
     users: tuple[int, ...]
@@ -34,24 +34,24 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class MergeJob:
-    """All ways to merge one tensor; what a worker receives."""
+    """All ways to merge one tensor, as a worker receives them."""
 
     name: str
     variants: tuple[Variant, ...]
     labels: tuple[str, ...]
     needs: tuple[Need, ...] | None = None
-    """What rules for the scale ask for; None where no merge is measured."""
+    """What scale rules need; None where no merge is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedTensor:
-    """Where each variant's result is, and its seconds by itself: reading and decomposing are counted for each."""
+    """Where each variant's result is, and its seconds alone: reading and decomposing are counted for each."""
 
     stored: tuple[Stored, ...]
     seconds: tuple[float, ...]
     peak_memory: int
     statistics: tuple[Statistics, ...] = ()
-    """Of each variant, where rules for the scale ask for them."""
+    """One per variant, where scale rules need them."""
 
 
 def merge_jobs(
@@ -59,8 +59,8 @@ def merge_jobs(
 ) -> tuple[list[MergeJob], dict[Path, int]]:
     """One job for each tensor that any plan merges, the costliest first, and the scratch files with their sizes.
 
-    Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can go
-    when these are done. ``needs`` is what rules for the scale ask for, None where nothing is measured.
+    Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can be
+    removed when these are done. ``needs`` is what scale rules need, None where nothing is measured.
     """
     sizes: dict[Path, int] = {}
     labels = tuple(model.label for model in plans[0].models)
@@ -89,9 +89,9 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
     """Merge one tensor by all its variants.
 
     Raises:
-        SourceError: an input changed or ended early.
-        NumericalError: an input is not finite, or a decomposition failed.
-        ExecutionError: a method failed.
+        SourceError: an input changed or ends early.
+        NumericalError: an input is not finite, or a decomposition fails.
+        ExecutionError: a method fails.
     """
     with TensorReader() as reader:
         return _merged(job, TaskReader(reader, job.labels))
@@ -99,7 +99,7 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
 
 @dataclass(slots=True)
 class _Work:
-    """What has been gathered for one variant so far."""
+    """The state of one variant's merge."""
 
     task: TensorTask
     place: Place
@@ -107,11 +107,11 @@ class _Work:
     seconds: float = 0.0
 
     def count(self, delta: Delta) -> int | None:
-        """How many leading directions of a task vector it wants in place of the task vector; None for the whole."""
+        """How many leading directions of a task vector it needs; None where it needs the task vector itself."""
         return self.accumulator.count(delta) if isinstance(self.accumulator, LeadingDirections) else None
 
     def take(self, index: int, delta: Delta, shared: Directions | None) -> None:
-        """Take a model's task vector, or as many of the shared directions as are wanted of it."""
+        """Take a model's task vector, or as many of the shared directions as it needs."""
         if isinstance(self.accumulator, LeadingDirections) and shared is not None:
             self.accumulator.take_directions(index, shared.leading(self.accumulator.count(delta)))
         else:
@@ -143,7 +143,7 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
             with _Naming(work.task):
                 work.take(index, delta, shared)
             work.seconds += reading + time.perf_counter() - started + (0.0 if count is None else decomposing)
-    found, measured = [], []
+    written, measured = [], []
     weighed = WeighedDeltas(held, first.weights)
     gram = gram_of(weighed[:]) if job.needs is not None and "gram" in job.needs else None
     for work in works:
@@ -154,21 +154,21 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
         if job.needs is not None:
             with _Naming(work.task):
                 measured.append(statistics_of(merged, weighed, job.needs, gram))
-        found.append(store(work.place, merged))
+        written.append(store(work.place, merged))
     seconds = tuple(work.seconds for work in works)
-    return MergedTensor(tuple(found), seconds, process_usage()[0], tuple(measured))
+    return MergedTensor(tuple(written), seconds, process_usage()[0], tuple(measured))
 
 
 def _shared_directions(delta: Delta, counts: Sequence[int]) -> tuple[Directions | None, float]:
-    """Leading directions for whoever wants most of them, and how long they took."""
+    """Leading directions, as many as the variant with the largest count needs, and the seconds they took."""
     started = time.perf_counter()
     if not counts:
         return None, 0.0
     return top_directions(delta, max(counts)), time.perf_counter() - started
 
 
-_BY_ITSELF = frozenset({"method_name", "scale", "scaling", "outputs", "route", "cost"})
-"""What two tasks that merge a tensor to the same task vector may differ in: the scale comes later."""
+_NOT_COMPARED = frozenset({"method_name", "scale", "scaling", "outputs", "route", "cost"})
+"""Fields that may differ between two tasks with the same merged task vector: the scale is applied later."""
 
 
 def _alike(one: TensorTask, other: TensorTask) -> bool:
@@ -176,7 +176,7 @@ def _alike(one: TensorTask, other: TensorTask) -> bool:
     return all(
         getattr(one, key.name) == getattr(other, key.name)
         for key in fields(TensorTask)
-        if key.compare and key.name not in _BY_ITSELF
+        if key.compare and key.name not in _NOT_COMPARED
     )
 
 

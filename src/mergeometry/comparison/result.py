@@ -12,14 +12,14 @@ Measure = Literal["accuracy", "perplexity"]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How one set of weights does on the test inputs of the seen tasks, and on those of the unseen ones."""
+    """The results of one set of weights on the test inputs of the seen and the unseen tasks."""
 
     tasks: dict[str, float]
     """Task to its accuracy, or its perplexity."""
     mean: float
-    """Mean accuracy; of perplexities the geometric mean, which is the perplexity of the mean log-loss."""
+    """Mean accuracy, or the geometric mean of perplexities, which is the perplexity of the mean log-loss."""
     normalised: float
-    """Mean over the tasks of accuracy divided by the expert's, or of the expert's perplexity divided by this one."""
+    """Mean over the tasks of accuracy divided by the expert's, or of the expert's perplexity divided by this."""
     gain_kept: float | None
     """Share of the experts' gain over the base, in accuracy or log-loss; None where the experts gain nothing."""
     spread: float | None
@@ -30,24 +30,24 @@ class Figures:
     unseen: dict[str, float]
     unseen_mean: float | None
     unseen_gain: float | None
-    """How much better than the base on unseen tasks: in mean accuracy, or in mean log-loss."""
+    """How much better than the base on unseen tasks, in mean accuracy or mean log-loss."""
     unseen_spread: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class RuleFigures:
-    """What a rule for the scale is worth to one method, on the test inputs of the seen tasks."""
+    """The results of a scale rule with one method, on the test inputs of the seen tasks."""
 
     rule: str
     per: str
     factor: float
-    """A constant that the rule's value is multiplied by: 1 is the rule itself."""
+    """A constant that multiplies the rule's value: 1 is the rule itself."""
     scale: float | None
-    """The scale, or the median over the tensors of one that gives each its own; None where the rule has no value."""
+    """The scale, or the median of a rule that scales each tensor; None where the rule has no value."""
     least: float | None
     largest: float | None
     without: int
-    """Tensors for which the rule has no value, so that they keep the scale 1."""
+    """How many tensors keep the scale 1, since the rule has no value for them."""
     mean: float | None
     """Mean accuracy, or perplexity of the mean log-loss."""
     gain_kept: float | None
@@ -72,18 +72,18 @@ class CompareRow:
     at_one: Figures
     at_best: Figures
     behind: float
-    """How much less mean accuracy, or how much more mean log-loss, than the first row on the same test inputs."""
+    """How much less mean accuracy, or more mean log-loss, than the first row on the same test inputs."""
     behind_spread: float
     """Standard deviation of ``behind`` over resampled inputs."""
     regret_at_one: float
     """What scale 1 loses against the validated scale, in mean accuracy or mean log-loss on the test inputs."""
     regret_spread: float
     seconds: float
-    """Reading, decomposing and merging by this method alone, on one core; what methods share is counted for each."""
+    """Reading, decomposing and merging by this method alone, on one core; shared work is counted for each method."""
     memory: int
-    """Bytes that a merge by this method alone takes at most, in one process, as `mergeometry plan` foretells."""
+    """The most bytes that a merge by this method alone takes in one process, as `mergeometry plan` estimates."""
     rules: dict[str, RuleFigures] = field(default_factory=dict)
-    """What rules for the scale, which see no label, are worth to this method."""
+    """The results of scale rules, which see no labels, with this method."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -94,7 +94,7 @@ class Comparison:
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
     inputs: dict[str, dict[str, int]]
-    """Split to task to how many inputs it has."""
+    """Split to task to number of inputs."""
     scales: tuple[float, ...]
     base: dict[str, float]
     experts: dict[str, float]
@@ -106,9 +106,9 @@ class Comparison:
     seed: int
     seconds: float
     peak_memory: int
-    """The most that one process of the comparison held, in bytes."""
+    """Peak memory of any one process of the comparison, in bytes."""
     rules: tuple[str, ...] = ()
-    """Rules for the scale that were scored beside the validated one."""
+    """Scale rules that were scored along with the validated scale."""
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{row.name} {row.at_best.mean:.4g}" for row in self.rows)

@@ -1,4 +1,4 @@
-"""What a comparison has found out already, kept on disk as soon as it is known: by method, scale and split."""
+"""Results of a comparison, kept on disk as soon as they are known: by method, scale and split."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mergeometry.sink import versions
 from mergeometry.sources import Adapter, Checkpoint
 
 _SCORED_BY = ("mergeometry.comparison.scoring", "mergeometry.comparison.merging")
-"""Modules that every score goes through, whatever its method."""
+"""Modules that every score depends on, whatever its method."""
 
 _ATTACHED_BY = ("mergeometry.comparison.attach_moments",)
-"""What a merge by activations goes through as well."""
+"""Modules that a merge by activations depends on as well."""
 
 _MEASURED_BY = {"svc": "mergeometry.refinements.svc"}
-"""Modules that are looked up by name for what rules for the scale ask for."""
+"""Modules that scale rules' needs look up by name."""
 
 
 class ResultCache:
-    """Scores by key; a key changes with all that the score depends on, so that nothing stale is ever read.
+    """Scores by key; a key changes with everything that the score depends on, so that nothing stale is ever read.
 
-    Another list of methods or scales goes on with what the two have in common.
+    A comparison with other methods or scales reuses the scores that the two have in common.
     """
 
     def __init__(self, setup: Setup, folder: Path, code: CodeDigest | None = None) -> None:
@@ -69,17 +69,17 @@ class ResultCache:
         return f"{self._entries[entry]}-{TEST}-{_digest({name: f'{scale:.10g}' for name, scale in at.items()})[:16]}"
 
     def statistics(self, entry: int, needs: Sequence[str]) -> str:
-        """Key of what rules for the scale are told of a method's merges."""
+        """Key of the statistics of a method's merges that scale rules need."""
         code = self._code.of(_MEASURED_BY[need] for need in needs if need in _MEASURED_BY)
         return f"{self._entries[entry]}-statistics-{_digest([*needs, code])[:16]}"
 
     def measured(self, entry: int, needs: Sequence[str]) -> dict[str, tuple[bool, Statistics]]:
-        """What is known of a method's merges, by tensor: whether it is a matrix, and its statistics."""
+        """Statistics of a method's merges by tensor, each with whether the tensor is a matrix."""
         kept = self.value(self.statistics(entry, needs))
-        return {name: (matrix, Statistics.from_json(own)) for name, (matrix, own) in kept.items()}
+        return {name: (matrix, Statistics.from_json(given)) for name, (matrix, given) in kept.items()}
 
     def merging(self, entry: int) -> str:
-        """Key of what merging by a method took."""
+        """Key of the seconds and notes of merging by a method."""
         return f"{self._entries[entry]}-merging"
 
     def has(self, key: str) -> bool:
@@ -89,12 +89,12 @@ class ResultCache:
         return key in self._known
 
     def scored(self, key: str) -> Scored:
-        """A score that is known."""
+        """A score that `has` reports as known."""
         assert self.has(key)
         return Scored.from_json(self._known[key])
 
     def value(self, key: str) -> Any:
-        """Another result that is known."""
+        """Any other result that `has` reports as known."""
         assert self.has(key)
         return self._known[key]
 
@@ -104,9 +104,9 @@ class ResultCache:
         self._store.write(key, value)
 
     def _merged_by(self, setup: Setup, plan: Plan) -> str:
-        """Digest of the plan and of the code of its methods and refinements: editing one leaves others' scores valid.
+        """Digest of the plan and of the code of its methods and refinements: editing one leaves other scores valid.
 
-        A merge by activations depends on the models' inputs as well, and on the code that runs the models.
+        A merge by activations also depends on the models' inputs and on the code that runs the models.
         """
         kinds = {type(task.method) for task in plan.tasks if task.method is not None}
         kinds |= {type(step) for task in plan.tasks for _, step in task.refinements}

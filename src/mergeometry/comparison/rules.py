@@ -1,4 +1,4 @@
-"""Rules for the scale without labels, scored beside the validated scale: which scales, and which scores they share."""
+"""Scale rules without labels, scored along with the validated scale: which scales, and which scores they share."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from mergeometry.scaling.statistics import Need, of_matrices
 ALL = "all"
 
 SAME = 5e-4
-"""Relative difference under which two scales are one: the first that was scored stands for both."""
+"""Relative difference below which two scales count as one: the score of the first is used for both."""
 
 Measured = Mapping[str, tuple[bool, Statistics]]
-"""Tensor that follows the curve to whether it is a matrix, and its statistics."""
+"""Tensor without a scale of its own, to whether it is a matrix and its statistics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """What a rule says of one entry: ``at`` is the one scale, or a scale by tensor, that it is scored at.
+    """A rule's result for one entry: ``at`` is the scale, or the scale per tensor, that it is scored at.
 
-    ``scales`` are the rule's own values, of which ``at`` may be a neighbour's; none where the rule has no value, and
-    ``problem`` says why. ``without`` counts tensors that keep the scale 1 since the rule has none for them.
+    ``scales`` are the rule's own values; ``at`` may be an equal scale that is scored anyway. Where the rule has no
+    value, ``scales`` is empty and ``problem`` says why. ``without`` counts the tensors without a value, whose scale
+    is 1.
     """
 
     rule: ScaleRule
@@ -42,40 +43,40 @@ class Ruled:
 
 
 def read_rules(given: str | Sequence[Any]) -> tuple[ScaleRule, ...]:
-    """Read rules: ``all``, names with commas between them, each with parameters in parentheses, or a list of such.
+    """Read rules: ``all``, names separated by commas, each with parameters in parentheses, or a list of such.
 
-    A name alone stands for one scale a model and for one a tensor.
+    A name alone stands for two rules: one scale per model, and one per tensor.
 
     Raises:
-        RecipeError: a rule cannot be read, or is given twice; with every reason.
+        RecipeError: a rule cannot be read, or is given twice; it lists every reason.
     """
     items = split(given) if isinstance(given, str) else list(given)
-    found, problems = [], []
+    rules, problems = [], []
     for item in list(RULES) if items == [ALL] else items:
         try:
-            found += _rules(item)
+            rules += _rules(item)
         except RecipeError as error:
             problems.append(error.what)
-    names = [rule.text for rule in found]
+    names = [rule.text for rule in rules]
     problems += [f"{name!r} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if problems:
         raise RecipeError("the rules for the scale are not usable:\n  - " + "\n  - ".join(problems))
-    return tuple(found)
+    return tuple(rules)
 
 
 def needs_of(rules: Sequence[ScaleRule]) -> tuple[Need, ...]:
-    """What the rules ask for beyond inner products with the merged tensor."""
+    """What the rules need beyond inner products with the merged tensor."""
     return tuple(sorted({need for rule in rules for need in find(rule.rule).needs}))
 
 
 def ruled(rules: Sequence[ScaleRule], measured: Measured, known: Sequence[float]) -> list[Ruled]:
     """Every rule's scales for one entry; ``known`` are scales that are scored anyway."""
-    found: list[Ruled] = []
+    results: list[Ruled] = []
     numbers, mappings = list(known), list[Mapping[str, float]]()
     for rule in rules:
-        own = _one_number(rule, measured) if rule.per == "model" else _by_tensor(rule, measured)
-        at = own.at
-        if isinstance(at, Mapping) and at and not own.without and _alike(min(at.values()), max(at.values())):
+        result = _one_number(rule, measured) if rule.per == "model" else _by_tensor(rule, measured)
+        at = result.at
+        if isinstance(at, Mapping) and at and not result.without and _alike(min(at.values()), max(at.values())):
             at = plain_statistics.median(at.values())
         if isinstance(at, Mapping):
             at = next((other for other in mappings if all(_alike(at[name], other[name]) for name in at)), at)
@@ -83,8 +84,8 @@ def ruled(rules: Sequence[ScaleRule], measured: Measured, known: Sequence[float]
         elif at is not None:
             at = next((number for number in numbers if _alike(at, number)), at)
             numbers.append(at)
-        found.append(Ruled(rule, at, own.scales, own.problem, own.without))
-    return found
+        results.append(Ruled(rule, at, result.scales, result.problem, result.without))
+    return results
 
 
 def _one_number(rule: ScaleRule, measured: Measured) -> Ruled:
@@ -96,14 +97,14 @@ def _one_number(rule: ScaleRule, measured: Measured) -> Ruled:
 
 
 def _by_tensor(rule: ScaleRule, measured: Measured) -> Ruled:
-    found, without = {}, 0
-    for name, (_, own) in measured.items():
+    scales, without = {}, 0
+    for name, (_, statistics) in measured.items():
         try:
-            found[name] = scale_by(find(rule.rule), own, rule.factor)
+            scales[name] = scale_by(find(rule.rule), statistics, rule.factor)
         except UndefinedScale:
-            # As in a merge by this rule, whose record says so.
-            found[name], without = 1.0, without + 1
-    return Ruled(rule, found, tuple(found.values()), without=without)
+            # As in a merge by this rule, whose record notes it.
+            scales[name], without = 1.0, without + 1
+    return Ruled(rule, scales, tuple(scales.values()), without=without)
 
 
 def _alike(one: float, other: float) -> bool:
@@ -121,7 +122,9 @@ def _rules(item: Any) -> list[ScaleRule]:
     else:
         raise RecipeError(f"a rule is a name or a mapping, got {item!r}")
     if asked.get("rule") == AUTO:
-        raise RecipeError("'auto' is another rule for each method, as `mergeometry methods NAME` says: name them")
+        raise RecipeError(
+            "'auto' is a different rule for each method: name the one that `mergeometry methods NAME` shows"
+        )
     both = "per" not in asked and asked.get("rule") != "one"
     try:
         return [ScaleRule.model_validate({**asked, **more}) for more in _ways(both, asked)]

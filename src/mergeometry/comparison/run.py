@@ -1,4 +1,4 @@
-"""Carries out a comparison: all merges into scratch files, then every method at every scale, then one result."""
+"""Runs a comparison: all merges into scratch files, then every method at every scale, then one result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 
 Say = Callable[[str, int, int], None]
-"""Told what was finished, and how many steps of how many are."""
+"""Called with what was finished, the number of finished steps and the total."""
 
 _SCRATCH = ".scratch-"
 
@@ -41,15 +41,15 @@ def run_comparison(
     workers: int | None = None,
     say: Say | None = None,
 ) -> Comparison:
-    """Merge by every entry, score everything that ``output`` does not know yet, and put the result together.
+    """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
-    Task vectors are merged into scratch files in ``output``, which are gone afterwards. ``workers`` is the number of
-    processes, by default one a core; it does not change a figure. ``rules`` for the scale are scored beside the
-    validated one.
+    Task vectors are merged into scratch files in ``output``, which are removed afterwards. ``workers`` is the number
+    of processes, by default one per core; it does not change a figure. Scale ``rules`` are scored along with the
+    validated scale.
 
     Raises:
-        RecipeError: fewer than one worker.
-        MergeometryError: an input changed, a value is not finite, a method failed, or the disk is full.
+        RecipeError: fewer than one worker is asked for.
+        MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
     workers = worker_count(workers)
@@ -64,7 +64,7 @@ def run_comparison(
 
 
 class _Jobs:
-    """A comparison's jobs as far as they can be done by now: merges first, then the ends, then entry by entry."""
+    """The jobs of a comparison that can run now: merges first, then base and experts, then entry by entry."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _Jobs:
             self._start_scoring()
 
     def take(self, job: MergeJob | ScoreJob, result: MergedTensor | Scored) -> None:
-        """Keep a result, and add what it makes possible to what waits."""
+        """Keep a result, and queue the jobs that it makes possible."""
         self.peak_memory = max(self.peak_memory, result.peak_memory)
         self._done += 1
         if isinstance(job, MergeJob) and isinstance(result, MergedTensor):
@@ -110,20 +110,20 @@ class _Jobs:
                 self._say("the base and the experts", self._done, self._total)
             else:
                 name = self._setup.entries[job.entry].name
-                self._say(f"{name} at {job.told} on {job.split} inputs", self._done, self._total)
+                self._say(f"{name} at {job.scale_text} on {job.split} inputs", self._done, self._total)
                 self._running[job.entry].discard(job.key)
-                self._go_on(job.entry)
+                self._advance(job.entry)
 
     def _take_merged(self, job: MergeJob, result: MergedTensor) -> None:
         for place, (variant, stored) in enumerate(zip(job.variants, result.stored, strict=True)):
             task = variant.task
             for user in variant.users:
                 recipe = self._setup.plans[self._todo[user]].recipe
-                own = task.scale if _fixes(recipe, task.name) else None
-                delta = MergedDelta(stored, task.transposed, task.outputs[0].code, own)
+                fixed = task.scale if _fixes(recipe, task.name) else None
+                delta = MergedDelta(stored, task.transposed, task.outputs[0].code, fixed)
                 self._merged[user].append((job.name, delta))
                 self._seconds[user] += result.seconds[place]
-                if result.statistics and own is None:
+                if result.statistics and fixed is None:
                     self._measured[user][job.name] = [task.kind == "matrix", result.statistics[place].to_json()]
         self._say(f"merging {job.name}", self._done, self._total)
         if self._done == self._merging:
@@ -148,10 +148,10 @@ class _Jobs:
             for scale in self._scales:
                 self._add(self._point(entry, scale, VALIDATION))
         for entry in self._todo:
-            self._go_on(entry)
+            self._advance(entry)
 
-    def _go_on(self, entry: int) -> None:
-        """Once validation has chosen an entry's scale, test it; once it is tested, let its files go."""
+    def _advance(self, entry: int) -> None:
+        """Once validation has chosen an entry's scale, test it; once it is tested, remove its files."""
         if self._running[entry]:
             return
         missing = self._missing(entry)
@@ -161,7 +161,7 @@ class _Jobs:
             self._free(entry)
 
     def _missing(self, entry: int) -> list[float | Mapping[str, float]]:
-        """Scales that are not tested yet, or all where validation is not through or a rule is not told of the merge."""
+        """Scales that are not tested yet, or all while validation results or the rules' statistics are missing."""
         cache, scales = self._cache, self._scales
         if not all(cache.has(cache.point(entry, scale, VALIDATION)) for scale in scales):
             return list(scales)
@@ -171,15 +171,15 @@ class _Jobs:
         return list({key: at for at in wanted if not cache.has(key := cache.ruled(entry, at))}.values())
 
     def _point(self, entry: int, at: float | Mapping[str, float], split: str) -> ScoreJob:
-        """A merge at one scale, or at a scale for each tensor that the recipe gives none."""
+        """A merge at one scale, or at one per tensor for which the recipe gives no scale."""
         tasks = self._setup.seen if split == VALIDATION else tuple(task.name for task in self._setup.tasks.tasks)
         merged = tuple(self._merged[self._todo.index(entry)])
         if isinstance(at, Mapping):
             merged = tuple((name, replace(delta, scale=at.get(name, delta.scale))) for name, delta in merged)
-            key, told = self._cache.ruled(entry, at), "a scale for each tensor"
-            return ScoreJob(key, self._settings, split, tasks, entry=entry, told=told, merged=merged)
+            key, scale_text = self._cache.ruled(entry, at), "a scale for each tensor"
+            return ScoreJob(key, self._settings, split, tasks, entry=entry, scale_text=scale_text, merged=merged)
         key = self._cache.point(entry, at, split)
-        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, told=f"{at:g}", merged=merged)
+        return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, scale_text=f"{at:g}", merged=merged)
 
     def _add(self, job: ScoreJob, *, first: bool = False) -> None:
         if self._cache.has(job.key):
@@ -201,6 +201,6 @@ class _Jobs:
 
 
 def _fixes(recipe: Recipe, name: str) -> bool:
-    """Whether the recipe gives the tensor a scale of its own, which the curve leaves alone."""
+    """Whether the recipe gives the tensor a scale of its own, which the comparison does not vary."""
     rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
     return rule is not None and rule.scale is not None

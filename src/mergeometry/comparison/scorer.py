@@ -1,4 +1,4 @@
-"""Scores sets of weights on labelled tasks: one encoder, built once, that takes new weights in place."""
+"""Scores sets of weights on labelled tasks: one encoder, built once, whose weights are replaced in place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mergeometry.sources import Checkpoint
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledTask:
-    """One split of one task: its inputs, with classes where a head tells them apart."""
+    """One split of one task: its inputs, and the head that classifies them, if any."""
 
     data: LabelledData | UnlabelledData
     head: Head | None
@@ -33,7 +33,7 @@ class LabelledTask:
 
 @dataclass(slots=True)
 class _Prepared:
-    """Inputs as the encoder takes them; the batches of texts are kept, since they are small."""
+    """Inputs as the encoder takes them; batches of texts are kept, since they are small."""
 
     inputs: Inputs
     packs: list[list[Chosen]]
@@ -43,18 +43,18 @@ class _Prepared:
 
 
 class Scorer:
-    """An encoder with the inputs of every task and split, kept for many sets of weights.
+    """An encoder with the inputs of every task and split, reused for many sets of weights.
 
-    Law: what `scores` returns depends on the weights that were loaded and on the inputs, on nothing that came before.
+    Law: `scores` depends only on the loaded weights and the inputs, not on what was loaded before.
     """
 
     def __init__(
         self, base: Checkpoint, options: EncoderOptions, splits: Mapping[str, Mapping[str, LabelledTask]]
     ) -> None:
-        """Build the encoder of ``base``; ``splits`` has for each split the tasks by name.
+        """Build the encoder of ``base``; ``splits`` holds the tasks of each split by name.
 
         Raises:
-            DataError: the model is of a kind that is not scored, or a head or data do not fit it.
+            DataError: models of this kind are not scored, or a head or data do not fit the model.
         """
         check_kind(options, base)
         encoder = self.encoder = build_encoder(base, options, torch.device("cpu"))
@@ -70,11 +70,11 @@ class Scorer:
         }
 
     def base(self, parameter: str) -> Tensor:
-        """The base's own weight of a parameter."""
+        """The base's weight of a parameter."""
         return self._base[parameter]
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take weights by parameter; those not given are the base's."""
+        """Load weights by parameter; all others become the base's."""
         moved = set()
         for name, weight in weights:
             self._put(name, weight)
@@ -84,42 +84,42 @@ class Scorer:
         self._moved = moved
 
     def scores(self, split: str, tasks: Sequence[str]) -> dict[str, list[float]]:
-        """A number for each input of the tasks.
+        """A score for each input of the tasks.
 
-        It is 1 where the input's class is found, else 0; for a text of a language model, the mean log-likelihood of
-        its tokens.
+        It is 1 if the input's class is predicted, else 0; for a text of a language model it is the mean
+        log-likelihood of its tokens.
         """
         with one_thread(), torch.inference_mode():
             return {task: self._scored(self._splits[split][task]) for task in tasks}
 
     def counts(self, split: str) -> dict[str, list[int]] | None:
-        """How much each input counts: a language model's texts by the tokens that they predict, all else alike."""
+        """How much each input counts: a language model's texts by predicted tokens, other inputs equally (None)."""
         if not self.encoder.language_model:
             return None
         return {task: list(one.inputs.rows) for task, one in self._splits[split].items()}
 
     def inputs(self, split: str, task: str) -> Inputs:
-        """A task's inputs as the encoder takes them: of a language model, each text's token numbers."""
+        """A task's inputs as the encoder takes them; for a language model, each text's token ids."""
         return self._splits[split][task].inputs
 
     def next_tokens(self, split: str, task: str) -> tuple[list[float], list[float]]:
-        """For each text of a language model, of its tokens but the first: the mean log-likelihood, and the share found.
+        """For each text of a language model, without its first token: the mean log-likelihood, and the share found.
 
-        A token is found where it is the model's likeliest one.
+        A token is found if it is the model's likeliest next token.
         """
         one = self._splits[split][task]
-        found = torch.empty(2, len(one.inputs))
+        scores = torch.empty(2, len(one.inputs))
         with one_thread(), torch.inference_mode():
             for rows, logits, counts in self._logits(one):
                 targets = _targets(one, rows)
-                found[0, rows] = _likelihoods(logits, targets, counts)
+                scores[0, rows] = _likelihoods(logits, targets, counts)
                 right = logits.argmax(-1) == targets
-                found[1, rows] = torch.stack([own.double().mean().float() for own in right.split(counts)])
-        likelihoods, shares = found.tolist()
+                scores[1, rows] = torch.stack([text.double().mean().float() for text in right.split(counts)])
+        likelihoods, shares = scores.tolist()
         return likelihoods, shares
 
     def output_layer(self) -> Float[Tensor, "vocabulary d"]:
-        """The loaded weights' output layer of a language model."""
+        """The output layer of a language model, as loaded."""
         encoder = self.encoder
         assert isinstance(encoder, LanguageModel)
         if self._output is not None:
@@ -135,10 +135,10 @@ class Scorer:
             raise
         labels = torch.tensor(one.data.labels) if isinstance(one.data, LabelledData) else None
         if labels is not None and len(labels) != len(inputs):
-            raise DataError(f"{len(labels) - len(inputs):,} texts have no tokens.", model=task)
+            raise DataError(f"{len(labels) - len(inputs):,} texts have no tokens", model=task)
         if one.head is not None and one.head.weight.shape[1] != encoder.width:
-            found = one.head.weight.shape[1]
-            raise DataError(f"The head takes {found:,} features, and the encoder gives {encoder.width:,}.", model=task)
+            taken = one.head.weight.shape[1]
+            raise DataError(f"the head takes {taken:,} features, and the encoder gives {encoder.width:,}", model=task)
         packs = pack([Chosen(0, row) for row in range(len(inputs))], [inputs], encoder.budget)
         batches = None
         if one.data.kind == "texts":
@@ -146,22 +146,22 @@ class Scorer:
         return _Prepared(inputs, packs, batches, labels, one.head)
 
     def _scored(self, one: _Prepared) -> list[float]:
-        found = torch.empty(len(one.inputs))
+        scores = torch.empty(len(one.inputs))
         if one.labels is None or one.head is None:
             for rows, logits, counts in self._logits(one):
-                found[rows] = _likelihoods(logits, _targets(one, rows), counts)
-            return found.tolist()
+                scores[rows] = _likelihoods(logits, _targets(one, rows), counts)
+            return scores.tolist()
         for rows, features, _ in self._features(one):
-            found[rows] = (one.head.predict(features) == one.labels[rows]).float()
-        return [int(value) for value in found.tolist()]
+            scores[rows] = (one.head.predict(features) == one.labels[rows]).float()
+        return [int(value) for value in scores.tolist()]
 
     def _logits(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
-        """Rows of a few texts, the next-token logits of all their tokens but the last, and how many each has."""
+        """Rows of a few texts, the next-token logits of all but their last tokens, and the count for each text."""
         for rows, features, counts in self._features(one):
             yield rows, features @ self.output_layer().mT, counts
 
     def _features(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
-        """Rows of a few inputs, their features one input after another, and how many each has."""
+        """Rows of a few inputs, their features one input after another, and the count for each input."""
         for place, part in enumerate(one.packs):
             rows = [chosen.row for chosen in part]
             batch = self.encoder.batch([one.inputs.items[row] for row in rows]) if one.batches is None else None
@@ -180,32 +180,32 @@ class Scorer:
             else:
                 layer.bias = weight.detach().float().contiguous()
         else:
-            # The base's own tensor stays as it is: this one takes its place.
+            # The base's own tensor stays unchanged: this one replaces it in the module.
             self._own[name].data = weight
 
 
 def _targets(one: _Prepared, rows: Sequence[int]) -> Tensor:
-    """The tokens of a few texts that their features predict: all but each one's first."""
+    """The tokens of a few texts that are predicted: all but each text's first."""
     return torch.tensor([token for row in rows for token in one.inputs.items[row][1:]])
 
 
 def _likelihoods(logits: Tensor, targets: Tensor, counts: list[int]) -> Tensor:
     """The mean log-likelihood of each text's tokens."""
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    return torch.stack([-own.double().mean().float() for own in losses.split(counts)])
+    return torch.stack([-text.double().mean().float() for text in losses.split(counts)])
 
 
 def check_kind(options: EncoderOptions, base: Checkpoint) -> str:
     """The kind of model: text, image or causal.
 
     Raises:
-        DataError: it is one that is not scored.
+        DataError: models of this kind are not scored.
     """
     kind = kind_of(options, base.config)
     if kind == "seq2seq":
         raise DataError(
             "encoder-decoder models are not scored",
             file=base.path,
-            hint="texts and images with a head, and causal language models, are",
+            hint="use a text or image encoder with heads, or a causal language model",
         )
     return kind

@@ -26,30 +26,30 @@ from mergeometry.recipe import load_recipe
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every job of a comparison shares, as text, so that a worker builds its scorer once from it."""
+    """What all jobs of a comparison share, as text, from which a worker builds its scorer once."""
 
     recipe: str
     tasks: str
     seen: tuple[str, ...]
     identity: str
-    """Digest of everything that is read, so that no scorer outlives its inputs."""
+    """Digest of everything that is read, so that a scorer is not reused for other inputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedDelta:
-    """One entry's task vector of one tensor: where it is, and how it becomes a weight."""
+    """One entry's merged task vector of one tensor: where it is stored, and how it becomes a weight."""
 
     stored: Stored
     transposed: bool
     code: str
-    """The dtype that the weight is written in, and rounded to."""
+    """The dtype that the weight is rounded to, as if it were written."""
     scale: float | None
-    """A scale of its own from a `tensors:` rule, or None where it follows the curve."""
+    """A fixed scale from a `tensors:` rule, or None where the job's scale applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
-    """The base (neither expert nor merge), a model by its place, or a merge at a scale, on one split."""
+    """The base (neither expert nor merge), an expert by its index, or a merge at a scale, on one split."""
 
     key: str
     settings: Settings
@@ -58,21 +58,21 @@ class ScoreJob:
     expert: int | None = None
     entry: int | None = None
     scale: float = 1.0
-    told: str = ""
+    scale_text: str = ""
     """The scale in words."""
     merged: tuple[tuple[str, MergedDelta], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A number for each input of the tasks, and how much each counts where they differ."""
+    """A score for each input of the tasks, and how much each counts where they differ."""
 
     scores: dict[str, list[float]]
     weights: dict[str, list[int]] | None
     peak_memory: int
 
     def to_json(self) -> dict[str, Any]:
-        """What is kept of it: no memory, which was another run's."""
+        """The values to keep, without the memory, which belongs to this run."""
         return {"scores": self.scores, "weights": self.weights}
 
     @classmethod
@@ -82,10 +82,10 @@ class Scored:
 
 
 def carry_out(job: MergeJob | ScoreJob) -> MergedTensor | Scored:
-    """Do one piece of a comparison's work.
+    """Run one job of a comparison.
 
     Raises:
-        MergeometryError: an input changed, a value is not finite, or a method failed.
+        MergeometryError: an input changed, a value is not finite, or a method fails.
     """
     return merge_tensor(job) if isinstance(job, MergeJob) else score(job)
 
@@ -102,19 +102,19 @@ def score(job: ScoreJob) -> Scored:
     else:
         scorer.load(_moved(scorer, sites, dict(job.merged), job.scale))
     weights = scorer.counts(job.split)
-    own = None if weights is None else {task: weights[task] for task in job.tasks}
-    return Scored(scorer.scores(job.split, job.tasks), own, process_usage()[0])
+    counted = None if weights is None else {task: weights[task] for task in job.tasks}
+    return Scored(scorer.scores(job.split, job.tasks), counted, process_usage()[0])
 
 
 @lru_cache(maxsize=1)
 def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
-    """The scorer of a comparison, with the plan that says where experts are."""
+    """The scorer of a comparison, with the plan that locates the experts."""
     recipe, tasks = load_recipe(json.loads(settings.recipe)), load_tasks(json.loads(settings.tasks))
     plan = make_plan(recipe)
     wanted = {VALIDATION: settings.seen, TEST: [task.name for task in tasks.tasks]}
     splits, problems, _ = read_splits(tasks, plan.base, wanted)
     if problems:
-        raise MismatchError("the tasks changed while they were compared", problems)
+        raise MismatchError("the tasks changed during the comparison", problems)
     scorer = Scorer(plan.base, tasks.encoder, splits)
     return scorer, plan, sites_of(plan, scorer.encoder)
 

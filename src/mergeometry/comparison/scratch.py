@@ -1,4 +1,4 @@
-"""Merged task vectors on disk between merging and scoring: one file for each set of methods that share them."""
+"""Merged task vectors on disk between merging and scoring: one file per set of methods that share them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = 4
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Room for one tensor's merged task vector, dense; a low-rank one takes less of it."""
+    """Room for one tensor's merged task vector as a dense tensor; a low-rank one takes less."""
 
     file: Path
     offset: int
@@ -29,13 +29,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A merged task vector in its place: dense, or two factors of ``rank`` whose product it is."""
+    """A merged task vector in its place: dense, or as the two factors of a product of rank ``rank``."""
 
     place: Place
     rank: int | None
 
     def read(self) -> Float32[Tensor, "*shape"]:
-        """The dense task vector, mapped from the file where it is stored so."""
+        """The dense task vector, memory-mapped where it is stored dense."""
         shape = self.place.shape
         if self.rank is None:
             return _mapped(self.place.file, self.place.offset, shape)
@@ -54,10 +54,10 @@ def room(shape: tuple[int, ...]) -> int:
 
 
 def create(sizes: dict[Path, int]) -> None:
-    """Make the files at their full sizes; what is never written takes no room on most disks.
+    """Create the files at their full sizes; parts that are never written take no space on most file systems.
 
     Raises:
-        OutputError: the disk has too little room for all of them.
+        OutputError: the disk has too little space for all of them.
     """
     for file, size in sizes.items():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def create(sizes: dict[Path, int]) -> None:
 
 
 def store(place: Place, delta: Delta) -> Stored:
-    """Write a merged task vector as factors where these are smaller, else dense."""
+    """Write a merged task vector as factors if they are smaller, else dense."""
     if isinstance(delta, LowRank):
         m, n = delta.shape
         left, right = delta.pair(torch.float32)
@@ -99,7 +99,7 @@ def _write(file: Path, offset: int, tensor: Tensor) -> None:
 def _mapped(file: Path, offset: int, shape: tuple[int, ...]) -> Tensor:
     if 0 in shape:
         return torch.zeros(shape)
-    # Copy on write: torch has no read-only tensors, and nobody writes into these.
+    # Copy on write: torch has no read-only tensors, and nothing writes into these.
     return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="c", offset=offset, shape=shape or (1,))).reshape(
         shape
     )

@@ -1,4 +1,4 @@
-"""Everything that a comparison needs, checked against each other before a weight is read."""
+"""Everything that a comparison needs, checked for consistency before a weight is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALIDATION, TEST = "validation", "test"
 
 @dataclass(frozen=True)
 class Setup:
-    """What is compared on what: entries with their plans at scale 1, and the tasks with their inputs read."""
+    """What is compared: entries with their plans at scale 1, and tasks with their inputs in memory."""
 
     recipe: Recipe
     """The common recipe, without the models that are left out."""
@@ -40,22 +40,24 @@ class Setup:
     splits: Mapping[str, Mapping[str, LabelledTask]]
     notes: tuple[str, ...]
     unlabelled: Mapping[str, UnlabelledData] = field(default_factory=dict)
-    """What each model is run on before merges by activations, in the models' order; empty where there are none."""
+    """The inputs that each model is run on before merges by activations, in the models' order; else empty."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Split to task to how many inputs it has."""
-        return {split: {task: len(one.data.items) for task, one in own.items()} for split, own in self.splits.items()}
+        """Split to task to number of inputs."""
+        return {
+            split: {name: len(task.data.items) for name, task in tasks.items()} for split, tasks in self.splits.items()
+        }
 
     @property
     def digest(self) -> str:
         """What a score depends on beyond the weights: the tasks' inputs, labels and heads, and the encoder."""
-        told = [
+        parts = [
             [split, task, one.data.digest, None if one.head is None else _digest(one.head)]
             for split, tasks in self.splits.items()
             for task, one in tasks.items()
         ]
-        return hashlib.sha256(json.dumps([told, self.tasks.encoder.model_dump()]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([parts, self.tasks.encoder.model_dump()]).encode()).hexdigest()
 
 
 def set_up(
@@ -63,17 +65,17 @@ def set_up(
 ) -> Setup:
     """Match recipe, entries and tasks, plan every merge, and read heads and inputs.
 
-    Models named in ``leave_out`` are not merged, and their tasks unseen. With ``everything``, entries that do not fit
-    these models are left out with a note, instead of being refused.
+    Models named in ``leave_out`` are not merged, so their tasks are unseen. With ``everything``, entries that do not
+    fit these models are left out with a note instead of being refused.
 
     Raises:
-        RecipeError: the recipe learns, or nothing is left to merge.
-        MismatchError: with everything that does not fit, of methods, tasks, heads and inputs alike.
+        RecipeError: the recipe has an `adapt:` section, or nothing is left to merge.
+        MismatchError: methods, tasks, heads and inputs do not fit together; it lists every reason.
     """
     if recipe.adapt is not None:
         raise RecipeError(
             "the recipe has an `adapt:` section, and comparisons merge without learning",
-            hint="take the section out; `mergeometry evaluate` scores what a merge with it wrote",
+            hint="remove the section; `mergeometry evaluate` scores the output of a merge with it",
         )
     problems, notes = [], []
     names = [entry.name for entry in recipe.models]
@@ -84,29 +86,29 @@ def set_up(
     models = tuple(entry for entry in recipe.models if entry.name not in leave_out)
     unscored = [entry.name for entry in models if entry.name not in {task.name for task in tasks.tasks}]
     if unscored:
-        notes.append(f"merged but not scored, since no task has the name: {', '.join(unscored)}")
+        notes.append(f"merged but not scored, since no task has this name: {', '.join(unscored)}")
     if not models:
-        raise RecipeError("no model is left to merge", hint="leave fewer out")
+        raise RecipeError("no model is left to merge", hint="leave out fewer models")
     common = recipe.model_copy(update={"models": models})
-    planned, refused, said = _plans(common, entries, tasks, everything=everything)
-    problems, notes = problems + refused, notes + said
+    planned, refused, left_out = _plans(common, entries, tasks, everything=everything)
+    problems, notes = problems + refused, notes + left_out
     seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
     if not seen and not problems:
-        problems.append("every task is unseen, and scales are chosen on the validation inputs of seen ones")
+        problems.append("every task is unseen, but scales are chosen on the validation inputs of seen tasks")
     base = open_checkpoint(recipe.base, "base")
-    splits, wrong, said = read_splits(tasks, base, {VALIDATION: seen, TEST: [task.name for task in tasks.tasks]})
+    splits, wrong, input_notes = read_splits(tasks, base, {VALIDATION: seen, TEST: [task.name for task in tasks.tasks]})
     problems += wrong
     unlabelled: dict[str, UnlabelledData] = {}
     for section in [plan.recipe.data for _, plan in planned if plan.recipe.data is not None][:1]:
         unlabelled, wrong = _unlabelled(section, models, base)
         problems += wrong
-        notes += [f"{name}, unlabelled: {note}" for name, own in unlabelled.items() for note in own.notes]
+        notes += [f"{name}, unlabelled: {note}" for name, data in unlabelled.items() for note in data.notes]
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise MismatchError(f"the comparison is not usable ({count})", problems, hint="no weight was read")
     return Setup(
         common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
-        tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *said),
+        tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *input_notes),
         unlabelled,
     )  # fmt: skip
 
@@ -114,13 +116,13 @@ def set_up(
 def read_splits(
     tasks: TasksFile, base: Checkpoint, wanted: Mapping[str, Collection[str]]
 ) -> tuple[dict[str, dict[str, LabelledTask]], list[str], list[str]]:
-    """Read heads and inputs of the tasks wanted in each split; with what is wrong, and what is worth a note."""
+    """Read heads and inputs of the wanted tasks in each split; return them with all problems and notes."""
     problems: list[str] = []
     notes: list[str] = []
     kind = ""
     with _gathered(problems):
         kind = check_kind(tasks.encoder, base)
-    found: dict[str, dict[str, LabelledTask]] = {split: {} for split in wanted}
+    splits: dict[str, dict[str, LabelledTask]] = {split: {} for split in wanted}
     for task in tasks.tasks if kind else ():
         head = None
         with _gathered(problems, task.name):
@@ -130,12 +132,12 @@ def read_splits(
                     continue
                 source = task.validation if split == VALIDATION else task.test
                 if source is None:
-                    problems.append(f"task {task.name!r}: it has no `validation:` inputs, which scales are chosen on")
+                    problems.append(f"task {task.name!r}: it has no `validation:` inputs to choose scales on")
                     continue
                 data = _data(task, source, kind, head)
                 notes += [f"{task.name}, {split}: {note}" for note in data.notes]
-                found[split][task.name] = LabelledTask(data, head)
-    return found, problems, notes
+                splits[split][task.name] = LabelledTask(data, head)
+    return splits, problems, notes
 
 
 def _head(task: ScoredTask, kind: str, base: Checkpoint) -> Head | None:
@@ -160,16 +162,16 @@ def _data(task: ScoredTask, source: LabelledSource, kind: str, head: Head | None
 
 
 def _width(base: Checkpoint) -> int | None:
-    """How many features the encoder gives, where the base's configuration says so in the usual place."""
-    found = (base.config or {}).get("hidden_size")
-    return found if isinstance(found, int) else None
+    """The number of features of the encoder, if the base's configuration has it in the usual place."""
+    width = (base.config or {}).get("hidden_size")
+    return width if isinstance(width, int) else None
 
 
 def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]) -> Iterator[str]:
     for place, task in enumerate(tasks.tasks):
         where = f"tasks.{place}.name"
         if task.unseen and task.name in models and task.name not in leave_out:
-            yield f"{where}: {task.name!r} is unseen, and a model of that name is merged; --leave-out {task.name}"
+            yield f"{where}: {task.name!r} is unseen, but a model of this name is merged; --leave-out {task.name}"
         if not task.unseen and task.name not in models:
             guess = nearest(task.name, list(models))
             yield f"{where}: no model is named {task.name!r}{guess} (or is it `unseen: true`?)"
@@ -178,14 +180,14 @@ def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]
 def _unlabelled(
     section: DataSection, models: Sequence[ModelEntry], base: Checkpoint
 ) -> tuple[dict[str, UnlabelledData], list[str]]:
-    """Read what the models are run on, with what is wrong with it."""
-    found: dict[str, UnlabelledData] = {}
+    """Read the inputs that the models are run on; return them with all problems."""
+    inputs: dict[str, UnlabelledData] = {}
     problems: list[str] = []
     for name in [model.name for model in models]:
         with _gathered(problems, name):
             kind = "images" if check_kind(section.encoder, base) == "image" else "texts"
-            found[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
-    return found, problems
+            inputs[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
+    return inputs, problems
 
 
 def _data_for(entry: Entry, common: Recipe, tasks: TasksFile) -> DataSection | None:
@@ -197,18 +199,18 @@ def _data_for(entry: Entry, common: Recipe, tasks: TasksFile) -> DataSection | N
     if not entry.needs_activations(common):
         return None
     models = [model.name for model in common.models]
-    own = {task.name: task.unlabelled for task in tasks.tasks if task.unlabelled is not None}
-    if not own and common.data is not None:
+    sources = {task.name: task.unlabelled for task in tasks.tasks if task.unlabelled is not None}
+    if not sources and common.data is not None:
         return common.data.of(models)
-    without = [name for name in models if name not in own]
+    without = [name for name in models if name not in sources]
     if without:
         raise RecipeError(
             f"{entry.method['name']} merges by activations, and the tasks have no `unlabelled:` inputs for "
             f"{', '.join(map(repr, without))}"
         )
     keys = DataSource.model_fields
-    sources = {name: DataSource(**{key: getattr(own[name], key) for key in keys}) for name in models}
-    return DataSection(tasks=sources, encoder=tasks.encoder)
+    unlabelled = {name: DataSource(**{key: getattr(sources[name], key) for key in keys}) for name in models}
+    return DataSection(tasks=unlabelled, encoder=tasks.encoder)
 
 
 def _plans(
@@ -226,7 +228,7 @@ def _plans(
                 problems += [f"{entry.name}: {reason}" for reason in reasons]
     if not planned and not problems:
         problems.append("none of the methods fits these models")
-    # What is wrong with the inputs is wrong for every method.
+    # A problem of the inputs is the same for every method.
     return planned, list(dict.fromkeys(_once(problems, [entry.name for entry in entries]))), notes
 
 
@@ -235,7 +237,7 @@ def _concerns_inputs(error: MergeometryError) -> bool:
 
 
 def _once(problems: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Problems that all entries have alike, said once without an entry's name."""
+    """Problems, with those that all entries share listed once, without an entry's name."""
     reasons = {name: [p.removeprefix(f"{name}: ") for p in problems if p.startswith(f"{name}: ")] for name in names}
     common = [reason for reason in reasons[names[0]] if all(reason in reasons[name] for name in names)] if names else []
     yield from common
@@ -246,7 +248,7 @@ def _once(problems: Sequence[str], names: Sequence[str]) -> Iterator[str]:
 
 @contextmanager
 def _gathered(problems: list[str], task: str = "") -> Iterator[None]:
-    """Put an error among the problems, in one line, in place of raising it."""
+    """Add an error to the problems as one line instead of raising it."""
     try:
         yield
     except MergeometryError as error:

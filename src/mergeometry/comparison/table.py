@@ -1,4 +1,4 @@
-"""Puts a comparison's result together from the scores of single inputs."""
+"""Assembles a comparison's result from the scores of single inputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mergeometry.recipe.scale import ScaleRule
 
 
 def best_scale(setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float]) -> float:
-    """The scale that does best on the validation inputs; among equals the nearest to 1."""
+    """The best scale on the validation inputs; among equals the nearest to 1."""
     return nearest_to_one(scales, [_worth(setup, cache, entry, scale) for scale in scales])
 
 
 def ruled_scales(
     setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
 ) -> list[Ruled]:
-    """What every rule says of an entry whose validation is through."""
+    """Every rule's scales for an entry whose validation is finished."""
     if not rules:
         return []
     known = (1.0, best_scale(setup, cache, entry, scales))
@@ -37,8 +37,8 @@ def tested_at(
     setup: Setup, cache: ResultCache, entry: int, scales: Sequence[float], rules: Sequence[ScaleRule]
 ) -> list[float | Mapping[str, float]]:
     """The scales that an entry is tested at: 1, the validated one, and those of the rules."""
-    own = [one.at for one in ruled_scales(setup, cache, entry, scales, rules) if one.at is not None]
-    return [1.0, best_scale(setup, cache, entry, scales), *own]
+    by_rule = [one.at for one in ruled_scales(setup, cache, entry, scales, rules) if one.at is not None]
+    return [1.0, best_scale(setup, cache, entry, scales), *by_rule]
 
 
 def table_of(
@@ -49,7 +49,7 @@ def table_of(
     seconds: float,
     peak_memory: int,
 ) -> Comparison:
-    """The result of a comparison whose scores are all known, rows sorted by what they keep at their chosen scale."""
+    """The result of a comparison whose scores are all known; rows are sorted by the gain at their chosen scale."""
     base, measure = cache.scored(cache.base(TEST)), _measure(cache)
     ends = Ends(measure, setup.seen, setup.unseen, base.scores, _experts(setup, cache, TEST), base.weights)
     tested = [
@@ -117,32 +117,32 @@ def _rule_figures(cache: ResultCache, entry: int, one: Ruled, at_best: Correct, 
     if one.at is None:
         return RuleFigures(*rule, None, None, None, one.without, None, None, None, None, None, one.problem)
     scores = cache.scored(cache.ruled(entry, one.at)).scores
-    found, (regret, spread) = figures_of(scores, ends), difference(at_best, scores, ends)
+    figures, (regret, spread) = figures_of(scores, ends), difference(at_best, scores, ends)
     return RuleFigures(
-        *rule, median(one.scales), min(one.scales), max(one.scales), one.without, found.mean, found.gain_kept,
-        found.spread, regret, spread, one.problem,
+        *rule, median(one.scales), min(one.scales), max(one.scales), one.without, figures.mean, figures.gain_kept,
+        figures.spread, regret, spread, one.problem,
     )  # fmt: skip
 
 
 def _memory(setup: Setup, plan: Plan) -> int:
-    """The most that a merge takes: while models are run for it, or while they are merged."""
+    """Peak memory of a merge: while its models are run, or while they are merged."""
     section = plan.recipe.data
     running = 0 if section is None else estimate(plan, section, setup.unlabelled).memory
     return max(plan.peak_memory(1), running)
 
 
 def _experts(setup: Setup, cache: ResultCache, split: str) -> Mapping[str, Sequence[float]]:
-    """Every expert's numbers on its own task."""
-    found: dict[str, Sequence[float]] = {}
+    """Every expert's scores on its own task."""
+    scores: dict[str, Sequence[float]] = {}
     for place, model in enumerate(setup.plans[0].models):
         if model.label in setup.seen:
-            found[model.label] = cache.scored(cache.expert(place, split)).scores[model.label]
-    return {task: found[task] for task in setup.seen}
+            scores[model.label] = cache.scored(cache.expert(place, split)).scores[model.label]
+    return {task: scores[task] for task in setup.seen}
 
 
 def _worth(setup: Setup, cache: ResultCache, entry: int, scale: float) -> float:
-    found: Scored = cache.scored(cache.point(entry, scale, VALIDATION))
-    return worth(found.scores, found.weights, setup.seen)
+    scored: Scored = cache.scored(cache.point(entry, scale, VALIDATION))
+    return worth(scored.scores, scored.weights, setup.seen)
 
 
 def _measure(cache: ResultCache) -> Measure:

@@ -18,7 +18,7 @@ _NOT_YET: Mapping[str, str] = {}
 
 
 class LabelledSource(DataSource):
-    """Where a task's inputs are and the column beside them that holds their classes, by default ``label``."""
+    """Where a task's inputs are, and the column with their classes, by default ``label``."""
 
     label: Text | None = None
 
@@ -27,10 +27,10 @@ Source = Annotated[LabelledSource, BeforeValidator(as_path)]
 
 
 class ScoredTask(StrictModel):
-    """One task: its head, inputs to choose a scale on, to report on, and to run its model on before some merges.
+    """One task: its head, and inputs to choose a scale on, to report on, and to run its model on before some merges.
 
-    ``name`` is that of the task's own model; an ``unseen`` task has none. ``classes`` names the head's rows in their
-    order, for data whose labels are names. Language models have neither head nor classes.
+    ``name`` is the name of the task's model; an ``unseen`` task has none. ``classes`` names the head's rows in order,
+    for data whose labels are names. Language models have neither head nor classes.
     """
 
     name: Text
@@ -61,7 +61,7 @@ def load_tasks(source: str | Path | Mapping[str, Any] | TasksFile) -> TasksFile:
     """Read tasks from a YAML file or a mapping; paths in a file are relative to its folder.
 
     Raises:
-        RecipeError: the file cannot be read, a key is unknown (the nearest is named), a value does not fit.
+        RecipeError: the file cannot be read, a key is unknown (it names the nearest), or a value is invalid.
     """
     if isinstance(source, TasksFile):
         return source
@@ -82,7 +82,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise RecipeError("the tasks are not UTF-8 text", file=path) from error
     if len(raw) > limits.RECIPE_BYTES:
-        raise RecipeError(f"the file of tasks is larger than {limits.RECIPE_BYTES} bytes", file=path)
+        raise RecipeError(f"the tasks file is larger than {limits.RECIPE_BYTES} bytes", file=path)
     given = parse_yaml(text, path)
     if not isinstance(given, dict):
         raise RecipeError("tasks are a mapping of keys to values", file=path, hint="see docs/comparing.md")
@@ -98,7 +98,7 @@ def _validated(given: Mapping[str, Any], file: Path | None) -> TasksFile:
 
 
 def _placed(task: ScoredTask, folder: Path) -> ScoredTask:
-    """The task with every path made one from here."""
+    """The task with all paths relative to ``folder`` resolved."""
 
     def moved(part: Any) -> Any:
         if part is None or part.path is None:

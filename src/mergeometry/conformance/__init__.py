@@ -2,14 +2,14 @@
 
     from mergeometry.conformance import CHECKS, check
 
-    check(MyMethod(strength=0.5))           # the first law that is broken raises AssertionError
+    check(MyMethod(strength=0.5))           # raises AssertionError for the first law that is broken
 
     @pytest.mark.parametrize("law", CHECKS, ids=lambda law: law.name)
     def test_my_method(law):                # or one test for each law, in any framework
         law.run(MyMethod(strength=0.5))
 
-A law binds a method only on what its own ``check`` accepts: shapes, numbers of models and weights that it
-refuses are left out. Laws that differ between families are declared by the method and held against it here:
+A law applies only to what the method's own ``check`` accepts: shapes, numbers of models and weights that it
+refuses are left out. Laws that differ between families are declared by the method and tested here:
 ``equal_models``, ``order_invariant``, ``homogeneous``.
 """
 

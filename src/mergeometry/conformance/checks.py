@@ -1,4 +1,4 @@
-"""How a method is asked, and its answers are held against each other."""
+"""How the laws call a method and compare its results."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mergeometry.methods.base import Activational, Method
 from mergeometry.values import Delta, LowRank
 
 ROUNDING = 1e-6
-"""Largest relative difference (Frobenius) of what is equal in exact arithmetic, for float64 inputs."""
+"""Largest relative difference (Frobenius) between values equal in exact arithmetic, for float64 inputs."""
 
 SINGLE_ROUNDING = 1e-5
-"""The same where a side is held in float32."""
+"""The same where one of them is in float32."""
 
 
 def at_rank(method: Method) -> Method:
-    """The method with a rank in place of an automatic one, which depends on how many models there are."""
+    """The method with a fixed rank instead of an automatic one, which depends on the number of models."""
     if getattr(method, "rank", None) != "auto":
         return method
     changed: Any = method
@@ -30,7 +30,7 @@ def at_rank(method: Method) -> Method:
 
 
 def accepts(method: Method, tasks: int, delta: Delta, weights: Sequence[float] | None = None) -> bool:
-    """Whether the method takes so many tensors of this shape with these weights."""
+    """Whether the method accepts ``tasks`` tensors of this shape with these weights."""
     try:
         method.check(tasks, tuple(delta.shape), [1.0] * tasks if weights is None else weights)
     except ValueError:
@@ -39,7 +39,7 @@ def accepts(method: Method, tasks: int, delta: Delta, weights: Sequence[float] |
 
 
 def leading(method: Method, deltas: Sequence[Delta], weights: Sequence[float]) -> int:
-    """How many of the first task vectors the method takes at most; 0 where it does not take two."""
+    """The largest number of leading task vectors that the method accepts; 0 where it does not accept two."""
     counts = range(len(deltas), 1, -1)
     return next((count for count in counts if accepts(method, count, deltas[0], weights[:count])), 0)
 
@@ -53,23 +53,23 @@ def merge(
     kind: str = "usual",
     base: Tensor | None = None,
 ) -> Delta:
-    """The merge; a method that needs activations gets moments of made-up ones, of a kind of `examples.MOMENTS`.
+    """Merge; a method that needs activations gets moments of random ones, of a kind from `examples.MOMENTS`.
 
-    ``inputs`` says which inputs each task has, by number: 0, 1, 2, ... unless it is given. A method that needs the
-    base's weights gets made-up ones, unless they are given.
+    ``inputs`` numbers the inputs that each task has, by default 0, 1, 2, ... A method that needs the base's weights
+    gets random ones unless they are given.
     """
     if isinstance(method, Activational) and len(deltas[0].shape) == 2:
         numbers = range(len(deltas)) if inputs is None else inputs
         method = method.with_moments([moment(number, deltas[0].shape[1], kind) for number in numbers])
     if method.needs_base and base is None:
         base = drawn(200, deltas[0].shape).to(
-            next((own.dtype for own in deltas if isinstance(own, Tensor)), torch.float32)
+            next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)
         )
     return method(deltas, weights, base=base)
 
 
 def on_threads(method: Method, deltas: Sequence[Delta], threads: int) -> Tensor:
-    """The merge, computed on so many threads."""
+    """The merge, computed on ``threads`` threads."""
     torch.set_num_threads(threads)
     with threadpool_limits(limits=threads):
         return as_dense(merge(method, deltas))
@@ -91,7 +91,7 @@ def norm_of(delta: Delta) -> float:
 
 
 def relative_error(got: Tensor, expected: Tensor, size: float = 0.0) -> float:
-    """Frobenius norm of the difference, relative to ``size`` or else to what was expected."""
+    """Frobenius norm of the difference, relative to ``size`` or else to the expected tensor."""
     difference = float((got.double() - expected.double()).norm())
     return difference / (size or float(expected.double().norm()) or 1.0)
 
@@ -103,6 +103,6 @@ def expect_close(got: Tensor, expected: Tensor, what: str, size: float = 0.0, bo
 
 
 def expect(holds: bool, expected: object, got: object) -> None:
-    """Raise AssertionError unless it holds."""
+    """Raise AssertionError unless the condition holds."""
     if not holds:
         raise AssertionError(f"expected {expected}, got {got}")

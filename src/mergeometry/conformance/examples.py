@@ -1,4 +1,4 @@
-"""What the laws are tried on: task vectors of every kind that breaks careless arithmetic."""
+"""Inputs for the laws: task vectors of every kind that breaks careless arithmetic."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from mergeometry.values import Delta, LowRank
 
 RANK = 3
-"""Rank of low-rank examples, and of methods whose automatic rank would differ between the sides of a law."""
+"""Rank of low-rank examples, and of methods whose automatic rank would differ between two sides of a law."""
 
 
 def hard_cases() -> list[tuple[str, list[Delta]]]:
-    """Examples that break careless arithmetic, as (what they are, task vectors)."""
+    """Examples that break careless arithmetic, as (description, task vectors)."""
     normal = matrix(0, 12, 8)
     flat = torch.linalg.qr(normal)[0]
     thin = low_rank(0, 12, 8)
@@ -40,7 +40,7 @@ def hard_cases() -> list[tuple[str, list[Delta]]]:
         ("adapters of rank zero", [LowRank.zero(12, 8), thin]),
         ("only adapters of rank zero", [LowRank.zero(12, 8)] * 2),
         ("adapters of zeros", [LowRank(torch.zeros(12, 3), torch.eye(3), torch.zeros(8, 3)), thin]),
-        ("adapters of more rank than sides", [low_rank(seed, 2, 8) for seed in range(2)]),
+        ("adapters of higher rank than their sides", [low_rank(seed, 2, 8) for seed in range(2)]),
         ("equal adapters", [thin, thin]),
         ("opposite adapters", [thin, thin.scaled(-1.0)]),
         ("an adapter and a full model", [thin, normal]),
@@ -48,7 +48,7 @@ def hard_cases() -> list[tuple[str, list[Delta]]]:
     for size in (1e-20, 1e20):
         cases.append((f"size {size}", [matrix(seed, 12, 8).float() * size for seed in range(3)]))
         cases.append((f"adapters of size {size}", [low_rank(seed, 12, 8).scaled(size) for seed in range(3)]))
-        cases.append((f"size {size} beside 1", [matrix(0, 12, 8).float(), matrix(1, 12, 8).float() * size]))
+        cases.append((f"size {size} with size 1", [matrix(0, 12, 8).float(), matrix(1, 12, 8).float() * size]))
     return cases
 
 
@@ -57,7 +57,7 @@ MOMENTS = ("usual", "of few rows", "of one entry", "of nothing", "small", "large
 
 
 def moment(number: int, n: int, kind: str = "usual") -> Tensor:
-    """The second moment of n inputs of a layer: made-up rows, different ones for each number."""
+    """The second moment of n inputs of a layer: random rows, different for each number."""
     rows = drawn(100 + number, (2 * n + 3, n)) / torch.arange(1, n + 1)
     if kind == "of few rows":
         rows = rows[:2]
@@ -74,14 +74,14 @@ def drawn(seed: int, shape: Sequence[int]) -> Tensor:
 
 
 def matrix(seed: int, m: int, n: int) -> Tensor:
-    """A matrix of the spectrum 1, 1/2, 1/3, ... in random directions: nothing is near a tie."""
+    """A matrix with the spectrum 1, 1/2, 1/3, ... in random directions: no two values nearly tie."""
     short = min(m, n)
     left, right = (torch.linalg.qr(drawn(7 * seed + side, (side, short)))[0] for side in (m, n))
     return left / torch.arange(1, short + 1, dtype=torch.float64) @ right.mT
 
 
 def matrices(m: int, n: int) -> list[Tensor]:
-    """Three of them, with seeds 0, 1 and 2."""
+    """Three matrices, with seeds 0, 1 and 2."""
     return [matrix(seed, m, n) for seed in range(3)]
 
 

@@ -30,7 +30,7 @@ from mergeometry.values import LowRank
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One law; ``run`` raises AssertionError with what was expected and what came."""
+    """One law; ``run`` raises AssertionError with the expected and the actual result."""
 
     name: str
     law: str
@@ -38,10 +38,10 @@ class Check:
 
 
 def check(method: Method) -> None:
-    """Hold a method against every law.
+    """Check a method against every law.
 
     Raises:
-        AssertionError: it breaks one; the message starts with the law's name.
+        AssertionError: the method breaks a law; the message starts with the law's name.
     """
     for law in CHECKS:
         try:
@@ -63,8 +63,8 @@ def _law(function: Callable[[Method], None]) -> Callable[[Method], None]:
 def check_equal_models(method: Method) -> None:
     """Merge N equal task vectors, at one rank, to what the method declares in ``equal_models``.
 
-    ``same``: that one's own merge, or the task vector where no model is merged alone. ``sum``: N times it. ``zero``:
-    nothing. None: no law.
+    ``same``: the merge of one of them, or the task vector where one model cannot be merged alone. ``sum``: N times
+    it. ``zero``: zero. None: no law.
     """
     law = method.equal_models
     if law is None:
@@ -78,8 +78,8 @@ def check_equal_models(method: Method) -> None:
             if law == "zero":
                 expect_close(merged, torch.zeros_like(merged), f"{count} equal models", size=norm_of(tau))
                 continue
-            own = as_dense(merge(fixed, [tau]) if accepts(fixed, 1, tau) else tau) * (count if law == "sum" else 1)
-            expect_close(merged, own, f"{count} equal models")
+            single = as_dense(merge(fixed, [tau]) if accepts(fixed, 1, tau) else tau) * (count if law == "sum" else 1)
+            expect_close(merged, single, f"{count} equal models")
 
 
 @_law
@@ -94,7 +94,7 @@ def check_zero(method: Method) -> None:
 
 @_law
 def check_zero_weight(method: Method) -> None:
-    """Let a model of weight zero add nothing: it is as if left out, or as if its task vector were zero."""
+    """Ignore a model of weight zero: the merge is as if it were left out, or as if its task vector were zero."""
     fixed = at_rank(method)
     first, second, third = matrices(12, 8)
     weights = [1.0, 0.0, 0.5]
@@ -125,7 +125,7 @@ def check_order(method: Method) -> None:
 
 @_law
 def check_shape_and_dtype(method: Method) -> None:
-    """Keep shape and dtype: float32 task vectors give float32, float64 ones float64, beside adapters too."""
+    """Keep shape and dtype: float32 task vectors give float32, float64 ones float64, mixed with adapters too."""
     for dtype in (torch.float32, torch.float64):
         for shape in ((12, 8), (7, 11), (5, 5)):
             dense = [matrix(seed, *shape).to(dtype) for seed in range(2)]
@@ -159,7 +159,7 @@ def check_inputs_untouched(method: Method) -> None:
 
 @_law
 def check_finite(method: Method) -> None:
-    """Return finite numbers for finite ones, whatever their shape, rank, spectrum or size, and that of activations."""
+    """Return finite numbers for finite task vectors and activations of any shape, rank, spectrum or size."""
     kinds = MOMENTS if isinstance(method, Activational) else MOMENTS[:1]
     for (case, deltas), kind in product(hard_cases(), kinds):
         if not accepts(method, len(deltas), deltas[0]):
@@ -175,13 +175,13 @@ def check_finite(method: Method) -> None:
 def check_scale(method: Method) -> None:
     """Scale with the task vectors, over forty orders of magnitude and through zero: merge(c x) = c merge(x).
 
-    It binds where ``homogeneous`` is declared.
+    It applies where ``homogeneous`` is declared.
     """
     if not method.homogeneous:
         return
     for dtype, bound in ((torch.float64, ROUNDING), (torch.float32, SINGLE_ROUNDING)):
         for shape in ((12, 8), (7, 11), (9,)):
-            # Powers of two, so that the scaled inputs are exact and no rounding may move a threshold.
+            # Powers of two, so that the scaled inputs are exact and no rounding can move a threshold.
             deltas = [drawn(seed, shape).to(dtype) for seed in range(3)]
             if not accepts(method, 3, deltas[0]):
                 continue
@@ -193,9 +193,9 @@ def check_scale(method: Method) -> None:
 
 @_law
 def check_weights_scale(method: Method) -> None:
-    """Take a weight of all models alike for a factor of the merge, or for nothing (weighted means).
+    """Treat one weight for all models as a factor of the merge, or ignore it (weighted means).
 
-    It binds where ``homogeneous`` is declared.
+    It applies where ``homogeneous`` is declared.
     """
     if not method.homogeneous:
         return
@@ -210,9 +210,9 @@ def check_weights_scale(method: Method) -> None:
 
 @_law
 def check_size_of_activations(method: Method) -> None:
-    """Merge alike where all activations are a number times as large: only their directions and proportions count.
+    """Give the same merge when all activations are scaled by one number: only directions and proportions count.
 
-    It binds methods that need activations.
+    It applies to methods that need activations.
     """
     if not isinstance(method, Activational):
         return
@@ -226,7 +226,7 @@ def check_size_of_activations(method: Method) -> None:
 
 @_law
 def check_low_rank_equals_dense(method: Method) -> None:
-    """Merge adapters, and adapters among full models, to what their dense products give at the same rank."""
+    """Merge adapters, and adapters mixed with full models, as their dense products merge at the same rank."""
     fixed = at_rank(method)
     for m, n in ((12, 9), (9, 12)):
         thin = [low_rank(seed, m, n) for seed in range(3)]
@@ -242,7 +242,7 @@ def check_low_rank_equals_dense(method: Method) -> None:
 
 @_law
 def check_low_rank_result(method: Method) -> None:
-    """Give a low-rank merge no more rank than its adapters have together, and no entry but of their size."""
+    """Give a low-rank merge at most the rank that its adapters have together, up to rounding."""
     for count in (1, 2, 3):
         deltas = [low_rank(seed, 30, 20) for seed in range(count)]
         if not accepts(method, count, deltas[0]):
@@ -257,7 +257,7 @@ def check_low_rank_result(method: Method) -> None:
 
 @_law
 def check_same_bytes(method: Method) -> None:
-    """Give the same bytes when asked again, and on one thread after two were used."""
+    """Give the same bytes when called again, and on one thread after two were used."""
     for deltas in (matrices(40, 24), [low_rank(seed, 40, 24) for seed in range(3)]):
         count = leading(method, deltas, [1.0] * 3)
         if not count:
@@ -274,7 +274,7 @@ def check_same_bytes(method: Method) -> None:
 
 @_law
 def check_parts(method: Method) -> None:
-    """Cut a merge into parts that sum to it, one for each model, where ``has_parts`` is declared; refuse elsewhere."""
+    """Split a merge into parts that sum to it, one per model, where ``has_parts`` is declared; refuse elsewhere."""
     weights = [1.0, 0.5, 2.0]
     thin = [low_rank(seed, 12, 8) for seed in range(3)]
     for deltas in (matrices(12, 8), matrices(7, 11), thin, [thin[0], LowRank.zero(12, 8), thin[2]]):
@@ -294,7 +294,7 @@ def check_parts(method: Method) -> None:
 
 @_law
 def check_rows_alone(method: Method) -> None:
-    """Merge some rows of a matrix to what they become among the others, by every bit, where ``pieces`` are declared."""
+    """Merge a few rows to the same bits as within the whole matrix, where ``pieces`` is not the whole tensor."""
     if method.pieces == "tensor":
         return
     weights, base = [1.0, 0.5, 2.0], matrix(3, 12, 11)
@@ -304,8 +304,8 @@ def check_rows_alone(method: Method) -> None:
         for first, last in ((0, 1), (2, 7)):
             rows = [delta[first:last] for delta in deltas]
             some = as_dense(merge(method, rows, weights, base=under[first:last]))
-            own = f"rows {first} to {last} as they are among the others"
-            expect(torch.equal(some, whole[first:last]), own, "others")
+            expected = f"rows {first} to {last} as within the whole matrix"
+            expect(torch.equal(some, whole[first:last]), expected, "different ones")
 
 
 CHECKS: tuple[Check, ...] = tuple(_collected)

@@ -1,1 +1,1 @@
-"""Runs a plan: workers that compute one tensor each, a journal, and the folder that appears whole."""
+"""Runs a plan: workers that compute one tensor each, a journal, and an output that appears only when complete."""

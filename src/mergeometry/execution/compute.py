@@ -28,12 +28,12 @@ from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, LowRank, Weight
 
 _NOTED = (DecompositionFallbackWarning, UndefinedScaleWarning)
-"""Warnings that become notes of the tensor in the run record."""
+"""Warnings that become notes on the tensor in the run record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task with the places that its outputs go to; what a worker receives."""
+    """A task and the places that its outputs go to, as a worker receives them."""
 
     task: TensorTask
     slots: tuple[Slot, ...]
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task: digests of what was read and written, seconds, peak memory in bytes, notes."""
+    """The result of a task: digests of what was read and written, seconds, peak memory in bytes, notes."""
 
     name: str
     written: tuple[str, ...]
@@ -61,10 +61,10 @@ def compute(job: Job) -> Outcome:
     """Read, merge, check and write one tensor.
 
     Raises:
-        SourceError: an input changed or ended early.
-        NumericalError: an input or the result is not finite, or a decomposition failed.
-        OutputError: the disk refused the bytes.
-        ExecutionError: the method failed, or memory ran out.
+        SourceError: an input changed or ends early.
+        NumericalError: an input or the result is not finite, or a decomposition fails.
+        OutputError: the disk refuses the bytes.
+        ExecutionError: the method fails, or memory runs out.
     """
     with TensorReader() as reader, SlotWriter(job.folder) as writer:
         return computed(job, reader, writer)
@@ -74,8 +74,8 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     """The same with inputs and outputs wherever they are: in files, or in memory.
 
     Raises:
-        NumericalError: an input or the result is not finite, or a decomposition failed.
-        ExecutionError: the method failed, or memory ran out.
+        NumericalError: an input or the result is not finite, or a decomposition fails.
+        ExecutionError: the method fails, or memory runs out.
         MergeometryError: what the reader or the writer raises.
     """
     started = time.perf_counter()
@@ -100,7 +100,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
 
 
 def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> tuple[tuple[str, ...], float | None]:
-    """Write a task's outputs; their digests, and the scale of the merged task vector in them."""
+    """Write a task's outputs; return their digests and the scale of the merged task vector in them."""
     task = job.task
     if task.route == "copy":
         return _copy(job, inputs, writer), None
@@ -141,8 +141,8 @@ def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
 
 def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
     for label, info in task.equal:
-        own = inputs.raw(label, info)
-        if not torch.equal(own.to(base.dtype), base):
+        copy = inputs.raw(label, info)
+        if not torch.equal(copy.to(base.dtype), base):
             raise MismatchError(
                 "a tensor that is not merged differs between the models",
                 [f"{label}: {info.name!r} ({info.code}) differs from the base's in {info.file}"],
@@ -151,7 +151,7 @@ def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
 
 
 def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tuple[str, ...]:
-    """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that it lacks are zero."""
+    """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that the update lacks are zero."""
     task = job.task
     assert isinstance(delta, LowRank)
     first, second = task.outputs
@@ -170,9 +170,9 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tupl
 
 
 def process_usage() -> tuple[int, int]:
-    """Peak resident bytes of this process so far, and its number."""
+    """Peak resident bytes of this process so far, and its process id."""
     try:
-        # Linux's ru_maxrss of a worker begins at what its parent held when it started it.
+        # On Linux, ru_maxrss of a worker starts at what its parent held when it started the worker.
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), os.getpid()
     except (OSError, StopIteration):

@@ -1,4 +1,4 @@
-"""What a caller adds to a merge's output beside the weights: files, heads, and words for the record."""
+"""What a caller adds to a merge's output in addition to the weights: files, heads, and entries of the record."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class Extras:
     """Files by name, head tensors by model, a summary for the run record and notes for the user.
 
-    ``identity`` is the digest of all that they depend on beyond recipe and inputs: an interrupted merge is
-    continued only under the same one.
+    ``identity`` is the digest of all that they depend on beyond recipe and inputs: an interrupted merge
+    continues only if it is the same.
     """
 
     identity: str = ""
@@ -23,9 +23,9 @@ class Extras:
     summary: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     configuration: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the model's config.json that the output needs set otherwise."""
+    """Keys of the model's config.json that have another value in the output."""
     data: Mapping[str, Any] | None = None
-    """What the run record says of unlabelled inputs that the models were run on before the merge."""
+    """The run record's entry on the unlabelled inputs that the models were run on before the merge."""
 
 
 NOTHING = Extras()

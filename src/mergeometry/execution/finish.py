@@ -1,4 +1,4 @@
-"""Writes what stands beside the merged weights: heads, sidecars, adapter settings, run record, model card."""
+"""Writes what goes next to the merged weights: heads, sidecars, adapter settings, run record, model card."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_metadata(
     started: float,
     extras: Extras,
 ) -> RunRecord:
-    """Write every file but the weights into the staged folder, and return the run record.
+    """Write every file except the weights into the staging folder, and return the run record.
 
     Raises:
         NumericalError: a head holds NaN or Inf.
@@ -90,29 +90,29 @@ def write_metadata(
 
 
 def safe_name(name: str) -> str:
-    """A file name for a model or task of any name; different names never share one."""
+    """A file name for a model or task of any name; different names never share a file name."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip("._")[:80]
     return plain if plain and plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str], dict[tuple[str, str], str]]:
-    said, digests = [], {}
+    notes, digests = [], {}
     with TensorReader() as reader:
         inputs = TaskReader(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
         for label in dict.fromkeys([*plan.heads, *extras.heads]):
-            # A learned head takes the place of the one that it came from, which no longer fits the features.
+            # A learned head replaces the one it came from, which no longer fits the features.
             infos, tensors = () if label in extras.heads else plan.heads.get(label, ()), {}
-            # Under the model's own names, which in an adapter's file stand behind a prefix.
+            # Under the model's own names, which have a prefix in an adapter's file.
             for name, info in zip(names[label] if infos else (), infos, strict=True):
                 tensors[name] = inputs.raw(label, info)
                 inputs.checked(label, info, tensors[name].to(compute_dtype(info.code)))
             place = f"heads/{safe_name(label)}.safetensors"
             tensors |= extras.heads.get(label, {})
             staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
-            said.append(f"{label}: {len(tensors)} head tensors kept in {place}")
+            notes.append(f"{label}: {len(tensors)} head tensors kept in {place}")
         digests.update(inputs.digests)
-    return said, digests
+    return notes, digests
 
 
 def _write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
@@ -145,12 +145,12 @@ def _written(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str,
 def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRecord]:
     for model, role in ((plan.base, "base"), *((model, "model") for model in plan.models)):
         kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
-        found = [
+        digests = [
             (info.name, info.code, info.shape, read[model.label, info.name])
             for info in tensors_of(model)
             if (model.label, info.name) in read
         ]
-        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(found))
+        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(digests))
 
 
 def _methods(plan: Plan) -> Iterator[MethodRecord]:
@@ -171,7 +171,7 @@ def _refinements(plan: Plan) -> Iterator[MethodRecord]:
 
 
 def _scaling(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Any] | None:
-    """The rule that scales were read off by, and where they lie."""
+    """The rule that computed the scales, and the range of its results."""
     tasks = [task for task in plan.tasks if task.scaling is not None and task.outputs]
     scales = [scale for task in tasks if (scale := outcomes[task.name].scale) is not None]
     if not scales or not isinstance(plan.recipe.scale, ScaleRule):

@@ -24,18 +24,18 @@ from mergeometry.sources import TensorReader
 
 @dataclass(frozen=True, slots=True)
 class MeasureJob:
-    """One tensor to merge and measure; what a worker receives."""
+    """One tensor to merge and measure, as a worker receives it."""
 
     task: TensorTask
     labels: tuple[str, ...]
 
 
 def measure(job: MeasureJob) -> Statistics:
-    """Merge one tensor, measure it, and let it go.
+    """Merge one tensor, measure it, and discard it.
 
     Raises:
-        SourceError: an input changed or ended early.
-        NumericalError: an input is not finite, or a decomposition failed.
+        SourceError: an input changed or ends early.
+        NumericalError: an input is not finite, or a decomposition fails.
     """
     with TensorReader() as reader:
         return measured(job, reader)
@@ -46,18 +46,18 @@ def measured(job: MeasureJob, reader: Reads) -> Statistics:
     task = job.task
     assert task.scaling is not None
     with warnings.catch_warnings():
-        # The merge that is written says so again.
+        # The merge that is written warns again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
         merged, deltas = merged_delta(task, TaskVectors(task, TaskReader(reader, job.labels)))
         return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
 
 
 def with_global_scale(plan: Plan, workers: int) -> Plan:
-    """The plan with the number that its rule gives all tensors together; as it is where it has no such rule.
+    """The plan with the one scale that its rule computes from all tensors; unchanged where it has no such rule.
 
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
-        MergeometryError: a tensor could not be merged.
+        MergeometryError: a tensor cannot be merged.
     """
     jobs = measure_jobs(plan)
     if not jobs:
@@ -76,20 +76,20 @@ def measure_jobs(plan: Plan) -> list[MeasureJob]:
 
 
 def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:
-    """The plan with the scale that its rule reads off these statistics.
+    """The plan with the scale that its rule computes from these statistics.
 
-    Matrices alone say it, where there are any: what is no matrix is merged by another method as a rule.
+    Only matrices are measured, where there are any: other tensors are usually merged by another method.
 
     Raises:
         NumericalError: the rule has no value for these models.
     """
     rule = plan.recipe.scale
     assert isinstance(rule, ScaleRule)
-    found = [(job.task.kind == "matrix", each) for job, each in statistics]
+    by_kind = [(job.task.kind == "matrix", each) for job, each in statistics]
     try:
-        scale = scale_by(find(rule.rule), of_matrices(found), rule.factor)
+        scale = scale_by(find(rule.rule), of_matrices(by_kind), rule.factor)
     except UndefinedScale as error:
-        hint = "give `scale` a number, or another rule"
+        hint = "set `scale` to a number, or to another rule"
         raise NumericalError(f"no scale by this rule: {error}", hint=hint) from error
     tasks = tuple(task if task.scaling is None else replace(task, scale=scale) for task in plan.tasks)
     return replace(plan, tasks=tasks)

@@ -1,4 +1,4 @@
-"""Takes from a merged tensor and its task vectors the few numbers that rules for the scale work on."""
+"""Measures a merged tensor and its task vectors: the few numbers that scale rules compute with."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mergeometry.scaling.statistics import Need
 from mergeometry.values import Delta
 
 NO_SCALE = "no scale by "
-"""How the note of a tensor begins that its rule has no value for."""
+"""How the note begins on a tensor that its rule has no value for."""
 
 Gram = tuple[tuple[float, ...], ...]
 
 
 class UndefinedScaleWarning(UserWarning):
-    """A rule had no value for one tensor."""
+    """A rule has no value for one tensor."""
 
 
 def statistics_of(
     merged: Delta, deltas: Sequence[Delta], needs: Collection[Need], gram: Gram | None = None
 ) -> Statistics:
-    """Measure a merged task vector against the weighed ones; ``gram`` is taken where it is known already.
+    """Measure a merged task vector against the weighted ones; a ``gram`` that is known already is not computed again.
 
-    ``deltas`` may be read from disk as they are walked through: once for what every rule needs, once more for "svc";
-    "gram" holds them all.
+    ``deltas`` may be read from disk as they are iterated over: once for what every rule needs, once more for "svc";
+    "gram" keeps them all in memory.
     """
     along, energies, held = [], [], []
     for delta in deltas:
@@ -53,7 +53,7 @@ def gram_of(deltas: Sequence[Delta]) -> Gram:
 
 
 def scale_for(task: TensorTask, merged: Delta, deltas: Sequence[Delta]) -> float:
-    """The scale of a task's tensor: what its rule says of this tensor alone, or else what the plan gives.
+    """The scale of a task's tensor: what its rule computes from this tensor alone, or else the plan's number.
 
     ``deltas`` are the task vectors before their models' weights. Where the rule has no value, as it may
     for a bias of a few entries, the tensor keeps the scale 1 and an `UndefinedScaleWarning` says so.
@@ -65,5 +65,5 @@ def scale_for(task: TensorTask, merged: Delta, deltas: Sequence[Delta]) -> float
     try:
         return scale_by(rule, statistics, task.scaling.factor)
     except UndefinedScale as error:
-        warnings.warn(f"{NO_SCALE}{rule.name}, so that the scale is 1: {error}", UndefinedScaleWarning, stacklevel=2)
+        warnings.warn(f"{NO_SCALE}{rule.name}, so the scale is 1: {error}", UndefinedScaleWarning, stacklevel=2)
         return 1.0

@@ -1,4 +1,4 @@
-"""Moments of a layer's inputs as they lie on disk, read by the process that merges the tensor."""
+"""Moments of a layer's inputs on disk, read by the process that merges the tensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergeometry.sources import TensorInfo, TensorReader
 
 @dataclass(frozen=True, slots=True)
 class StoredMoments(Sequence[Tensor]):
-    """One tensor's moments, task by task, each read whenever it is asked for and kept by nobody."""
+    """One tensor's moments, task by task, each read whenever it is asked for and never kept."""
 
     infos: tuple[TensorInfo, ...]
 

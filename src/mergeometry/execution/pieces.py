@@ -1,4 +1,4 @@
-"""Merges a tensor piece by piece, by methods that need no more of it: some entries, or some rows, at a time."""
+"""Merges a tensor piece by piece, a few entries or rows at a time, for methods that allow it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo
 
 Part = Callable[[int, int, Float[Tensor, " count"]], Float[Tensor, " count"]]
-"""A model's task vector from one entry to another (exclusive), beside the base's weights there."""
+"""A model's task vector from one entry to another (exclusive), given the base's weights there."""
 
 
 class Writes(Protocol):
@@ -40,9 +40,9 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
     """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
 
     Raises:
-        SourceError: an input changed or ended early.
+        SourceError: an input changed or ends early.
         NumericalError: an input or the result is not finite.
-        OutputError: the disk refused the bytes.
+        OutputError: the disk refuses the bytes.
     """
     base = ChunkedInput(inputs, reader, "base", task.base)
     parts = [_part(task, index, inputs, reader) for index in range(len(task.sources))]
@@ -61,7 +61,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
 def _merged(
     task: TensorTask, parts: list[Part], first: int, last: int, weight: Float[Tensor, " count"]
 ) -> Float[Tensor, " count"]:
-    """The merge of one piece: flat, or as whole rows where the route is theirs."""
+    """The merge of one piece: flat entries, or whole rows on the route `rows`."""
     assert task.method is not None
     shape = (-1, task.base.shape[1]) if task.route == "rows" else (-1,)
     accumulator = task.method.begin(task.weights, weight.view(shape))
@@ -75,9 +75,9 @@ def _merged(
 def _part(task: TensorTask, index: int, inputs: TaskReader, reader: Reads) -> Part:
     source, label = task.sources[index], inputs.label(index)
     if isinstance(source, TensorInfo):
-        own = ChunkedInput(inputs, reader, label, source)
-        # In place: what was just read is nobody else's.
-        return lambda first, last, weight: own.read(first, last).to(weight.dtype).sub_(weight)
+        weights = ChunkedInput(inputs, reader, label, source)
+        # In place: nothing else refers to what was just read.
+        return lambda first, last, weight: weights.read(first, last).to(weight.dtype).sub_(weight)
     if isinstance(source, AdapterDelta):
         update = inputs.low_rank(label, source).dense(compute_dtype(task.base.code)).reshape(-1)
         return lambda first, last, _weight: update[first:last]

@@ -1,4 +1,4 @@
-"""The one scheduler: runs jobs one after another here, or side by side in worker processes."""
+"""The one scheduler: runs jobs one after another in this process, or side by side in worker processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mergeometry.execution.threads import ENVIRONMENT, one_thread
 from mergeometry.plan.machine import cores
 
 _WORTH_WORKERS = 15.0
-"""Seconds of work under which starting processes, each of which loads torch, takes longer than it saves."""
+"""Seconds of work below which starting processes, each of which loads torch, takes longer than it saves."""
 
 _ORPHAN_SECONDS = 0.5
 
@@ -31,10 +31,10 @@ Result = TypeVar("Result")
 
 
 def worker_count(asked: int | None, seconds: float = math.inf) -> int:
-    """Workers for work of so many seconds on one core: as many as asked for, else one for each core if it is long.
+    """The number of workers asked for; by default one per core if the work takes long on one core, else one.
 
     Raises:
-        RecipeError: fewer than one was asked for.
+        RecipeError: fewer than one is asked for.
     """
     if asked is None:
         return cores() if seconds > _WORTH_WORKERS else 1
@@ -44,11 +44,11 @@ def worker_count(asked: int | None, seconds: float = math.inf) -> int:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
-    """Yield outcomes as jobs finish; with one worker in this process, in order.
+    """Yield outcomes as jobs finish; one worker runs in this process, in order.
 
     Raises:
-        ExecutionError: a worker process died, for want of memory most often.
-        MergeometryError: the first error of any job; the others are stopped.
+        ExecutionError: a worker process dies, most often because memory runs out.
+        MergeometryError: a job fails; the other jobs are stopped.
     """
     with closing(side_by_side(compute, deque(jobs), min(workers, len(jobs)))) as finished:
         for _, outcome in finished:
@@ -58,14 +58,14 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:
 def side_by_side(
     work: Callable[[Given], Result], waiting: deque[Given], workers: int
 ) -> Generator[tuple[Given, Result]]:
-    """Yield each job with its result as it is finished; with one worker in this process, in order.
+    """Yield each job with its result as it finishes; one worker runs in this process, in order.
 
-    Jobs are taken from the left of ``waiting``, to which whoever takes a result may add the jobs that it calls for.
+    Jobs are taken from the left of ``waiting``, to which the caller may add the jobs that a result calls for.
     ``work`` and the jobs must be importable and picklable.
 
     Raises:
-        ExecutionError: a worker process died, for want of memory most often.
-        MergeometryError: the first error of any job; the others are stopped.
+        ExecutionError: a worker process dies, most often because memory runs out.
+        MergeometryError: a job fails; the other jobs are stopped.
     """
     if workers <= 1:
         with one_thread():
@@ -89,7 +89,7 @@ def _in_processes(
     finished = False
     try:
         while True:
-            # Few jobs are handed over ahead, so that a stop does not have to wait for a queue to drain.
+            # Few jobs are submitted ahead, so that a stop does not have to wait for a queue to drain.
             while len(running) < workers + 1 and waiting:
                 job = waiting.popleft()
                 running[executor.submit(work, job)] = job
@@ -116,7 +116,7 @@ def _prepare(parent: int) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """End this worker soon after its parent: one that was killed can tell nobody to stop."""
+    """End this worker soon after its parent, which cannot tell it to stop if it was killed."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN_SECONDS)
     os._exit(1)

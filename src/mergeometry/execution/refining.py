@@ -1,4 +1,4 @@
-"""What follows a merge: the refinements of a recipe, given the task vectors that were merged."""
+"""The steps after a merge: the refinements of a recipe, given the task vectors that were merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mergeometry.values import Delta
 
 
 class WeighedDeltas(Sequence[Delta]):
-    """Task vectors times their models' weights, each made when it is asked for and kept by nobody."""
+    """Task vectors times their models' weights, each computed when it is asked for and never kept."""
 
     def __init__(self, deltas: Sequence[Delta], weights: Sequence[float]) -> None:
         self._deltas = deltas

@@ -1,4 +1,4 @@
-"""The merge from a plan to a published folder: stage, compute, journal, write what stands beside, publish."""
+"""The merge from a plan to a published folder: stage, compute, journal, write the metadata, publish."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
 
 Progress = Callable[[TensorTask], None]
-"""Told of each tensor as it is finished."""
+"""Called with each tensor as it is finished."""
 
 
 def execute(
@@ -34,13 +34,13 @@ def execute(
     progress: Progress | None = None,
     extras: Extras = NOTHING,
 ) -> RunRecord:
-    """Carry out a plan; the output folder, with the ``extras``, appears whole or not at all.
+    """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
     Raises:
-        RecipeError: fewer than one worker.
-        OutputError: the output exists, the disk is too small or fails, another run writes the same output.
+        RecipeError: fewer than one worker is asked for.
+        OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
-        ExecutionError: a worker died, or Ctrl-C stopped the run and ``resume`` can continue it.
+        ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
     """
     started = time.perf_counter()
     workers = worker_count(workers, plan.seconds(1))
@@ -55,14 +55,14 @@ def execute(
             staging.create(plan.layout, identity, extra_bytes=extra)
             plan = with_global_scale(plan, workers)
             outcomes = _earlier(plan, staging.completed())
-            # Closed here and not when it is collected: no worker may still write when the staging is removed.
+            # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
             record = write_metadata(plan, staging, outcomes, sidecars, identity, started, extras)
             staging.publish()
     except KeyboardInterrupt as error:
-        hint = "run the same command with --resume to go on from there" if staging.kept else "nothing was kept"
+        hint = "run the same command with --resume to continue" if staging.kept else "nothing was kept"
         raise Interrupted("the merge was interrupted; nothing was published", hint=hint) from error
     except Exception as error:
         if staging.kept:
@@ -71,7 +71,7 @@ def execute(
     return record
 
 
-class Interrupted(ExecutionError):  # noqa: N818  (it is what the user wanted)
+class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
     """The user stopped the run."""
 
 
@@ -110,15 +110,15 @@ def _computed(
 
 
 def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
-    """Outcomes of tasks that an interrupted run finished, all of their outputs still as it wrote them."""
+    """Outcomes of tasks that an interrupted run finished, with all of their outputs unchanged."""
     outcomes = {}
     for task in plan.tasks:
-        found = [records[output.name] for output in task.outputs if output.name in records]
-        if found and len(found) == len(task.outputs):
-            kept = dict(found[0]["outcome"])
-            kept.update({key: tuple(kept[key]) for key in ("written", "notes")})
-            # Another process's memory is no part of what this run takes.
-            kept["peak_memory"] = 0
-            kept["read"] = tuple((label, name, digest) for label, name, digest in kept["read"])
-            outcomes[task.name] = Outcome(**kept)
+        entries = [records[output.name] for output in task.outputs if output.name in records]
+        if entries and len(entries) == len(task.outputs):
+            values = dict(entries[0]["outcome"])
+            values.update({key: tuple(values[key]) for key in ("written", "notes")})
+            # The memory of the earlier run does not count towards this one.
+            values["peak_memory"] = 0
+            values["read"] = tuple((label, name, digest) for label, name, digest in values["read"])
+            outcomes[task.name] = Outcome(**values)
     return outcomes

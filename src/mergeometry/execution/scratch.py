@@ -1,4 +1,4 @@
-"""Folders for what a run needs on disk for a while: gone when it ends, and with the next run where it was killed."""
+"""Temporary folders of a run: removed when it ends, or by the next run if it was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder in ``parent`` whose name starts with ``prefix``; those of processes that are no more are removed."""
+    """A folder in ``parent`` whose name starts with ``prefix``; those of processes that no longer exist are removed."""
     for old in parent.glob(f"{prefix}*"):
         process = old.name.removeprefix(prefix).partition("-")[0]
         if process.isdigit() and not _lives(int(process)):

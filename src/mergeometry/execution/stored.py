@@ -1,4 +1,4 @@
-"""Turns merged values into what is written, and lets no number through that the dtype cannot hold."""
+"""Converts merged values to the dtype that is written, and refuses numbers that it cannot hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, sca
     """Merged values in the dtype that they are written in.
 
     Raises:
-        NumericalError: some became NaN or infinite, or left the dtype's range.
+        NumericalError: a value becomes NaN or infinite, or leaves the dtype's range.
     """
     stored = values.to(TORCH_DTYPES[code])
     bad = _misrepresented(values, stored)
@@ -31,7 +31,7 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, sca
 def _misrepresented(values: Tensor, stored: Tensor) -> int:
     """How many values became NaN or infinite, or were clamped to the largest number of a narrow dtype."""
     if stored.itemsize == 1:
-        # torch clamps to float8_e4m3fn in silence, infinity included; what rounds down to the largest is no loss.
+        # torch clamps to float8_e4m3fn silently, infinity included; values that round to the largest lose nothing.
         limits = torch.finfo(stored.dtype)
         return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
     if bool(torch.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None))):

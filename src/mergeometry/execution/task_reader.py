@@ -1,4 +1,4 @@
-"""Reads what one tensor task needs, hashes every byte once, and lets nothing pass that is not finite."""
+"""Reads what one tensor task needs, hashes every byte once, and refuses values that are not finite."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reads(Protocol):
 
 
 class TaskReader:
-    """One task's view of its inputs: reads by place, digests of all bytes read, checks of all values."""
+    """One task's view of its inputs: reads by position, digests of all bytes read, checks of all values."""
 
     def __init__(self, reader: Reads, labels: Sequence[str]) -> None:
         self._reader = reader
@@ -53,7 +53,7 @@ class TaskReader:
         return self.checked(label, info, self.raw(label, info).to(compute_dtype(info.code)))
 
     def low_rank(self, label: str, delta: AdapterDelta) -> LowRank:
-        """An adapter's update as thin factors, its scaling in the core.
+        """An adapter's update as thin factors, with its scaling in the core.
 
         Raises:
             NumericalError: an entry of a factor is NaN or infinite.
@@ -65,11 +65,11 @@ class TaskReader:
         return LowRank(left, core, right.mT)
 
     def label(self, index: int) -> str:
-        """What the model at this place of the recipe is called."""
+        """The label of the model at this position of the recipe."""
         return self._labels[index]
 
     def checked(self, label: str, info: TensorInfo, values: Tensor) -> Tensor:
-        """Pass values on if every one is finite; their sum tells at a fraction of an exact test's cost."""
+        """Return the values if every one is finite; their sum shows it at a fraction of an exact test's cost."""
         if values.is_floating_point() and not bool(torch.isfinite(values.sum())):
             bad = int((~torch.isfinite(values)).sum())
             if bad:
@@ -84,7 +84,7 @@ class TaskReader:
 
 
 class ChunkedInput:
-    """A dense tensor read in runs of elements, hashed and checked as it comes."""
+    """A dense tensor read in chunks of elements, hashed and checked as they are read."""
 
     def __init__(self, inputs: TaskReader, reader: Reads, label: str, info: TensorInfo) -> None:
         self._inputs, self._reader, self._label, self._info = inputs, reader, label, info

@@ -19,10 +19,10 @@ from mergeometry.values import Delta, LowRank
 
 
 class TaskVectors(Sequence[Delta]):
-    """A task's task vectors, each read whenever it is asked for and kept by nobody.
+    """A task's task vectors, each read whenever it is asked for and never kept.
 
-    Matrices are (outputs, inputs) whatever the file's layout. The base is read once, where it is asked for or a model
-    holds the tensor itself.
+    Matrices are (outputs, inputs) whatever the file's layout. The base is read once, when it is asked for or when a
+    model holds the tensor itself.
     """
 
     def __init__(self, task: TensorTask, inputs: TaskReader) -> None:
@@ -31,7 +31,7 @@ class TaskVectors(Sequence[Delta]):
 
     @property
     def stored_base(self) -> Float[Tensor, "*shape"]:
-        """The base's weights as they lie in the file."""
+        """The base's weights as they are stored in the file."""
         if self._base is None:
             self._base = self._inputs.numbers("base", self._task.base)
         return self._base
@@ -56,9 +56,9 @@ class TaskVectors(Sequence[Delta]):
         task, source, label = self._task, self._task.sources[index], self._inputs.label(index)
         if isinstance(source, TensorInfo):
             base = self.stored_base
-            own = self._inputs.numbers(label, source).to(base.dtype)
-            # In place: what was just read is nobody else's, and a third copy would set the peak of memory.
-            delta = own.sub_(base)
+            weights = self._inputs.numbers(label, source).to(base.dtype)
+            # In place: nothing else refers to what was just read, and a third copy would set the peak of memory.
+            delta = weights.sub_(base)
             return delta.mT if task.transposed else delta
         if isinstance(source, AdapterDelta):
             low_rank = self._inputs.low_rank(label, source)
@@ -76,7 +76,7 @@ def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
 
 
 def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequence[Delta]]:
-    """The merged task vector of a task, refined, and the task vectors: read again where the merge let them go."""
+    """The merged task vector of a task, refined, and the task vectors: read again where the merge released them."""
     accumulator = begin(task, vectors)
     merged = accumulate(accumulator, len(vectors), vectors.__getitem__)
     deltas = accumulator.held or vectors

@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 ENVIRONMENT = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
-"""What a worker process is started with, so that no library starts a pool of its own."""
+"""Environment of a worker process, so that no library starts a thread pool of its own."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Pin torch's and every loaded BLAS's threads to one, and give them back afterwards."""
+    """Set torch and every loaded BLAS to one thread, and restore their thread counts afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

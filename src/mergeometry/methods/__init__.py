@@ -1,7 +1,7 @@
-"""Merge methods, one a file: the file's name is the method's name in a recipe.
+"""Merge methods, one per file: the file's name is the method's name in a recipe.
 
-``mergeometry.methods.DCMerge`` and the like are found by class name, so a new file needs no line here. What editors and
-type checkers know of them stands in ``__init__.pyi``, which `make stubs` writes.
+``mergeometry.methods.DCMerge`` and the like are found by class name, so a new file needs no line here. Editors and
+type checkers read ``__init__.pyi``, which `make stubs` writes.
 """
 
 from __future__ import annotations

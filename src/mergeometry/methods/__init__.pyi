@@ -28,13 +28,13 @@ from mergeometry.methods.wudi import WUDI as _WUDI
 class AdaMerging(_AdaMerging):
     """Add the task vectors, each times a coefficient that an `adapt:` section learns on unlabelled data.
 
-    Law: ``tau = sum_t lambda_t w_t tau_t``, one coefficient a task, or a task and layer. With ``density`` it is
+    Law: ``tau = sum_t lambda_t w_t tau_t``, one coefficient per task, or per task and layer. With ``density`` it is
     AdaMerging++: ``tau_t`` is trimmed to its largest entries, and those without the elected sign are zero.
 
     Source: Yang et al. 2024, AdaMerging, arXiv 2310.02575, section 3.2.
 
     Args:
-        density: share of entries kept in each task vector (the plus form); or all
+        density: share of entries kept in each task vector (AdaMerging++); or all
     """
 
     def __init__(self, density: float | None = None) -> None: ...
@@ -53,7 +53,7 @@ class DCMerge(_DCMerge):
     """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
 
     Law: ``tau = U M V^T`` with ``U``, ``V`` the shared subspace, ``M = combine_t M_t`` and
-    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; of ``M`` only the tasks' diagonal blocks stay (``block_mask``).
+    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; ``block_mask`` keeps only the tasks' diagonal blocks of ``M``.
 
     Source: DC-Merge, CVPR 2026, arXiv 2603.06242.
 
@@ -78,7 +78,7 @@ class DCMerge(_DCMerge):
     ) -> None: ...
 
 class Dare(_Dare):
-    """Drop each entry of each task vector by chance, rescale those that stay, and add.
+    """Drop each entry of each task vector at random, rescale those that stay, and add.
 
     Law: ``tau = sum_t w_t (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density`` and
     zero otherwise; its expectation is the sum of the task vectors. The recipe's ``seed`` decides the ``m_t``.
@@ -86,30 +86,30 @@ class Dare(_Dare):
     Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, section 3.2.
 
     Args:
-        density: chance of an entry of a task vector to be kept
+        density: probability that an entry of a task vector is kept
     """
 
     def __init__(self, density: float = 0.1) -> None: ...
 
 class DareTies(_DareTies):
-    """Drop each entry of each task vector by chance, rescale those that stay, then elect and average as TIES does.
+    """Drop each entry of each task vector at random, rescale those that stay, then elect and average as TIES does.
 
     Law: ``tau_t' = (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density``; then
     ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop stands in place of the trimming of TIES, which finds
+    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop replaces the trimming of TIES, which would find
     nothing left to trim where ``density`` is below the share that it keeps.
 
     Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, sections 3.2 and 3.3; Yadav et al.
     2023, TIES-merging, arXiv 2306.01708.
 
     Args:
-        density: chance of an entry of a task vector to be kept
+        density: probability that an entry of a task vector is kept
     """
 
     def __init__(self, density: float = 0.1) -> None: ...
 
 class ESM(_ESM):
-    """Keep of each task vector what shows in its layer's outputs, decorrelate the tasks, and favour what is strong.
+    """Keep the part of each task vector that shows in its layer's outputs, decorrelate, and favour strong parts.
 
     Law: P_t are the leading ``rank`` principal components of the activation shifts ``X_t tau_t^T``, the eigenvectors
     of ``tau_t G_t tau_t^T``, and ``A_t = P_t^T tau_t``. Polarised scaling multiplies each A_t by its Frobenius norm
@@ -118,10 +118,9 @@ class ESM(_ESM):
     b is the norm of ``P A`` over the mean of the layers of its type, to the ``power``; for a matrix by itself it is 1.
 
     The paper's summary leaves the size of the polar factors open; the mean singular value is that of the authors'
-    published script, and without it the layers' norms would say nothing. Choices: components are uncentred, as there;
-    its constant factor 2 is left to ``scale``; norms are those of the truncated A_t; singular values of zero take no
-    part in means, nor do tasks that left the matrix alone; layers are of one type where their names differ in numbers
-    alone.
+    published script, and without it the norms of layers would not differ. Choices: components are uncentred, as there;
+    its constant factor 2 is left to ``scale``; norms are those of the truncated A_t; means leave out singular values of
+    zero and tasks that did not change the matrix; layers whose names differ only in numbers are of one type.
 
     Source: Li et al. 2026, Model merging in the essential subspace, arXiv 2602.20208.
 
@@ -137,7 +136,7 @@ class IsoC(_IsoC):
     """Sum the task vectors and give every direction of the sum the same strength.
 
     Law: ``sum_t tau_t = P D Q^T``, ``tau = mean(D) P Q^T``. Directions of zero singular value are left
-    out of both, so a sum of adapters stays as thin as it is.
+    out of both, so a sum of adapters keeps its low rank.
 
     Source: Marczak et al. 2025, No task left behind, arXiv 2502.04959.
     """
@@ -145,11 +144,11 @@ class IsoC(_IsoC):
     def __init__(self) -> None: ...
 
 class IsoCTS(_IsoCTS):
-    """Keep the leading directions of the sum, fill the rest with directions that each task has alone.
+    """Keep the leading directions of the sum, and fill the rest of the rank with directions of each single task.
 
     Law: ``P_c``, ``Q_c`` the top-c directions of ``sum_t tau_t``; ``P_t``, ``Q_t`` the top-s ones of
     ``(I - P_c P_c^T) tau_t``; ``tau = mean(D) polar([P_1 ... P_T | P_c]) polar([Q_1 ... Q_T | Q_c])^T``,
-    ``D`` all singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
+    ``D`` all the singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
     common, rounded to a multiple of T.
 
     Source: Marczak et al. 2025, No task left behind, arXiv 2502.04959, section 4.3.
@@ -163,10 +162,10 @@ class IsoCTS(_IsoCTS):
     def __init__(self, common: float = 0.8, rank: int | float | Literal["auto"] = "auto") -> None: ...
 
 class Knots(_Knots):
-    """Decompose the task vectors side by side, and merge each one's own part in place of its entries.
+    """Decompose the task vectors side by side, and merge their coordinates instead of their entries.
 
     Law: ``[tau_1 | ... | tau_T] = P D [Q_1 | ... | Q_T]^T``, ``tau = P combine_t(D Q_t^T)``, where ``D Q_t^T`` is
-    ``P^T tau_t``. ``ties`` keeps in each its largest entries, elects a sign for each entry and averages the tasks
+    ``P^T tau_t``. ``ties`` keeps the largest entries of each, elects a sign for each entry and averages the tasks
     that agree; ``sum`` adds, which gives the plain sum of the task vectors, the control.
 
     Source: Stoica et al. 2025, Model merging with SVD to tie the knots, arXiv 2410.19735, section 4.
@@ -186,7 +185,7 @@ class MDA(_MDA):
     ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
     vertex for each task, which removes what tasks have in common, all of it where they are equal;
     ``neurons`` has ``P = I``, a vertex for each output unit; ``random`` a random basis of the outputs in its place,
-    drawn from the recipe's seed: the control of whether the frame matters; ``none`` leaves the step out, which is
+    drawn from the recipe's seed: the control for whether the frame matters; ``none`` skips the step, which gives
     `tsv_m`.
 
     Source: Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1.
@@ -208,7 +207,7 @@ class ModelStock(_ModelStock):
 
     Law: ``tau = t mean_t(tau_t)`` with ``t = N cos / (1 + (N - 1) cos)`` and ``cos`` the mean cosine between two of
     the N task vectors: the point nearest to the centre of the shell on which fine-tuned weights lie. ``filter_wise``
-    takes a ratio for each row of outputs. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
+    gives each row of outputs a ratio. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
     zeros, is left out of N, cosine and mean; tensors of fewer than two dimensions have one ratio.
 
     Source: Jang et al. 2024, Model Stock: all we need is just a few fine-tuned models, arXiv 2403.19522.
@@ -220,12 +219,12 @@ class ModelStock(_ModelStock):
     def __init__(self, filter_wise: bool = False) -> None: ...
 
 class OwnBlocks(_OwnBlocks):
-    """Keep what each task does between its own directions of a basis that all tasks share, and nothing else.
+    """Keep only what each task does between its own directions of a basis that all tasks share.
 
     Law: ``tau = sum_t P_t P_t^T U_t diag(S_t) V_t^T Q_t Q_t^T``, with ``P_t``, ``Q_t`` task t's columns of the shared
-    subspace ``polar([U_1 | ... | U_T])``, ``polar([V_1 | ... | V_T])``. A direction that the shared subspace had to
-    bend away from its task counts less for it: where `tsv_m` keeps all of ``S_t``, what tasks contend for is damped
-    on both sides, so that the sum needs no scale. Tasks at right angles lose nothing; N equal ones keep 1/N.
+    subspace ``polar([U_1 | ... | U_T])``, ``polar([V_1 | ... | V_T])``. The further the shared subspace bends
+    a direction away from its task, the less it counts: `tsv_m` keeps all of ``S_t``, while here what tasks compete
+    for is damped on both sides, so that the sum needs no scale. Orthogonal tasks lose nothing; N equal ones keep 1/N.
 
     Tables of embeddings merge by `rows` unless the recipe says otherwise.
 
@@ -242,30 +241,30 @@ class RegMean(_RegMean):
     """Change each model's outputs on its own unlabelled inputs as little as possible, layer by layer.
 
     Law: ``W = (sum_t w_t W_t G_t)(sum_t w_t G_t)^+`` with ``G_t = X_t^T X_t / rows``, which minimises
-    ``sum_t w_t ||X_t W^T - X_t W_t^T||_F^2 / rows``. The base is common, so task vectors take the models' place:
-    ``tau = (sum_t w_t tau_t G_t)(sum_t w_t G_t)^+``. Before that, entries of G_t beside its diagonal are multiplied by
-    ``shrinkage``, the paper's alpha. Choice: where no input ever points, the weights of the base stay (the smallest
-    minimiser); a model's weight counts its inputs.
+    ``sum_t w_t ||X_t W^T - X_t W_t^T||_F^2 / rows``. The base is common, so task vectors can replace the weights:
+    ``tau = (sum_t w_t tau_t G_t)(sum_t w_t G_t)^+``. Off-diagonal entries of G_t are first multiplied by
+    ``shrinkage``, the paper's alpha. Choices: the base's weights stay in directions that no input has (the smallest
+    minimiser); a model's weight multiplies the number of its inputs.
 
     Source: Jin et al. 2023, Dataless knowledge fusion (RegMean), arXiv 2212.09849, section 3.
 
     Args:
-        shrinkage: what the moments' entries beside the diagonal are multiplied by
+        shrinkage: factor of the moments' off-diagonal entries
     """
 
     def __init__(self, shrinkage: float = 0.9) -> None: ...
 
 class Rows(_Rows):
-    """Merge a table row by row, as a table of word embeddings asks for; average all else.
+    """Merge a table row by row, as suits a table of word embeddings; average everything else.
 
-    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts move different rows,
-    so that averaging divides most of what each has learned by the number of tasks for nothing.
+    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts change different
+    rows, so averaging needlessly divides most of what each has learned by the number of tasks.
 
-    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has moved the row,
+    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has changed the row,
     ``tau[i] = mean_t tau_t[i]``; else ``tau[i] = g_i sum_t tau_t[i]`` with
-    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds what the tasks moved,
-    on average over them, once: 1 for rows at right angles or of one task, 1/N for N equal ones. A task vector of any
-    other shape is averaged.
+    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds the tasks' changes,
+    on average over them, once: 1 for orthogonal rows or those of one task, 1/N for N equal ones. Task vectors of any
+    other shape are averaged.
 
     Source: ours, docs/own-blocks.md.
     """
@@ -302,7 +301,7 @@ class TSVM(_TSVM):
     def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
 
 class TaskArithmetic(_TaskArithmetic):
-    """Sum of the task vectors; the recipe's ``scale`` says how much of it.
+    """Sum of the task vectors, which the recipe's ``scale`` multiplies.
 
     Law: ``tau = sum_t w_t tau_t``.
 
@@ -316,7 +315,7 @@ class Ties(_Ties):
 
     Law, tensor by tensor: ``tau = sum_A w_t trim(tau_t) / sum_A w_t`` over the set ``A`` of tasks whose
     trimmed entry has the sign of ``sum_t w_t trim(tau_t)``; zero where that sum is zero. Entries that
-    tie at the threshold are all kept. The paper trims over the whole model, this per tensor.
+    tie at the threshold are all kept. The paper trims over the whole model, this method per tensor.
 
     Source: Yadav et al. 2023, TIES-merging, arXiv 2306.01708.
 
@@ -327,11 +326,11 @@ class Ties(_Ties):
     def __init__(self, density: float = 0.2) -> None: ...
 
 class WUDI(_WUDI):
-    """Take each task vector's rows for its layer's inputs, and disturb the outputs on them as little as possible.
+    """Take each task vector's rows as its layer's inputs, and disturb the outputs on them as little as possible.
 
     Law: ``tau`` minimises ``sum_t ||(tau - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2``. ``solver: exact`` is its smallest
     minimiser, ``tau = (sum_t tau_t G_t)(sum_t G_t)^+`` with ``G_t = tau_t^T tau_t / ||tau_t||_F^2``; ``solver: adam``
-    the published iteration, Adam from ``sum_t tau_t`` with so many steps of the given rate, which stops short of it.
+    takes the published ``steps`` of Adam at ``learning_rate`` from ``sum_t tau_t``, which stop short of it.
 
     Source: Cheng et al. 2025, Whoever started the interference should end it, arXiv 2503.08099, section 4.
 

@@ -23,7 +23,7 @@ class Average(Linear):
         return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to nothing."""
+        """Refuse weights that add up to zero."""
         super().check(tasks, shape, weights)
         check_mean(weights)
 

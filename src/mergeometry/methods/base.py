@@ -1,10 +1,10 @@
-"""What the file of a method imports: the families, and a few tools.
+"""What a method's file imports: the families and a few helpers.
 
-A method says what it needs by the family that it belongs to, and whoever merges keeps just that:
+A method's family says what it needs, and the caller keeps just that:
 
 | family         | receives for one tensor                       | returns        | example           |
 | -------------- | --------------------------------------------- | -------------- | ----------------- |
-| `Linear`       | nothing: it names a coefficient for each task | -              | `task_arithmetic` |
+| `Linear`       | nothing: it gives a coefficient for each task | -              | `task_arithmetic` |
 | `Elementwise`  | dense task vectors of any shape               | a dense tensor | `ties`            |
 | `Rowwise`      | the same, a few rows of a matrix at a time    | a dense tensor | `rows`            |
 | `Drawing`      | the same, and a random drop of their entries  | a dense tensor | `dare`            |

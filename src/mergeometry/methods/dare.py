@@ -15,7 +15,7 @@ from mergeometry.values import Delta
 
 @parameters
 class Dare(Drawing):
-    """Drop each entry of each task vector by chance, rescale those that stay, and add.
+    """Drop each entry of each task vector at random, rescale those that stay, and add.
 
     Law: ``tau = sum_t w_t (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density`` and
     zero otherwise; its expectation is the sum of the task vectors. The recipe's ``seed`` decides the ``m_t``.
@@ -29,11 +29,11 @@ class Dare(Drawing):
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale and add."""
         total = torch.zeros_like(deltas[0])
-        for own, weight in zip(self.drop(deltas), weights, strict=True):
-            total.add_(own, alpha=weight)
+        for delta, weight in zip(self.drop(deltas), weights, strict=True):
+            total.add_(delta, alpha=weight)
         return total
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """What the drop leaves of each task vector, times its model's weight."""
+        """The kept entries of each task vector, rescaled, times its model's weight."""
         kept = self.drop(dense_deltas(deltas))
-        return [weighed(own, weight) for own, weight in zip(kept, weights, strict=True)]
+        return [weighed(delta, weight) for delta, weight in zip(kept, weights, strict=True)]

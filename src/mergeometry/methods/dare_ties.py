@@ -16,11 +16,11 @@ from mergeometry.values import Delta
 
 @parameters
 class DareTies(Drawing):
-    """Drop each entry of each task vector by chance, rescale those that stay, then elect and average as TIES does.
+    """Drop each entry of each task vector at random, rescale those that stay, then elect and average as TIES does.
 
     Law: ``tau_t' = (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density``; then
     ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop stands in place of the trimming of TIES, which finds
+    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop replaces the trimming of TIES, which would find
     nothing left to trim where ``density`` is below the share that it keeps.
     """
 
@@ -33,7 +33,7 @@ class DareTies(Drawing):
     density: Density = 0.1
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights under which a weighted mean is no mean."""
+        """Refuse weights that have no weighted mean."""
         super().check(tasks, shape, weights)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("dare_ties elects by weighted vote: weights must not be negative, nor all zero")

@@ -21,7 +21,7 @@ class DCMerge(Directional):
     """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
 
     Law: ``tau = U M V^T`` with ``U``, ``V`` the shared subspace, ``M = combine_t M_t`` and
-    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; of ``M`` only the tasks' diagonal blocks stay (``block_mask``).
+    ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; ``block_mask`` keeps only the tasks' diagonal blocks of ``M``.
     """
 
     source: ClassVar[str] = "DC-Merge, CVPR 2026, arXiv 2603.06242"

@@ -18,7 +18,7 @@ from mergeometry.values import Delta, LowRank
 
 @parameters
 class ESM(Activational):
-    """Keep of each task vector what shows in its layer's outputs, decorrelate the tasks, and favour what is strong.
+    """Keep the part of each task vector that shows in its layer's outputs, decorrelate, and favour strong parts.
 
     Law: P_t are the leading ``rank`` principal components of the activation shifts ``X_t tau_t^T``, the eigenvectors
     of ``tau_t G_t tau_t^T``, and ``A_t = P_t^T tau_t``. Polarised scaling multiplies each A_t by its Frobenius norm
@@ -27,10 +27,9 @@ class ESM(Activational):
     b is the norm of ``P A`` over the mean of the layers of its type, to the ``power``; for a matrix by itself it is 1.
 
     The paper's summary leaves the size of the polar factors open; the mean singular value is that of the authors'
-    published script, and without it the layers' norms would say nothing. Choices: components are uncentred, as there;
-    its constant factor 2 is left to ``scale``; norms are those of the truncated A_t; singular values of zero take no
-    part in means, nor do tasks that left the matrix alone; layers are of one type where their names differ in numbers
-    alone.
+    published script, and without it the norms of layers would not differ. Choices: components are uncentred, as there;
+    its constant factor 2 is left to ``scale``; norms are those of the truncated A_t; means leave out singular values of
+    zero and tasks that did not change the matrix; layers whose names differ only in numbers are of one type.
     """
 
     source: ClassVar[str] = "Li et al. 2026, Model merging in the essential subspace, arXiv 2602.20208"
@@ -51,7 +50,7 @@ class ESM(Activational):
         return "sum"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse tensors that are no matrices, and ranks that they do not have."""
+        """Refuse tensors that are not matrices, and ranks that they cannot have."""
         super().check(tasks, shape, weights)
         check_rank(self.rank, shape)
 
@@ -75,11 +74,11 @@ class ESM(Activational):
         bases: list[Tensor] = []
         coordinates: list[Tensor] = []
         for delta, weight, moment in zip(deltas, weights, moments, strict=True):
-            own = weighed(delta, weight)
-            basis = shift_directions(own, moment, self._count(m, n, len(deltas)))
+            update = weighed(delta, weight)
+            basis = shift_directions(update, moment, self._count(m, n, len(deltas)))
             if basis.shape[1]:
                 bases.append(basis)
-                coordinates.append(_coordinates(basis, own))
+                coordinates.append(_coordinates(basis, update))
         if not bases:
             return LowRank.zero(m, n)
         whitened, spread = polar(torch.cat(bases, dim=1))
@@ -88,14 +87,14 @@ class ESM(Activational):
         return LowRank(whitened, torch.eye(inner.shape[0]).double() * size, inner.mT)
 
     def _polarised(self, coordinates: Sequence[Float[Tensor, "_ n"]]) -> Float[Tensor, "r n"]:
-        norms = torch.stack([torch.linalg.vector_norm(own) for own in coordinates])
+        norms = torch.stack([torch.linalg.vector_norm(block) for block in coordinates])
         tasks = (norms / norms.mean()) ** self.power
-        stacked = torch.cat([own * factor for own, factor in zip(coordinates, tasks, strict=True)])
+        stacked = torch.cat([block * factor for block, factor in zip(coordinates, tasks, strict=True)])
         columns = torch.linalg.vector_norm(stacked, dim=0)
         return stacked * (columns / columns.mean()) ** self.power
 
     def _count(self, m: int, n: int, tasks: int) -> int:
-        # The published budget is a share of the outputs, which may be more than the matrix has directions.
+        # The published budget is a share of the outputs, which may exceed the number of the matrix's directions.
         return max(1, m // tasks) if self.rank == "auto" else rank_of(self.rank, (m, n), tasks)
 
 

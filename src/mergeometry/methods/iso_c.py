@@ -15,14 +15,14 @@ class IsoC(Spectral):
     """Sum the task vectors and give every direction of the sum the same strength.
 
     Law: ``sum_t tau_t = P D Q^T``, ``tau = mean(D) P Q^T``. Directions of zero singular value are left
-    out of both, so a sum of adapters stays as thin as it is.
+    out of both, so a sum of adapters keeps its low rank.
     """
 
     source: ClassVar[str] = "Marczak et al. 2025, No task left behind, arXiv 2502.04959"
 
     @property
     def equal_models(self) -> Literal["sum"]:
-        """The directions stay, the mean singular value is N times as large."""
+        """The directions stay, and the mean singular value is N times as large."""
         return "sum"
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:

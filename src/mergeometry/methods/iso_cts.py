@@ -17,11 +17,11 @@ from mergeometry.values import Delta, LowRank, sum_of
 
 @parameters
 class IsoCTS(Spectral):
-    """Keep the leading directions of the sum, fill the rest with directions that each task has alone.
+    """Keep the leading directions of the sum, and fill the rest of the rank with directions of each single task.
 
     Law: ``P_c``, ``Q_c`` the top-c directions of ``sum_t tau_t``; ``P_t``, ``Q_t`` the top-s ones of
     ``(I - P_c P_c^T) tau_t``; ``tau = mean(D) polar([P_1 ... P_T | P_c]) polar([Q_1 ... Q_T | Q_c])^T``,
-    ``D`` all singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
+    ``D`` all the singular values taken. ``c + T s`` is the total rank: ``T s`` is the part that is not
     common, rounded to a multiple of T.
     """
 
@@ -36,7 +36,7 @@ class IsoCTS(Spectral):
         return "sum" if self.common == 1 else None
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse a total rank that the matrix does not have."""
+        """Refuse a total rank that the matrix cannot have."""
         super().check(tasks, shape, weights)
         if isinstance(self.rank, int) and self.rank > min(shape):
             raise ValueError(f"rank {self.rank} is out of range: a {shape[0]} x {shape[1]} matrix has at most "
@@ -50,11 +50,11 @@ class IsoCTS(Spectral):
         """Split the rank, take the common part, then each task's own, whiten them together."""
         total = sum_of(deltas)
         held = min(total.rank, *total.shape) if isinstance(total, LowRank) else min(total.shape)
-        # `auto` means all of the rank here: the tasks share it instead of each having a part.
+        # `auto` means the full rank here: the tasks share it instead of each having a part.
         rank = min(rank_of(self.rank, total.shape, 1, held), held)
-        own = min(round((rank - int(rank * self.common)) / len(deltas)), rank // len(deltas))
-        common = top_directions(total, max(0, rank - own * len(deltas)))
-        parts = [top_directions(remove_left(delta, common.left), own) for delta in deltas]
+        per_task = min(round((rank - int(rank * self.common)) / len(deltas)), rank // len(deltas))
+        common = top_directions(total, max(0, rank - per_task * len(deltas)))
+        parts = [top_directions(remove_left(delta, common.left), per_task) for delta in deltas]
         if common.count:
             # What is left of a task vector inside the common subspace is rounding, and must not be whitened.
             floor = RANK_TOLERANCE * common.values[0]

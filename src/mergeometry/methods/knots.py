@@ -20,10 +20,10 @@ _TIED = 1e-9
 
 @parameters
 class Knots(Spectral):
-    """Decompose the task vectors side by side, and merge each one's own part in place of its entries.
+    """Decompose the task vectors side by side, and merge their coordinates instead of their entries.
 
     Law: ``[tau_1 | ... | tau_T] = P D [Q_1 | ... | Q_T]^T``, ``tau = P combine_t(D Q_t^T)``, where ``D Q_t^T`` is
-    ``P^T tau_t``. ``ties`` keeps in each its largest entries, elects a sign for each entry and averages the tasks
+    ``P^T tau_t``. ``ties`` keeps the largest entries of each, elects a sign for each entry and averages the tasks
     that agree; ``sum`` adds, which gives the plain sum of the task vectors, the control.
     """
 
@@ -41,7 +41,7 @@ class Knots(Spectral):
         return "same" if self.combine == "ties" else "sum"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The coordinates of every task at once, and directions of the outputs' side, be it the longer one."""
+        """The coordinates of every task at once, and directions of the output side, even where it is the longer one."""
         if self.combine == "sum":
             return Work(0.0, 0)
         (m, n), tasks = sizes.shape, sizes.tasks
@@ -58,7 +58,7 @@ class Knots(Spectral):
         basis = common_left(deltas)
         if basis.shape[1] == 0:
             return LowRank.zero(*deltas[0].shape)
-        # As precise as what comes in: all of them are held at once.
+        # In the inputs' precision: all coordinates are in memory at once.
         dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float64)
         coordinates = [left_coordinates(basis, delta).to(dtype) for delta in deltas]
         kept = share_of(coordinates[0].numel(), self.density)

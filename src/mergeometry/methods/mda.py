@@ -25,7 +25,7 @@ class MDA(Directional):
     ``directions`` has ``P = U``, a vertex for each shared direction (so the sign rule matters); ``tasks`` a
     vertex for each task, which removes what tasks have in common, all of it where they are equal;
     ``neurons`` has ``P = I``, a vertex for each output unit; ``random`` a random basis of the outputs in its place,
-    drawn from the recipe's seed: the control of whether the frame matters; ``none`` leaves the step out, which is
+    drawn from the recipe's seed: the control for whether the frame matters; ``none`` skips the step, which gives
     `tsv_m`.
     """
 
@@ -42,13 +42,13 @@ class MDA(Directional):
         if self.simplex != "random":
             return self
         bound: Method = copy.copy(self)
-        # No parameter: a recipe cannot set it.
+        # Not a field: a recipe cannot set it.
         object.__setattr__(bound, "_key", stream_key(seed, tensor, "simplex"))
         return bound
 
     @property
     def equal_models(self) -> Literal["same", "zero"] | None:
-        """Equal tasks have no direction of their own, so a vertex for each task leaves nothing of them."""
+        """Equal tasks have no direction of their own, so a vertex for each task removes them entirely."""
         laws: dict[str, Literal["same", "zero"]] = {"neurons": "same", "none": "same", "tasks": "zero"}
         return laws.get(self.simplex)
 

@@ -1,4 +1,4 @@
-"""Model Stock: the mean of the models, drawn towards the base by as much as they disagree."""
+"""Model Stock: the mean of the models, pulled further towards the base the more they disagree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mergeometry.methods.base import Joint, Sizes, Work, dense_deltas, parameter
 from mergeometry.values import Delta, LowRank, sum_of
 
 _ENTRIES = 1 << 17
-"""Entries that are held in float64 at a time."""
+"""Entries held in float64 at a time."""
 
 
 @parameters
@@ -23,7 +23,7 @@ class ModelStock(Joint):
 
     Law: ``tau = t mean_t(tau_t)`` with ``t = N cos / (1 + (N - 1) cos)`` and ``cos`` the mean cosine between two of
     the N task vectors: the point nearest to the centre of the shell on which fine-tuned weights lie. ``filter_wise``
-    takes a ratio for each row of outputs. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
+    gives each row of outputs a ratio. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
     zeros, is left out of N, cosine and mean; tensors of fewer than two dimensions have one ratio.
     """
 
@@ -38,11 +38,11 @@ class ModelStock(Joint):
 
     @property
     def equal_models(self) -> Literal["same"]:
-        """Task vectors of one direction have the ratio 1."""
+        """Task vectors that point in one direction have the ratio 1."""
         return "same"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The inner products of every two task vectors, some rows at a time; then the sum."""
+        """The inner products of all pairs of task vectors, some rows at a time; then the sum."""
         return Work(2.0 * sizes.elements * sizes.tasks**2, sizes.piece)
 
     def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
@@ -60,7 +60,7 @@ class ModelStock(Joint):
 
 
 def _factors(grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]:
-    """``t / N`` of each row, by the inner products of its task vectors."""
+    """``t / N`` of each row, from the inner products of its task vectors."""
     sizes = grams.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     count = (sizes > 0).sum(dim=1)
     sizes = torch.where(sizes > 0, sizes, 1.0)
@@ -70,7 +70,7 @@ def _factors(grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]
 
 
 def _inner_by_row(one: Delta, other: Delta) -> Float[Tensor, " rows"]:
-    """The inner product of each row of outputs with that row of the other in float64; fewer dimensions are one row."""
+    """Inner products of corresponding rows in float64; a tensor of fewer than two dimensions is one row."""
     if isinstance(one, LowRank) and isinstance(other, LowRank):
         between = one.core.double() @ (one.right.double().mT @ other.right.double()) @ other.core.double().mT
         return (one.left.double() @ between * other.left.double()).sum(dim=1)

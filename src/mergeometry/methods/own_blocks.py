@@ -1,4 +1,4 @@
-"""Own blocks: of each task's update, its own block in the tasks' shared orthogonal basis."""
+"""Own blocks: each task's update, reduced to its own block in the tasks' shared orthogonal basis."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mergeometry.values import Directions, LowRank
 
 @parameters
 class OwnBlocks(Directional):
-    """Keep what each task does between its own directions of a basis that all tasks share, and nothing else.
+    """Keep only what each task does between its own directions of a basis that all tasks share.
 
     Law: ``tau = sum_t P_t P_t^T U_t diag(S_t) V_t^T Q_t Q_t^T``, with ``P_t``, ``Q_t`` task t's columns of the shared
-    subspace ``polar([U_1 | ... | U_T])``, ``polar([V_1 | ... | V_T])``. A direction that the shared subspace had to
-    bend away from its task counts less for it: where `tsv_m` keeps all of ``S_t``, what tasks contend for is damped
-    on both sides, so that the sum needs no scale. Tasks at right angles lose nothing; N equal ones keep 1/N.
+    subspace ``polar([U_1 | ... | U_T])``, ``polar([V_1 | ... | V_T])``. The further the shared subspace bends
+    a direction away from its task, the less it counts: `tsv_m` keeps all of ``S_t``, while here what tasks compete
+    for is damped on both sides, so that the sum needs no scale. Orthogonal tasks lose nothing; N equal ones keep 1/N.
 
     Tables of embeddings merge by `rows` unless the recipe says otherwise.
     """
@@ -34,7 +34,8 @@ class OwnBlocks(Directional):
         shared = shared_subspace(directions)
         blocks, first = [], 0
         for task in directions:
-            own = slice(first, first + task.count)
-            blocks.append((shared.left[:, own].mT @ task.left * task.values) @ (task.right.mT @ shared.right[:, own]))
+            columns = slice(first, first + task.count)
+            left, right = shared.left[:, columns], shared.right[:, columns]
+            blocks.append((left.mT @ task.left * task.values) @ (task.right.mT @ right))
             first += task.count
         return LowRank(shared.left, torch.block_diag(*blocks), shared.right)

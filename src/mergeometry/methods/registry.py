@@ -1,7 +1,7 @@
 """Finds methods by name: those of this folder by their files, those of other packages by entry point.
 
-A package offers methods of its own with an entry point in the group ``mergeometry.methods``, named as the
-method, that leads to its class. Names are listed without importing anything heavy.
+A package offers methods of its own by entry points in the group ``mergeometry.methods``: each is named after
+its method and points to its class. Names are listed without importing anything heavy.
 """
 
 from __future__ import annotations

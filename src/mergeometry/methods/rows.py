@@ -1,4 +1,4 @@
-"""Rows: what only some tasks moved is added, what all moved is averaged."""
+"""Rows: rows that only some tasks changed are added, rows that all changed are averaged."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from torch import Tensor
 from mergeometry.methods.base import Rowwise, check_mean, parameters
 
 _ENTRIES = 1 << 20
-"""Entries looked at together, so that a table of any size takes little memory beside itself."""
+"""Entries processed together, so that a table of any size takes little extra memory."""
 
 
 @parameters
 class Rows(Rowwise):
-    """Merge a table row by row, as a table of word embeddings asks for; average all else.
+    """Merge a table row by row, as suits a table of word embeddings; average everything else.
 
-    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts move different rows,
-    so that averaging divides most of what each has learned by the number of tasks for nothing.
+    A row of such a table acts only on inputs that hold its token. Fine-tunes on different texts change different
+    rows, so averaging needlessly divides most of what each has learned by the number of tasks.
 
-    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has moved the row,
+    Law, for row i of a matrix, ``tau_t[i]`` times the model's weight: where every task has changed the row,
     ``tau[i] = mean_t tau_t[i]``; else ``tau[i] = g_i sum_t tau_t[i]`` with
-    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds what the tasks moved,
-    on average over them, once: 1 for rows at right angles or of one task, 1/N for N equal ones. A task vector of any
-    other shape is averaged.
+    ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds the tasks' changes,
+    on average over them, once: 1 for orthogonal rows or those of one task, 1/N for N equal ones. Task vectors of any
+    other shape are averaged.
     """
 
     source: ClassVar[str] = "ours, docs/own-blocks.md"
 
     @property
     def equal_models(self) -> Literal["same"]:
-        """Equal models have moved the same rows, which are averaged."""
+        """Equal models have changed the same rows, which are averaged."""
         return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to nothing."""
+        """Refuse weights that add up to zero."""
         super().check(tasks, shape, weights)
         check_mean(weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
-        """Add the rows, and scale each by how many tasks moved it and how much their moves overlap."""
+        """Add the rows, and scale each by how many tasks changed it and how much their changes overlap."""
         total = torch.zeros_like(deltas[0])
         for delta, weight in zip(deltas, weights, strict=True):
             total.add_(delta, alpha=weight)
@@ -61,7 +61,7 @@ def _factors(
     """What each row of the weighted sum is multiplied by."""
     pairs = list(zip(deltas, weights, strict=True))
     everywhere = torch.stack([delta.ne(0).any(dim=1) for delta, weight in pairs if weight]).all(dim=0)
-    # Rows are brought to size 1 first: squares of tiny or huge entries leave the range of numbers.
+    # Rows are scaled to size 1 first: squares of tiny or huge entries leave the range of float64.
     size = torch.stack([delta.abs().amax(dim=1).double() * abs(weight) for delta, weight in pairs]).amax(dim=0)
     size = torch.where(size > 0, size, 1.0)[:, None]
     alone = torch.zeros(len(total), dtype=torch.float64)

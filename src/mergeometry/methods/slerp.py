@@ -14,10 +14,10 @@ from torch import Tensor
 from mergeometry.methods.base import Weightwise, parameters
 
 _PARALLEL = 1e-6
-"""Sine of an angle below which the two models span no plane: the arc is their chord, or runs anywhere."""
+"""Sine of an angle below which the two models span no plane: the arc is their chord, or undefined."""
 
 _ENTRIES = 1 << 17
-"""Entries that are held in float64 at a time."""
+"""Entries held in float64 at a time."""
 
 
 @parameters
@@ -38,11 +38,11 @@ class Slerp(Weightwise):
 
     @property
     def equal_models(self) -> Literal["same"]:
-        """An arc of no length."""
+        """The arc has no length."""
         return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse other than two models."""
+        """Refuse any number of models but two."""
         super().check(tasks, shape, weights)
         if tasks != 2:
             raise ValueError(f"slerp interpolates between two models, got {tasks}")
@@ -50,13 +50,13 @@ class Slerp(Weightwise):
     def merge(
         self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]
     ) -> Float[Tensor, "*shape"]:
-        """Take both models' shares of the arc, and what they add up to beyond the base's own weights."""
+        """Add both task vectors by their shares, and the base by what the shares exceed one by."""
         first, second = deltas
         angle = _angle(base, first, second)
         if math.sin(angle) < _PARALLEL:
             return (first * (1 - self.t)).add_(second, alpha=self.t)
         shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - self.t, self.t)]
-        # The shares' sum less one, in a form that loses nothing at the small angles between fine-tunes of one base.
+        # The shares' sum minus one, in a form that keeps its digits at the small angles between fine-tunes of one base.
         beyond = 2 * math.sin((1 - self.t) * angle / 2) * math.sin(self.t * angle / 2) / math.cos(angle / 2)
         return (base * beyond).add_(first, alpha=shares[0]).add_(second, alpha=shares[1])
 
@@ -68,7 +68,7 @@ def _angle(base: Float[Tensor, "*shape"], first: Float[Tensor, "*shape"], second
     for block in zip(*(torch.atleast_1d(each).split(rows) for each in (base, first, second)), strict=True):
         weights, *deltas = (each.double() for each in block)
         one, other = (weights + delta for delta in deltas)
-        squares = [square + float(own.square().sum()) for square, own in zip(squares, (one, other), strict=True)]
+        squares = [square + float(model.square().sum()) for square, model in zip(squares, (one, other), strict=True)]
         product += float((one * other).sum())
     if 0.0 in squares:
         return 0.0

@@ -10,7 +10,7 @@ from mergeometry.methods.base import Linear, parameters
 
 @parameters
 class TaskArithmetic(Linear):
-    """Sum of the task vectors; the recipe's ``scale`` says how much of it.
+    """Sum of the task vectors, which the recipe's ``scale`` multiplies.
 
     Law: ``tau = sum_t w_t tau_t``.
     """
@@ -19,7 +19,7 @@ class TaskArithmetic(Linear):
 
     @property
     def equal_models(self) -> Literal["sum"]:
-        """A sum adds up."""
+        """The sum of N equal task vectors."""
         return "sum"
 
     def coefficients(self, weights: Sequence[float]) -> list[float]:

@@ -21,7 +21,7 @@ class Ties(Elementwise):
 
     Law, tensor by tensor: ``tau = sum_A w_t trim(tau_t) / sum_A w_t`` over the set ``A`` of tasks whose
     trimmed entry has the sign of ``sum_t w_t trim(tau_t)``; zero where that sum is zero. Entries that
-    tie at the threshold are all kept. The paper trims over the whole model, this per tensor.
+    tie at the threshold are all kept. The paper trims over the whole model, this method per tensor.
     """
 
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
@@ -32,11 +32,11 @@ class Ties(Elementwise):
 
     @property
     def equal_models(self) -> Literal["same"]:
-        """All agree, and the mean of equals is that one."""
+        """All agree, and the mean of equal ones is any of them."""
         return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights under which a weighted mean is no mean."""
+        """Refuse weights that have no weighted mean."""
         super().check(tasks, shape, weights)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("ties elects by weighted vote: weights must not be negative, nor all zero")

@@ -19,11 +19,11 @@ from mergeometry.values import Delta, LowRank
 
 @parameters
 class WUDI(Spectral):
-    """Take each task vector's rows for its layer's inputs, and disturb the outputs on them as little as possible.
+    """Take each task vector's rows as its layer's inputs, and disturb the outputs on them as little as possible.
 
     Law: ``tau`` minimises ``sum_t ||(tau - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2``. ``solver: exact`` is its smallest
     minimiser, ``tau = (sum_t tau_t G_t)(sum_t G_t)^+`` with ``G_t = tau_t^T tau_t / ||tau_t||_F^2``; ``solver: adam``
-    the published iteration, Adam from ``sum_t tau_t`` with so many steps of the given rate, which stops short of it.
+    takes the published ``steps`` of Adam at ``learning_rate`` from ``sum_t tau_t``, which stop short of it.
     """
 
     source: ClassVar[str] = (
@@ -38,7 +38,7 @@ class WUDI(Spectral):
 
     @property
     def equal_models(self) -> Literal["same"] | None:
-        """Equal task vectors leave no conflict, so the minimum is zero, at that one; steps do not reach it."""
+        """Equal task vectors do not conflict: they attain the minimum of zero, which Adam's steps do not reach."""
         return "same" if self.solver == "exact" else None
 
     @property
@@ -48,11 +48,11 @@ class WUDI(Spectral):
 
     @property
     def stays_low_rank(self) -> bool:
-        """The minimiser does; Adam treats every entry by itself."""
+        """The minimiser stays low-rank; Adam treats every entry by itself."""
         return self.solver == "exact"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """A matrix of the inputs' side, be it the longer one; for Adam the steps and what they carry along."""
+        """A square matrix of the input side, even where it is the longer one; for Adam, its steps and state."""
         (m, n), tasks = sizes.shape, sizes.tasks
         products = 4.0 * m * n * min(m, n) * tasks + 9.0 * n**3
         if self.solver == "adam":

@@ -30,9 +30,9 @@ def make_plan(recipe: Recipe) -> Plan:
     """Plan a merge from headers and configuration files alone.
 
     Raises:
-        RecipeError: an unknown method or parameter, or one that fits no tensor of these models.
+        RecipeError: a method or parameter is unknown, or fits no tensor of these models.
         SourceError: an input is missing, malformed or hostile.
-        MismatchError: the inputs do not fit together; every reason is listed.
+        MismatchError: the inputs do not fit together; it lists every reason.
     """
     methods = _Methods(recipe)
     base = open_model(Path(recipe.base), "base")
@@ -67,10 +67,10 @@ def _plan(
     if isinstance(recipe.scale, ScaleRule):
         recipe = recipe.model_copy(update={"scale": recipe.scale.settled(methods.main[1].scale_rule)})
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
-    if found := mismatches(recipe, base, models, matches):
+    if reasons := mismatches(recipe, base, models, matches):
         raise MismatchError(
-            f"the inputs do not fit together ({len(found)} mismatch{'es' if len(found) > 1 else ''})",
-            found,
+            f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
+            reasons,
             hint="nothing was read or written; `mergeometry plan RECIPE` shows this list again",
         )
     tasks, refused = [], []
@@ -94,16 +94,16 @@ def _plan(
     if recipe.refine and not any(task.refinements for task in tasks):
         raise RecipeError("refine: no tensor is a merged matrix, so there is nothing to refine", hint="leave it out")
     heads = {
-        model.label: tuple(_info(source_of(model, own), own) for own in match.heads)
+        model.label: tuple(_info(source_of(model, name), name) for name in match.heads)
         for model, match in zip(models, matches, strict=True)
         if match.heads
     }
-    said = tuple(notes(base, models, matches))
-    return Plan(recipe, base, models, matches, tuple(tasks), heads, lay_out_plan(recipe, tasks), said)
+    layout = lay_out_plan(recipe, tasks)
+    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, tuple(notes(base, models, matches)))
 
 
 def other_of(recipe: Recipe) -> MethodChoice:
-    """How tensors that are no matrices merge: as the recipe says, or as its method asks for."""
+    """The method for tensors that are not matrices: the recipe's `other`, or else the default of its method."""
     return recipe.other or MethodChoice(name=registry.find(recipe.method.name).others)
 
 
@@ -126,7 +126,7 @@ class _Methods:
         if self.other[1].matrices_only:
             raise RecipeError(
                 f"`other` is {self.other[0]!r}, which merges matrices only",
-                hint="`other` is for tensors that are no matrices: average, task_arithmetic, ties, ...",
+                hint="`other` is for tensors that are not matrices: average, task_arithmetic, ties, ...",
             )
 
     def _build(self, choice: MethodChoice) -> tuple[str, Method]:
@@ -134,7 +134,7 @@ class _Methods:
 
 
 def _refuse_data(recipe: Recipe, methods: Sequence[tuple[str, Method]]) -> None:
-    """Refuse a method without the data that it needs, and data without a method."""
+    """Refuse a method without the data that it needs, and data that no method needs."""
     needing = [name for name, method in methods if method.needs_activations]
     if needing and recipe.data is None:
         raise RecipeError(
@@ -161,7 +161,7 @@ def _task(
     weights = tuple(entry.weight for entry in recipe.models)
     if info.code not in MERGEABLE:
         labels = [entry.name for entry in recipe.models]
-        whole = [(label, own) for label, own in zip(labels, sources, strict=True) if isinstance(own, TensorInfo)]
+        whole = [(label, copy) for label, copy in zip(labels, sources, strict=True) if isinstance(copy, TensorInfo)]
         return _copy_task(recipe, info, (*whole, *carried), weights, info.code)
     if all(source is None for source in sources):
         return _copy_task(recipe, info, carried, weights, code)
@@ -195,9 +195,9 @@ def _copy_task(
 
 def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple[tuple[str, Method], Scale]:
     usual = methods.main if matrix or not methods.main[1].matrices_only else methods.other
-    for rule, own in zip(recipe.tensors, methods.rules, strict=True):
+    for rule, choice in zip(recipe.tensors, methods.rules, strict=True):
         if fnmatchcase(name, rule.match):
-            return own or usual, recipe.scale if rule.scale is None else rule.scale
+            return choice or usual, recipe.scale if rule.scale is None else rule.scale
     return usual, recipe.scale
 
 

@@ -1,4 +1,4 @@
-"""Holds the inputs against each other and lists everything that does not fit, before any weight is read."""
+"""Compares the inputs with each other and lists everything that does not fit, before any weight is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 
 _OFTEN_TIED = ("lm_head.weight", "decoder.weight")
-"""Output layers that many models share with their embeddings and then store once."""
+"""Output layers that many models tie to their embeddings and store once."""
 
 
 def mismatches(
@@ -21,32 +21,32 @@ def mismatches(
 ) -> list[str]:
     """Every reason, one sentence each, why these inputs cannot be merged; empty when they can."""
     nearest = Nearest()
-    found: list[str] = []
+    reasons: list[str] = []
     for model, match in zip(models, matches, strict=True):
-        found.extend(_names(model, match, base, nearest))
+        reasons.extend(_names(model, match, base, nearest))
         for name, own in match.pairs.items():
-            found.extend(_tensor(recipe, model, name, own, base.tensors[name]))
-    found.extend(_unused(recipe, base, matches))
-    return found
+            reasons.extend(_tensor(recipe, model, name, own, base.tensors[name]))
+    reasons.extend(_unused(recipe, base, matches))
+    return reasons
 
 
 def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]) -> list[str]:
     """What a user should know although nothing is wrong."""
-    said = []
+    messages = []
     for model, match in zip(models, matches, strict=True):
         if text := match.prefix.describe():
-            said.append(f"{model.label}: {text}")
+            messages.append(f"{model.label}: {text}")
         for name in match.missing:
             if isinstance(model, Checkpoint) and _is_buffer(base.tensors[name]):
-                said.append(f"{model.label}: has no {name}; the base's integers are kept")
+                messages.append(f"{model.label}: has no {name}; the base's integers are kept")
         if model.path.resolve() == base.path.resolve():
-            said.append(f"{model.label}: is the base itself, so its task vector is zero")
-    said.extend(_other_bases(base, models))
-    return said
+            messages.append(f"{model.label}: is the base itself, so its task vector is zero")
+    messages.extend(_other_bases(base, models))
+    return messages
 
 
 def source_of(model: Checkpoint | Adapter, own: str | None) -> Source:
-    """Where the model's update of a tensor is, given the name that the model has for it."""
+    """Where a model's update of a tensor is stored, given the model's own name for the tensor."""
     if own is None:
         return None
     if isinstance(model, Adapter):
@@ -55,7 +55,7 @@ def source_of(model: Checkpoint | Adapter, own: str | None) -> Source:
 
 
 def carried_by(model: Checkpoint | Adapter, own: str | None) -> TensorInfo | None:
-    """The copy of the base's tensor that an adapter carries beside its update, if it does."""
+    """The copy of the base's tensor that an adapter stores along with its update, if any."""
     return model.carried.get(own) if isinstance(model, Adapter) and own is not None else None
 
 
@@ -89,7 +89,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
         part = "an adapter of another base? it changes" if isinstance(model, Adapter) else "holds"
         yield (
             f"{model.label}: {part} {name!r}, which the base does not have{nearest.hint(name, base_names)}; "
-            "a head that only this model has is named in `heads`"
+            "name a head that only this model has in `heads`"
         )
 
 
@@ -120,7 +120,7 @@ def _tensor(recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, ex
         elif "dtype" not in recipe.output.model_fields_set:
             yield (
                 f"{model.label}: {name!r} is {source.code}, the base's {expected.code}; "
-                "set `output.dtype` to say which the result is to have"
+                "set `output.dtype` to the dtype of the result"
             )
 
 
@@ -138,7 +138,7 @@ def _unused(recipe: Recipe, base: Checkpoint, matches: Sequence[Match]) -> Itera
 
 
 def _other_bases(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> Iterator[str]:
-    """Adapters name their base in free text, so a different name is told and not refused."""
+    """Adapters name their base in free text, so a different name is reported, not refused."""
     config: Mapping[str, object] = base.config or {}
     known = {base.path.resolve().name.lower(), Path(str(config.get("_name_or_path", ""))).name.lower()}
     declared = {model.base_name for model in models if isinstance(model, Adapter) and model.base_name}

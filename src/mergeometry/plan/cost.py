@@ -1,7 +1,7 @@
 """Estimates what a tensor task costs: bytes, floating-point operations, memory and seconds.
 
-A method's family counts what its merge takes; here is what its route adds, and what comes after the merge. Seconds are
-rough, from the rates of one core of a common server; memory is an upper bound that the tests hold the engine to.
+A method's family estimates its merge; this module adds the cost of the route and of the steps after the merge. Seconds
+are rough, from the rates of one core of a common server; memory is an upper bound that tests check the engine against.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _PIECES = 6
-"""Pieces of a tensor beside the task vectors': the base's, the merged one, as stored, and copies in between."""
+"""Pieces in memory in addition to the task vectors': the base's, the merged and the stored one, and copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def cost_of(task: TensorTask) -> Cost:
 
 
 def sizes_of(task: TensorTask) -> Sizes:
-    """A task's task vectors, as far as headers tell; an adapter that leaves the tensor alone has one of rank 0."""
+    """Sizes of a task's task vectors, from headers; an adapter that does not change the tensor has one of rank 0."""
     widest = max(task.base.nbytes, *(_read_bytes(source) for source in task.sources))
     return Sizes(
         task.shape,
@@ -72,7 +72,7 @@ def _merge_cost(task: TensorTask) -> Cost:
         memory += _PIECES * sizes.piece + 4 * sizes.elements * (sizes.tasks - sizes.dense)
     else:
         memory += whole + widest
-    # What takes its task vectors one at a time reads them again for each step after the merge.
+    # A method that takes its task vectors one at a time reads them again for each step after the merge.
     streams = task.method.streams
     if task.refinements:
         held = whole * (1 if streams else sizes.dense) if sizes.dense else 0
@@ -93,15 +93,15 @@ def _merge_cost(task: TensorTask) -> Cost:
 
 
 def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[float, int, int]:
-    """Operations and bytes of a rule for the scale, and how often it reads its task vectors again."""
+    """Operations and bytes of a scale rule, and how many more times it reads the task vectors."""
     from mergeometry.refinements import registry as refinement_registry  # noqa: PLC0415  (needs torch)
 
     needs, whole = find(scaling.rule).needs, sizes.number * sizes.elements
     pairs = sizes.tasks * (sizes.tasks + 1) / 2 if "gram" in needs else 0
     flops, working = 2.0 * sizes.elements * (2 * sizes.tasks + 1 + pairs), 16 * CHUNK_ELEMENTS
     if "svc" in needs and len(sizes.shape) == 2:
-        calibrating, bytes_of_it = refinement_registry.build("svc", {}).cost(sizes.shape, sizes.tasks)
-        flops, working = flops + calibrating, working + bytes_of_it
+        calibrating, extra = refinement_registry.build("svc", {}).cost(sizes.shape, sizes.tasks)
+        flops, working = flops + calibrating, working + extra
     held = whole * (min(sizes.dense, 1) if streams and "gram" not in needs else sizes.dense)
     memory = int(ALGEBRA_BYTES + 2 * whole + held + ALLOCATOR * working)
     return flops, memory, streams * (1 + ("svc" in needs))

@@ -1,4 +1,4 @@
-"""Tells, from a name, a shape and the configuration, what kind of tensor a weight is."""
+"""Tells what kind of tensor a weight is, from its name, its shape and the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 _LOOKUP_PARTS = frozenset(
     {"lm_head", "shared", "wte", "wpe", "text_projection", "relative_attention_bias", "embed_out"}
 )
-"""Whole parts of a dotted name: tables and output layers, and not `shared_expert`, which is a linear map."""
+"""Whole parts of a dotted name: tables and output layers, but not `shared_expert`, which is a linear map."""
 _LOOKUP_WORDS = ("embed", "position")
 _VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte"})
 _TRANSPOSED_TYPES = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})

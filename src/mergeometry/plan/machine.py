@@ -1,6 +1,6 @@
 """What every estimate assumes of the machine: the memory of a process, and the rates of one core of a common server.
 
-Bytes are upper bounds, which the tests hold the engine to. Rates are rough: they tell minutes from hours.
+Bytes are upper bounds, which tests check the engine against. Rates are rough: they tell minutes from hours.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 PROCESS_BYTES = 275_000_000
-"""Resident size of one process that has loaded torch, SciPy and this library, and works on nothing."""
+"""Resident size of one idle process that has loaded torch, SciPy and this library."""
 
 TRANSFORMERS_BYTES = 350_000_000
 """What importing transformers adds to a process."""
@@ -26,11 +26,11 @@ BYTES_PER_SECOND = 0.8e9
 """Read or written, with every value checked and every byte hashed."""
 
 ELEMENTS_PER_SECOND = 7e8
-"""Of one core that takes a task vector and adds it up."""
+"""Of one core that computes a task vector and adds it to a sum."""
 
 
 def cores() -> int:
-    """Cores that this process may use, which a scheduler or a container can make fewer than the machine has."""
+    """Cores that this process may use: a scheduler or a container can allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Finds which tensor of a model is which of the base, by the names on disk and up to one common prefix."""
+"""Matches the tensors of a model with the base's by their names on disk, up to one common prefix."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 _NEAREST_SEARCHES = 20
-"""Nearest names are searched for the first few mismatches only: the search is quadratic."""
+"""Mismatches for which the nearest name is searched: the search is quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What stands before the common part of the names; at most one of the two sides has something."""
+    """What precedes the common part of the names; at most one of the two sides has a prefix."""
 
     model: str = ""
     base: str = ""
@@ -30,21 +30,21 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How the tensors of one model lie against the base's."""
+    """How the tensors of one model correspond to the base's."""
 
     prefix: Prefix
     pairs: Mapping[str, str]
-    """Base name to the model's own name."""
+    """The base's name to the model's own name."""
     heads: tuple[str, ...]
-    """Own names that a `heads` pattern covers."""
+    """The model's names that a `heads` pattern matches."""
     missing: tuple[str, ...]
     """Base names without a counterpart."""
     extra: tuple[str, ...]
-    """Own names without a counterpart, and no head."""
+    """The model's names without a counterpart that are not heads."""
 
 
 def match_names(base: Iterable[str], own: Iterable[str], heads: Sequence[str]) -> Match:
-    """Pair the names of a model with the base's; names that a ``heads`` glob covers stay out on both sides."""
+    """Pair the names of a model with the base's; names that a ``heads`` glob matches are left out on both sides."""
     base_names = [name for name in base if not _any(name, heads)]
     own_heads = tuple(name for name in own if _any(name, heads))
     own_names = [name for name in own if not _any(name, heads)]
@@ -65,7 +65,7 @@ def match_names(base: Iterable[str], own: Iterable[str], heads: Sequence[str]) -
 
 
 def common_prefix(base: Sequence[str], own: Sequence[str]) -> Prefix:
-    """The one prefix under which most names agree; the shortest of those that do equally well."""
+    """The prefix under which most names agree; of several, the shortest."""
     votes: Counter[Prefix] = Counter()
     base_set, own_set = set(base), set(own)
     for name in own:
@@ -78,7 +78,7 @@ def common_prefix(base: Sequence[str], own: Sequence[str]) -> Prefix:
 
 
 class Nearest:
-    """Suggests names for mismatches, giving up after the first few so that a wrong base is still refused at once."""
+    """Suggests names for the first few mismatches only, so that a wrong base is still refused at once."""
 
     def __init__(self) -> None:
         self._left = _NEAREST_SEARCHES

@@ -1,4 +1,4 @@
-"""What a merge writes: whole tensors, or the factors of an adapter, and where each lies."""
+"""What a merge writes: whole tensors, or the factors of an adapter, and where each is stored."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF1
 def output_code(recipe: Recipe, info: TensorInfo) -> str:
     """The dtype that a merged tensor is written in.
 
-    Factors of an adapter are float32 unless the recipe says otherwise: rounding each of them to the 16 bit of
-    a base would cost more than rounding their product, and the result would not be exact.
+    Factors of an adapter are float32 unless the recipe says otherwise: rounding each of them to the 16 bits of
+    a base would lose more than rounding their product, and the result would not be exact.
     """
     if recipe.output.dtype != "base":
         return _CODES[recipe.output.dtype]
@@ -30,7 +30,7 @@ def output_code(recipe: Recipe, info: TensorInfo) -> str:
 
 
 def adapter_rank(recipe: Recipe, info: TensorInfo, sources: Sequence[Source]) -> int:
-    """Rank of the adapter that holds a tensor's merged update: what the inputs' ranks add up to, or what is asked."""
+    """Rank of the adapter for a tensor's merged update: the sum of the inputs' ranks, or less if the recipe asks."""
     total = sum(source.rank for source in sources if isinstance(source, AdapterDelta))
     exact = min(total, *info.shape) if info.shape else 0
     wanted = recipe.output.adapter
@@ -40,10 +40,10 @@ def adapter_rank(recipe: Recipe, info: TensorInfo, sources: Sequence[Source]) ->
 def adapter_outputs(
     name: str, method: Method, sources: Sequence[Source], shape: Sequence[int], rank: int, code: str
 ) -> tuple[OutputTensor, ...]:
-    """The two factors that stand for a tensor's merged update.
+    """The two factors that hold a tensor's merged update.
 
     Raises:
-        ValueError: the update is not low-rank, so no adapter can hold it.
+        ValueError: an adapter cannot hold the update; the message fits after "tensor X: ".
     """
     if any(isinstance(source, TensorInfo) for source in sources):
         raise ValueError("a model holds the tensor itself, so an adapter cannot hold its update")
@@ -57,7 +57,7 @@ def adapter_outputs(
 
 
 def adapter_module(name: str, shape: Sequence[int], rank: int) -> AdapterModule:
-    """A tensor as the module that an adapter names; ``shape`` is (outputs, inputs)."""
+    """The adapted module for a tensor; ``shape`` is (outputs, inputs)."""
     return AdapterModule(name.removesuffix(".weight"), rank, shape[0], shape[1])
 
 
@@ -65,7 +65,7 @@ def lay_out_plan(recipe: Recipe, tasks: Sequence[TensorTask]) -> Layout:
     """Assign every output tensor its file and offset.
 
     Raises:
-        RecipeError: an adapter was asked for and nothing is adapted.
+        RecipeError: the output is an adapter, and no input adapts any tensor.
     """
     outputs = [output for task in tasks for output in task.outputs]
     if not recipe.output.adapter:

@@ -27,7 +27,7 @@ def route_of(task: TensorTask) -> Route:
         return "copy"
     if len(task.outputs) == 2:
         return "factors"
-    # A refinement, a scale read off the merge and a rotation each need the merged tensor as a whole.
+    # A refinement, a scale computed from the merge and a rotation each need the whole merged tensor.
     if task.adapters_only or task.refinements or task.scales_itself or task.turned is not None:
         return "whole"
     if task.method.pieces == "entries":
@@ -37,7 +37,7 @@ def route_of(task: TensorTask) -> Route:
 
 
 def step_of(route: Route, shape: Sequence[int], elements: int) -> int:
-    """How many entries one step of a route in pieces takes, of about so many; 0 for a route without pieces."""
+    """Entries per step of a route in pieces, about ``elements``; 0 for a route without pieces."""
     if route == "chunks":
         return elements
     return max(1, elements // shape[1]) * shape[1] if route == "rows" else 0

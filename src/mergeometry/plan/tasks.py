@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from mergeometry.refinements.base import Refinement
 
 Source: TypeAlias = TensorInfo | AdapterDelta | None
-"""Where a task's update of one tensor comes from; None is an adapter that leaves the tensor alone."""
+"""Where a task's update of one tensor comes from; None for an adapter that does not change the tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorTask:
     """One tensor to produce: its inputs, what is done to it, and how it is written.
 
-    Its route and its cost follow from that, and are settled when it is made: a task made by `dataclasses.replace` has
-    those of what was changed.
+    Its route and its cost follow from that and are computed when it is built, so `dataclasses.replace` computes them
+    again.
     """
 
     name: str
@@ -44,16 +44,16 @@ class TensorTask:
     scale: float
     transposed: bool
     equal: tuple[tuple[str, TensorInfo], ...]
-    """(model label, tensor) that must hold what the base's does: integers, copies that an adapter carries."""
+    """(model label, tensor) that must equal the base's: integers, and copies that an adapter stores."""
     outputs: tuple[OutputTensor, ...]
-    """One tensor, or the two factors of an adapter; none where an adapter output leaves it alone."""
+    """One tensor, or the two factors of an adapter; empty where the output is an adapter that does not change it."""
     turned: Tensor | None = field(default=None, compare=False, repr=False)
     """A rotation R of the inputs to fold into the merged matrix, ``W R``; none by default."""
     refinements: tuple[tuple[str, Refinement], ...] = ()
     """Steps after the merge, in order, each with its name in the recipe."""
 
     scaling: ScaleRule | None = None
-    """A rule for the scale: of this tensor once it is merged, or of all tensors, which then is ``scale``."""
+    """A rule for the scale: of this tensor once it is merged, or of all tensors, whose result is then ``scale``."""
 
     route: Route = field(init=False)
     cost: Cost = field(init=False)
@@ -69,14 +69,14 @@ class TensorTask:
 
     @property
     def scale_in_words(self) -> str:
-        """The number, or the rule that it will be read off by; nothing where the tensor is copied."""
+        """The number, or the rule that will compute it; empty where the tensor is copied."""
         if self.method is None:
             return ""
         return f"{self.scale:g}" if self.scaling is None else self.scaling.text
 
     @property
     def scales_itself(self) -> bool:
-        """Whether its scale is read off this tensor alone, so that it is known only after the merge."""
+        """Whether its scale is computed from this tensor alone, so that it is known only after the merge."""
         return self.scaling is not None and self.scaling.per == "tensor"
 
     @property
@@ -100,7 +100,7 @@ class Plan:
     matches: tuple[Match, ...]
     tasks: tuple[TensorTask, ...]
     heads: Mapping[str, tuple[TensorInfo, ...]]
-    """Model label to the tensors that only it has, kept beside the merged weights."""
+    """Model label to the tensors that only that model has, kept next to the merged weights."""
     layout: Layout
     notes: tuple[str, ...]
 
@@ -129,12 +129,12 @@ class Plan:
             yield from tensors_of(model)
 
     def ordered(self) -> list[TensorTask]:
-        """Tasks that may refuse the inputs first, then the costliest, so that no worker ends alone with a big one."""
+        """Tasks that may refuse the inputs first, then the costliest, so that no big one is left to run alone."""
         waiting = (task for task in self.tasks if task.outputs or task.equal)
         return sorted(waiting, key=lambda task: (not task.equal, -task.cost.seconds, task.name))
 
     def peak_memory(self, workers: int) -> int:
-        """Upper bound of the resident bytes of all processes, the parent included."""
+        """Upper bound of the resident bytes of all processes, including the parent."""
         largest = sorted((task.cost.memory for task in self.tasks), reverse=True)[:workers]
         heads = max((sum(info.nbytes for info in infos) for infos in self.heads.values()), default=0)
         parent = 0 if workers == 1 else PROCESS_BYTES

@@ -1,7 +1,7 @@
-"""Steps that follow any merge of a matrix, one a file: the file's name is the refinement's name in a recipe.
+"""Steps that follow any merge of a matrix, one per file: the file's name is the refinement's name in a recipe.
 
-``mergeometry.refinements.SVC`` and the like are found by class name, so a new file needs no line here. What editors and
-type checkers know of them stands in ``__init__.pyi``, which `make stubs` writes.
+``mergeometry.refinements.SVC`` and the like are found by class name, so a new file needs no line here. Editors and
+type checkers read ``__init__.pyi``, which `make stubs` writes.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ class Norm(_Norm):
 
     Law: ``tau' = factor * (target / ||tau||) tau`` in Frobenius norms. ``target: mean`` is the mean of ``||tau_t||``
     over the tasks that changed the matrix; ``root_sum_square`` is ``sqrt(sum_t ||tau_t||^2)``, the norm of the sum
-    if no two task vectors overlapped. A merged matrix of zeros stays so.
+    if no two task vectors overlapped. A merged matrix of zeros stays zero.
 
     Source: Li et al. 2025, MAGIC, arXiv 2512.19320, weight space calibration (target: mean).
 
@@ -29,9 +29,9 @@ class SVC(_SVC):
 
     Law: ``tau = sum_r sigma_r u_r v_r^T``; the response of a task is ``a_r^t = u_r^T tau_t``, its share
     ``s_r^t = <sigma_r v_r, a_r^t> / ||a_r^t||^2``, and ``tau' = sum_r gamma_r sigma_r u_r v_r^T`` with
-    ``gamma_r = T / sum_t max(alpha, s_r^t)``. Shares above one are what was counted more than once. The directions
-    stay; tasks that left the matrix alone take no part, and one with no response along ``u_r`` has the share zero.
-    Equal singular values leave ``u_r`` open: among these it is an eigenvector of ``sum_t tau_t tau_t^T``.
+    ``gamma_r = T / sum_t max(alpha, s_r^t)``. A share above one means that the response was counted more than once. The
+    directions stay; tasks that did not change the matrix are left out, and one with no response along ``u_r`` has the
+    share zero. Equal singular values leave ``u_r`` open: it is then an eigenvector of ``sum_t tau_t tau_t^T``.
 
     Source: Li et al. 2026, When shared knowledge hurts, arXiv 2602.05536, Algorithm 1.
 

@@ -1,4 +1,4 @@
-"""What a refinement is: a step after the merge of one matrix, given the task vectors that went into it.
+"""What a refinement is: a step after the merge of one matrix, given the task vectors that were merged.
 
 The file's name is the refinement's name in recipes; its dataclass fields are its parameters, as a method's are.
 """
@@ -16,7 +16,7 @@ from mergeometry.values import Delta, LowRank
 
 
 class Refinement(ABC):
-    """A step that any method's merge of a matrix may be followed by; ``source`` names the paper."""
+    """A step after the merge of a matrix by any method; ``source`` names the paper."""
 
     source: ClassVar[str]
 
@@ -24,11 +24,11 @@ class Refinement(ABC):
     def apply(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
         """Refine a merged task vector, given the task vectors times their models' weights.
 
-        Low-rank in, low-rank out. ``deltas`` may be read from disk as it is walked through: once is best.
+        Low-rank in, low-rank out. Iterating over ``deltas`` may read them from disk, so do it once if possible.
         """
 
     def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
-        """Operations, and bytes beside the base, the merged matrix and the task vectors, which a plan counts on."""
+        """Operations, and bytes in addition to the base, the merged matrix and the task vectors, for a plan."""
         return 2.0 * shape[0] * shape[1] * (tasks + 1), 8 * shape[0] * shape[1]
 
     def described(self) -> dict[str, Any]:
@@ -46,10 +46,10 @@ class Refinement(ABC):
         return {"name": registry.name_of(type(self)), **self.described()}
 
     def __call__(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
-        """Refine a merged matrix: low-rank where it is, else dense in its dtype.
+        """Refine a merged matrix: a low-rank one stays low-rank, a dense one keeps its dtype.
 
         Raises:
-            ValueError: it is no matrix, there are no task vectors, or their shape is another.
+            ValueError: it is not a matrix, there are no task vectors, or their shapes differ from it.
         """
         shape = tuple(merged.shape)
         if len(shape) != 2:
@@ -63,10 +63,10 @@ class Refinement(ABC):
 
 
 def same_shape(delta: Delta, merged: Delta) -> Delta:
-    """The task vector, if it has the merged one's shape.
+    """Return the task vector if it has the merged one's shape.
 
     Raises:
-        ValueError: it has another.
+        ValueError: the shapes differ.
     """
     if tuple(delta.shape) != tuple(merged.shape):
         raise ValueError(f"expected task vectors of shape {list(merged.shape)}, got {list(delta.shape)}")

@@ -1,4 +1,4 @@
-"""Norm scaling: a merged matrix as large as the task vectors that it stands for."""
+"""Norm scaling: a merged matrix with the norm of the task vectors that it combines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mergeometry.refinements.base import Refinement, same_shape
 from mergeometry.values import Delta
 
 _CANCELLED = 1e-12
-"""Share of the task vectors' norms under which a merged matrix is rounding, with no direction to keep."""
+"""Share of the task vectors' norms below which a merged matrix is rounding error, with no direction to keep."""
 
 
 @parameters
@@ -23,7 +23,7 @@ class Norm(Refinement):
 
     Law: ``tau' = factor * (target / ||tau||) tau`` in Frobenius norms. ``target: mean`` is the mean of ``||tau_t||``
     over the tasks that changed the matrix; ``root_sum_square`` is ``sqrt(sum_t ||tau_t||^2)``, the norm of the sum
-    if no two task vectors overlapped. A merged matrix of zeros stays so.
+    if no two task vectors overlapped. A merged matrix of zeros stays zero.
     """
 
     source: ClassVar[str] = "Li et al. 2025, MAGIC, arXiv 2512.19320, weight space calibration (target: mean)"
@@ -34,7 +34,7 @@ class Norm(Refinement):
     factor: Annotated[float, Field(gt=0, description="what the norm is multiplied by")] = 1.0
 
     def apply(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
-        """Measure both, and rescale."""
+        """Measure the task vectors and the merged matrix, and rescale."""
         norms = [norm for norm in (frobenius(same_shape(delta, merged)) for delta in deltas) if norm > 0]
         size = frobenius(merged)
         if size <= _CANCELLED * sum(norms):

@@ -1,7 +1,7 @@
 """Finds refinements by name: those of this folder by their files, those of other packages by entry point.
 
-A package offers refinements of its own with an entry point in the group ``mergeometry.refinements``, named as the
-refinement, that leads to its class. Names are listed without importing anything heavy.
+A package offers refinements of its own by entry points in the group ``mergeometry.refinements``: each is named after
+its refinement and points to its class. Names are listed without importing anything heavy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SVC: the strength of what tasks share, counted once in place of once for each task."""
+"""SVC: the strength of what tasks share, counted once instead of once per task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mergeometry.refinements.base import Refinement, same_shape
 from mergeometry.values import Delta, Directions, LowRank
 
 _EQUAL = 1e-6
-"""Relative difference under which neighbouring singular values of a float32 merge are equal."""
+"""Relative difference below which neighbouring singular values of a float32 merge count as equal."""
 
 
 @parameters
@@ -27,9 +27,9 @@ class SVC(Refinement):
 
     Law: ``tau = sum_r sigma_r u_r v_r^T``; the response of a task is ``a_r^t = u_r^T tau_t``, its share
     ``s_r^t = <sigma_r v_r, a_r^t> / ||a_r^t||^2``, and ``tau' = sum_r gamma_r sigma_r u_r v_r^T`` with
-    ``gamma_r = T / sum_t max(alpha, s_r^t)``. Shares above one are what was counted more than once. The directions
-    stay; tasks that left the matrix alone take no part, and one with no response along ``u_r`` has the share zero.
-    Equal singular values leave ``u_r`` open: among these it is an eigenvector of ``sum_t tau_t tau_t^T``.
+    ``gamma_r = T / sum_t max(alpha, s_r^t)``. A share above one means that the response was counted more than once. The
+    directions stay; tasks that did not change the matrix are left out, and one with no response along ``u_r`` has the
+    share zero. Equal singular values leave ``u_r`` open: it is then an eigenvector of ``sum_t tau_t tau_t^T``.
     """
 
     source: ClassVar[str] = "Li et al. 2026, When shared knowledge hurts, arXiv 2602.05536, Algorithm 1"
@@ -42,17 +42,17 @@ class SVC(Refinement):
     ] = "auto"
 
     def apply(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
-        """Decompose the merged matrix, hold each task against it, and put it together again."""
-        directions = _settled(_all_directions(merged), deltas)
-        found = [_response(directions, same_shape(delta, merged)) for delta in deltas]
-        taking_part = [(inner, energy) for inner, energy in found if bool(energy.any())]
+        """Decompose the merged matrix, compare each task with it, and recompose it with new singular values."""
+        directions = _made_unique(_all_directions(merged), deltas)
+        responses = [_response(directions, same_shape(delta, merged)) for delta in deltas]
+        taking_part = [(inner, energy) for inner, energy in responses if bool(energy.any())]
         if not taking_part:
             return merged
-        inner = torch.stack([own for own, _ in taking_part])
-        energy = torch.stack([own for _, own in taking_part])
-        # What is left of a task along a direction that it lacks is rounding, and no share can be told from it.
-        heard = energy > RANK_TOLERANCE**2 * energy.amax(dim=0, keepdim=True)
-        shares = torch.where(heard, inner / energy.where(heard, torch.ones_like(energy)), 0.0)
+        inner = torch.stack([inner for inner, _ in taking_part])
+        energy = torch.stack([energy for _, energy in taking_part])
+        # Along a direction that a task lacks, its response is rounding error, which gives no share.
+        responds = energy > RANK_TOLERANCE**2 * energy.amax(dim=0, keepdim=True)
+        shares = torch.where(responds, inner / energy.where(responds, torch.ones_like(energy)), 0.0)
         alpha = 1 / len(taking_part) if self.alpha == "auto" else self.alpha
         values = directions.values / shares.clamp(min=alpha).mean(dim=0)
         if isinstance(merged, LowRank):
@@ -60,24 +60,24 @@ class SVC(Refinement):
         return ((directions.left * values) @ directions.right.mT).to(merged.dtype)
 
     def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
-        """A whole decomposition, and each task's responses one after another."""
+        """A full decomposition, and each task's responses one after another."""
         long, short = max(shape), min(shape)
         flops = 2.0 * long * short**2 + 18.0 * short**3 + 6.0 * long * short**2 * (tasks + 1)
         return flops, 40 * long * short + 56 * short**2
 
 
 def _all_directions(merged: Delta) -> Directions:
-    """Every singular triplet of the merged matrix; factors as wide as the matrix are no help, and multiplied out."""
+    """Every singular triplet of the merged matrix; factors as wide as the matrix are multiplied out first."""
     shorter = min(merged.shape)
     if isinstance(merged, LowRank) and merged.rank >= shorter:
         merged = merged.dense(torch.float64)
     return top_directions(merged, merged.rank if isinstance(merged, LowRank) else shorter)
 
 
-def _settled(directions: Directions, deltas: Sequence[Delta]) -> Directions:
-    """The same matrix with its directions made unique where singular values are equal, as after `iso_c` all are.
+def _made_unique(directions: Directions, deltas: Sequence[Delta]) -> Directions:
+    """The same directions, made unique where singular values are equal, as all are after `iso_c`.
 
-    Any rotation of these directions gives the same matrix, and LAPACK's choice among them is rounding.
+    Any rotation of these directions gives the same matrix, and LAPACK's choice among them depends on rounding.
     """
     values = directions.values
     gaps = (values[:-1] - values[1:]) > _EQUAL * values[:-1]
@@ -97,7 +97,7 @@ def _settled(directions: Directions, deltas: Sequence[Delta]) -> Directions:
 
 
 def _response(directions: Directions, delta: Delta) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """``<sigma_r v_r, a_r>`` and ``||a_r||^2`` for every direction, of ``a_r = u_r^T tau_t``."""
+    """``<sigma_r v_r, a_r>`` and ``||a_r||^2`` for every direction, where ``a_r = u_r^T tau_t``."""
     if isinstance(delta, LowRank):
         weights = directions.left.mT @ delta.left.double() @ delta.core.double()
         along = delta.right.double().mT @ directions.right

@@ -1,1 +1,1 @@
-"""Pages for people: self-contained HTML from plain values; no torch here."""
+"""Pages for people: self-contained HTML from plain values, without torch."""

@@ -1,4 +1,4 @@
-"""What every chart is drawn with: axes with round ticks, a grid, lines and marks, names that are always escaped."""
+"""The parts of every chart: axes with round ticks, a grid, lines and marks, and names that are always escaped."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ COLOURS = ("#2563c9", "#c2410c", "#15803d", "#9333ea", "#be123c", "#0e7490", "#a
 DASHES = ("", "7 3", "2 3")
 _TEXT, _GRID, _AXIS, _PAPER = "#465266", "#e3e8ef", "#9ca3af", "#ffffff"
 _ROUNDING = 1e-9
-"""By how much a tick at the very end of an axis may lie outside of it."""
+"""How far a tick at the end of an axis may lie outside it."""
 
 Place = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A figure on an axis, in words."""
+    """A value on an axis, with its label."""
 
     value: float
     text: str
 
 
 class Axis:
-    """Figures along one side of a chart: ``low`` at the pixel ``start``, ``high`` at ``end``, whichever is greater.
+    """Values along one side of a chart: ``low`` at the pixel ``start``, ``high`` at ``end``, in either direction.
 
-    ``room`` is left free at both ends, as a share of the range.
+    ``room`` is the share of the range that is left free at both ends.
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class Axis:
         self._start, self._end, self._logarithmic = start, end, logarithmic
         self.least, self.most = min(start, end), max(start, end)
         first, last = self._number(low), self._number(high)
-        # A single figure stands in the middle.
+        # A single value lies in the middle.
         free = room * (last - first) or (0.0 if last > first else 0.5)
         self._low, self._high = first - free, last + free
 
     def place(self, value: float) -> float:
-        """The pixel of a figure, outside of the chart for one that is out of range."""
+        """The pixel of a value, outside the chart if the value is out of range."""
         share = (self._number(value) - self._low) / (self._high - self._low)
         return round(self._start + (self._end - self._start) * share, 1)
 
     def ticks(self, most: int = 10) -> list[Tick]:
-        """Round figures, at most so many: evenly spaced, or 1, 2 and 5 times the powers of ten over a wide range."""
+        """At most ``most`` round values: evenly spaced, or 1, 2 and 5 times the powers of ten over a wide range."""
         low, high = self._figure(self._low), self._figure(self._high)
         if self._logarithmic and high >= 10 * low:
             return [Tick(value, f"{value:g}") for value in _decades(low, high, most)]
@@ -57,7 +57,7 @@ class Axis:
         return [Tick(count * step, f"{count * step:.{digits}f}") for count in counts]
 
     def spaced(self, ticks: Sequence[Tick], apart: float) -> Iterator[Tick]:
-        """The ticks, the first ones before later ones, that have room for their words."""
+        """The ticks that have room for their labels, where earlier ones take precedence."""
         taken: list[float] = []
         for tick in ticks:
             place = self.place(tick.value)
@@ -76,14 +76,14 @@ def _decades(low: float, high: float, most: int) -> list[float]:
     powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     low, high = low * (1 - _ROUNDING), high * (1 + _ROUNDING)
     for parts in ((1, 2, 5), (1,)):
-        found = [part * power for power in powers for part in parts if low <= part * power <= high]
-        if len(found) <= most:
-            return found
-    return found[:: math.ceil(len(found) / most)]
+        values = [part * power for power in powers for part in parts if low <= part * power <= high]
+        if len(values) <= most:
+            return values
+    return values[:: math.ceil(len(values) / most)]
 
 
 def picture(width: float, height: float, title: str) -> ET.Element:
-    """An empty picture on white paper; ``title`` says in words what it shows."""
+    """An empty picture on white paper; ``title`` describes what it shows."""
     root = ET.Element(
         "svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}",
         "height": f"{height:g}", "role": "img", "aria-label": _plain(title), "font-family": "system-ui, sans-serif",
@@ -94,7 +94,7 @@ def picture(width: float, height: float, title: str) -> ET.Element:
 
 
 def written(root: ET.Element) -> str:
-    """The picture's file, which is XML and stands in an HTML page as it is."""
+    """The picture as XML, which can be a file or part of an HTML page."""
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode")
 
@@ -127,7 +127,7 @@ def level(parent: ET.Element, across: Axis, y: float, words: str) -> None:
 
 
 def mark(parent: ET.Element, place: Place, colour: str, shape: int = 0, *, hollow: bool = False) -> None:
-    """A circle, square, triangle or diamond: told apart without colours too."""
+    """A circle, square, triangle or diamond, so that marks differ without colours too."""
     x, y = place
     paint = {"stroke": colour, "stroke-width": "2", "fill": _PAPER if hollow else colour}
     if shape % 4 == 0:
@@ -148,5 +148,5 @@ def text(
 
 
 def _plain(words: str) -> str:
-    """Words without the characters that XML has no place for."""
+    """Words without the characters that XML cannot hold."""
     return "".join(letter if letter.isprintable() else " " for letter in words)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def comparison_page(comparison: Comparison, version: str) -> str:
-    """Draw table and curves; every name is escaped, and the page may load and run nothing."""
+    """Draw table and curves; every name is escaped, and the page can load and run nothing."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -33,7 +33,7 @@ def comparison_page(comparison: Comparison, version: str) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """One row a method, between the experts and the base, and the sentences of `summary`."""
+    """One row per method, between the experts and the base, and the sentences of `summary`."""
     unseen = bool(comparison.unseen)
     head = ["method", "gain kept, %", "behind the first", f"mean {comparison.measure}", "of experts, %", "worst task",
             "scale", "at 1: gain kept, %", "seconds", "memory, MB"]  # fmt: skip
@@ -62,7 +62,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _regret_markdown(comparison: Comparison) -> str:
-    """What every rule for the scale loses; nothing where none was scored."""
+    """What every rule for the scale loses; empty where none was scored."""
     lines = []
     for table in regret_tables(comparison):
         lines += ["", f"{table.title}, read off the task vectors without labels: regret against the validated scale.",
@@ -75,19 +75,19 @@ def _regret_markdown(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """Who keeps most, what cannot be told apart from it, and what the figures are of."""
+    """Which method keeps most, which ones do not differ from it beyond noise, and what the figures are based on."""
     first, close = comparison.rows[0], [_plain(row.name) for row in comparison.within_noise()]
-    counts = {split: sum(own[task] for task in comparison.seen) for split, own in comparison.inputs.items()}
+    counts = {split: sum(tasks[task] for task in comparison.seen) for split, tasks in comparison.inputs.items()}
     if first.at_best.gain_kept is None:
-        found = f"The experts gain nothing over the base on these inputs; {_plain(first.name)} has the best mean."
+        best = f"The experts gain nothing over the base on these inputs; {_plain(first.name)} has the best mean."
     else:
         share = kept(first.at_best.gain_kept, first.at_best.spread)
-        found = f"{_plain(first.name)} keeps most: {share} % of what the experts gain over the base."
+        best = f"{_plain(first.name)} keeps most: {share} % of what the experts gain over the base."
     others = f"Not told apart from it (two ±): {', '.join(close)}."
     if not close:
         others = "All others are told apart from it (two ±)." if len(comparison.rows) > 1 else ""
     return [
-        found,
+        best,
         others,
         f"{len(comparison.seen)} tasks, {counts['test']} test inputs; the scale is the best of "
         f"{len(comparison.scales)} on {counts['validation']} validation inputs; "
@@ -108,12 +108,12 @@ def points(comparison: Comparison, value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; nothing where there is none."""
+    """A share in percent; empty where there is none."""
     return "" if value is None else f"{100 * value:.0f}"
 
 
 def kept(share: float | None, spread: float | None) -> str:
-    """A share of the gain with its spread, where the inputs are enough to tell one."""
+    """A share of the gain with its spread, where there are enough inputs to estimate it."""
     if share is None:
         return "–"
     return f"{100 * share:.0f}" + ("" if spread is None else f" ± {100 * spread:.0f}")

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 860, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 610, 18, 408
 _BELOW = 2.0
-"""How far below the base the drawing goes, in heights of the best figure above it."""
+"""How far below the base the drawing goes, in multiples of the best value's height above it."""
 
 _LABEL = 15
-"""Pixels from one label to the next at least."""
+"""Least distance between two labels in pixels."""
 
 _NAME = 34
-"""Letters of a name that have room."""
+"""Letters of a name that fit."""
 
 
 def curves_svg(comparison: Comparison) -> str:
@@ -53,7 +53,7 @@ def _up(comparison: Comparison) -> Axis:
     numbers = [value if accuracy else -math.log(value) for value in shown]
     base, experts = (value if accuracy else -math.log(value) for value in (_shown(comparison, end) for end in ends))
     low, high = min(*numbers, base, experts), max(*numbers, base, experts)
-    # Large scales ruin many merges; drawn whole, their fall would flatten everything that matters.
+    # Large scales ruin many merges; drawn in full, their fall would flatten everything that matters.
     low = max(low, base - _BELOW * (high - base))
     if accuracy:
         return Axis(low, high, _BOTTOM, _TOP, room=0.04)
@@ -76,21 +76,21 @@ def _lines(root: ET.Element, comparison: Comparison, across: Axis, up: Axis) -> 
         for row in comparison.rows
     }
     # A line that leaves the drawing is named at its lower edge.
-    ends = {name: min(own[-1][1], _BOTTOM + 0.0) for name, own in places.items()}
+    ends = {name: min(points[-1][1], _BOTTOM + 0.0) for name, points in places.items()}
     labels = _apart(ends)
     for number, row in enumerate(comparison.rows):
-        own, label = places[row.name], labels[row.name]
+        points, label = places[row.name], labels[row.name]
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
-        line(inside, own, colour, dash)
-        mark(inside, own[[float(scale) for scale in row.validation].index(row.best_scale)], colour)
-        lead = f"M{own[-1][0]:g} {ends[row.name]:g}L{_RIGHT + 14} {label:g}"
+        line(inside, points, colour, dash)
+        mark(inside, points[[float(scale) for scale in row.validation].index(row.best_scale)], colour)
+        lead = f"M{points[-1][0]:g} {ends[row.name]:g}L{_RIGHT + 14} {label:g}"
         ET.SubElement(root, "path", {"d": lead, "stroke": colour, "stroke-width": ".7", "opacity": ".55"})
         name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "…"
         text(root, _RIGHT + 18, label + 4, name, colour=colour)
 
 
 def _apart(ends: dict[str, float]) -> dict[str, float]:
-    """Heights for the names, in the order of the lines' ends, none on another and none outside."""
+    """Heights for the names, in the order of the lines' ends, without overlaps and inside the drawing."""
     names = sorted(ends, key=lambda name: ends[name])
     heights: list[float] = []
     for name in names:

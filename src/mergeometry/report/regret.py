@@ -1,4 +1,4 @@
-"""What scales without labels lose against the validated one: tables of regret, rows methods and columns rules."""
+"""What scales without labels lose against the validated one: tables of regret, a row per method, a column per rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = (("model", "One scale for the model"), ("tensor", "A scale for each tens
 
 @dataclass(frozen=True, slots=True)
 class RegretTable:
-    """One table in words: a row a method under the rules' names, and what they lose on average and at worst."""
+    """One table as text: a row per method and a column per rule, with the rules' mean and worst regret."""
 
     title: str
     rules: tuple[str, ...]
@@ -25,23 +25,23 @@ class RegretTable:
 
 def regret_tables(comparison: Comparison) -> list[RegretTable]:
     """A table for rules that give the model one scale, and one for those that give each tensor its own."""
-    found = []
+    tables = []
     for per, title in KINDS:
         rules = [rule for rule in comparison.rules if _figures(comparison, rule)[0].per == per]
         if not rules:
             continue
         rows = tuple((row.name, tuple(cell(comparison, row.rules[rule]) for rule in rules)) for row in comparison.rows)
         regrets = [list(_regrets(comparison, rule)) for rule in rules]
-        mean = tuple(_points(comparison, sum(own) / len(own)) if own else "–" for own in regrets)
-        worst = tuple(_points(comparison, max(own)) if own else "–" for own in regrets)
-        found.append(RegretTable(title, tuple(rules), rows, mean, worst))
-    return found
+        mean = tuple(_points(comparison, sum(column) / len(column)) if column else "–" for column in regrets)
+        worst = tuple(_points(comparison, max(column)) if column else "–" for column in regrets)
+        tables.append(RegretTable(title, tuple(rules), rows, mean, worst))
+    return tables
 
 
 def least_regret(comparison: Comparison) -> str:
-    """The rule that loses least on average among those that every method has a value for, in a sentence."""
+    """A sentence on the rule that loses least on average, among those with a value for every method."""
     every = {rule: list(_regrets(comparison, rule)) for rule in comparison.rules}
-    whole = {rule: own for rule, own in every.items() if len(own) == len(comparison.rows)}
+    whole = {rule: regrets for rule, regrets in every.items() if len(regrets) == len(comparison.rows)}
     if not whole:
         return ""
     best = min(whole, key=lambda rule: (sum(whole[rule]), comparison.rules.index(rule)))
@@ -52,18 +52,18 @@ def least_regret(comparison: Comparison) -> str:
     )
 
 
-def cell(comparison: Comparison, own: RuleFigures) -> str:
-    """The regret with its spread, and the scale behind it: the median of those that lie apart."""
-    if own.regret is None or own.regret_spread is None or own.scale is None:
+def cell(comparison: Comparison, figures: RuleFigures) -> str:
+    """The regret with its spread, and the scale: a range where the tensors' scales differ."""
+    if figures.regret is None or figures.regret_spread is None or figures.scale is None:
         return "–"
-    scale = f"{own.scale:.3g}"
-    if own.least is not None and own.largest is not None and own.largest > own.least:
-        scale = f"{own.least:.2g} to {own.largest:.2g}"
-    return f"{_points(comparison, own.regret)} ± {_points(comparison, own.regret_spread)} at {scale}"
+    scale = f"{figures.scale:.3g}"
+    if figures.least is not None and figures.largest is not None and figures.largest > figures.least:
+        scale = f"{figures.least:.2g} to {figures.largest:.2g}"
+    return f"{_points(comparison, figures.regret)} ± {_points(comparison, figures.regret_spread)} at {scale}"
 
 
 def _regrets(comparison: Comparison, rule: str) -> Iterator[float]:
-    return (own.regret for own in _figures(comparison, rule) if own.regret is not None)
+    return (figures.regret for figures in _figures(comparison, rule) if figures.regret is not None)
 
 
 def _figures(comparison: Comparison, rule: str) -> list[RuleFigures]:

@@ -1,1 +1,1 @@
-"""The families of merge methods: what each needs of the task vectors, and how much that takes; one class per file."""
+"""The families of merge methods: what each needs of the task vectors, and what that costs; one class per file."""

@@ -1,4 +1,4 @@
-"""What a merge gathers while it takes the task vectors of one tensor, one after another."""
+"""What a merge collects as it takes the task vectors of one tensor, one after another."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Result = TypeVar("Result")
 class Accumulator(ABC, Generic[Result]):
     """Takes every task vector of one tensor in the models' order, keeps what its family needs of each, then merges.
 
-    Methods are frozen, so this is where the state of a merge lives: one accumulator per tensor, asked once.
+    Methods are frozen, so this is where the state of a merge lives: one accumulator per tensor, used once.
     """
 
     @abstractmethod
     def take(self, index: int, delta: Delta) -> None:
-        """Take the task vector of the model at this place, and leave it as it is."""
+        """Take the task vector of the model at this index, without changing it."""
 
     @abstractmethod
     def result(self) -> Result:
-        """What the task vectors come to, after the last was taken."""
+        """The outcome, once the last task vector was taken."""
 
     @property
     def held(self) -> Sequence[Delta]:
-        """The task vectors themselves where it keeps them all, for whoever needs them next; else none."""
+        """The task vectors, where it keeps them all, for the steps that follow; else empty."""
         return ()
 
 
 class Held(Accumulator[Result]):
-    """Keeps every task vector, and merges them together in the end."""
+    """Keeps every task vector, and merges them all at the end."""
 
     def __init__(self, merge: Callable[[list[Delta]], Result]) -> None:
         self._merge = merge
@@ -54,9 +54,9 @@ class Held(Accumulator[Result]):
 
 
 class LeadingDirections(Accumulator[Result]):
-    """Keeps the leading singular triplets of each task vector, times its model's weight, and lets the matrix go.
+    """Keeps the leading singular triplets of each task vector, times its model's weight, and releases the matrix.
 
-    Several accumulators can share one decomposition: the largest ``count`` of them is cut to each one's own.
+    Several accumulators can share one decomposition: take the largest ``count`` among them, and cut it to each one's.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class LeadingDirections(Accumulator[Result]):
         self.take_directions(index, top_directions(delta, self.count(delta)))
 
     def take_directions(self, index: int, directions: Directions) -> None:
-        """Take the leading triplets, as many as `count` says, from whoever has decomposed the task vector."""
+        """Take the leading triplets, as many as `count` says, of a task vector that the caller has decomposed."""
         self._directions.append(directions.scaled(self._weights[index]))
 
     def result(self) -> Result:
@@ -82,8 +82,8 @@ class LeadingDirections(Accumulator[Result]):
 
 
 def accumulate(accumulator: Accumulator[Result], count: int, read: Callable[[int], Delta]) -> Result:
-    """Hand over so many task vectors, each read when its turn comes, and return the result."""
-    # Not by iteration: a loop's variable would hold one task vector while the next is read, or all are merged.
+    """Pass ``count`` task vectors to the accumulator, each read when its turn comes, and return the result."""
+    # By index: a loop variable would keep one task vector alive while the next is read or all are merged.
     for index in range(count):
         accumulator.take(index, read(index))
     return accumulator.result()

@@ -1,4 +1,4 @@
-"""Methods that merge by activations: what flows into a layer, as each task's own model sees it on unlabelled inputs."""
+"""Methods that merge by activations: a layer's inputs, as each task's own model sees them on unlabelled data."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ Kind = TypeVar("Kind", bound="Activational")
 
 
 class Activational(Matrixwise):
-    """A merge of matrices by what flows into them, as each task's own model sees it on unlabelled inputs.
+    """A merge of matrices by their layers' inputs, as each task's own model sees them on unlabelled data.
 
     A task's *moment* is the uncentred second moment of the layer's inputs, ``G_t = X_t^T X_t / rows`` of shape (n, n)
-    with the inputs of the layer as the rows of X_t. A plan's `data:` section has them collected and handed over by
-    `with_moments`; so does a call on plain tensors: ``method.with_moments(moments)(deltas)``.
+    with the inputs of the layer as the rows of X_t. For a recipe with a `data:` section they are collected and passed
+    to `with_moments`; on plain tensors, call ``method.with_moments(moments)(deltas)``.
     """
 
     family: ClassVar[str] = "activational"
     needs_activations: ClassVar[bool] = True
     compares_layers: ClassVar[bool] = False
-    """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` hands over."""
+    """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` passes in."""
 
     def with_moments(self: Kind, moments: Sequence[Float[Tensor, "n n"]]) -> Kind:
-        """The method with the moments of one tensor's inputs, task by task; it asks for one at a time."""
+        """The method with the moments of one layer's inputs, one per task; it reads one at a time."""
         return self._bound("_moments", moments)
 
     def for_layer(self: Kind, relative_norm: float) -> Kind:
-        """The method for a layer whose merge has so many times the mean norm of the layers of its type."""
+        """The method for one layer, given the norm of its merge over the mean of the layers of its type."""
         return self._bound("_relative_norm", relative_norm)
 
     @property
     def relative_norm(self) -> float:
-        """What `for_layer` said; 1 for a layer by itself."""
+        """What `for_layer` was given; 1 for a layer by itself."""
         return getattr(self, "_relative_norm", 1.0)
 
     @abstractmethod
     def merge(
         self, deltas: Sequence[Delta], weights: Sequence[float], moments: Iterable[Float[Tensor, "n n"]]
     ) -> Delta:
-        """Merge matrices by their inputs' moments, in float64 and gone through once; low-rank in, low-rank out."""
+        """Merge matrices by their inputs' moments, in float64, iterated over once; low-rank in, low-rank out."""
 
     @abstractmethod
     def extra_cost(self, sizes: Sizes) -> Work:
-        """Operations, and bytes beside the task vectors themselves."""
+        """Operations, and bytes in addition to the task vectors themselves."""
 
     def cost(self, sizes: Sizes) -> Work:
-        """Every dense task vector and the merge, beside what the method works with."""
+        """Every dense task vector and the merge, in addition to the method's working memory."""
         extra = self.extra_cost(sizes)
         held = sizes.number * sizes.elements * (sizes.dense + 2)
         return Work(extra.flops, int(ALGEBRA_BYTES + held + ALLOCATOR * extra.memory))
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Hold the matrices, then merge them by the moments that the method was given."""
+        """Hold the matrices, then merge them by the moments from `with_moments`."""
         return Held(lambda deltas: self._by_moments(deltas, weights))
 
     def _by_moments(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
@@ -77,7 +77,7 @@ class Activational(Matrixwise):
 
     def _bound(self: Kind, name: str, value: object) -> Kind:
         bound = copy.copy(self)
-        # No parameter: a recipe cannot set it, and two tensors' methods stay equal but for it.
+        # Not a field: a recipe cannot set it, and the methods of two tensors still compare equal.
         object.__setattr__(bound, name, value)
         return bound
 

@@ -1,4 +1,4 @@
-"""What a merge of one tensor takes, in operations and bytes: the quantities that families count with."""
+"""What the merge of one tensor costs, in operations and bytes: the quantities that families estimate with."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALGEBRA_BYTES = 60_000_000
-"""What the BLAS libraries keep for themselves once a matrix was decomposed."""
+"""Bytes that the BLAS libraries keep after a decomposition."""
 
 ALLOCATOR = 1.1
-"""Memory that the allocator has not given back yet for each byte in use, measured on matrices of 8 to 32 MB."""
+"""Bytes that the allocator holds per byte in use, measured on matrices of 8 to 32 MB."""
 
 CHUNK_ELEMENTS = 1 << 20
 """Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
@@ -18,7 +18,7 @@ CHUNK_ELEMENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The task vectors of one tensor, as far as a plan knows them."""
+    """The sizes of one tensor's task vectors, as a plan knows them."""
 
     shape: tuple[int, ...]
     """(outputs, inputs) for matrices."""
@@ -27,7 +27,7 @@ class Sizes:
     number: int = 4
     """Bytes of a dense entry."""
     step: int = 0
-    """Entries that are merged at a time where the tensor is merged in pieces; 0 where it is merged whole."""
+    """Entries merged at a time where the tensor is merged in pieces; 0 where it is merged whole."""
 
     @property
     def elements(self) -> int:
@@ -46,7 +46,7 @@ class Sizes:
 
     @property
     def piece(self) -> int:
-        """Bytes of the entries that are in memory of one dense task vector."""
+        """Bytes of one dense task vector that are in memory at a time."""
         return self.number * (self.step or self.elements)
 
 
@@ -67,16 +67,16 @@ def entrywise(sizes: Sizes) -> Work:
 
 
 def whole_spectrum(sizes: Sizes) -> Work:
-    """Dense matrices are held and added, and the sum's whole spectrum is changed."""
+    """Dense matrices are held and added, and the whole spectrum of the sum is changed."""
     long, short = max(sizes.shape), min(sizes.shape)
     flops = long * short**2 + 8.0 * short**3 + 2 * long * short**2
     return Work(flops, _matrix_memory(sizes, 0, sizes.number * sizes.elements * sizes.dense))
 
 
 def stacked_directions(sizes: Sizes, counts: Sequence[int], total: int, held: int) -> Work:
-    """Each task vector gives so many directions, and ``total`` of them are put side by side and made orthogonal.
+    """Each task vector gives ``counts`` directions, and ``total`` of them are put side by side and made orthogonal.
 
-    ``held`` is what stays in memory of dense task vectors, in bytes.
+    ``held`` is the bytes of dense task vectors that stay in memory.
     """
     long, short = max(sizes.shape), min(sizes.shape)
     flops = _decomposing(sizes, counts)
@@ -96,10 +96,10 @@ def _decomposing(sizes: Sizes, counts: Sequence[int]) -> float:
 
 
 def _matrix_memory(sizes: Sizes, total: int, held: int) -> int:
-    """The hungriest of decomposing, merging and adding."""
+    """The largest need of decomposing, merging and adding."""
     long, short, number = max(sizes.shape), min(sizes.shape), sizes.number
     thin = 8 * (long + short) * total
-    # The polar factor of an ill-conditioned basis takes a whole SVD, with copies of what goes in and out.
+    # The polar factor of an ill-conditioned basis takes a full SVD, with copies of its input and outputs.
     merging = 2 * thin + max(32 * long * total + 48 * total**2, 8 * total**2 * (2 * sizes.tasks + 4))
     decomposing = 0
     if sizes.dense:

@@ -39,7 +39,7 @@ Rank = Annotated[
 
 
 class Directional(Matrixwise):
-    """A merge of the leading directions of each task; every task vector is decomposed once, and let go."""
+    """A merge of the leading directions of each task; every task vector is decomposed once and released."""
 
     family: ClassVar[str] = "directional"
     has_parts: ClassVar[bool] = True
@@ -54,12 +54,12 @@ class Directional(Matrixwise):
         """
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse tensors that are no matrices, and ranks that they do not have."""
+        """Refuse tensors that are not matrices, and ranks that they cannot have."""
         super().check(tasks, shape, weights)
         check_rank(self.rank, shape)
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Decompose each task vector, weigh its singular values, merge."""
+        """Decompose each task vector, multiply its singular values by its model's weight, merge."""
         return LeadingDirections(weights, lambda delta: self._count(delta, len(weights)), self.merge)
 
     def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
@@ -67,33 +67,33 @@ class Directional(Matrixwise):
         return LeadingDirections(weights, lambda delta: self._count(delta, len(weights)), self._parts)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """The same of task vectors at hand.
+        """The same for task vectors in memory.
 
         Raises:
-            ValueError: the merge has other right directions than the tasks have.
+            ValueError: the merge has more or fewer right directions than the tasks together.
         """
         return accumulate(self.begin_parts(weights), len(deltas), deltas.__getitem__)
 
     def part_ranks(self, sizes: Sizes) -> list[int]:
-        """As many directions as `rank` asks for, and as the task vector has."""
+        """As many directions as `rank` asks for, but no more than the task vector has."""
         short = min(sizes.shape)
         counts = [rank_of(self.rank, sizes.shape, sizes.tasks, rank) for rank in sizes.ranks]
         return [min(count, short if rank is None else rank) for count, rank in zip(counts, sizes.ranks, strict=True)]
 
     def cost(self, sizes: Sizes) -> Work:
-        """One task vector decomposed beside the directions of all."""
+        """One task vector's decomposition, and the directions of all."""
         counts = self.part_ranks(sizes)
         return stacked_directions(sizes, counts, sum(counts), 0) + self.extra_cost(sizes)
 
     def _parts(self, directions: Sequence[Directions]) -> list[Delta]:
-        merged, found, first = self.merge(directions), [], 0
+        merged, parts, first = self.merge(directions), [], 0
         for count in (task.count for task in directions):
-            own = slice(first, first + count)
-            found.append(LowRank(merged.left, merged.core[:, own], merged.right[:, own]))
+            columns = slice(first, first + count)
+            parts.append(LowRank(merged.left, merged.core[:, columns], merged.right[:, columns]))
             first += count
         if first != merged.right.shape[1]:
             raise ValueError(f"expected {first} right directions of a merge, got {merged.right.shape[1]}")
-        return found
+        return parts
 
     def _count(self, delta: Delta, tasks: int) -> int:
         held = delta.rank if isinstance(delta, LowRank) else None
@@ -104,7 +104,7 @@ def check_rank(rank: int | float | str, shape: Sequence[int]) -> None:
     """Refuse a rank that a matrix cannot have.
 
     Raises:
-        ValueError: with the reason in words that fit after "tensor X: ".
+        ValueError: the matrix cannot have it; the message fits after "tensor X: ".
     """
     if isinstance(rank, int) and rank > min(shape):
         raise ValueError(

@@ -15,20 +15,20 @@ from mergeometry.values import Delta
 
 
 class Elementwise(Method):
-    """A merge of each entry, or of entries against the tensor's others; any shape, dense."""
+    """A merge of each entry, alone or compared with the tensor's other entries; any shape, dense."""
 
     family: ClassVar[str] = "elementwise"
     scale_rule: ClassVar[str] = "projection"
 
     @property
     def stays_low_rank(self) -> bool:
-        """Entries know of no rank."""
+        """Merging entry by entry does not keep the rank."""
         return False
 
     @abstractmethod
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
-        """Merge dense task vectors; inputs stay as they are."""
+        """Merge dense task vectors; inputs are left unchanged."""
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Form what is low-rank, then merge."""
+        """Multiply out low-rank task vectors, then merge."""
         return Held(lambda deltas: self.merge(dense_deltas(deltas), weights))

@@ -15,13 +15,13 @@ from mergeometry.values import Delta
 
 
 class Joint(Method):
-    """A merge of all task vectors of any shape together, each as it is held."""
+    """A merge of all task vectors of any shape together, each dense or low-rank as it comes."""
 
     family: ClassVar[str] = "joint"
 
     @abstractmethod
     def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
-        """Merge task vectors, dense or low-rank; inputs stay as they are."""
+        """Merge task vectors, dense or low-rank; inputs are left unchanged."""
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Hold them all."""

@@ -17,7 +17,7 @@ from mergeometry.values import Delta, LowRank, sum_of
 
 
 class Linear(Method):
-    """A weighted sum of task vectors, added one at a time, low-rank ones as they are."""
+    """A weighted sum of task vectors, added one at a time; low-rank where all of them are."""
 
     family: ClassVar[str] = "linear"
     has_parts: ClassVar[bool] = True
@@ -30,7 +30,7 @@ class Linear(Method):
 
     @property
     def pieces(self) -> Pieces:
-        """A sum knows of no other entry."""
+        """Each entry of a sum depends on no other."""
         return "entries"
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
@@ -43,7 +43,7 @@ class Linear(Method):
         return [d.scaled(c) if isinstance(d, LowRank) else d * c for d, c in pairs]
 
     def cost(self, sizes: Sizes) -> Work:
-        """The sum beside one task vector; of adapters alone their factors side by side."""
+        """The sum and one task vector; for adapters alone, their factors side by side."""
         if sizes.dense:
             return Work(3.0 * sizes.elements * sizes.tasks, 2 * sizes.piece) + self.extra_cost(sizes)
         ranks = [rank or 0 for rank in sizes.ranks]
@@ -52,7 +52,7 @@ class Linear(Method):
 
 
 class WeightedSum(Accumulator[Delta]):
-    """Adds each task vector when it is taken; low-rank ones stay thin until the end, or for good where all are."""
+    """Adds each task vector as it is taken; low-rank ones stay thin until the end, as does the sum where all are."""
 
     def __init__(self, coefficients: Sequence[float]) -> None:
         self._coefficients = coefficients

@@ -15,7 +15,7 @@ class Matrixwise(Method):
     matrices_only: ClassVar[bool] = True
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse tensors that are no matrices."""
+        """Refuse tensors that are not matrices."""
         super().check(tasks, shape, weights)
         if len(shape) != 2:
             raise ValueError(f"needs a matrix, but the shape is {list(shape)}")

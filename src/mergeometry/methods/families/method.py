@@ -18,14 +18,14 @@ from mergeometry.methods.families.cost import Sizes, Work, entrywise
 from mergeometry.values import Delta, LowRank
 
 Pieces: TypeAlias = Literal["entries", "rows", "tensor"]
-"""The smallest pieces of a tensor that a method merges each by itself."""
+"""The smallest pieces of a tensor that a method merges independently."""
 
 Kind = TypeVar("Kind")
 
 
 @dataclass_transform(frozen_default=True)
 def parameters(kind: type[Kind]) -> type[Kind]:
-    """Make a class a frozen dataclass whose fields are checked when it is built; every method is one."""
+    """Make a class a frozen dataclass whose fields are validated when it is built, as every method is."""
     checked = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=False, allow_inf_nan=False))
     return cast(type[Kind], checked(kind))
 
@@ -33,50 +33,50 @@ def parameters(kind: type[Kind]) -> type[Kind]:
 class Method(ABC):
     """A way to merge the task vectors of one tensor; ``source`` names the paper.
 
-    A family says by `begin` what it keeps of each task vector, and by `cost` what that takes. Whoever merges, be it
-    the engine, a comparison or learning, hands the task vectors over one at a time and asks for the result.
+    A family's `begin` decides what it keeps of each task vector, and its `cost` estimates what that takes. The caller
+    (the engine, a comparison or learning) passes the task vectors one at a time and asks for the result.
     """
 
     family: ClassVar[str] = "method"
-    """What `mergeometry methods` calls the kind."""
+    """The family's name in `mergeometry methods`."""
     source: ClassVar[str]
     order_invariant: ClassVar[bool] = True
-    """Whether the order of the models leaves the result the same (up to rounding)."""
+    """Whether the result is the same for any order of the models (up to rounding)."""
     has_parts: ClassVar[bool] = False
-    """Whether `parts` can say what each task adds, which learning its coefficients needs."""
+    """Whether `parts` can give what each task adds, which learning coefficients requires."""
     others: ClassVar[str] = "average"
-    """The method by which tensors that are no matrices merge beside it, where the recipe names none."""
+    """The method for tensors that are not matrices, where the recipe names none."""
     scale_rule: ClassVar[str] = "norm_mean"
-    """The rule that ``scale: auto`` stands for beside it: what it lost least by, of those that see no label."""
+    """The rule that ``scale: auto`` stands for with this method: of those without labels, the one that lost least."""
     matrices_only: ClassVar[bool] = False
     """Whether it merges the 2-D weights of linear maps only."""
     streams: ClassVar[bool] = False
-    """Whether `begin` lets each task vector go once it was taken, so that one at a time is in memory."""
+    """Whether each task vector is released once taken, so that only one at a time is in memory."""
     needs_base: ClassVar[bool] = False
-    """Whether the merge depends on the base's own weights, which `begin` is given then."""
+    """Whether the merge depends on the base's own weights, which `begin` then receives."""
     needs_learning: ClassVar[bool] = False
-    """Whether the method is nothing without an `adapt:` section."""
+    """Whether the method requires an `adapt:` section."""
     needs_activations: ClassVar[bool] = False
-    """Whether the method is nothing without a `data:` section, whose inputs the models are run on."""
+    """Whether the method requires a `data:` section, whose inputs the models are run on."""
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
 
         Raises:
-            ValueError: with the reason in words that fit after "tensor X: ".
+            ValueError: the method cannot merge these; the message fits after "tensor X: ".
         """
 
     @property
     def equal_models(self) -> Literal["same", "sum", "zero"] | None:
         """What N equal task vectors merge to at a given rank.
 
-        That one's own merge (``same``), N times it (``sum``), ``zero``, or what no law states (None).
+        The merge of one of them (``same``), N times that (``sum``), ``zero``, or None where no law states it.
         """
         return None
 
     @property
     def homogeneous(self) -> bool:
-        """Whether task vectors all times a number merge to the merge times that number."""
+        """Whether multiplying all task vectors by a number multiplies their merge by it."""
         return True
 
     @property
@@ -86,17 +86,17 @@ class Method(ABC):
 
     @property
     def pieces(self) -> Pieces:
-        """The smallest pieces that it merges each by itself, so that the engine may hand over a few at a time.
+        """The smallest pieces that it merges independently, so that the engine can pass a few at a time.
 
-        ``rows`` are those of a matrix; a tensor of another shape is merged whole then.
+        ``rows`` applies to matrices; a tensor of another shape is then merged whole.
         """
         return "tensor"
 
     @abstractmethod
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Start the merge of one tensor: what is returned takes the task vectors, and gives the merged one.
+        """Start the merge of one tensor: the accumulator takes the task vectors and returns the merged one.
 
-        ``weights`` are the models', ``base`` the weights that the task vectors start from, given where `needs_base`.
+        ``weights`` are the models'; ``base`` is the weights that the task vectors start from, needed by `needs_base`.
         """
 
     def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
@@ -107,7 +107,7 @@ class Method(ABC):
         """What each task adds to the merge: the parts sum to it.
 
         Raises:
-            ValueError: the method mixes tasks so that no part of its result is one task's own.
+            ValueError: the method mixes tasks so that no part of its result belongs to one task.
         """
         raise ValueError(f"{type(self).__name__} has no part for each task, so there are no coefficients to learn")
 
@@ -117,7 +117,7 @@ class Method(ABC):
         return ranks if len(ranks) == sizes.tasks and self.stays_low_rank else None
 
     def cost(self, sizes: Sizes) -> Work:
-        """Operations, and bytes beside the base, of a merge by this method: the family's, and `extra_cost`."""
+        """Operations, and bytes in addition to the base: the family's cost plus `extra_cost`."""
         return entrywise(sizes) + self.extra_cost(sizes)
 
     def extra_cost(self, sizes: Sizes) -> Work:
@@ -125,7 +125,7 @@ class Method(ABC):
         return Work(0.0, 0)
 
     def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
-        """The method as it merges one tensor of a recipe: what draws random numbers gets its streams here.
+        """The method for one tensor of a recipe: methods that draw random numbers get their streams here.
 
         ``seed`` is the recipe's, ``tensor`` the name in the base, ``tasks`` the models' names.
         """
@@ -154,10 +154,10 @@ class Method(ABC):
     ) -> Delta:
         """Merge task vectors of one shape: the result is low-rank only where every input is.
 
-        ``base`` is the weights that the task vectors start from; only what `needs_base` reads it.
+        ``base`` is the weights that the task vectors start from; only methods with `needs_base` read it.
 
         Raises:
-            ValueError: no task vectors, shapes that differ, a weight too many, or what `check` refuses.
+            ValueError: there are no task vectors, shapes differ, the number of weights is wrong, or `check` refuses.
         """
         if not deltas or any(tuple(delta.shape) != tuple(deltas[0].shape) for delta in deltas):
             raise ValueError(f"expected task vectors of one shape, got {[tuple(delta.shape) for delta in deltas]}")
@@ -177,23 +177,23 @@ class Method(ABC):
 
 
 def check_mean(weights: Sequence[float]) -> None:
-    """Refuse weights that add up to nothing, whose mean is undefined.
+    """Refuse weights that add up to zero, whose mean is undefined.
 
     Raises:
-        ValueError: with the reason in words that fit after "tensor X: ".
+        ValueError: they add up to zero; the message fits after "tensor X: ".
     """
     if sum(weights) == 0:
         raise ValueError("the models' weights add up to zero, so their mean is undefined")
 
 
 def dense_deltas(deltas: Sequence[Delta]) -> list[Float[Tensor, "*shape"]]:
-    """Task vectors as plain tensors: what is low-rank is formed, in the others' dtype."""
+    """Task vectors as plain tensors: low-rank ones are multiplied out, in the others' dtype."""
     dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)
     return [delta.dense(dtype) if isinstance(delta, LowRank) else delta for delta in deltas]
 
 
 def weighed(delta: Delta, weight: float) -> Delta:
-    """A task vector times its model's weight; untouched where the weight is one."""
+    """A task vector times its model's weight; unchanged where the weight is one."""
     if weight == 1.0:
         return delta
     return delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight

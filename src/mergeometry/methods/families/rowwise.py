@@ -10,18 +10,18 @@ from mergeometry.methods.families.method import Pieces
 
 
 class Rowwise(Elementwise):
-    """A merge of each row of a matrix by that row of every task alone.
+    """A merge of each row of a matrix from the same row of every task alone.
 
-    The engine may hand it some rows of a matrix at a time: of them it gives what it gives of them among the others.
+    The engine may pass a few rows at a time: they merge as they would within the whole matrix.
     """
 
     family: ClassVar[str] = "rowwise"
 
     @property
     def pieces(self) -> Pieces:
-        """No row knows of another."""
+        """Each row depends on no other."""
         return "rows"
 
     def cost(self, sizes: Sizes) -> Work:
-        """A few copies of one task's rows in float64 as well."""
+        """A few float64 copies of one task's rows in addition."""
         return super().cost(sizes) + Work(0.0, 32 * min(sizes.step or sizes.elements, CHUNK_ELEMENTS))

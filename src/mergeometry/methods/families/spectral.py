@@ -26,13 +26,13 @@ class Spectral(Matrixwise):
         """Merge matrices; low-rank inputs give a low-rank result."""
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
-        """Hold the matrices, weigh them, then merge."""
+        """Hold the matrices, multiply them by their models' weights, then merge."""
         return Held(
             lambda deltas: self.merge([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
         )
 
     def cost(self, sizes: Sizes) -> Work:
-        """The sum of dense matrices taken apart; of adapters alone their directions side by side."""
+        """The decomposition of the sum of dense matrices; for adapters alone, their directions side by side."""
         work = whole_spectrum(sizes) if sizes.dense else self.side_by_side(sizes)
         return work + self.extra_cost(sizes)
 

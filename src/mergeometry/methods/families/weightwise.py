@@ -16,7 +16,7 @@ from mergeometry.values import Delta
 
 
 class Weightwise(Method):
-    """A merge that depends on where the models' weights lie, not on their distance from the base alone; any shape."""
+    """A merge that depends on the models' weights themselves, not only on their task vectors; any shape."""
 
     family: ClassVar[str] = "weightwise"
     scale_rule: ClassVar[str] = "projection"
@@ -29,7 +29,7 @@ class Weightwise(Method):
 
     @property
     def homogeneous(self) -> bool:
-        """Larger task vectors lead to models that lie elsewhere."""
+        """Scaled task vectors belong to other models, whose merge lies elsewhere."""
         return False
 
     @abstractmethod
@@ -38,7 +38,7 @@ class Weightwise(Method):
     ) -> Float[Tensor, "*shape"]:
         """Merge the models ``base + delta``, and return the step from the base to the merged one.
 
-        The deltas are task vectors times their models' weights. Inputs stay as they are.
+        The deltas are task vectors times their models' weights. Inputs are left unchanged.
         """
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
@@ -51,14 +51,14 @@ class Weightwise(Method):
             raise ValueError(f"{type(self).__name__} needs the base's weights: call method(deltas, base=weights)")
 
         def merge(deltas: list[Delta]) -> Delta:
-            # Where all are low-rank, they are formed in the base's dtype.
+            # Where all are low-rank, they are multiplied out in the base's dtype.
             dense = dense_deltas([*deltas, base])[:-1]
             pairs = zip(dense, weights, strict=True)
-            own = [delta if weight == 1.0 else delta * weight for delta, weight in pairs]
-            return self.merge(base.to(dense[0].dtype), own)
+            weighted = [delta if weight == 1.0 else delta * weight for delta, weight in pairs]
+            return self.merge(base.to(dense[0].dtype), weighted)
 
         return Held(merge)
 
     def cost(self, sizes: Sizes) -> Work:
-        """Each model's weights beside its task vector as it is and times its weight, and the merge."""
+        """Each model's weights, its task vector before and after weighting, and the merge."""
         return super().cost(sizes) + Work(0.0, (sizes.tasks + 1) * sizes.piece)
