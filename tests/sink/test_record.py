@@ -1,5 +1,6 @@
 """The run record goes round, and the model card cannot be broken out of."""
 
+import importlib
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from mergeometry.errors import SourceError, printable
+from mergeometry.hub_names import folder_name
 from mergeometry.sink import (
     CopiedFile,
     InputRecord,
@@ -115,7 +117,7 @@ def tokens(body):
 def test_card_keeps_every_name_in_its_place(name):
     front, body = parts(model_card(record(name), title=name, library="transformers"))
     assert front == {
-        "base_model": [name, "a/b"],
+        "base_model": [folder_name(name) or name, "a/b"],
         "base_model_relation": "merge",
         "library_name": "transformers",
         "tags": ["merge", "mergeometry"],
@@ -124,10 +126,66 @@ def test_card_keeps_every_name_in_its_place(name):
     plain_structure, plain_texts = tokens(parts(model_card(record(), title="plain", library="transformers"))[1])
     assert structure == plain_structure
     recipe = next(text for text in texts if text.startswith('base: "'))
-    assert YAML(typ="safe").load(recipe) == json.loads(encode_record(record(name)))["recipe"]
+    shown = json.loads(encode_record(record(name)))["recipe"]
+    assert YAML(typ="safe").load(recipe) == replaced(shown, name, folder_name(name) or name)
+    spelt = [printable(name), printable(folder_name(name) or name)]  # a path is shown by its last part
     for text, plain in zip(texts, plain_texts, strict=True):
-        assert text == recipe or text.split() == plain.replace("plain", printable(name)).split()
+        assert text == recipe or text.split() in [plain.replace("plain", each).split() for each in spelt]
     assert all(character.isprintable() or character == "\n" for character in body)
+
+
+def replaced(value, old, new):
+    """The same JSON value with a text replaced, but for the keys of mappings."""
+    if isinstance(value, dict):
+        return {key: replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, old, new) for item in value]
+    return new if value == old else value
+
+
+def test_card_shows_no_path_of_this_machine():
+    cached = "/home/me/.cache/huggingface/hub/models--org--tuned.v2/snapshots/0a1b2c"
+    recipe = {
+        "base": "/home/me/minilm",
+        "models": [{"path": cached, "name": "tuned.v2"}, {"path": "/home/me/other", "name": "second"}],
+        "adapt": {"tasks": [{"name": "second", "data": "/home/me/texts.jsonl"}]},
+        "tensors": [{"match": "*.bias"}],
+    }
+    inputs = (
+        InputRecord("base", "base", "/home/me/minilm", "model", "00"),
+        InputRecord("tuned.v2", "model", cached, "model", "00"),
+        InputRecord("second", "model", "/home/me/other", "model", "00"),
+    )
+    run = record(recipe=recipe, inputs=inputs)
+    front, body = parts(model_card(run))
+    assert front["base_model"] == ["minilm", "org/tuned.v2", "second"]
+    assert "/home/me" not in body and 'data: "texts.jsonl"' in body and 'path: "org/tuned.v2"' in body
+    assert parts(model_card(run, names={"base": "org/minilm"}))[0]["base_model"][0] == "org/minilm"
+
+
+@pytest.mark.parametrize(
+    ("library", "architecture", "name"),
+    [
+        ("transformers", "GPT2LMHeadModel", "AutoModelForCausalLM"),
+        ("transformers", "LlamaForCausalLM", "AutoModelForCausalLM"),
+        ("transformers", "T5ForConditionalGeneration", "AutoModelForSeq2SeqLM"),
+        ("transformers", "LlavaForConditionalGeneration", "AutoModelForImageTextToText"),
+        ("transformers", "BertForSequenceClassification", "AutoModelForSequenceClassification"),
+        ("transformers", "ViTForImageClassification", "AutoModelForImageClassification"),
+        ("transformers", "BertModel", "AutoModel"),
+        ("transformers", "", "AutoModel"),
+        ("peft", "LlamaForCausalLM", "AutoPeftModelForCausalLM"),
+        ("peft", "ViTForImageClassification", "AutoPeftModel"),
+    ],
+)
+def test_card_shows_the_class_that_loads_the_base(library, architecture, name):
+    card = model_card(record(), library=library, architecture=architecture)
+    assert f"from {library} import {name}\n\nmodel = {name}.from_pretrained(" in card
+    found = getattr(importlib.import_module(library), name)
+    if library == "transformers" and architecture:
+        assert architecture in {
+            known for known in found._model_mapping._model_mapping.values() if isinstance(known, str)
+        }
 
 
 def test_card_names_no_local_path_as_base():

@@ -17,6 +17,7 @@ from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.recipe.scale import ScaleRule
@@ -85,7 +86,9 @@ def write_metadata(
         data=extras.data,
     )
     write_record(staging, record)
-    staging.write_file("README.md", model_card(record, library=library).encode())
+    architecture = str(next(iter((plan.base.config or {}).get("architectures") or ()), ""))
+    card = model_card(record, library=library, architecture=architecture, names=_declared_names(plan))
+    staging.write_file("README.md", card.encode())
     return record
 
 
@@ -127,6 +130,13 @@ def _write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
     config = adapter_config(modules, base_model=base, fan_in_fan_out=transposed)
     staging.write_file("adapter_config.json", (json.dumps(config, indent=2) + "\n").encode())
     return SidecarRecord(notes=("an adapter: load it on its base, whose files are not copied",))
+
+
+def _declared_names(plan: Plan) -> dict[str, str]:
+    """What adapters call their base, where they agree; a base's own file may name the model that it came from."""
+    declared = {model.base_name for model in plan.models if isinstance(model, Adapter) and model.base_name}
+    name = declared.pop() if len(declared) == 1 else ""
+    return {plan.base.label: name} if is_hub_name(name) else {}
 
 
 def _library(plan: Plan, sidecars: SidecarPlan) -> str | None:

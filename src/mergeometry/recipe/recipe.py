@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
+from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.scale import Factor, Scale, ScaleRule
@@ -130,7 +131,7 @@ class Recipe(StrictModel):
             taken.add(entry.name)
         unique = []
         for entry in self.models:
-            name = entry.name or _free_name(Path(entry.path).name or "model", taken)
+            name = entry.name or _free_name(folder_name(entry.path) or "model", taken)
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))

@@ -5,34 +5,41 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import jinja2
 
 from mergeometry.errors import printable
-from mergeometry.sink.record import RunRecord
+from mergeometry.hub_names import cached_name, folder_name, is_hub_name
+from mergeometry.sink.loaders import loader_of
+from mergeometry.sink.record import InputRecord, RunRecord
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}", re.ASCII)
 _PLAIN_KEY = re.compile(r"[a-z][a-z_]{3,}")
 _RESERVED = frozenset({"true", "false", "null", "none", "yes", "on", "off"})
 _SAFE = frozenset(" -./")
-_LOADERS = {
-    "transformers": ("from transformers import AutoModel", "AutoModel.from_pretrained"),
-    "peft": ("from peft import AutoPeftModel", "AutoPeftModel.from_pretrained"),
-    "sentence-transformers": ("from sentence_transformers import SentenceTransformer", "SentenceTransformer"),
-}
 
 
 def model_card(
-    record: RunRecord | Mapping[str, Any], *, title: str = "Merged model", library: str | None = None
+    record: RunRecord | Mapping[str, Any],
+    *,
+    title: str = "Merged model",
+    library: str | None = None,
+    architecture: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> str:
-    """Write ``README.md`` for a run; ``library`` is the hub's name of the library that loads the output.
+    """Write ``README.md`` for a run.
+
+    ``library`` is the hub's name of the library that loads the output, ``architecture`` the base's class in it.
+    ``names`` gives inputs by their labels the names that they have on the hub, where a path does not show it. No local
+    path is in the card: it means nothing elsewhere, and would reveal this machine.
 
     Raises:
         SourceError: ``record`` is a mapping that is not a run record.
     """
     run = record if isinstance(record, RunRecord) else RunRecord.from_json(record)
-    recipe = _yaml(run.recipe)
+    known = {source.label: _shown_name(source, names or {}) for source in run.inputs}
+    recipe = _yaml(_public(run.recipe, {source.path: known[source.label] for source in run.inputs}))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.sink", "."),
         autoescape=False,  # noqa: S701 - Markdown, not HTML: `inline` below escapes for both
@@ -42,14 +49,14 @@ def model_card(
         keep_trailing_newline=True,
     )
     environment.filters["inline"] = inline
-    loader = _LOADERS.get(library or "")
     return environment.get_template("card.md.jinja").render(
         run=run,
         title=title,
-        front=_yaml(_front_matter(run, library)),
+        names=known,
+        front=_yaml(_front_matter(known, library)),
         recipe=recipe,
         fence="`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", recipe)), default=0)),
-        loader=loader,
+        loader=loader_of(library, architecture),
     )
 
 
@@ -73,10 +80,30 @@ def _escaped(character: str, *, strict: bool) -> str:
     return character if plain else f"&#{ord(character)};"
 
 
-def _front_matter(run: RunRecord, library: str | None) -> dict[str, Any]:
-    # Local paths mean nothing on the hub and would reveal this machine: only what looks like a hub name is named.
-    names = [source.path if _HUB_NAME.fullmatch(source.path) else source.label for source in run.inputs]
-    front: dict[str, Any] = {"base_model": list(dict.fromkeys(names)), "base_model_relation": "merge"}
+def _shown_name(source: InputRecord, names: Mapping[str, str]) -> str:
+    """An input's name on the hub where it is known; else the base by its folder, and a model by its label."""
+    if is_hub_name(source.path):
+        return source.path
+    local = folder_name(source.path) if source.role == "base" else source.label
+    return cached_name(source.path) or names.get(source.label) or local or source.label
+
+
+def _public(value: Any, names: Mapping[str, str]) -> Any:
+    """A recipe's values, with inputs by their names and the last part of every other absolute path."""
+    if isinstance(value, Mapping):
+        return {key: _public(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(item, names) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value in names:
+        return names[value]
+    absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+    return PureWindowsPath(value).name if absolute else value
+
+
+def _front_matter(names: Mapping[str, str], library: str | None) -> dict[str, Any]:
+    front: dict[str, Any] = {"base_model": list(dict.fromkeys(names.values())), "base_model_relation": "merge"}
     if library:
         front["library_name"] = library
     return {**front, "tags": ["merge", "mergeometry"]}
