@@ -197,7 +197,7 @@ def test_transposed_layouts_merge_as_what_they_stand_for(tmp_path: Path, method:
 
 def test_tensors_of_no_entries_and_of_one(tmp_path: Path) -> None:
     shapes = {"none.weight": (0, 4), "one.weight": (1, 1), "row.weight": (1, 5), "column.weight": (5, 1), "flat": (0,)}
-    family = models.write_family(tmp_path, shapes=shapes)
+    family = models.write_family(tmp_path, count=2, shapes=shapes)
     for method in DATA_FREE:
         mg.merge({**family, "method": method}, tmp_path / method, workers=1)
         own = models.loaded(tmp_path / method)
