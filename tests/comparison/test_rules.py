@@ -139,7 +139,7 @@ def test_rules_as_users_write_them() -> None:
     with pytest.raises(RecipeError, match=r"(?s)did you mean 'projection'.*unknown key 'pre'.*given twice"):
         read_rules("projektion, one, one, norm_mean(pre=model)")
     for auto in ("auto", [{"rule": "auto", "per": "model"}]):
-        with pytest.raises(RecipeError, match="another rule for each method"):
+        with pytest.raises(RecipeError, match="a different rule for each method"):
             read_rules(auto)
 
 
