@@ -1,4 +1,4 @@
-"""Suggests the word that a user meant."""
+"""Words that errors share: what a user may have meant, and what to install."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def nearest_of(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     listed = ", ".join(known)
     return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs an extra, as published and in a checkout."""
+    return f"pip install 'mergeometry[{extra}]'; in a checkout: pip install '.[{extra}]'"
+
+
+def install_suite() -> str:
+    """The same for the suite, which is a distribution of its own."""
+    return "pip install mergeometry-suite; in a checkout: pip install . ./suite"

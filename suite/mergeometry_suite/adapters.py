@@ -13,6 +13,7 @@ import torch
 
 from mergeometry.encoders.packed import pack_linears
 from mergeometry.errors import DataError
+from mergeometry.words import install_suite
 
 ADAPTER = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -27,7 +28,7 @@ def import_peft() -> Any:
     try:
         import peft  # noqa: PLC0415
     except ImportError as error:
-        raise DataError("training or running an adapter needs peft", hint='pip install "mergeometry[suite]"') from error
+        raise DataError("training or running an adapter needs peft", hint=install_suite()) from error
     return peft
 
 

@@ -36,7 +36,9 @@ def compare(
         str, typer.Option(help="Models not to merge, comma-separated; their tasks count as unseen.")
     ] = "",
     set_: Set = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -66,10 +68,11 @@ def compare(
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         if plan:
-            from mergeometry.comparison.dry_run import dry_run
+            from mergeometry.comparison.dry_run import core_seconds, dry_run
             from mergeometry.execution.pool import worker_count
 
-            _print_plan(dry_run(setup, scale_values, worker_count(workers)), as_json)
+            count = worker_count(workers, core_seconds(setup, scale_values))
+            _print_plan(dry_run(setup, scale_values, count), as_json)
             return
         with steps(hidden=quiet or as_json) as say:
             comparison = run_comparison(setup, output, scale_values, rules=scale_rules, workers=workers, say=say)

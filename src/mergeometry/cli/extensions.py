@@ -9,6 +9,7 @@ import typer
 
 from mergeometry.cli.show import plain_errors
 from mergeometry.errors import MergeometryError
+from mergeometry.words import install_suite
 
 GROUP = "mergeometry.commands"
 """Entry points of this group lead to a command function or to a `typer.Typer`; their names are the commands'."""
@@ -38,7 +39,7 @@ def _missing(name: str) -> Any:
         with plain_errors(debug=False):
             raise MergeometryError(
                 f"`mergeometry {name}` is part of mergeometry-suite, which is not installed",
-                hint="pip install mergeometry-suite; in a checkout: pip install ./suite",
+                hint=install_suite(),
             )
 
     return command

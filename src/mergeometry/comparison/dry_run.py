@@ -30,11 +30,6 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
     largest = max(info.elements for info in base.tensors.values())
     scoring = 4 * (2 * elements + 3 * largest) + activations
     merging = max((_merging_bytes([variant.task for variant in job.variants]) for job in jobs), default=0)
-    seconds = sum(plan.seconds(1) for plan in setup.plans) / workers
-    for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
-        inputs = sum(len(one.data.items) for one in setup.splits[split].values())
-        forward = 2 * elements * inputs * _length(kind, setup)
-        seconds += (points * len(setup.entries) + 2) * forward / FLOAT32_FLOPS_PER_SECOND / workers
     running = _running(setup)
     memory = workers * (PROCESS_BYTES + TRANSFORMERS_BYTES + max(scoring, merging))
     return {
@@ -50,8 +45,21 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
         "scratch_bytes": sum(sizes.values()) + running.scratch,
         "memory_bytes": max(memory, running.memory),
         "workers": workers,
-        "seconds": seconds + running.seconds,
+        "seconds": core_seconds(setup, scales) / workers + running.seconds,
     }
+
+
+def core_seconds(setup: Setup, scales: Sequence[float]) -> float:
+    """Rough seconds of one core for all merges and scores, without what runs the experts on unlabelled inputs."""
+    base = setup.plans[0].base
+    elements = sum(info.elements for info in base.tensors.values())
+    length = _length(check_kind(setup.tasks.encoder, base), setup)
+    seconds = sum(plan.seconds(1) for plan in setup.plans)
+    for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
+        inputs = sum(len(one.data.items) for one in setup.splits[split].values())
+        forward = 2 * elements * inputs * length
+        seconds += (points * len(setup.entries) + 2) * forward / FLOAT32_FLOPS_PER_SECOND
+    return seconds
 
 
 def _running(setup: Setup) -> Estimate:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.comparison.attach_moments import attach_moments
+from mergeometry.comparison.dry_run import core_seconds
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.result_cache import ResultCache
@@ -44,15 +45,15 @@ def run_comparison(
     """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
     Task vectors are merged into scratch files in ``output``, which are removed afterwards. ``workers`` is the number
-    of processes, by default one per core; it does not change a figure. Scale ``rules`` are scored along with the
-    validated scale.
+    of processes, by default one per core, or none for a short comparison; it does not change a figure. Scale ``rules``
+    are scored along with the validated scale.
 
     Raises:
         RecipeError: fewer than one worker is asked for.
         MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
-    workers = worker_count(workers)
+    workers = worker_count(workers, core_seconds(setup, scales))
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / "results")
     with scratch_folder(output, _SCRATCH) as folder:

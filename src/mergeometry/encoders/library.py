@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mergeometry.errors import DataError
+from mergeometry.words import install_extra
 
 
 def import_transformers() -> Any:
@@ -18,8 +19,7 @@ def import_transformers() -> Any:
     try:
         import transformers  # noqa: PLC0415
     except ImportError as error:
-        hint = "pip install 'mergeometry[adapt]', or 'mergeometry[suite]' for the suite and the demo"
-        raise DataError("running a model needs transformers", hint=hint) from error
+        raise DataError("running a model needs transformers", hint=install_extra("adapt")) from error
     return transformers
 
 

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from mergeometry.errors import DataError
+from mergeometry.words import install_extra
 
 
 def optional(module: str, extra: str, purpose: str) -> Any:
@@ -14,5 +15,5 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        hint = f"pip install 'mergeometry[{extra}]'"
-        raise DataError(f"{purpose} needs {name}, which cannot be imported ({error})", hint=hint) from error
+        what = f"{purpose} needs {name}, which cannot be imported ({error})"
+        raise DataError(what, hint=install_extra(extra)) from error

@@ -21,6 +21,7 @@ from torch import Tensor
 from mergeometry.errors import DataError, ExecutionError, MergeometryError, RecipeError
 from mergeometry.learning.devices import chosen_device
 from mergeometry.learning.store_exchange import Exchange
+from mergeometry.words import install_extra
 
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for another process's pass before it gives up."""
@@ -198,7 +199,7 @@ def join(accelerate: bool, device: str) -> Processes:
     except ImportError as error:
         raise DataError(
             "several processes learn together through Accelerate, which is not installed",
-            hint="pip install 'mergeometry[adapt]', or leave adapt.accelerate out",
+            hint=f"leave adapt.accelerate out, or {install_extra('adapt')}",
         ) from error
     if count == 1:
         return Alone(chosen_device(device))

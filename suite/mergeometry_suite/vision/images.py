@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mergeometry.errors import DataError
+from mergeometry.words import install_suite
 from mergeometry_suite.splits import Sizes
 from mergeometry_suite.vision.backbone import SIDE
 
@@ -72,7 +73,7 @@ def import_pillow() -> Any:
     try:
         from PIL import Image  # noqa: PLC0415
     except ImportError as error:
-        raise DataError("reading images needs Pillow", hint='pip install "mergeometry[suite]"') from error
+        raise DataError("reading images needs Pillow", hint=install_suite()) from error
     return Image
 
 
