@@ -56,7 +56,7 @@ def write_line(results: Path, readme: Path) -> None:
     figures = summary(best, ends)
     board = Leaderboard.from_json(json.loads((results / "leaderboard.json").read_text("utf-8")))
     line = (
-        f"On the suite of the demo this keeps **{figures['kept']:.0f} ± {figures['seeds']:.0f} %** of the experts' gain; "
+        f"On the demo's suite this keeps **{figures['kept']:.0f} ± {figures['seeds']:.0f} %** of the experts' gain; "
         f"the best merge without data keeps {100 * board.rows[0].at_best.gain_kept:.0f} %. Settings: {best['name']}; "
         f"{figures['runs']} seeds; the suite's training texts without their labels."
     )
