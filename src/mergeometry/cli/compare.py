@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
+from mergeometry.cli.options import spread
+from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size, wrong_usage
 from mergeometry.cli.steps import steps
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
 
 
+@spread
 def compare(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe: the base and its fine-tunes.")],
+    recipe: RecipeOptions,
     methods: Annotated[
         str,
         typer.Option(help="Comma-separated names such as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
@@ -35,7 +38,6 @@ def compare(
     leave_out: Annotated[
         str, typer.Option(help="Models not to merge, comma-separated; their tasks count as unseen.")
     ] = "",
-    set_: Set = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
@@ -45,6 +47,8 @@ def compare(
     """Merge by many methods, score each at every scale, and show what each keeps of its experts.
 
         mergeometry compare recipe.yaml --methods all --tasks tasks.yaml
+
+        mergeometry compare --base B --model A --model C --head 'classifier.*' --tasks tasks.yaml
 
     No merged model is written. Scores are kept in the output folder as soon as they are known: the same command
     continues where it was interrupted, and with another method or scale it computes only that one.
@@ -58,9 +62,8 @@ def compare(
         from mergeometry.comparison.scales import read_scales
         from mergeometry.comparison.setup import set_up
         from mergeometry.comparison.tasks_file import load_tasks
-        from mergeometry.recipe import load_recipe
 
-        given = load_recipe(recipe, set_ or ())
+        given = recipe_from(recipe)
         entries, everything = read_entries(methods)
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]

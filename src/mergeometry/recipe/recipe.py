@@ -13,7 +13,7 @@ from mergeometry import limits
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
-from mergeometry.recipe.overrides import override
+from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.scale import Factor, Scale, ScaleRule
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
@@ -189,17 +189,24 @@ class Recipe(StrictModel):
         return self.model_dump(mode="json", exclude={key for key in ("adapt", "data") if getattr(self, key) is None})
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
 
     ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8`` or ``models.0.weight=0.5``; values
-    are YAML.
+    are YAML. ``changes`` maps dotted keys to values, which are set first.
 
     Raises:
         RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
     """
     origin = None if isinstance(source, Mapping) else Path(source)
     given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    for key, value in (changes or {}).items():
+        given = with_key(given, key, value, Recipe)
     for text in overrides:
         given = override(given, text, Recipe)
     recipe = _validate(given, origin)
