@@ -124,6 +124,25 @@ def test_plan_takes_what_merge_takes(family: dict[str, Any], tmp_path: Path) -> 
         assert shown.exit_code == status and wanted in shown.output, (words, shown.output)
 
 
+def test_many_mismatches_are_one_line_and_all_are_in_the_json(tmp_path: Path) -> None:
+    shapes = {f"layer.{number}.dense.weight": (4, 3) for number in range(40)}
+    family = models.write_family(tmp_path, count=7, shapes=shapes)
+    half = {name: tensor.bfloat16() for name, tensor in models.loaded(tmp_path / "task0").items()}
+    models.write_model(tmp_path / "task0", half)
+    flags = [*as_flags(family), "--method", "average"]
+    shown = invoke("plan", *flags)
+    assert shown.exit_code == 1 and shown.stderr.count("BF16") == 1 and "or --dtype float32; likewise" in shown.stderr
+    listed = invoke("plan", *flags, "--json")
+    assert listed.exit_code == 1 and len(json.loads(listed.stdout)["mismatches"]) == 40
+    prefixed = {f"bert.{name}": tensor for name, tensor in models.loaded(tmp_path / "base").items()}
+    models.write_model(tmp_path / "base", prefixed)
+    merged = invoke("merge", *flags, "--dtype", "float32", "--output", tmp_path / "out")
+    assert merged.exit_code == 0, merged.output
+    (note,) = [line for line in merged.stdout.splitlines() if "note: " in line]
+    assert "task0: names lack the base's 'bert.'; likewise task1, task2, task3 and 3 more, 7 in all" in note
+    assert len(read_record(tmp_path / "out").warnings) == 7
+
+
 def test_what_must_be_given_without_a_recipe(family: dict[str, Any], tmp_path: Path) -> None:
     shown = invoke("plan", "--base", family["base"], "--scale", "0.5")
     assert shown.exit_code == 2 and "without a RECIPE, --model, --method must be given too" in shown.output

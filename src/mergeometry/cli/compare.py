@@ -13,6 +13,7 @@ from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size, wrong_usage
 from mergeometry.cli.steps import steps
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
@@ -141,7 +142,7 @@ def _print(comparison: Comparison) -> None:
     for sentence in [*summary(comparison), least_regret(comparison), f"Took {duration(comparison.seconds)}."]:
         if sentence:
             target.print(plain(sentence), soft_wrap=True)
-    for note in comparison.notes:
+    for note in grouped(comparison.notes):
         target.print(f"note: {plain(note)}")
 
 
@@ -156,7 +157,7 @@ def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
         target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in counts.items()))}")
     if estimate["unseen"]:
         target.print(f"unseen: {plain(', '.join(estimate['unseen']))}")
-    for note in estimate["notes"]:
+    for note in grouped(estimate["notes"]):
         target.print(f"note: {plain(note)}")
     target.print(
         f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "

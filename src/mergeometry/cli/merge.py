@@ -26,6 +26,7 @@ from mergeometry.cli.show import (
     spoken_for,
     wrong_usage,
 )
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
@@ -107,7 +108,7 @@ def _print(plan: Plan, record: RunRecord, output: Path) -> None:
         target.print(_scaled_line(record.scaling))
     if record.adapt is not None:
         target.print(learned_line(record.adapt))
-    for warning in record.warnings:
+    for warning in grouped(record.warnings):
         target.print(f"  note: {plain(warning)}")
 
 

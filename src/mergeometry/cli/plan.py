@@ -10,6 +10,8 @@ import typer
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size
+from mergeometry.errors import MismatchError
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
@@ -39,7 +41,12 @@ def plan(
         from mergeometry.execution.pool import worker_count
         from mergeometry.plan import make_plan
 
-        made = make_plan(given)
+        try:
+            made = make_plan(given)
+        except MismatchError as error:
+            if as_json:
+                typer.echo(json.dumps({"mismatches": error.mismatches}, indent=1))
+            raise
         run.check_for(given)
         if run.output is not None:
             from mergeometry.sink.target import refuse_taken, resolved_target
@@ -72,7 +79,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     target.print(table)
     for label, infos in made.heads.items():
         target.print(f"head of {plain(label)}, kept next to the weights: {len(infos)} tensors")
-    for note in made.notes:
+    for note in grouped(made.notes):
         target.print(f"note: {plain(note)}")
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "

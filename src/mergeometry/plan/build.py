@@ -46,7 +46,7 @@ def make_plan(recipe: Recipe) -> Plan:
         raise MismatchError(
             f"the inputs do not fit together ({len(found)} mismatch{'es' if len(found) > 1 else ''})",
             found,
-            hint="nothing was read or written; `mergeometry plan RECIPE` shows this list again",
+            hint="nothing was read or written; `mergeometry plan --json`, with the same options, lists every one",
         )
     tasks, refused = [], []
     for name, info in base.tensors.items():
