@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
+from mergeometry.grouping import grouped
+
 
 class MergeometryError(Exception):
     """Base of every error that mergeometry raises on purpose.
@@ -43,14 +45,17 @@ class SourceError(MergeometryError):
 
 
 class MismatchError(MergeometryError):
-    """The inputs do not fit together; ``mismatches`` lists every reason, one sentence each."""
+    """The inputs do not fit together; ``mismatches`` lists every reason, one sentence each.
+
+    The text puts many reasons of one kind into one line.
+    """
 
     def __init__(self, what: str, mismatches: Sequence[str], *, hint: str | None = None) -> None:
         super().__init__(what, hint=hint)
         self.mismatches = tuple(mismatches)
 
     def __str__(self) -> str:
-        lines = [_lines(self.what), *(f"  - {printable(mismatch)}" for mismatch in self.mismatches)]
+        lines = [_lines(self.what), *(f"  - {printable(mismatch)}" for mismatch in grouped(self.mismatches))]
         if self.hint:
             lines.append(f"  hint: {printable(self.hint)}")
         return "\n".join(lines)

@@ -130,6 +130,31 @@ def test_float_dtypes_that_differ_need_an_answer(family: dict[str, Any]) -> None
     assert {slot.code for slot in plan.layout.slots.values()} == {"F32"}
 
 
+def test_a_model_of_another_precision_is_one_line_with_its_cure(tmp_path: Path) -> None:
+    shapes = {f"layer.{number}.dense.weight": (4, 3) for number in range(103)}
+    family = {**models.write_family(tmp_path, count=2, shapes=shapes), "method": "average"}
+    half = {name: tensor.bfloat16() for name, tensor in models.loaded(Path(family["models"][0])).items()}
+    models.write_model(Path(family["models"][0]), half)
+    with pytest.raises(MismatchError) as caught:
+        mg.make_plan(family)
+    assert len(caught.value.mismatches) == 103
+    (line,) = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
+    assert line.startswith("  - task0: 'layer.0.dense.weight' is BF16, the base's F32; set `output.dtype`")
+    assert "`output: {dtype: float32}`, or --dtype float32; likewise 'layer.1.dense.weight', " in line
+    assert line.endswith("and 99 more, 103 in all")
+    assert {slot.code for slot in plan_of({**family, "output": {"dtype": "float32"}}).layout.slots.values()} == {"F32"}
+
+
+@pytest.mark.parametrize(("dtype", "wanted"), [(torch.float16, "float16"), (torch.float64, "float64"), (None, "base")])
+def test_the_precision_named_is_the_bases(family: dict[str, Any], dtype: torch.dtype | None, wanted: str) -> None:
+    base = models.loaded(Path(family["base"]))
+    first = next(iter(base))
+    changes = {name: tensor.to(dtype or torch.bfloat16) for name, tensor in base.items() if dtype or name == first}
+    models.write_model(Path(family["base"]), {**base, **changes})
+    found = mismatches({**family, "method": "average"})
+    assert found and all(f"--dtype {wanted}" in text for text in found)
+
+
 def test_a_rule_gives_a_method_or_a_scale_and_the_first_wins(family: dict[str, Any]) -> None:
     rules = [
         {"match": "*embed*", "method": "task_arithmetic"},

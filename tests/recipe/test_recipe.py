@@ -226,7 +226,7 @@ def test_overrides() -> None:
     [
         ("scale", "key=value"),
         ("=3", "key=value"),
-        ("models.0.weight=3", "holds no keys"),
+        ("seed.0=3", "'seed' holds no keys"),
         ("base.x=3", "holds no keys"),
         ("sclae=3", "did you mean 'scale'"),
         ("scale=[", "cannot be read"),

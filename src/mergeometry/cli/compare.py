@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mergeometry.cli.show import Debug, Json, Quiet, Set, console, duration, plain, plain_errors, size, wrong_usage
+from mergeometry.cli.options import spread
+from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size, wrong_usage
 from mergeometry.cli.steps import steps
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
 
 
+@spread
 def compare(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe: the base and its fine-tunes.")],
+    recipe: RecipeOptions,
     methods: Annotated[
         str,
         typer.Option(help="Comma-separated names such as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
@@ -35,7 +39,6 @@ def compare(
     leave_out: Annotated[
         str, typer.Option(help="Models not to merge, comma-separated; their tasks count as unseen.")
     ] = "",
-    set_: Set = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
     ] = None,
@@ -47,6 +50,8 @@ def compare(
     """Merge by many methods, score each at every scale, and show what each keeps of its experts.
 
         mergeometry compare recipe.yaml --methods all --tasks tasks.yaml
+
+        mergeometry compare --base B --model A --model C --head 'classifier.*' --tasks tasks.yaml
 
     No merged model is written. Scores are kept in the output folder as soon as they are known: the same command
     continues where it was interrupted, and with another method or scale it computes only that one.
@@ -60,9 +65,8 @@ def compare(
         from mergeometry.comparison.scales import read_scales
         from mergeometry.comparison.setup import set_up
         from mergeometry.comparison.tasks_file import load_tasks
-        from mergeometry.recipe import load_recipe
 
-        given = load_recipe(recipe, set_ or ())
+        given = recipe_from(recipe)
         entries, everything = read_entries(methods)
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
@@ -141,7 +145,7 @@ def _print(comparison: Comparison) -> None:
     for sentence in [*summary(comparison), least_regret(comparison), f"Took {duration(comparison.seconds)}."]:
         if sentence:
             target.print(plain(sentence), soft_wrap=True)
-    for note in comparison.notes:
+    for note in grouped(comparison.notes):
         target.print(f"note: {plain(note)}")
 
 
@@ -156,7 +160,7 @@ def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
         target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in counts.items()))}")
     if estimate["unseen"]:
         target.print(f"unseen: {plain(', '.join(estimate['unseen']))}")
-    for note in estimate["notes"]:
+    for note in grouped(estimate["notes"]):
         target.print(f"note: {plain(note)}")
     target.print(
         f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mergeometry.cli.learning import learn, learned_line
-from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
+from mergeometry.cli.options import spread
+from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import (
     Debug,
     Json,
     Quiet,
-    Set,
     console,
     duration,
     plain,
@@ -26,43 +26,38 @@ from mergeometry.cli.show import (
     spoken_for,
     wrong_usage,
 )
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
+    from mergeometry.sink import RunRecord
 
 
+@spread
 def merge(
-    recipe: RecipeFile = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write; it must not exist.")
-    ] = None,
-    base: Base = None,
-    model: Models = None,
-    method: MethodName = None,
-    set_: Set = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a small merge.")
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging needs no GPU."
-        ),
-    ] = "auto",
-    executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False,
+    recipe: RecipeOptions,
+    how: MethodOptions,
+    run: RunOptions,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Merge the models of a recipe into one; the output folder appears whole or not at all.
 
-    With a recipe file:
+    With a recipe file, whose keys the options override:
 
         mergeometry merge recipe.yaml --output merged
+
+        mergeometry merge recipe.yaml --method ties --scale auto --weight reviews=0.5 --output merged-ties
+
+    Without a recipe file:
+
+        mergeometry merge --base B --model A --model C --method dc_merge --output merged
+
+        mergeometry merge --base B --model A --weight 1 --model C --weight 0.5 --method tsv_m --other rows
+        --head 'classifier.*' --dtype float32 --output merged
+
+    `mergeometry plan` takes the same options and writes nothing.
 
     A recipe with an `adapt:` section learns its coefficients on unlabelled data first (docs/learning.md); with
     `adapt: {accelerate: true}` on several GPUs, started by Accelerate:
@@ -71,57 +66,54 @@ def merge(
 
     A recipe with a `data:` section first runs every model on a few unlabelled inputs, for methods that merge by
     activations.
-
-    Without a recipe file:
-
-        mergeometry merge --base B --model A --model C --method dc_merge --output merged
     """
-    if output is None:
+    if run.output is None:
         wrong_usage("--output says where to write; there is no default")
-    if device not in {"auto", "cpu"} and not device.startswith("cuda"):
-        wrong_usage(f"--device {device}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
-    if executor != "local":
-        wrong_usage(f"--executor {executor}: this version has the executor `local` only")
+    run.check()
     with plain_errors(debug):
-        given = recipe_from(recipe, base, model, method, set_)
+        given = recipe_from(recipe, how)
         from mergeometry.plan import make_plan
 
         plan = make_plan(given)
+        run.check_for(given)
         hidden = quiet or as_json or spoken_for()
+        options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
         if given.adapt is None:
-            _refuse_for_merging(device)
+            _refuse_several_processes()
             if given.data is not None:
                 from mergeometry.activations.run import merge_on_data as execute
             else:
                 from mergeometry.execution.run import execute
 
             with _bar(plan, hidden) as advance:
-                run = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=advance)
+                record = execute(plan, run.output, progress=advance, **options)
         else:
-            run = learn(plan, output, workers=workers, device=device, overwrite=overwrite, resume=resume, hidden=hidden)
+            record = learn(plan, run.output, device=run.device, hidden=hidden, **options)
         if spoken_for():
             return
         if as_json:
-            typer.echo(json.dumps(run.to_json(), indent=1))
+            typer.echo(json.dumps(record.to_json(), indent=1))
         elif not quiet:
-            totals, target = run.totals, console()
-            target.print(
-                f"merged {len(plan.models)} models by {plain(given.method.name)} into {plain(output)}: "
-                f"{len(run.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
-                f"peak memory {size(totals.peak_memory)}"
-            )
-            if run.scaling is not None:
-                target.print(_scaled_line(run.scaling))
-            if run.adapt is not None:
-                target.print(learned_line(run.adapt))
-            for warning in run.warnings:
-                target.print(f"  note: {plain(warning)}")
+            _print(plan, record, run.output)
 
 
-def _refuse_for_merging(device: str) -> None:
-    """Refuse a GPU, and several processes, for a recipe that learns nothing: each would write the same output."""
-    if device not in {"auto", "cpu"}:
-        wrong_usage(f"--device {device}: only learning computes on a GPU, and the recipe has no `adapt:` section")
+def _print(plan: Plan, record: RunRecord, output: Path) -> None:
+    totals, target = record.totals, console()
+    target.print(
+        f"merged {len(plan.models)} models by {plain(plan.recipe.method.name)} into {plain(output)}: "
+        f"{len(record.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
+        f"peak memory {size(totals.peak_memory)}"
+    )
+    if record.scaling is not None:
+        target.print(_scaled_line(record.scaling))
+    if record.adapt is not None:
+        target.print(learned_line(record.adapt))
+    for warning in grouped(record.warnings):
+        target.print(f"  note: {plain(warning)}")
+
+
+def _refuse_several_processes() -> None:
+    """Refuse a launcher for a recipe that learns nothing: each of its processes would write the same output."""
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         wrong_usage("several processes were started by a launcher, and the recipe has no `adapt:` section to share")
 

@@ -7,38 +7,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mergeometry.cli.recipes import Base, MethodName, Models, RecipeFile, recipe_from
-from mergeometry.cli.show import Debug, Json, Set, console, duration, plain, plain_errors, size
+from mergeometry.cli.options import spread
+from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size
+from mergeometry.errors import MismatchError
+from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
 
 
+@spread
 def plan(
-    recipe: RecipeFile = None,
-    base: Base = None,
-    model: Models = None,
-    method: MethodName = None,
-    set_: Set = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes to estimate memory and time for.")
-    ] = None,
+    recipe: RecipeOptions,
+    how: MethodOptions,
+    run: RunOptions,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with what is done to it.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a merge would read, compute and write, or list every mismatch; no weight is read."""
+    """Show what a merge would read, compute and write, or list every mismatch; no weight is read.
+
+    It takes every option of `mergeometry merge`, and checks the output where one is given:
+
+        mergeometry plan recipe.yaml --scale auto --output merged
+
+        mergeometry plan --base B --model A --model C --method dc_merge --head 'classifier.*' --tensors
+    """
+    run.check()
     with plain_errors(debug):
-        given = recipe_from(recipe, base, model, method, set_)
+        given = recipe_from(recipe, how)
         from mergeometry.execution.pool import worker_count
         from mergeometry.plan import make_plan
 
-        made = make_plan(given)
+        try:
+            made = make_plan(given)
+        except MismatchError as error:
+            if as_json:
+                typer.echo(json.dumps({"mismatches": error.mismatches}, indent=1))
+            raise
+        run.check_for(given)
+        if run.output is not None:
+            from mergeometry.sink.target import refuse_taken, resolved_target
+
+            inputs = [made.base.path, *(model.path for model in made.models)]
+            refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=inputs)
         estimates = _learning(made) | _collecting(made)
-        count = worker_count(workers, made.seconds(1))
+        count = worker_count(run.workers, made.seconds(1))
         if as_json:
             typer.echo(json.dumps({**_as_json(made, count), **estimates}, indent=1))
-        else:
+        elif not quiet:
             _print(made, count, tensors)
             _print_learning(estimates)
             _print_collecting(estimates)
@@ -60,7 +79,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     target.print(table)
     for label, infos in made.heads.items():
         target.print(f"head of {plain(label)}, kept next to the weights: {len(infos)} tensors")
-    for note in made.notes:
+    for note in grouped(made.notes):
         target.print(f"note: {plain(note)}")
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "

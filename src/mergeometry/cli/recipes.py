@@ -1,42 +1,213 @@
-"""Builds a recipe from a file or from options, the same for every command that takes one."""
+"""The options that describe a merge, and the recipe that they and a file make; shared by all commands that take one."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mergeometry.cli.show import wrong_usage
+from mergeometry.errors import RecipeError
 from mergeometry.methods.registry import names
+from mergeometry.words import nearest
 
 if TYPE_CHECKING:
     from mergeometry.recipe import Recipe
 
-RecipeFile = Annotated[
-    Path | None, typer.Argument(metavar="RECIPE", help="A YAML recipe; or give --base, --model and --method.")
-]
-Base = Annotated[str | None, typer.Option("--base", help="The pre-trained base: a folder or a .safetensors file.")]
-Models = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="A fine-tuned model or a LoRA adapter of the base (repeatable)."),
-]
-MethodName = Annotated[
-    str | None, typer.Option("--method", help=f"How to merge: {', '.join(names())}; `mergeometry methods` explains.")
-]
+_PANEL = "Recipe keys (with a RECIPE they override its own)"
+DTYPES = ("base", "float64", "float32", "float16", "bfloat16")
 
 
-def recipe_from(
-    file: Path | None, base: str | None, models: list[str] | None, method: str | None, overrides: list[str] | None
-) -> Recipe:
-    """Read the recipe, or build one from the options; giving both is wrong usage."""
+@dataclass(frozen=True)
+class RecipeOptions:
+    """A recipe's file, and the keys that hold for a merge and for a comparison of merges."""
+
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="A YAML recipe; or give --base and --model.")
+    ] = None
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="The pre-trained base: a folder or a .safetensors file.", rich_help_panel=_PANEL),
+    ] = None
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="A fine-tuned model or a LoRA adapter of the base (repeatable).", rich_help_panel=_PANEL
+        ),
+    ] = None
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            metavar="NUMBER|NAME=NUMBER",
+            help="A model's weight: one per model, in their order, or by the model's name (repeatable).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--other",
+            metavar="METHOD",
+            help="How tensors that are no matrices merge: average, rows, ties, ...",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            metavar="GLOB",
+            help="Tensors that are kept for each model and not merged, such as 'classifier.*' (repeatable).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="|".join(DTYPES), help="The precision of the result.", rich_help_panel=_PANEL),
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other key, such as method.rank=8 or tensors.0.scale=0.5 (repeatable).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """How the models of one merge are merged."""
+
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help=f"How to merge: {', '.join(names())}; `mergeometry methods` explains.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="NUMBER|auto|RULE",
+            help="How far to go along the merged update: 0.5, auto, or '{rule: projection, per: tensor}'.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how one merge is carried out; they do not change its result."""
+
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write; it must not exist.")] = (
+        None
+    )
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a small merge.")
+    ] = None
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging needs no GPU."
+        ),
+    ] = "auto"
+    executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local"
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
+    ] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False
+
+    def check(self) -> None:
+        """Refuse a device or an executor that there is not."""
+        if self.device not in {"auto", "cpu"} and not self.device.startswith("cuda"):
+            wrong_usage(f"--device {self.device}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
+        if self.executor != "local":
+            wrong_usage(f"--executor {self.executor}: this version has the executor `local` only")
+
+    def check_for(self, recipe: Recipe) -> None:
+        """Refuse a GPU for a recipe that learns nothing."""
+        if recipe.adapt is None and self.device not in {"auto", "cpu"}:
+            wrong_usage(
+                f"--device {self.device}: only learning computes on a GPU, and the recipe has no `adapt:` section"
+            )
+
+
+def recipe_from(options: RecipeOptions, how: MethodOptions | None = None) -> Recipe:
+    """Read the recipe with the options' keys in place of its own, or build one from the options alone.
+
+    Without ``how`` the recipe is for a comparison, which brings its own methods.
+    """
     from mergeometry.recipe import load_recipe
 
-    if file is not None:
-        if base or models or method:
-            wrong_usage("give a RECIPE, or --base, --model and --method; to change a recipe's key use --set")
-        return load_recipe(file, overrides or ())
-    missing = [flag for flag, given in (("--base", base), ("--model", models), ("--method", method)) if not given]
-    if missing:
-        wrong_usage(f"without a RECIPE, {', '.join(missing)} must be given too")
-    return load_recipe({"base": base, "models": models, "method": method}, overrides or ())
+    changes = _changes(options, how)
+    if options.recipe is None:
+        needed = {"--base": options.base, "--model": options.model}
+        if how is None:
+            changes["method"] = "average"
+        else:
+            needed["--method"] = how.method
+        if missing := [flag for flag, given in needed.items() if not given]:
+            wrong_usage(f"without a RECIPE, {', '.join(missing)} must be given too")
+    source, overrides = options.recipe or {}, options.set_ or ()
+    recipe = load_recipe(source, overrides, changes=changes)
+    if not options.weight:
+        return recipe
+    weights = _weights(options.weight, [entry.name for entry in recipe.models])
+    return load_recipe(source, overrides, changes={**changes, **weights})
+
+
+def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any]:
+    """The recipe's keys that the options set."""
+    changes: dict[str, Any] = {}
+    # Paths of a recipe's file are relative to its folder, those of a command line to the current one.
+    place = str if options.recipe is None else os.path.abspath
+    if options.base is not None:
+        changes["base"] = place(options.base)
+    if options.model:
+        changes["models"] = [place(model) for model in options.model]
+    texts = (
+        {"other": options.other} if how is None else {"method": how.method, "scale": how.scale, "other": options.other}
+    )
+    changes |= {key: _value(f"--{key}", text) for key, text in texts.items() if text is not None}
+    if options.head:
+        changes["heads"] = list(options.head)
+    if options.dtype is not None:
+        changes["output.dtype"] = options.dtype
+    return changes
+
+
+def _value(flag: str, text: str) -> Any:
+    """A value as the recipe takes it, in YAML."""
+    from mergeometry.recipe.yaml import parse_yaml
+
+    try:
+        return parse_yaml(text)
+    except RecipeError as error:
+        raise RecipeError(f"{flag} {text}: {error.what}", hint=error.hint) from error
+
+
+def _weights(given: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
+    """The keys of the models' weights, given in the models' order or by name."""
+    named = {name: number for name, equals, number in (text.rpartition("=") for text in given) if equals}
+    if not named:
+        if len(given) != len(models):
+            wrong_usage(
+                f"--weight was given {len(given)} times for {len(models)} models ({', '.join(models)}): give one per "
+                "model, in this order, or NAME=NUMBER"
+            )
+        return {f"models.{place}.weight": number for place, number in enumerate(given)}
+    if len(named) < len(given):
+        wrong_usage("--weight: give one number per model, or NAME=NUMBER, each name once")
+    for name, number in named.items():
+        if name not in models:
+            wrong_usage(f"--weight {name}={number}: no model is named {name!r}{nearest(name, list(models))}")
+    return {f"models.{models.index(name)}.weight": number for name, number in named.items()}

@@ -71,7 +71,7 @@ def _plan(
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
-            hint="nothing was read or written; `mergeometry plan RECIPE` shows this list again",
+            hint="nothing was read or written; `mergeometry plan --json`, with the same options, lists every one",
         )
     tasks, refused = [], []
     for name, info in base.tensors.items():

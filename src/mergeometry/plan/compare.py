@@ -8,6 +8,7 @@ from pathlib import Path
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.kinds import is_vocabulary
 from mergeometry.plan.matching import Match, Nearest
+from mergeometry.plan.outputs import DTYPE_CODES
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
@@ -21,11 +22,12 @@ def mismatches(
 ) -> list[str]:
     """Every reason, one sentence each, why these inputs cannot be merged; empty when they can."""
     nearest = Nearest()
+    precision = _precision_of(base)
     reasons: list[str] = []
     for model, match in zip(models, matches, strict=True):
         reasons.extend(_names(model, match, base, nearest))
         for name, own in match.pairs.items():
-            reasons.extend(_tensor(recipe, model, name, own, base.tensors[name]))
+            reasons.extend(_tensor(recipe, model, name, own, base.tensors[name], precision))
     reasons.extend(_unused(recipe, base, matches))
     return reasons
 
@@ -93,7 +95,9 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
         )
 
 
-def _tensor(recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo) -> Iterator[str]:
+def _tensor(
+    recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo, precision: str
+) -> Iterator[str]:
     source = source_of(model, own) or carried_by(model, own)
     assert source is not None
     if isinstance(source, AdapterDelta):
@@ -120,7 +124,7 @@ def _tensor(recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, ex
         elif "dtype" not in recipe.output.model_fields_set:
             yield (
                 f"{model.label}: {name!r} is {source.code}, the base's {expected.code}; "
-                "set `output.dtype` to the dtype of the result"
+                f"set the dtype of the result: `output: {{dtype: {precision}}}`, or --dtype {precision}"
             )
 
 
@@ -148,6 +152,12 @@ def _other_bases(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> It
         for name in sorted(declared):
             if Path(name).name.lower() not in known:
                 yield f"the adapters were trained on {name!r}; the base here is {str(base.path)!r}"
+
+
+def _precision_of(base: Checkpoint) -> str:
+    """The `output.dtype` that writes what the base holds; `base` where its tensors differ or hold another."""
+    codes = {info.code for info in base.tensors.values() if info.code in MERGEABLE}
+    return next((name for name, code in DTYPE_CODES.items() if codes == {code}), "base")
 
 
 def _is_buffer(info: TensorInfo) -> bool:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mergeometry.plan.tasks import Source, TensorTask
 
 
-_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+DTYPE_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""A recipe's `output.dtype` to the code in the file."""
 
 
 def output_code(recipe: Recipe, info: TensorInfo) -> str:
@@ -25,7 +26,7 @@ def output_code(recipe: Recipe, info: TensorInfo) -> str:
     a base would lose more than rounding their product, and the result would not be exact.
     """
     if recipe.output.dtype != "base":
-        return _CODES[recipe.output.dtype]
+        return DTYPE_CODES[recipe.output.dtype]
     return "F32" if recipe.output.adapter and info.code != "F64" else info.code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -60,6 +60,7 @@ Share = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=0.5)]
 class DataSource(StrictModel):
     """Where a task's unlabelled texts or images are: a file or folder, or the name of a data set for `datasets`."""
 
+    shorthand: ClassVar[str] = "path"
     path: Text | None = None
     dataset: Text | None = None
     config: Text | None = None
@@ -79,6 +80,7 @@ class DataSource(StrictModel):
 class HeadSource(StrictModel):
     """Where a task's linear head is, and the names of its tensors where the file holds others too."""
 
+    shorthand: ClassVar[str] = "path"
     path: Text
     weight: Text | None = None
     bias: Text | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.scale import Factor, Scale, ScaleRule
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
@@ -31,6 +32,7 @@ LEARNING_STARTS_AT = 0.3
 class ModelEntry(StrictModel):
     """One fine-tuned model or adapter: its path, its name, and its weight in the merge."""
 
+    shorthand: ClassVar[str] = "path"
     path: Annotated[str, Field(min_length=1)]
     name: str = ""
     weight: Factor = 1.0
@@ -39,6 +41,7 @@ class ModelEntry(StrictModel):
 class MethodChoice(BaseModel):
     """A method's name and parameters; the method itself checks them."""
 
+    shorthand: ClassVar[str] = "name"
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
 
@@ -206,18 +209,26 @@ class Recipe(StrictModel):
         return self.model_dump(mode="json", exclude={key for key in ("adapt", "data") if getattr(self, key) is None})
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
 
-    ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8``; values are YAML.
+    ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8`` or ``models.0.weight=0.5``; values
+    are YAML. ``changes`` maps dotted keys to values, which are set first.
 
     Raises:
         RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
     """
     origin = None if isinstance(source, Mapping) else Path(source)
     given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
-    for override in overrides:
-        _override(given, override)
+    for key, value in (changes or {}).items():
+        given = with_key(given, key, value, Recipe)
+    for text in overrides:
+        given = override(given, text, Recipe)
     recipe = _validate(given, origin)
     if origin is None:
         return recipe
@@ -253,22 +264,6 @@ def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
     except ValidationError as error:
         reasons = explain(error, Recipe, _NOT_YET)
         raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
-
-
-def _override(given: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set needs key=value, got {override!r}", hint="for example --set method.rank=8")
-    *parents, last = key.split(".")
-    target = given
-    for parent in parents:
-        inner: Any = target.get(parent)
-        if isinstance(inner, str) and parent in {"method", "other"}:
-            inner = {"name": inner}
-        if not isinstance(inner, dict | None):
-            raise RecipeError(f"--set {override}: {parent!r} holds no keys")
-        target[parent] = target = dict(inner or {})
-    target[last] = parse_yaml(text)
 
 
 def _resolved(path: str, folder: Path) -> str:

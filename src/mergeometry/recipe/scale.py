@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
@@ -21,6 +21,7 @@ class ScaleRule(StrictModel):
     ``auto`` is the rule that fits the recipe's method; ``factor`` is a constant that the rule's value is multiplied by.
     """
 
+    shorthand: ClassVar[str] = "rule"
     rule: str = AUTO
     per: Literal["tensor", "model"] = "model"
     factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +14,8 @@ class StrictModel(BaseModel):
     """A frozen section of a recipe that refuses unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    shorthand: ClassVar[str] = ""
+    """The key that a plain text stands for where a mapping is expected; none by default."""
 
 
 def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str, str]) -> list[str]:
