@@ -124,7 +124,7 @@ def _tensor(
         elif "dtype" not in recipe.output.model_fields_set:
             yield (
                 f"{model.label}: {name!r} is {source.code}, the base's {expected.code}; "
-                f"set the dtype of the result: `output: {{dtype: {precision}}}`, or --dtype {precision}"
+                f"set `output.dtype` for the result: `output: {{dtype: {precision}}}`, or --dtype {precision}"
             )
 
 
