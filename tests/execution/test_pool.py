@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import deque
 from contextlib import closing
 
@@ -24,6 +25,26 @@ def halve_slowly(number: int) -> tuple[float, int]:
     if number >= 0:
         time.sleep(0.05)
     return halve(number)
+
+
+HELD: list[bytearray] = []
+
+
+def grow(_number: int) -> int:
+    """Hold more memory from the second job on than loky lets a worker grow by; its check comes once a second."""
+    HELD.append(bytearray(b"x") * (330_000_000 if HELD else 1))
+    time.sleep(1.1)
+    return os.getpid()
+
+
+def test_a_worker_that_grew_is_replaced_without_a_word() -> None:
+    pytest.importorskip("psutil", reason="without it loky does not look at memory")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with closing(side_by_side(grow, deque(range(6)), 2)) as finished:
+            places = {place for _, place in finished}
+    assert len(places) > 2, "no worker was replaced"
+    assert not [str(warning.message) for warning in caught]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mergeometry.cli.options import spread
+from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size, wrong_usage
-from mergeometry.cli.steps import steps
 from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def compare(
             count = worker_count(workers, core_seconds(setup, scale_values))
             _print_plan(dry_run(setup, scale_values, count), as_json)
             return
-        with steps(hidden=quiet or as_json) as say:
+        with progress("starting", hidden=quiet or as_json, timed=False) as show:
+            say = None if show is None else partial(_say, show)
             comparison = run_comparison(setup, output, scale_values, rules=scale_rules, workers=workers, say=say)
         _write(comparison, output)
         if as_json:
@@ -86,6 +88,10 @@ def compare(
         elif not quiet:
             _print(comparison)
             console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
+
+
+def _say(show: Show, text: str, done: int, total: int) -> None:
+    show(text[-56:], done, total, count=f"{done}/{total}")
 
 
 def _write(comparison: Comparison, output: Path) -> None:

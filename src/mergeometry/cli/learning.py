@@ -1,13 +1,13 @@
-"""Shows the progress of learning on a terminal, and its outcome in one line."""
+"""Shows the progress of learning, and its outcome in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergeometry.cli.show import console, duration, plain
+from mergeometry.cli.progress import Show, progress, tensor_by_tensor
+from mergeometry.cli.show import duration
 
 if TYPE_CHECKING:
     from mergeometry.learning.train import Point
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 def learn(
     plan: Plan, output: Path, *, workers: int | None, device: str, overwrite: bool, resume: bool, hidden: bool
 ) -> RunRecord:
-    """Learn and merge, with a bar on a terminal."""
+    """Learn and merge, with the progress of each stage."""
     from mergeometry.learning.run import adapt
 
-    with _bars(plan, hidden) as bars:
+    assert plan.recipe.adapt is not None
+    with progress("preparing", hidden=hidden, timed=True) as show:
+        shown = _Silent() if show is None else _Shown(plan, plan.recipe.adapt.steps, show)
         return adapt(
             plan, output, workers=workers, device=device, overwrite=overwrite, resume=resume,
-            say=bars.say, report=bars.report, progress=bars.progress,
+            say=shown.say, report=shown.report, progress=shown.tensor,
         )  # fmt: skip
 
 
@@ -44,7 +46,7 @@ def learned_line(summary: Mapping[str, Any]) -> str:
 
 
 class _Silent:
-    """No bar: output is piped, or quiet was requested."""
+    """Nothing is shown."""
 
     def say(self, text: str, done: int, total: int) -> None:
         """Nothing."""
@@ -52,45 +54,28 @@ class _Silent:
     def report(self, point: Point) -> None:
         """Nothing."""
 
-    def progress(self, task: TensorTask) -> None:
+    def tensor(self, task: TensorTask) -> None:
         """Nothing."""
 
 
-class _Bars(_Silent):
-    """One bar for the current stage: preparing, learning or writing."""
+class _Shown(_Silent):
+    """The current stage: preparing, learning or writing."""
 
-    def __init__(self, bar: Any, steps: int, tensors: int) -> None:
-        self._bar, self._steps, self._tensors, self._written = bar, steps, tensors, 0
-        self._task = bar.add_task("preparing", total=None)
+    def __init__(self, plan: Plan, steps: int, show: Show) -> None:
+        self._show, self._steps, self._advance = show, steps, tensor_by_tensor(plan, show)
         self._held_out = ""
 
     def say(self, text: str, done: int, total: int) -> None:
         """Preparing: steps done, of how many."""
-        self._bar.update(self._task, description=plain(text), completed=done, total=total)
+        self._show(text, done, total, count=f"{done}/{total}")
 
     def report(self, point: Point) -> None:
         """A step of learning, with the last held-out value."""
         if point.held_out is not None:
             self._held_out = f", held out {point.held_out:.4g}"
         text = f"learning, objective {point.loss:.4g}{self._held_out}"
-        self._bar.update(self._task, description=text, completed=point.step, total=self._steps)
+        self._show(text, point.step, self._steps, count=f"{point.step}/{self._steps}")
 
-    def progress(self, task: TensorTask) -> None:
+    def tensor(self, task: TensorTask) -> None:
         """A tensor written."""
-        self._written += 1
-        text = f"merging {plain(task.name)[-48:]:>48}"
-        self._bar.update(self._task, description=text, completed=self._written, total=self._tensors)
-
-
-@contextmanager
-def _bars(plan: Plan, hidden: bool) -> Iterator[_Silent]:
-    target = console(err=True)
-    if hidden or not target.is_terminal:
-        yield _Silent()
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    assert plan.recipe.adapt is not None
-    with Progress(*columns, console=target, transient=True) as bar:
-        yield _Bars(bar, plan.recipe.adapt.steps, len(plan.ordered()))
+        self._advance(task)

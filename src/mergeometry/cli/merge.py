@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.options import spread
+from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import (
     Debug,
@@ -29,7 +29,7 @@ from mergeometry.cli.show import (
 from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
-    from mergeometry.plan import Plan, TensorTask
+    from mergeometry.plan import Plan
     from mergeometry.sink import RunRecord
 
 
@@ -85,7 +85,7 @@ def merge(
             else:
                 from mergeometry.execution.run import execute
 
-            with _bar(plan, hidden) as advance:
+            with merging(plan, hidden=hidden) as advance:
                 record = execute(plan, run.output, progress=advance, **options)
         else:
             record = learn(plan, run.output, device=run.device, hidden=hidden, **options)
@@ -137,23 +137,3 @@ def clean(
         staged, learned = remove_stale(output), remove_learning(output)
         removed = staged or learned
         typer.echo(f"removed what was staged for {plain(output)}" if removed else "nothing was staged")
-
-
-@contextmanager
-def _bar(plan: Plan, hidden: bool) -> Iterator[Callable[[TensorTask], None] | None]:
-    target = console(err=True)
-    if hidden or not target.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=target, transient=True) as progress:
-        total = sum(task.cost.seconds for task in plan.tasks)
-        work = progress.add_task("merging", total=len(plan.ordered()))
-
-        def advance(task: TensorTask) -> None:
-            progress.update(work, advance=1, description=f"merging {plain(task.name)[-48:]:>48}")
-
-        progress.update(work, description=f"merging, about {duration(total)} of work")
-        yield advance

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,6 +26,9 @@ _WORTH_WORKERS = 15.0
 """Seconds of work below which starting processes, each of which loads torch, takes longer than it saves."""
 
 _ORPHAN_SECONDS = 0.5
+
+_TAKEN_FOR_A_LEAK = r"A worker (stopped|was restarted) while some jobs .*memory leak"
+"""How loky's warning of a large worker begins, in its older and its newer words."""
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -82,6 +86,8 @@ def _in_processes(
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
 
+    # Workers grow with the tensors that they work on, which loky takes for a leak; it then starts another and says so.
+    warnings.filterwarnings("ignore", _TAKEN_FOR_A_LEAK, UserWarning, r"loky\.process_executor")
     executor = ProcessPoolExecutor(
         max_workers=workers, initializer=_prepare, initargs=(os.getpid(),), env=dict(ENVIRONMENT)
     )
