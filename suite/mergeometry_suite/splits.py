@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _OPENING = 80  # characters; 30 word pieces are rarely shorter
+_HEAD = re.compile(r".{1,400}(?=\s)", re.DOTALL)
 _LINK = re.compile(r"https?://\S+|www\.\S+")
 _NO_WORD = re.compile(r"[\W_]+")
 
@@ -65,10 +66,18 @@ def opening(text: str) -> str:
 
     Accents go because an uncased encoder never sees them: two languages can differ in nothing else.
     """
+    # A long text's head is mostly enough. It ends before white space, so that no link or word is cut.
+    head = _HEAD.match(text)
+    words = _words(head[0]) if head else ""
+    if len(words) < _OPENING:
+        words = _words(text)
+    return words[:_OPENING].strip() or text.strip()
+
+
+def _words(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", _LINK.sub(" ", text.casefold()))
     letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    words = _NO_WORD.sub(" ", letters).strip()
-    return words[:_OPENING].strip() or text.strip()
+    return _NO_WORD.sub(" ", letters).strip()
 
 
 def unique(examples: Iterable[Example]) -> list[Example]:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mergeometry.report.chart import Axis, Tick, frame, picture, text, written
+from mergeometry.report.chart import Axis, Tick, frame, interval, picture, text, upright, written
 
 SPACE = "{http://www.w3.org/2000/svg}"
 
@@ -62,3 +62,13 @@ def test_words_stay_words() -> None:
     assert found.get("aria-label") == 'a "title" & <more>'
     assert [one.text for one in found.iter(f"{SPACE}text")] == ["</svg><script>alert(1)</script>", "null   and bell  "]
     assert not list(found.iter(f"{SPACE}script"))
+
+
+def test_an_interval_spans_its_ends_and_an_upright_the_whole_chart() -> None:
+    root = picture(200, 100, "intervals")
+    interval(root, 20, 60, 50, "#000000")
+    upright(root, Axis(0, 1, 90, 10), 40, "<base>")
+    found = ElementTree.fromstring(written(root))
+    assert [path.get("d") for path in found.iter(f"{SPACE}path")] == ["M20 50H60M20 47V53M60 47V53", "M40 10V90"]
+    (name,) = found.iter(f"{SPACE}text")
+    assert (name.text, name.get("x"), name.get("y")) == ("<base>", "40", "5")

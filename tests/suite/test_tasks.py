@@ -199,3 +199,13 @@ def test_thinning_keeps_the_rare() -> None:
 
 def test_the_first_texts_are_a_split_of_their_own() -> None:
     assert Split(("a", "b", "c"), (0, 1, 2)).take(2) == Split(("a", "b"), (0, 1))
+
+
+def test_a_long_text_is_compared_by_its_opening_as_a_short_one_is() -> None:
+    words = "Été of https://example.org/a?b=c and the N\u0303andu; "
+    for prefix in ("", "-" * 600, "http://" + "x" * 600 + " ", "\n \n" * 300):
+        whole = prefix + words * 40
+        assert opening(whole) == "ete of and the nandu ete of and the nandu ete of and the nandu ete of and the na"
+    assert opening("x" * 900) == "x" * 80
+    assert opening("x" * 399 + "y " + "z" * 200) == "x" * 80
+    assert opening("?" * 900 + " !") == "?" * 900 + " !"

@@ -126,6 +126,19 @@ def level(parent: ET.Element, across: Axis, y: float, words: str) -> None:
     text(parent, across.least + 4, y - 5, words)
 
 
+def upright(parent: ET.Element, up: Axis, x: float, words: str) -> None:
+    """A dotted line from the top of the chart to its bottom, with its name above it."""
+    dots = {"stroke": "#6b7688", "stroke-width": "1.6", "stroke-dasharray": "1 4", "stroke-linecap": "round"}
+    ET.SubElement(parent, "path", {"d": f"M{x:g} {up.least:g}V{up.most:g}", **dots})
+    text(parent, x, up.least - 5, words, anchor="middle")
+
+
+def interval(parent: ET.Element, low: float, high: float, y: float, colour: str) -> None:
+    """A line with a stop at each end, from ``low`` to ``high``: how far a figure may lie from its mark."""
+    ends = f"M{low:g} {y:g}H{high:g}M{low:g} {y - 3:g}V{y + 3:g}M{high:g} {y - 3:g}V{y + 3:g}"
+    ET.SubElement(parent, "path", {"d": ends, "stroke": colour, "stroke-width": "1.4", "fill": "none"})
+
+
 def mark(parent: ET.Element, place: Place, colour: str, shape: int = 0, *, hollow: bool = False) -> None:
     """A circle, square, triangle or diamond, so that marks differ without colours too."""
     x, y = place

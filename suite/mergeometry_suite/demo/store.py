@@ -14,7 +14,7 @@ from mergeometry_suite.command import load_expert
 from mergeometry_suite.demo.entries import Entry
 from mergeometry_suite.experts import ADAPTER, HEAD
 
-_SCORED_BY = ("mergeometry_suite.demo.work", "mergeometry.cli.merge")
+_SCORED_BY = ("mergeometry_suite.demo.work", "mergeometry_suite.demo.rows", "mergeometry.cli.merge")
 """Modules that every result goes through: its own, and the command that merges."""
 
 

@@ -1,4 +1,4 @@
-"""The demo's jobs, each for a worker process: one row of the leaderboard, or its two ends."""
+"""The demo's jobs, each for a worker process: one merge, or one set of weights scored on one split."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mergeometry.errors import ExecutionError
 from mergeometry.execution.threads import ENVIRONMENT
 from mergeometry.sources import open_checkpoint
 from mergeometry_suite.command import load_expert
-from mergeometry_suite.demo.entries import SCALES, Entry
+from mergeometry_suite.demo.entries import Entry
 from mergeometry_suite.demo.scorer import Scorer, read_weights
 
 
@@ -31,71 +32,71 @@ class Settings:
     tasks: tuple[str, ...]
     validation_texts: int
     test_texts: int
+    scales: tuple[float, ...]
+
+
+class Kind(StrEnum):
+    """What a job does."""
+
+    BASE = "base"
+    EXPERTS = "experts"
+    MERGE = "merge"
+    VALIDATE = "validate"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the leaderboard, or its two ends where there is no entry."""
+    """One step of a row, at a scale; or of the two ends, where there is no entry."""
 
     settings: Settings
-    entry: Entry | None
+    kind: Kind
+    entry: Entry | None = None
+    scale: float = 1.0
 
 
-def carry_out(job: Job) -> dict[str, Any]:
-    """Do one job.
+def words(job: Job) -> str:
+    """What has been done once a job is finished."""
+    if job.entry is None:
+        return "scored the base" if job.kind is Kind.BASE else "scored the experts"
+    if job.kind is Kind.MERGE:
+        return f"merged {job.entry.name} at scale {job.scale:g}"
+    split = "validation" if job.kind is Kind.VALIDATE else "test"
+    return f"scored {job.entry.name} at scale {job.scale:g} on {split} texts"
+
+
+def carry_out(job: Job) -> Any:
+    """Do one job: a merge returns its totals, validation the mean accuracy, a test whether each text is right.
 
     Raises:
         ExecutionError: the command line could not merge.
     """
-    return ends(job.settings) if job.entry is None else row(job.settings, job.entry)
+    if job.entry is not None and job.kind is Kind.MERGE:
+        return merge(job.settings, job.entry, job.scale)["totals"]
+    scorer = scorer_of(job.settings)
+    if job.entry is None:
+        return scorer.correct(scorer.base, "test") if job.kind is Kind.BASE else scorer.experts()
+    merged = read_weights(open_checkpoint(merged_folder(job.settings, job.entry), job.entry.name))
+    if job.kind is Kind.VALIDATE:
+        return _mean(scorer.correct(scorer.moved(merged, job.scale), "validation"))
+    return scorer.correct(merged, "test")
 
 
 @cache
-def judge_of(settings: Settings) -> Scorer:
+def scorer_of(settings: Settings) -> Scorer:
     """An encoder with the texts to score, built once in each worker."""
     return Scorer(settings.backbone, settings.tasks, settings.validation_texts, settings.test_texts)
-
-
-def ends(settings: Settings) -> dict[str, Any]:
-    """The base with fitted heads, and each expert on its own task."""
-    scorer = judge_of(settings)
-    return {"base": scorer.correct(scorer.base, "test"), "experts": scorer.experts()}
-
-
-def row(settings: Settings, entry: Entry) -> dict[str, Any]:
-    """Merge at scale 1, choose a scale on validation texts, merge at that scale, score both on test texts.
-
-    Raises:
-        ExecutionError: the command line could not merge.
-    """
-    scorer = judge_of(settings)
-    first = merge(settings, entry, 1.0)
-    merged = read_weights(open_checkpoint(_folder(settings, entry), entry.name))
-    validation = {scale: _mean(scorer.correct(scorer.moved(merged, scale), "validation")) for scale in SCALES}
-    # Among equals the scale nearest to 1 wins: it trusts the validation texts least.
-    best = min(SCALES, key=lambda scale: (-validation[scale], abs(scale - 1.0)))
-    at_one = scorer.correct(merged, "test")
-    if best != 1.0:
-        merge(settings, entry, best)
-        merged = read_weights(open_checkpoint(_folder(settings, entry), entry.name))
-    return {
-        "at_one": at_one,
-        "at_best": at_one if best == 1.0 else scorer.correct(merged, "test"),
-        "best_scale": best,
-        "validation": {str(scale): accuracy for scale, accuracy in validation.items()},
-        "seconds": first["totals"]["seconds"],
-        "peak_memory": first["totals"]["peak_memory"],
-    }
 
 
 def merge(settings: Settings, entry: Entry, scale: float) -> dict[str, Any]:
     """Merge as a user would, by the command line in a process of its own; returns the run record."""
     models = [{"path": str(load_expert(task).folder), "name": task} for task in settings.tasks]
-    recipe = settings.output / "recipes" / f"{_file_name(entry)}.yaml"
+    recipe = settings.output / "recipes" / f"{file_name(entry.name)}.yaml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     # JSON is YAML, and has one way to write a value.
     recipe.write_text(json.dumps(entry.recipe(str(settings.backbone), models, scale), indent=2) + "\n", "utf-8")
-    command = [sys.executable, "-m", "mergeometry", "merge", str(recipe), "--output", str(_folder(settings, entry))]
+    folder = merged_folder(settings, entry)
+    command = [sys.executable, "-m", "mergeometry", "merge", str(recipe), "--output", str(folder)]
     done = subprocess.run(
         [*command, "--overwrite", "--workers", "1", "--json"],
         capture_output=True,
@@ -108,12 +109,14 @@ def merge(settings: Settings, entry: Entry, scale: float) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def _folder(settings: Settings, entry: Entry) -> Path:
-    return settings.output / "merged" / _file_name(entry)
+def merged_folder(settings: Settings, entry: Entry) -> Path:
+    """Where the merged model of a row is written."""
+    return settings.output / "merged" / file_name(entry.name)
 
 
-def _file_name(entry: Entry) -> str:
-    return entry.name.replace(" ", "-")
+def file_name(row: str) -> str:
+    """A row's name as the name of a file."""
+    return row.replace(" ", "-")
 
 
 def _mean(correct: Correct) -> float:
