@@ -18,7 +18,7 @@ def test_accuracy_counts_the_classes_found() -> None:
 
 def test_accuracy_needs_a_label_for_each_text() -> None:
     for labels in ([], [0], [0, 1, 0]):
-        with pytest.raises(DataError, match="one label for each text"):
+        with pytest.raises(DataError, match="one label per text"):
             accuracy(HEAD, torch.zeros(2, 2), labels)
 
 
