@@ -62,7 +62,7 @@ class RecipeOptions:
         typer.Option(
             "--head",
             metavar="GLOB",
-            help="Tensors that are kept for each model and not merged, such as 'classifier.*' (repeatable).",
+            help="Tensors that are kept for each model and not merged, such as 'classifier.*' (repeatable); or auto.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -179,7 +179,7 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     )
     changes |= {key: _value(f"--{key}", text) for key, text in texts.items() if text is not None}
     if options.head:
-        changes["heads"] = list(options.head)
+        changes["heads"] = "auto" if options.head == ["auto"] else list(options.head)
     if options.dtype is not None:
         changes["output.dtype"] = options.dtype
     return changes

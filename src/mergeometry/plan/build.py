@@ -11,11 +11,12 @@ from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.methods import registry
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
+from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.kinds import is_matrix, is_transposed
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask
-from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.recipe import AUTO_HEADS, MethodChoice, Recipe
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 from mergeometry.sink import OutputTensor
@@ -66,6 +67,12 @@ def _plan(
 ) -> Plan:
     if isinstance(recipe.scale, ScaleRule):
         recipe = recipe.model_copy(update={"scale": recipe.scale.settled(methods.main[1].scale_rule)})
+    told: tuple[str, ...] = ()
+    if recipe.heads == AUTO_HEADS:
+        bare = [match_names(base.tensors, names_of(model), ()) for model in models]
+        recipe = recipe.model_copy(update={"heads": plain_heads(base, models, bare)})
+        if recipe.heads:
+            told = (f"heads: {', '.join(recipe.heads)}, which only the fine-tunes have; kept per model, not merged",)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
     if reasons := mismatches(recipe, base, models, matches):
         raise MismatchError(
@@ -99,7 +106,8 @@ def _plan(
         if match.heads
     }
     layout = lay_out_plan(recipe, tasks)
-    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, tuple(notes(base, models, matches)))
+    messages = (*notes(base, models, matches), *told)
+    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages)
 
 
 def other_of(recipe: Recipe) -> MethodChoice:

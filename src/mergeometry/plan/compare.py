@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mergeometry.dtypes import MERGEABLE
+from mergeometry.plan.heads import OFTEN_TIED, suggestion
 from mergeometry.plan.kinds import is_vocabulary
 from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.outputs import DTYPE_CODES
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
-
-_OFTEN_TIED = ("lm_head.weight", "decoder.weight")
-"""Output layers that many models tie to their embeddings and store once."""
 
 
 def mismatches(
@@ -24,8 +22,9 @@ def mismatches(
     nearest = Nearest()
     precision = _precision_of(base)
     reasons: list[str] = []
+    cure = suggestion(recipe.heads, matches)
     for model, match in zip(models, matches, strict=True):
-        reasons.extend(_names(model, match, base, nearest))
+        reasons.extend(_names(model, match, base, nearest, cure))
         for name, own in match.pairs.items():
             reasons.extend(_tensor(recipe, model, name, own, base.tensors[name], precision))
     reasons.extend(_unused(recipe, base, matches))
@@ -68,13 +67,13 @@ def names_of(model: Checkpoint | Adapter) -> list[str]:
     return list(dict.fromkeys([*model.deltas, *model.replaced, *model.carried]))
 
 
-def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest) -> Iterator[str]:
+def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest, cure: str) -> Iterator[str]:
     own_names, base_names = names_of(model), list(base.tensors)
     if isinstance(model, Checkpoint):
         for name in match.missing:
             if _is_buffer(base.tensors[name]):
                 continue
-            if name.endswith(_OFTEN_TIED):
+            if name.endswith(OFTEN_TIED):
                 yield (
                     f"{model.label}: has no tensor {name!r}, which the base stores; if it is tied to the embeddings "
                     "there, save both models the same way"
@@ -82,7 +81,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
             else:
                 yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}"
     for name in match.extra:
-        if isinstance(model, Checkpoint) and name.endswith(_OFTEN_TIED):
+        if isinstance(model, Checkpoint) and name.endswith(OFTEN_TIED):
             yield (
                 f"{model.label}: stores {name!r}, which the base does not; if it is tied to the embeddings there, "
                 "save both models the same way, else name it in `heads`"
@@ -91,7 +90,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
         part = "an adapter of another base? it changes" if isinstance(model, Adapter) else "holds"
         yield (
             f"{model.label}: {part} {name!r}, which the base does not have{nearest.hint(name, base_names)}; "
-            "name a head that only this model has in `heads`"
+            f"name a head that only this model has in `heads`{cure}"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
@@ -24,6 +24,9 @@ _NOT_YET = {
     "merge_method": "this is a mergekit recipe: write `method` and each model's `path` and `weight` instead",
 }
 
+
+AUTO_HEADS = "auto"
+"""In place of globs: the plan names the heads, where they are plain."""
 
 LEARNING_STARTS_AT = 0.3
 """Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
@@ -107,6 +110,12 @@ class OutputOptions(StrictModel):
     adapter: bool | AdapterOutput = False
 
 
+Heads = Annotated[
+    Annotated[Literal["auto"], Tag("<word>")] | Annotated[tuple[str, ...], Tag("<globs>")],
+    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<globs>"),
+]
+
+
 class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
@@ -117,7 +126,7 @@ class Recipe(StrictModel):
     other: MethodField | None = None
     refine: tuple[MethodField, ...] = ()
     tensors: tuple[TensorRule, ...] = ()
-    heads: tuple[str, ...] = ()
+    heads: Heads = ()
     adapt: AdaptSection | None = None
     data: DataSection | None = None
     output: OutputOptions = OutputOptions()
