@@ -15,7 +15,7 @@ GROUP = "mergeometry.commands"
 """Entry points of this group lead to a command function or to a `typer.Typer`; their names are the commands'."""
 
 _SUITE = {
-    "demo": "Merge real experts by every method, score them, and show who keeps most (in mergeometry-suite).",
+    "demo": "Merge real experts by several methods, score them, and show how they differ (in mergeometry-suite).",
     "suite": "The real tasks, and the experts trained on them (in mergeometry-suite).",
 }
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -28,20 +28,20 @@ def shown() -> Iterator[Say]:
     from rich import progress as rich
 
     columns = (
+        rich.SpinnerColumn(),  # a download does not say how far it is
         rich.TextColumn("{task.description}"),
-        rich.BarColumn(bar_width=20),
+        rich.BarColumn(bar_width=12),
         rich.TextColumn("{task.fields[amount]}"),
-        rich.TimeElapsedColumn(),
         rich.TextColumn("{task.fields[left]}"),
     )
     with rich.Progress(*columns, console=target, transient=True) as bar:
         task = bar.add_task("", amount="", left="")
 
         def say(now: Progress) -> None:
+            amount = _amount(now).replace(" of ", "/")
             bar.update(
-                task, description=plain(now.doing)[:48], completed=now.done, total=now.total, amount=_amount(now),
-                left=_left(now),
-            )  # fmt: skip
+                task, description=plain(now.doing), completed=now.done, total=now.total, amount=amount, left=_left(now)
+            )
 
         yield say
 

@@ -17,8 +17,8 @@ def findings(board: Leaderboard) -> list[str]:
         + _found(board.rows[0], board.rows, lambda points: points.behind_at_best),
         f"Choosing the scale is worth most to {moved.name}: {signed(points_of(moved).at_one)} points against the base "
         f"at scale 1, {signed(points_of(moved).at_best)} at {moved.best_scale:g}.",
-        "These are adapters, scored on few texts: --all-texts tells more methods apart, and full fine-tunes differ "
-        "more (docs/leaderboards.md).",
+        "More test texts (--all-texts) tell more methods apart; full fine-tunes differ more than these adapters "
+        "(docs/leaderboards.md).",
     ]
 
 

@@ -60,9 +60,9 @@ def words(job: Job) -> str:
     if job.entry is None:
         return "scored the base" if job.kind is Kind.BASE else "scored the experts"
     if job.kind is Kind.MERGE:
-        return f"merged {job.entry.name} at scale {job.scale:g}"
+        return f"merged {job.entry.name} at {job.scale:g}"
     split = "validation" if job.kind is Kind.VALIDATE else "test"
-    return f"scored {job.entry.name} at scale {job.scale:g} on {split} texts"
+    return f"scored {job.entry.name} at {job.scale:g} ({split})"
 
 
 def carry_out(job: Job) -> Any:
