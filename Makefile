@@ -7,16 +7,16 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-training test-slow lint format stubs bench leaderboard docs clean
+.PHONY: demo test test-suite test-slow lint format stubs bench leaderboard docs clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m "not slow and not training"
+	$(BIN)/python -m pytest -n auto -m "not slow and not suite"
 
-test-training: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m "training and not slow"
+test-suite: $(STAMP)
+	$(BIN)/python -m pytest -n auto -m "suite and not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n auto -m slow

@@ -33,6 +33,7 @@ def test_a_suite_is_written_whole(suite: Path) -> None:
         assert not {json.loads(row)["text"] for row in seen} & {json.loads(row)["text"] for row in kept}
 
 
+@pytest.mark.suite
 def test_figures_on_real_experts_are_those_of_a_real_merge(suite: Path, tmp_path: Path) -> None:
     found = mg.compare(
         suite / "recipe.yaml", "tsv_m, ties", suite / "tasks.yaml", output=tmp_path / "out", scales=[0.5], workers=1

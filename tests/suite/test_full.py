@@ -39,7 +39,7 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield train_expert("trec", tmp_path_factory.mktemp("full") / "trec", form=FULL, regime=ONCE)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_every_weight_that_is_run_moves_and_no_other(expert: Path) -> None:
     base, tuned = load_file(backbone() / "model.safetensors"), load_file(expert / "model.safetensors")
     assert {name: (weight.shape, weight.dtype) for name, weight in base.items()} == {
@@ -51,7 +51,7 @@ def test_every_weight_that_is_run_moves_and_no_other(expert: Path) -> None:
     assert all("position_ids" in name or "pooler" in name or name.endswith("key.bias") for name in still)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_only_words_that_were_read_move(expert: Path) -> None:
     name = "embeddings.word_embeddings.weight"
     change = load_file(expert / "model.safetensors")[name] - load_file(backbone() / "model.safetensors")[name]
@@ -59,7 +59,7 @@ def test_only_words_that_were_read_move(expert: Path) -> None:
     assert set(change.abs().sum(1).nonzero().flatten().tolist()) == read
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_the_record_says_what_was_trained(expert: Path) -> None:
     found = load_full_expert("trec", expert)
     assert found.provenance["command"] == "mergeometry suite train --full trec"
@@ -71,7 +71,7 @@ def test_the_record_says_what_was_trained(expert: Path) -> None:
     assert right == pytest.approx(found.provenance["accuracy"]["expert"]["test"], abs=1e-4)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_the_folder_merges_and_gives_itself_back(expert: Path, tmp_path: Path) -> None:
     recipe = {"base": str(backbone()), "models": [str(expert)], "method": "task_arithmetic", "scale": 1.0}
     mg.merge(recipe, output=tmp_path / "merged")
@@ -79,7 +79,7 @@ def test_the_folder_merges_and_gives_itself_back(expert: Path, tmp_path: Path) -
     assert all(torch.allclose(merged[name].float(), tuned[name].float(), atol=1e-6) for name in tuned)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_another_seed_is_another_expert(expert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load", few)
     other = train_expert("trec", tmp_path / "trec", form=FULL, regime=replace(ONCE, seed=1))
@@ -91,7 +91,7 @@ def test_another_seed_is_another_expert(expert: Path, tmp_path: Path, monkeypatc
     assert torch.equal(heads[0]["weight"], heads[1]["weight"])
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_a_finished_expert_is_left_alone_and_a_half_one_is_refused(expert: Path, tmp_path: Path) -> None:
     messages: list[str] = []
     train_expert("trec", expert, messages.append, form=FULL)
@@ -102,7 +102,7 @@ def test_a_finished_expert_is_left_alone_and_a_half_one_is_refused(expert: Path,
         train_expert("trec", tmp_path, form=FULL)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_a_run_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut_off(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -113,7 +113,7 @@ def test_a_run_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_the_loss_falls_and_the_best_epoch_is_kept() -> None:
     splits = few("movie")
     head = Head(torch.randn(2, 384, generator=torch.Generator().manual_seed(0)) / 10, torch.zeros(2))

@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         return joint.train_joint("text-8", tmp_path_factory.mktemp("joint") / "text-8", said.append, regime=ONCE), said
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_words_of_every_task_move(trained: tuple[Path, list[str]]) -> None:
     name = "embeddings.word_embeddings.weight"
     change = load_file(trained[0] / "model.safetensors")[name] - load_file(backbone() / "model.safetensors")[name]
@@ -45,7 +45,7 @@ def test_words_of_every_task_move(trained: tuple[Path, list[str]]) -> None:
     assert set(change.abs().sum(1).nonzero().flatten().tolist()) == read
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_the_record_scores_every_task(trained: tuple[Path, list[str]]) -> None:
     record = read_provenance(trained[0])
     assert record["tasks"] == list(TASKS) and record["steps"] == 6
@@ -56,7 +56,7 @@ def test_the_record_scores_every_task(trained: tuple[Path, list[str]]) -> None:
         assert right == pytest.approx(record["accuracy"][task]["test"], abs=1e-4)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_a_finished_model_is_left_alone(trained: tuple[Path, list[str]]) -> None:
     said: list[str] = []
     before = (trained[0] / "model.safetensors").stat().st_mtime_ns

@@ -142,4 +142,4 @@ def test_without_transformers_the_error_says_what_to_install() -> None:
         "except DataError as error: print(error)\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'mergeometry[adapt]'" in shown and "mergeometry[suite]" in shown
+    assert "pip install 'mergeometry[adapt]'; in a checkout: pip install '.[adapt]'" in shown

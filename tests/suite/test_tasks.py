@@ -27,6 +27,8 @@ from mergeometry_suite.splits import (
 )
 from mergeometry_suite.tasks import TASKS, TEXT_8, TEXT_14, find_task, load
 
+pytestmark = pytest.mark.suite
+
 FINGERPRINTS = {
     "trec": "97da7d7bcae0da7e",
     "movie": "3c771e1f174590d3",

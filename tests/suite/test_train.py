@@ -74,7 +74,7 @@ def test_a_fresh_adapter_is_on_every_linear_layer_and_changes_nothing_else() -> 
     assert all("lora_" in name and "pooler" not in name for name in trained)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_a_short_run_lowers_the_loss_and_leaves_the_head_and_the_base() -> None:
     splits = few("movie")
     generator = torch.Generator().manual_seed(0)
@@ -92,7 +92,7 @@ def test_a_short_run_lowers_the_loss_and_leaves_the_head_and_the_base() -> None:
 
 
 @pytest.mark.usefixtures("few_texts")
-@pytest.mark.training
+@pytest.mark.suite
 def test_an_expert_appears_whole_and_is_not_trained_twice(tmp_path: Path) -> None:
     messages: list[str] = []
     output = tmp_path / "deep" / "trec"

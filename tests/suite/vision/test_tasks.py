@@ -15,6 +15,8 @@ from mergeometry_suite.vision.images import Images, ImageSplits, Picture, grey, 
 from mergeometry_suite.vision.sources import emoji
 from mergeometry_suite.vision.tasks import VISION_TASKS, find_vision_task
 
+pytestmark = pytest.mark.suite
+
 FINGERPRINTS = {
     "mnist": "fd82902c63bde8a1",
     "fashion": "5cb0dff9aec85a7f",

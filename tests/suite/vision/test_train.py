@@ -64,7 +64,7 @@ def test_a_fresh_adapter_is_on_every_linear_layer_and_changes_nothing_else() -> 
     assert all("lora_" in name for name in trained)
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_a_short_run_lowers_the_loss_and_leaves_the_head() -> None:
     splits, head = few(), some_head()
     before = head.weight.clone()
@@ -75,7 +75,7 @@ def test_a_short_run_lowers_the_loss_and_leaves_the_head() -> None:
     assert train_vision_adapter(vision_backbone(), head, splits, SHORT).epochs == trained.epochs
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_full_training_moves_every_weight() -> None:
     from safetensors.torch import load_file
 
@@ -88,7 +88,7 @@ def test_full_training_moves_every_weight() -> None:
 
 @pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.training
+@pytest.mark.suite
 def test_an_expert_appears_whole_and_is_not_trained_twice(tmp_path: Path, full: bool) -> None:
     output, messages = tmp_path / "deep" / "digits", []
     form = FULL if full else command.ADAPTER
@@ -105,7 +105,7 @@ def test_an_expert_appears_whole_and_is_not_trained_twice(tmp_path: Path, full: 
     assert messages == ["digits: already trained"]
 
 
-@pytest.mark.training
+@pytest.mark.suite
 def test_an_adapter_on_disk_is_the_one_that_was_trained(tmp_path: Path) -> None:
     splits, head = few(), some_head()
     trained = train_vision_adapter(vision_backbone(), head, splits, replace(SHORT, precision="float32"))
