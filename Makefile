@@ -13,13 +13,13 @@ demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m "not slow and not suite"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not suite"
 
 test-suite: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m "suite and not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "suite and not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

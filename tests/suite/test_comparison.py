@@ -47,6 +47,7 @@ def test_figures_on_real_experts_are_those_of_a_real_merge(suite: Path, tmp_path
     assert evaluate(expert.folder, tasks, backbone()).tasks["trec"] == pytest.approx(found.experts["trec"])
 
 
+@pytest.mark.suite
 def test_the_base_scores_what_its_expert_was_trained_from(tmp_path: Path) -> None:
     written = write_suite("text-8", tmp_path)
     tasks = load_tasks(written / "tasks.yaml")
@@ -57,6 +58,7 @@ def test_the_base_scores_what_its_expert_was_trained_from(tmp_path: Path) -> Non
     assert found.tasks["trec"] == pytest.approx(expected, abs=2.5 / found.inputs["trec"])
 
 
+@pytest.mark.suite
 def test_the_language_model_suite_has_six_domains(tmp_path: Path) -> None:
     written = write_suite("language-model", tmp_path, limit=2)
     tasks, recipe = load_tasks(written / "tasks.yaml"), mg.load_recipe(written / "recipe.yaml")

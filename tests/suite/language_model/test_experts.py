@@ -60,6 +60,7 @@ def test_an_expert_is_clearly_better_than_the_base(name: str) -> None:
         for kind in ("base", "expert")
     ],
 )
+@pytest.mark.suite
 def test_base_and_expert_are_as_good_as_the_record_says(name: str, kind: str) -> None:
     expert, folder = load_language_expert(name), language_backbone()
     prepared = Tokenizer(folder, TOKENS).prepare(texts_of(name).validation)

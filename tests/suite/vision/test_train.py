@@ -211,6 +211,7 @@ def test_every_task_ships_its_expert_and_nothing_else_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["emoji-tone"])
+@pytest.mark.suite
 def test_a_shipped_expert_is_as_good_as_its_record_says(name: str) -> None:
     expert = load_vision_expert(name)
     scores = score_vision_model(
