@@ -221,6 +221,7 @@ def test_plan_counts_what_running_the_models_takes(family: dict[str, Any], tmp_p
     assert "32 unlabelled texts" in spoken.stdout and "scratch space" in spoken.stdout
 
 
+@pytest.mark.suite
 def test_real_experts_change_their_outputs_less_than_under_their_mean(tmp_path: Path) -> None:
     names = ("trec", "movie")
     tasks = {

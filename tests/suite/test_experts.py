@@ -42,6 +42,7 @@ def test_an_expert_is_better_than_the_base(name: str) -> None:
     assert scores["expert"]["test"] > scores["base"]["test"]
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize("name", ["trec"])
 def test_an_expert_is_as_good_as_its_record_says(name: str) -> None:
     expert, splits = load_expert(name), load(name)

@@ -46,6 +46,7 @@ def factors(request: pytest.FixtureRequest) -> list[LowRank]:
     return found
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize(("name", "given", "asked"), CASES, ids=str)
 def test_agrees_on_real_task_vectors(
     name: str, given: dict[str, Any], asked: dict[str, Any], factors: list[LowRank]
