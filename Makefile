@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-suite test-slow lint format stubs bench leaderboard docs clean
@@ -13,13 +14,13 @@ demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not suite"
+	$(PYTEST) -m "not slow and not suite"
 
 test-suite: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "suite and not slow"
+	$(PYTEST) -m "suite and not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(PYTEST) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

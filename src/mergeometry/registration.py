@@ -10,14 +10,34 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from mergeometry.errors import RecipeError
 from mergeometry.words import nearest_of
 
 Kind = TypeVar("Kind")
+
+
+class Registered:
+    """A frozen dataclass of parameters that a recipe can name; ``group`` is the package whose registry finds it."""
+
+    group: ClassVar[str]
+
+    def described(self) -> dict[str, Any]:
+        """The parameters as plain values, in the order in which they are declared."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def choice(self) -> dict[str, Any]:
+        """The name and the parameters as a recipe writes them, so that a recipe may hold the object itself.
+
+        Raises:
+            RecipeError: the class is not registered, so that no recipe can name it.
+        """
+        registry = importlib.import_module(f"{self.group}.registry")
+        return {"name": registry.name_of(type(self)), **self.described()}
 
 
 class Registry(Generic[Kind]):

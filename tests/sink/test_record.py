@@ -169,6 +169,7 @@ def test_card_shows_no_path_of_this_machine():
         ("transformers", "GPT2LMHeadModel", "AutoModelForCausalLM"),
         ("transformers", "LlamaForCausalLM", "AutoModelForCausalLM"),
         ("transformers", "T5ForConditionalGeneration", "AutoModelForSeq2SeqLM"),
+        ("transformers", "WhisperForConditionalGeneration", "AutoModelForSpeechSeq2Seq"),
         ("transformers", "LlavaForConditionalGeneration", "AutoModelForImageTextToText"),
         ("transformers", "BertForSequenceClassification", "AutoModelForSequenceClassification"),
         ("transformers", "ViTForImageClassification", "AutoModelForImageClassification"),

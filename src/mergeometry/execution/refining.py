@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
+from mergeometry.execution.on_demand import OnDemand
 from mergeometry.methods.families.method import weighed
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.values import Delta
 
 
-class WeighedDeltas(Sequence[Delta]):
+class WeighedDeltas(OnDemand):
     """Task vectors times their models' weights, each computed when it is asked for and never kept."""
 
     def __init__(self, deltas: Sequence[Delta], weights: Sequence[float]) -> None:
@@ -20,15 +20,8 @@ class WeighedDeltas(Sequence[Delta]):
     def __len__(self) -> int:
         return len(self._weights)
 
-    @overload
-    def __getitem__(self, index: int) -> Delta: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Delta]: ...
-
-    def __getitem__(self, index: int | slice) -> Delta | list[Delta]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+    def at(self, index: int) -> Delta:
+        """Weigh one task vector."""
         return weighed(self._deltas[index], self._weights[index])
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.dtypes import compute_dtype
+from mergeometry.execution.on_demand import OnDemand
 from mergeometry.execution.refining import refined
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.methods.families.accumulator import Accumulator, accumulate
@@ -18,7 +18,7 @@ from mergeometry.sources import AdapterDelta, TensorInfo
 from mergeometry.values import Delta, LowRank
 
 
-class TaskVectors(Sequence[Delta]):
+class TaskVectors(OnDemand):
     """A task's task vectors, each read whenever it is asked for and never kept.
 
     Matrices are (outputs, inputs) whatever the file's layout. The base is read once, when it is asked for or when a
@@ -44,15 +44,8 @@ class TaskVectors(Sequence[Delta]):
     def __len__(self) -> int:
         return len(self._task.sources)
 
-    @overload
-    def __getitem__(self, index: int) -> Delta: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Delta]: ...
-
-    def __getitem__(self, index: int | slice) -> Delta | list[Delta]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+    def at(self, index: int) -> Delta:
+        """Read one model's update of the tensor."""
         task, source, label = self._task, self._task.sources[index], self._inputs.label(index)
         if isinstance(source, TensorInfo):
             base = self.stored_base

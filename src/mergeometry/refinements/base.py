@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from mergeometry.registration import Registered
 from mergeometry.values import Delta, LowRank
 
 
-class Refinement(ABC):
+class Refinement(Registered, ABC):
     """A step after the merge of a matrix by any method; ``source`` names the paper."""
 
+    group: ClassVar[str] = "mergeometry.refinements"
     source: ClassVar[str]
 
     @abstractmethod
@@ -30,20 +31,6 @@ class Refinement(ABC):
     def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
         """Operations, and bytes in addition to the base, the merged matrix and the task vectors, for a plan."""
         return 2.0 * shape[0] * shape[1] * (tasks + 1), 8 * shape[0] * shape[1]
-
-    def described(self) -> dict[str, Any]:
-        """The parameters as plain values, in the order in which they are declared."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-    def choice(self) -> dict[str, Any]:
-        """The name and the parameters as a recipe writes them, so that a recipe may hold the object itself.
-
-        Raises:
-            RecipeError: the class is not registered, so that no recipe can name it.
-        """
-        from mergeometry.refinements import registry  # noqa: PLC0415  (registered classes are of this one)
-
-        return {"name": registry.name_of(type(self)), **self.described()}
 
     def __call__(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:
         """Refine a merged matrix: a low-rank one stays low-rank, a dense one keeps its dtype.

@@ -31,6 +31,8 @@ _PLAIN_SEQ2SEQ = (
     "LED",
 )
 
+_SPEECH = ("Whisper", "Speech2Text", "Moonshine")
+
 
 def loader_of(library: str | None, architecture: str) -> tuple[str, str] | None:
     """The import and the call that load an output; None where no library is known to.
@@ -42,7 +44,9 @@ def loader_of(library: str | None, architecture: str) -> tuple[str, str] | None:
     if library not in {"transformers", "peft"}:
         return None
     task = next((task for end, task in _TASKS if architecture.endswith(end)), "")
-    if task == "ForSeq2SeqLM" and not architecture.startswith(_PLAIN_SEQ2SEQ):
+    if task == "ForSeq2SeqLM" and architecture.startswith(_SPEECH):
+        task = "ForSpeechSeq2Seq"
+    elif task == "ForSeq2SeqLM" and not architecture.startswith(_PLAIN_SEQ2SEQ):
         task = "ForImageTextToText"
     name = f"AutoModel{task}"
     if library == "peft":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, cast, dataclass_transform
+from typing import ClassVar, Literal, TypeAlias, TypeVar, cast, dataclass_transform
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from mergeometry.methods.families.accumulator import Accumulator, Held, accumulate
 from mergeometry.methods.families.cost import Sizes, Work, entrywise
+from mergeometry.registration import Registered
 from mergeometry.values import Delta, LowRank
 
 Pieces: TypeAlias = Literal["entries", "rows", "tensor"]
@@ -30,7 +30,7 @@ def parameters(kind: type[Kind]) -> type[Kind]:
     return cast(type[Kind], checked(kind))
 
 
-class Method(ABC):
+class Method(Registered, ABC):
     """A way to merge the task vectors of one tensor; ``source`` names the paper.
 
     A family's `begin` decides what it keeps of each task vector, and its `cost` estimates what that takes. The caller
@@ -39,6 +39,7 @@ class Method(ABC):
 
     family: ClassVar[str] = "method"
     """The family's name in `mergeometry methods`."""
+    group: ClassVar[str] = "mergeometry.methods"
     source: ClassVar[str]
     order_invariant: ClassVar[bool] = True
     """Whether the result is the same for any order of the models (up to rounding)."""
@@ -59,7 +60,7 @@ class Method(ABC):
     needs_activations: ClassVar[bool] = False
     """Whether the method requires a `data:` section, whose inputs the models are run on."""
 
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:  # noqa: B027
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
 
         Raises:
@@ -130,20 +131,6 @@ class Method(ABC):
         ``seed`` is the recipe's, ``tensor`` the name in the base, ``tasks`` the models' names.
         """
         return self
-
-    def described(self) -> dict[str, Any]:
-        """The parameters as plain values, in the order in which they are declared."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-    def choice(self) -> dict[str, Any]:
-        """The name and the parameters as a recipe writes them, so that a recipe may hold the object itself.
-
-        Raises:
-            RecipeError: the class is not registered, so that no recipe can name it.
-        """
-        from mergeometry.methods import registry  # noqa: PLC0415  (registered classes are of this one)
-
-        return {"name": registry.name_of(type(self)), **self.described()}
 
     def __call__(
         self,
