@@ -25,11 +25,11 @@ from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
+from mergeometry.conventions.kinds import is_matrix
 from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods import registry
-from mergeometry.plan.kinds import is_matrix
 from mergeometry.sources import TensorReader, open_checkpoint
 from mergeometry.values import Directions, LowRank
 from mergeometry_suite.backbone import backbone

@@ -10,8 +10,8 @@ import torch
 
 import mergeometry as mg
 from mergeometry.conformance.checks import accepts
+from mergeometry.conventions.kinds import is_matrix
 from mergeometry.methods import registry
-from mergeometry.plan.kinds import is_matrix
 from mergeometry.values import Delta, LowRank
 from tests.helpers import models
 

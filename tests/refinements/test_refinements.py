@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 import mergeometry as mg
 from mergeometry import refinements
 from mergeometry.cli.app import app
+from mergeometry.conventions.kinds import is_matrix
 from mergeometry.errors import RecipeError
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.methods.base import accumulate
 from mergeometry.methods.families.linear import WeightedSum
-from mergeometry.plan.kinds import is_matrix
 from mergeometry.refinements import registry
 from mergeometry.refinements.norm import Norm
 from mergeometry.refinements.svc import SVC

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from mergeometry.conventions.kinds import is_matrix
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.plain import FeatureFunction, PlainEncoder
 from mergeometry.encoders.reached import reached
@@ -25,7 +26,6 @@ from mergeometry.learning.result import folded_heads
 from mergeometry.learning.train import Point, Report
 from mergeometry.methods.base import Method
 from mergeometry.methods.registry import build
-from mergeometry.plan.kinds import is_matrix
 from mergeometry.recipe.adapt import LearningSettings, Objective
 from mergeometry.recipe.recipe import LEARNING_STARTS_AT
 from mergeometry.recipe.strict import explain

@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mergeometry.conventions.kinds import is_matrix, is_transposed
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.methods import registry
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.heads import plain_heads
-from mergeometry.plan.kinds import is_matrix, is_transposed
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
 from mergeometry.plan.tasks import Plan, Source, TensorTask

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mergeometry.conventions.kinds import is_vocabulary
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.heads import OFTEN_TIED, suggestion
-from mergeometry.plan.kinds import is_vocabulary
 from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.outputs import DTYPE_CODES
 from mergeometry.plan.tasks import Source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mergeometry.plan.kinds import is_matrix, is_transposed, is_vocabulary
+from mergeometry.conventions.kinds import is_matrix, is_transposed, is_vocabulary
 
 MATRICES = {
     "bert": [
