@@ -10,7 +10,7 @@ from typing import Any
 
 from mergeometry.activations.collect import MOMENTS_BYTES
 from mergeometry.activations.layers import merged_by_activations
-from mergeometry.encoders.build import kind_of
+from mergeometry.encoders.kind import kind_of
 from mergeometry.errors import OutputError
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational

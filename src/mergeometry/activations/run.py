@@ -15,7 +15,7 @@ from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.estimate import check_room, estimate
 from mergeometry.encoders import build_encoder
-from mergeometry.encoders.build import kind_of
+from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
@@ -72,7 +72,7 @@ def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
         DataError: a model's inputs are missing or malformed; the error names the model.
         SourceError: a file cannot be opened.
     """
-    kind = "images" if kind_of(section.encoder, plan.base.config) == "image" else "texts"
+    kind = "images" if runnable_kind(plan.base, section.encoder) == "image" else "texts"
     labels = [model.label for model in plan.models]
     return {label: read_unlabelled(AdaptTask(name=label, data=section.source(label)), kind) for label in labels}
 

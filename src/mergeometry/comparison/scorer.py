@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mergeometry.encoders.base import Batch, Inputs
 from mergeometry.encoders.batches import Chosen, pack
-from mergeometry.encoders.build import build_encoder, kind_of
+from mergeometry.encoders.build import build_encoder
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.packed import PackedLinear, pack_linears
+from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.errors import DataError
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData
@@ -199,9 +200,9 @@ def check_kind(options: EncoderOptions, base: Checkpoint) -> str:
     """The kind of model: text, image or causal.
 
     Raises:
-        DataError: models of this kind are not scored.
+        DataError: models of this kind are not scored, or a configuration leads to code outside transformers.
     """
-    kind = kind_of(options, base.config)
+    kind = runnable_kind(base, options)
     if kind == "seq2seq":
         raise DataError(
             "encoder-decoder models are not scored",

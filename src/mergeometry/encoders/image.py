@@ -35,7 +35,7 @@ class ImageEncoder(Encoder):
             raise DataError(
                 f"images have no pooling {pooling!r}", hint=f"encoder: {{pooling: {' | '.join(_POOLINGS)}}}"
             )
-        self.module = build("AutoModel", folder, device)
+        self.module = build("AutoModel", folder, disk, device)
         self._pooling, self._folder = pooling, folder
         self._pixels = Pixels(folder)
         blank = self._pixels.blank()

@@ -36,7 +36,7 @@ class LanguageModel(Encoder):
     """The name on disk of a copy of the embedding that represents a tied output layer."""
 
     def _take(self, kind: str, folder: Path, disk: Mapping[str, TensorInfo], device: torch.device) -> None:
-        model: Any = build(kind, folder, device)
+        model: Any = build(kind, folder, disk, device)
         layer = model.get_output_embeddings()
         if layer is None or getattr(layer, "bias", None) is not None:
             raise DataError("the language model has no plain output layer that could serve as the head", file=folder)

@@ -32,9 +32,10 @@ class Pixels:
             try:
                 # transformers 5 calls this variant `backend="pil"`, and still takes the older name.
                 self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
-                    folder, local_files_only=True, use_fast=False
+                    folder, local_files_only=True, use_fast=False, trust_remote_code=False
                 )
-            except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            # transformers answers malformed files with errors of every kind.
+            except Exception as error:
                 raise DataError(
                     f"the base's image processor cannot be loaded: {' '.join(str(error).split())[:300]}",
                     file=folder,

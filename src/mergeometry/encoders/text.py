@@ -24,7 +24,7 @@ class TextEncoder(Encoder):
     def __init__(
         self, folder: Path, disk: Mapping[str, TensorInfo], *, pooling: str, max_length: int, device: torch.device
     ) -> None:
-        self.module = build("AutoModel", folder, device)
+        self.module = build("AutoModel", folder, disk, device)
         self._pooling = pooling
         self._tokens = Tokens(folder, max_length)
         self.width = int(self.module.config.hidden_size)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]

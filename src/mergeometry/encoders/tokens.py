@@ -22,8 +22,11 @@ class Tokens:
         transformers = import_transformers()
         with quiet_transformers():
             try:
-                self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            except (OSError, ValueError, KeyError) as error:
+                self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+            # transformers answers malformed files with errors of every kind.
+            except Exception as error:
                 raise DataError(
                     f"the base's tokenizer cannot be loaded: {error}",
                     file=folder,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mergeometry.encoders.build import kind_of
+from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.inputs import read_unlabelled
 from mergeometry.learning.estimate import estimate
 from mergeometry.learning.merged import check_parts
@@ -23,7 +23,7 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
         MergeometryError: data are missing or malformed, or the method has nothing to learn.
     """
     check_parts(plan)
-    kind = kind_of(section.encoder, plan.base.config)
+    kind = runnable_kind(plan.base, section.encoder)
     check_output(plan.recipe, kind)
     data = [(task, read_unlabelled(task, "images" if kind == "image" else "texts")) for task in section.tasks]
     expected = estimate(plan, section, dtype_of(section.precision, torch.device("cpu")))

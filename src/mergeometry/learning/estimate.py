@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mergeometry.encoders.build import kind_of
+from mergeometry.encoders.kind import kind_of
 from mergeometry.errors import RecipeError
 from mergeometry.plan.cost import sizes_of
 from mergeometry.plan.machine import (

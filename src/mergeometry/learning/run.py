@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from mergeometry.encoders import Encoder, build_encoder
-from mergeometry.encoders.build import kind_of
 from mergeometry.encoders.heads import Head, read_head
+from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData, read_unlabelled
@@ -154,7 +154,7 @@ def load_inputs(
     check_parts(plan)
     tasks = {task.name: task for task in section.tasks}
     labels = [model.label for model in plan.models]
-    kind = kind_of(section.encoder, plan.base.config)
+    kind = runnable_kind(plan.base, section.encoder)
     check_output(plan.recipe, kind)
     data = []
     for number, label in enumerate(labels):

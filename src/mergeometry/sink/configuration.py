@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
+from mergeometry.conventions.foreign_code import ATTENTION_KEYS, CODE_KEYS, is_foreign_attention, mappings
 from mergeometry.dtypes import TORCH_DTYPES
 from mergeometry.errors import SourceError, printable
 
-_CODE_KEYS = ("auto_map", "custom_pipelines")
-_ATTENTION_KEYS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
-_BUILT_IN_ATTENTION = frozenset(
-    {"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"}
-)
 _DTYPE_KEYS = ("torch_dtype", "dtype")
 _DTYPE_NAMES = {code: str(dtype).removeprefix("torch.") for code, dtype in TORCH_DTYPES.items()}
 # Tokenizers and vocabularies are data, may be large, and hold none of the keys above.
@@ -42,7 +38,7 @@ def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any]
     content = parsed_configuration(source)
     changes: list[str] = []
     try:
-        for mapping in _mappings(content):
+        for mapping in mappings(content):
             changes.extend(_without_code(mapping))
             if code is not None:
                 changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
@@ -80,22 +76,14 @@ def parsed_configuration(source: Path) -> Any:
         raise SourceError("a configuration is not valid JSON", file=source) from error
 
 
-def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for child in list(children):
-        yield from _mappings(child)
-
-
 def _without_code(mapping: dict[str, Any]) -> Iterator[str]:
-    for key in _CODE_KEYS:
+    for key in CODE_KEYS:
         if key in mapping:
             del mapping[key]
             yield f"{key} removed, since the base's own code is not copied"
-    for key in _ATTENTION_KEYS:
+    for key in ATTENTION_KEYS:
         value = mapping.get(key)
-        if value is not None and value not in _BUILT_IN_ATTENTION:
+        if is_foreign_attention(value):
             del mapping[key]
             yield f"{key} {printable(json.dumps(value))} removed, since it names code outside the library"
 
