@@ -16,7 +16,7 @@ def expected(folder):
     run(folder / "reference", FaultyFileSystem())
     whole = content(folder / "reference")
     assert whole is not None
-    assert set(whole) == {file.name for file in LAYOUT.files} | {LAYOUT.index_name} | set(SIDECARS)
+    assert set(whole) == {file.name for file in LAYOUT.files} | set(LAYOUT.indexes) | set(SIDECARS)
     assert len(LAYOUT.files) > 1
     return whole
 

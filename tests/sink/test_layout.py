@@ -50,7 +50,7 @@ def test_bytes_equal_the_library_for_every_dtype_and_name(tmp_path):
     layout = lay_out(planned(tensors), shard_size=1 << 40)
     hashes = write_all(tmp_path, tensors, layout)
     save_file(tensors, tmp_path / "reference.safetensors", metadata={"format": "pt"})
-    assert [file.name for file in layout.files] == ["model.safetensors"] and layout.index is None
+    assert [file.name for file in layout.files] == ["model.safetensors"] and not layout.indexes
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "reference.safetensors").read_bytes()
     assert safetensors_bytes(tensors) == (tmp_path / "reference.safetensors").read_bytes()
     assert layout.nbytes == (tmp_path / "model.safetensors").stat().st_size
@@ -74,9 +74,10 @@ def test_shards_as_hugging_face_does(tmp_path):
     tensors["layer.17"] = torch.zeros(1000)
     layout = lay_out(planned(tensors), shard_size=400)
     reference = split_torch_state_dict_into_shards(dict(sorted(tensors.items())), max_shard_size=400)
-    assert layout.index is not None and layout.index_name == "model.safetensors.index.json"
-    assert layout.index["weight_map"] == reference.tensor_to_filename
-    assert layout.index["metadata"]["total_size"] == reference.metadata["total_size"]
+    assert list(layout.indexes) == ["model.safetensors.index.json"]
+    index = layout.indexes["model.safetensors.index.json"]
+    assert index["weight_map"] == reference.tensor_to_filename
+    assert index["metadata"]["total_size"] == reference.metadata["total_size"]
     write_all(tmp_path, tensors, layout)
     for file in layout.files:
         content = (tmp_path / file.name).read_bytes()

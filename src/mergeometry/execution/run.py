@@ -48,7 +48,7 @@ def execute(
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=inputs)
     try:
         with staging:
-            sidecars = sidecar_files(plan.base.path)
+            sidecars = sidecar_files(plan.base.path, plan.chosen)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = fingerprint(plan, extras.identity)

@@ -11,6 +11,7 @@ from mergeometry.conventions.kinds import is_matrix, is_transposed
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.methods import registry
+from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.matching import match_names
@@ -74,7 +75,8 @@ def _plan(
         if recipe.heads:
             told = (f"heads: {', '.join(recipe.heads)}, which only the fine-tunes have; kept per model, not merged",)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
-    if reasons := mismatches(recipe, base, models, matches):
+    unfit, remarks = compare_companions(recipe, base, models, matches)
+    if reasons := [*mismatches(recipe, base, models, matches), *unfit]:
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
@@ -105,8 +107,8 @@ def _plan(
         for model, match in zip(models, matches, strict=True)
         if match.heads
     }
-    layout = lay_out_plan(recipe, tasks)
-    messages = (*notes(base, models, matches), *told)
+    layout = lay_out_plan(recipe, base, tasks)
+    messages = (*notes(base, models, matches), *told, *remarks)
     return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mergeometry.conventions.kinds import is_vocabulary
 from mergeometry.dtypes import MERGEABLE
+from mergeometry.plan.folders import passed_over, unread_weights
 from mergeometry.plan.heads import OFTEN_TIED, suggestion
 from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.outputs import DTYPE_CODES
@@ -21,7 +22,7 @@ def mismatches(
     """Every reason, one sentence each, why these inputs cannot be merged; empty when they can."""
     nearest = Nearest()
     precision = _precision_of(base)
-    reasons: list[str] = []
+    reasons = [reason for model in (base, *models) for reason in unread_weights(model)]
     cure = suggestion(recipe.heads, matches)
     for model, match in zip(models, matches, strict=True):
         reasons.extend(_names(model, match, base, nearest, cure))
@@ -33,7 +34,7 @@ def mismatches(
 
 def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]) -> list[str]:
     """What a user should know although nothing is wrong."""
-    messages = []
+    messages = [note for model in (base, *models) for note in passed_over(model)]
     for model, match in zip(models, matches, strict=True):
         if text := match.prefix.describe():
             messages.append(f"{model.label}: {text}")

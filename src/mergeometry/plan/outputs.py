@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mergeometry.conventions.modules import Part
 from mergeometry.errors import RecipeError
 from mergeometry.recipe import AdapterOutput, Recipe
-from mergeometry.sink import AdapterModule, Layout, OutputTensor, adapter_tensors, lay_out
-from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.sink import AdapterModule, Layout, OutputTensor, adapter_tensors, lay_out, lay_out_parts
+from mergeometry.sources import AdapterDelta, Checkpoint, TensorInfo
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DTYPE_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """A recipe's `output.dtype` to the code in the file."""
+
+_STANDARD = "model"
 
 
 def output_code(recipe: Recipe, info: TensorInfo) -> str:
@@ -62,16 +65,25 @@ def adapter_module(name: str, shape: Sequence[int], rank: int) -> AdapterModule:
     return AdapterModule(name.removesuffix(".weight"), rank, shape[0], shape[1])
 
 
-def lay_out_plan(recipe: Recipe, tasks: Sequence[TensorTask]) -> Layout:
-    """Assign every output tensor its file and offset.
+def lay_out_plan(recipe: Recipe, base: Checkpoint, tasks: Sequence[TensorTask]) -> Layout:
+    """Assign every output tensor its file and offset; each part of the base keeps its folder.
 
     Raises:
         RecipeError: the output is an adapter, and no input adapts any tensor.
     """
     outputs = [output for task in tasks for output in task.outputs]
     if not recipe.output.adapter:
-        return lay_out(outputs, shard_size=recipe.output.shard_size)
+        return lay_out_parts(outputs, _output_parts(base), shard_size=recipe.output.shard_size)
     if not outputs:
         raise RecipeError("output.adapter: no tensor is changed by any adapter")
     # PEFT reads one weights file only.
     return lay_out(outputs, shard_size=2**62, stem="adapter_model")
+
+
+def _output_parts(base: Checkpoint) -> list[Part]:
+    """The base's sets of weights, under the names that the library of each loads.
+
+    A model of transformers gets the name that transformers loads; all else keeps its own.
+    """
+    named = base.path.is_dir() and "model_type" not in (base.config or {})
+    return [part if named or part.prefix else part._replace(stem=_STANDARD) for part in base.parts]

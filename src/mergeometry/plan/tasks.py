@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from mergeometry.conventions.folders import Kind
 from mergeometry.plan.cost import Cost, cost_of
 from mergeometry.plan.machine import PROCESS_BYTES
 from mergeometry.plan.matching import Match
@@ -112,6 +114,11 @@ class Plan:
         )
 
     @property
+    def chosen(self) -> Mapping[Kind, Path]:
+        """The folders whose tokenizer, chat template or configuration the output gets in place of the base's."""
+        return chosen_folders(self.recipe, self.models)
+
+    @property
     def bytes_read(self) -> int:
         """Bytes of all inputs' tensors that will be read."""
         return sum(task.cost.read for task in self.tasks) + sum(
@@ -146,6 +153,17 @@ class Plan:
             sum(task.cost.seconds for task in self.tasks) / workers,
             max((task.cost.seconds for task in self.tasks), default=0.0),
         )
+
+
+def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> dict[Kind, Path]:
+    """The folder of the model that the recipe names for a kind of files; kinds that are the base's are not in it.
+
+    A tokenizer brings its chat template along, unless the recipe chooses that too.
+    """
+    names = {Kind.TOKENIZER: recipe.tokenizer, Kind.CONFIGURATION: recipe.config}
+    names[Kind.TEMPLATE] = recipe.chat_template or recipe.tokenizer
+    folders = {model.label: model.path for model in models}
+    return {kind: folders[name] for kind, name in names.items() if name in folders}
 
 
 def tensors_of(model: Checkpoint | Adapter) -> Iterator[TensorInfo]:

@@ -28,6 +28,11 @@ _NOT_YET = {
 AUTO_HEADS = "auto"
 """In place of globs: the plan names the heads, where they are plain."""
 
+CHOICES = ("tokenizer", "chat_template", "config")
+"""Keys that name the model, or the base, whose files of a kind the output gets."""
+_OPTIONAL = ("adapt", "data", *CHOICES)
+"""Keys that the record of a recipe leaves out where it does not have them."""
+
 LEARNING_STARTS_AT = 0.3
 """Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
 
@@ -129,6 +134,9 @@ class Recipe(StrictModel):
     heads: Heads = ()
     adapt: AdaptSection | None = None
     data: DataSection | None = None
+    tokenizer: Annotated[str, Field(min_length=1)] | None = None
+    chat_template: Annotated[str, Field(min_length=1)] | None = None
+    config: Annotated[str, Field(min_length=1)] | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -147,6 +155,14 @@ class Recipe(StrictModel):
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
+        return self
+
+    @model_validator(mode="after")
+    def _files_of_known_models(self) -> Recipe:
+        known = ["base", *(entry.name for entry in self.models)]
+        for key in CHOICES:
+            if (name := getattr(self, key)) is not None and name not in known:
+                raise ValueError(f"{key}: no model is named {name!r}{nearest(name, known)}")
         return self
 
     @model_validator(mode="after")
@@ -215,7 +231,7 @@ class Recipe(StrictModel):
 
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""
-        return self.model_dump(mode="json", exclude={key for key in ("adapt", "data") if getattr(self, key) is None})
+        return self.model_dump(mode="json", exclude={key for key in _OPTIONAL if getattr(self, key) is None})
 
 
 def load_recipe(

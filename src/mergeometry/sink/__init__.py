@@ -3,8 +3,10 @@
 from mergeometry.sink.adapter import AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
 from mergeometry.sink.card import model_card
 from mergeometry.sink.files import FileSystem
+from mergeometry.sink.folder_files import Sidecar
 from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_out, weights_digest
 from mergeometry.sink.learning_place import LearningPlace, remove_learning
+from mergeometry.sink.parts import lay_out_parts
 from mergeometry.sink.record import (
     CopiedFile,
     InputRecord,
@@ -18,7 +20,7 @@ from mergeometry.sink.record import (
     versions,
     write_record,
 )
-from mergeometry.sink.sidecars import Sidecar, SidecarPlan, copy_sidecars, sidecar_files
+from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files
 from mergeometry.sink.staging import Staging, remove_stale
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes
 
@@ -47,6 +49,7 @@ __all__ = [
     "adapter_tensors",
     "copy_sidecars",
     "lay_out",
+    "lay_out_parts",
     "model_card",
     "read_record",
     "remove_learning",

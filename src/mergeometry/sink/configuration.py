@@ -14,6 +14,8 @@ from mergeometry.dtypes import TORCH_DTYPES
 from mergeometry.errors import SourceError, printable
 
 _DTYPE_KEYS = ("torch_dtype", "dtype")
+_LONGEST = 200
+"""Characters of a value that a note shows; a chat template has thousands."""
 _DTYPE_NAMES = {code: str(dtype).removeprefix("torch.") for code, dtype in TORCH_DTYPES.items()}
 # Tokenizers and vocabularies are data, may be large, and hold none of the keys above.
 _MODEL_FILES = ("config.json", "_config.json", "processor.json", "extractor.json")
@@ -44,8 +46,7 @@ def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any]
                 changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
         for key, value in (keys or {}).items():
             if isinstance(content, dict) and content.get(key) != value:
-                content[key] = value
-                changes.append(f"{key} set to {json.dumps(value)}")
+                changes.append(_with_key(content, key, value))
         data = f"{json.dumps(content, indent=2)}\n".encode()
     except RecursionError as error:
         raise SourceError("a configuration is nested too deeply", file=source) from error
@@ -74,6 +75,16 @@ def parsed_configuration(source: Path) -> Any:
         return json.loads(data, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise SourceError("a configuration is not valid JSON", file=source) from error
+
+
+def _with_key(content: dict[str, Any], key: str, value: Any) -> str:
+    """Set a key, or remove it where the value is None, and return the change in words."""
+    if value is None:
+        del content[key]
+        return f"{key} removed"
+    content[key] = value
+    text = json.dumps(value)
+    return f"{key} set to {text}" if len(text) <= _LONGEST else f"{key} set"
 
 
 def _without_code(mapping: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mergeometry.errors import OutputError
@@ -24,6 +24,7 @@ def begin_folder(files: FileSystem, root: Path, layout: Layout) -> Path:
     folder = root / f"{_PREFIX}{uuid.uuid4().hex[:12]}"
     files.make_folder(folder)
     for file in layout.files:
+        _make_parents(files, folder, folder / file.name)
         descriptor = files.open(folder / file.name, create=True)
         try:
             files.allocate(descriptor, file.size)
@@ -48,10 +49,7 @@ def changed_file(folder: Path, layout: Layout) -> FileLayout | None:
 
 def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
     """Remove what an earlier run wrote next to the weights, since the base's files may have changed; ``OSError``."""
-    weights = {file.name for file in layout.files}
-    for child in sorted(folder.iterdir()):
-        if child.name not in weights:
-            files.remove_tree(child)
+    _remove_others(files, folder, {folder / file.name for file in layout.files})
 
 
 def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) -> None:
@@ -79,9 +77,7 @@ def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes]
     path = folder.joinpath(*parts)
     digest = hashlib.sha256()
     with explained("a file of the output cannot be written", path, needed=size):
-        for parent in reversed(path.relative_to(folder).parents[:-1]):
-            if not (folder / parent).is_dir():
-                files.make_folder(folder / parent)
+        _make_parents(files, folder, path)
         descriptor = files.open(path, create=True)
         try:
             for piece in pieces:
@@ -90,6 +86,20 @@ def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes]
         finally:
             files.close(descriptor)
     return digest.hexdigest()
+
+
+def _make_parents(files: FileSystem, folder: Path, path: Path) -> None:
+    for parent in reversed(path.relative_to(folder).parents[:-1]):
+        if not (folder / parent).is_dir():
+            files.make_folder(folder / parent)
+
+
+def _remove_others(files: FileSystem, folder: Path, kept: Collection[Path]) -> None:
+    for child in sorted(folder.iterdir()):
+        if any(child in path.parents for path in kept):
+            _remove_others(files, child, kept)
+        elif child not in kept:
+            files.remove_tree(child)
 
 
 def _files_of(folder: Path) -> Iterator[Path]:

@@ -56,12 +56,11 @@ class FileLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """All weight files of an output, the slot of every tensor, and the shard index where there is one."""
+    """All weight files of an output, the slot of every tensor, and the shard indexes by the names of their files."""
 
     files: tuple[FileLayout, ...]
     slots: Mapping[str, Slot]
-    index_name: str | None
-    index: Mapping[str, Any] | None
+    indexes: Mapping[str, Mapping[str, Any]]
 
     @property
     def nbytes(self) -> int:
@@ -108,12 +107,12 @@ def lay_out(
             start += tensor.nbytes
         files.append(FileLayout(name, header, start))
     if single:
-        return Layout(tuple(files), slots, None, None)
+        return Layout(tuple(files), slots, {})
     index = {
         "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors)},
         "weight_map": {name: slots[name].file for name in sorted(slots)},
     }
-    return Layout(tuple(files), slots, f"{stem}.safetensors.index.json", index)
+    return Layout(tuple(files), slots, {f"{stem}.safetensors.index.json": index})
 
 
 def encode_header(ordered: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:

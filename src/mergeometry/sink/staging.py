@@ -122,9 +122,9 @@ class Staging:
             if self._folder is None:
                 self._folder = begin_folder(self._files, self._root, layout)
                 self._journal.begin(JournalHead(fingerprint, layout.digest, self._folder.name))
-        if layout.index_name is not None:
-            text = json.dumps(layout.index, indent=2, sort_keys=True, ensure_ascii=False)
-            self.write_file(layout.index_name, f"{text}\n".encode())
+        for name, index in layout.indexes.items():
+            text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
+            self.write_file(name, f"{text}\n".encode())
 
     def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
         """Return the records of tensors that an earlier run finished, as given to ``journal``.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mergeometry.conventions.modules import Part
 from mergeometry.errors import SourceError
 from mergeometry.sources.adapter_config import read_adapter_config
 from mergeometry.sources.adapter_tensors import AdapterTensors
@@ -16,6 +17,7 @@ from mergeometry.sources.files import located, naming_model
 from mergeometry.sources.header import read_header
 from mergeometry.sources.kinds import CONVERT_HINT
 from mergeometry.sources.lora import AdapterDelta
+from mergeometry.sources.survey import Entry, survey
 from mergeometry.sources.tensors import TensorInfo
 
 
@@ -37,6 +39,8 @@ class Adapter:
     config: Mapping[str, Any]
     metadata: Mapping[str, str]
     files: tuple[Path, ...]
+    contents: tuple[Entry, ...] = ()
+    """Every file and subfolder of the adapter's folder, with what it is."""
 
     @property
     def nbytes(self) -> int:
@@ -79,4 +83,5 @@ def open_adapter(path: str | os.PathLike[str], label: str) -> Adapter:
             config=config.values,
             metadata=header.metadata,
             files=(weights,),
+            contents=survey(folder, {weights}, [Part(stem="adapter_model")], ()),
         )

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
+from mergeometry.conventions.folders import stem_of
+from mergeometry.conventions.modules import Module, Part
 from mergeometry.errors import SourceError, printable
 from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
-from mergeometry.sources.index import check_index_agrees, check_shards_exist, listing, read_index
-from mergeometry.sources.kinds import CONVERT_HINT, PICKLE_SUFFIXES, refuse_suffix
+from mergeometry.sources.kinds import refuse_suffix
+from mergeometry.sources.modules import read_modules
 from mergeometry.sources.strict_json import parse_object
+from mergeometry.sources.survey import Entry, survey
 from mergeometry.sources.tensors import TensorInfo
+from mergeometry.sources.weights import ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, has_weights, read_weights
 
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 CONFIG_FILE = "config.json"
-ADAPTER_FILE = "adapter_model.safetensors"
-_SINGLE_SUFFIX, _INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
+
+__all__ = ["ADAPTER_FILE", "CONFIG_FILE", "INDEX_FILE", "SINGLE_FILE", "Checkpoint", "open_checkpoint", "read_config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,12 @@ class Checkpoint:
     metadata: Mapping[str, str]
     config: Mapping[str, Any] | None
     files: tuple[Path, ...]
+    parts: tuple[Part, ...] = (Part(),)
+    """The sets of weights in the folder, each with the prefix of its tensors."""
+    contents: tuple[Entry, ...] = ()
+    """Every file and subfolder of the model's folder, with what it is."""
+    modules: tuple[Module, ...] = ()
+    """The modules of a sentence-transformers folder."""
 
     @property
     def nbytes(self) -> int:
@@ -58,29 +66,18 @@ def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
             # Only the canonical name shows that the config.json next to it belongs to the same model.
             config = read_config(place.parent) if place.name == SINGLE_FILE else None
             return _checkpoint(place, label, {place: read_header(place)}, config)
-        config = read_config(place)
-        index, single = _find_weights(place)
-        if single is not None:
-            return _checkpoint(place, label, {single: read_header(single, place)}, config)
-        assert index is not None
-        weight_map = read_index(index, place)
-        shards = sorted(set(weight_map.values()))
-        check_shards_exist(place, shards, index)
-        headers = {place / shard: read_header(place / shard, place) for shard in shards}
-        holders: dict[str, list[str]] = {}
-        for file, header in headers.items():
-            for name in header.tensors:
-                holders.setdefault(name, []).append(file.name)
-        check_index_agrees(weight_map, holders, index)
-        return _checkpoint(place, label, headers, config)
+        return _open_folder(place, label)
 
 
-def read_config(folder: Path) -> dict[str, Any] | None:
-    """Parse the folder's config.json, None if it is missing; SourceError if it is malformed or of a quantised model."""
+def read_config(folder: Path, root: Path | None = None) -> dict[str, Any] | None:
+    """Parse the folder's config.json, None if it is missing; SourceError if it is malformed or of a quantised model.
+
+    Links may not leave ``root``, which is the folder itself unless given.
+    """
     path = folder / CONFIG_FILE
     if not path.exists() and not path.is_symlink():
         return None
-    raw = read_small(path, folder, limits.JSON_BYTES, CONFIG_FILE)
+    raw = read_small(path, root or folder, limits.JSON_BYTES, CONFIG_FILE)
     # Infinity is no JSON, but published state-space models have it in their time-step limits.
     config = parse_object(raw, path, CONFIG_FILE, nesting=limits.JSON_NESTING, finite=False)
     quantization = config.get("quantization_config")
@@ -93,6 +90,32 @@ def read_config(folder: Path) -> dict[str, Any] | None:
             hint="de-quantise it and save it in 16 or 32 bit first",
         )
     return config
+
+
+def _open_folder(place: Path, label: str) -> Checkpoint:
+    modules = read_modules(place)
+    main = next((module.path for module in modules if module.is_encoder), "")
+    config = read_config(place / main, place)
+    parts: list[Part] = []
+    headers: dict[Path, Header] = {}
+    tensors: dict[str, TensorInfo] = {}
+    others = dict.fromkeys(module.path for module in modules if module.path not in ("", main))
+    with_weights = [path for path in others if has_weights(place / path)]
+    for path in ([] if with_weights and not has_weights(place / main) else [main]) + with_weights:
+        read, named_by = read_weights(place / path, place)
+        part = Part("" if path == main else f"{path}/", path, stem_of(named_by.name))
+        parts.append(part)
+        headers |= read
+        for header in read.values():
+            for name, info in header.tensors.items():
+                if (whole := part.prefix + name) in tensors:
+                    raise SourceError("two modules hold a tensor of this name", file=info.file, tensor=whole)
+                tensors[whole] = replace(info, name=whole) if part.prefix else info
+    contents = survey(place, frozenset(headers), parts, frozenset(module.path for module in modules))
+    checkpoint = _checkpoint(place, label, headers, config)
+    return replace(
+        checkpoint, tensors=dict(sorted(tensors.items())), parts=tuple(parts), contents=contents, modules=modules
+    )
 
 
 def _checkpoint(place: Path, label: str, headers: dict[Path, Header], config: dict[str, Any] | None) -> Checkpoint:
@@ -108,49 +131,3 @@ def _checkpoint(place: Path, label: str, headers: dict[Path, Header], config: di
         config=config,
         files=tuple(headers),
     )
-
-
-def _find_weights(folder: Path) -> tuple[Path | None, Path | None]:
-    """Return the folder's index or its single weights file, whichever it has."""
-    names = sorted(entry.name for entry in os.scandir(folder))
-    if SINGLE_FILE in names and INDEX_FILE in names:
-        raise SourceError(
-            f"the folder holds both {SINGLE_FILE} and {INDEX_FILE}, which may be different models",
-            file=folder,
-            hint="remove the one that is out of date",
-        )
-    if SINGLE_FILE in names:
-        return None, folder / SINGLE_FILE
-    if INDEX_FILE in names:
-        return folder / INDEX_FILE, None
-    indexes = [name for name in names if name.endswith(_INDEX_SUFFIX)]
-    if len(indexes) == 1:
-        return folder / indexes[0], None
-    singles = [name for name in names if name.endswith(_SINGLE_SUFFIX) and name != ADAPTER_FILE]
-    if len(singles) == 1 and not indexes:
-        return None, folder / singles[0]
-    if indexes or singles:
-        raise SourceError(
-            f"the folder holds several files that could be the model: {listing(indexes or singles)}",
-            file=folder,
-            hint=f"give one of them, or add the {INDEX_FILE} of the shards",
-        )
-    raise _no_weights(folder, names)
-
-
-def _no_weights(folder: Path, names: list[str]) -> SourceError:
-    pickles = [name for name in names if name.lower().endswith((*PICKLE_SUFFIXES, ".bin.index.json"))]
-    if pickles:
-        return SourceError(
-            f"the folder holds pickled weights only ({listing(pickles)}); they are never read: opening them runs code",
-            file=folder,
-            hint=CONVERT_HINT,
-        )
-    quantised = [name for name in names if name.lower().endswith(".gguf")]
-    if quantised:
-        return SourceError(
-            f"the folder holds GGUF files only ({listing(quantised)})",
-            file=folder,
-            hint="de-quantise it to safetensors first",
-        )
-    return SourceError("the folder holds no *.safetensors file", file=folder, hint="give the model's own folder")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mergeometry.conventions.hub_cache import may_link_to
 from mergeometry.errors import SourceError, printable
 from mergeometry.sources.tensors import FileStamp
 
@@ -114,22 +115,12 @@ def _inside(path: Path, folder: Path) -> Path:
         root = folder.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise SourceError("the file is a link that leads nowhere", file=path) from error
-    if target.is_relative_to(root) or _is_blob_of(root, target):
+    if may_link_to(root, target):
         return target
     raise SourceError(
         f"the file is a link that leaves the model's folder, to {printable(str(target))}",
         file=path,
         hint="copy the file into the folder, or give the folder it lies in as the model",
-    )
-
-
-def _is_blob_of(root: Path, target: Path) -> bool:
-    """Whether the target is a blob of the hub cache whose snapshot the root is."""
-    repository = root.parent.parent
-    return (
-        root.parent.name == "snapshots"
-        and repository.name.startswith("models--")
-        and target.parent == repository / "blobs"
     )
 
 

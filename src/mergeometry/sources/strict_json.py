@@ -22,12 +22,12 @@ class _DuplicateKeyError(ValueError):
         self.key = key
 
 
-def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
-    """Parse one JSON object strictly.
+def parse_json(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> Any:
+    """Parse one JSON value strictly.
 
     Raises:
-        SourceError: the text is not UTF-8, not JSON, or not an object; a key occurs twice; the nesting is deeper than
-            ``nesting``; or a number is NaN or infinite, unless ``finite`` is false. The error names the file.
+        SourceError: the text is not UTF-8 or not JSON; a key occurs twice; the nesting is deeper than ``nesting``; or a
+            number is NaN or infinite, unless ``finite`` is false. The error names the file.
     """
     try:
         text = raw.decode("utf-8")
@@ -44,6 +44,12 @@ def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: boo
         raise SourceError(f"the {what} has half a surrogate pair, which is not a character", file=file) from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"the {what} is not valid JSON: {error}", file=file) from error
+    return value
+
+
+def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
+    """Parse one JSON object strictly; ``SourceError`` as from ``parse_json``, or if the value is no object."""
+    value = parse_json(raw, file, what, nesting=nesting, finite=finite)
     if not isinstance(value, dict):
         raise SourceError(f"the {what} must be a JSON object, got {_described(value)}", file=file)
     return value

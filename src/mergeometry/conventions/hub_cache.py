@@ -1,0 +1,28 @@
+"""Where links in a folder of the Hugging Face hub's cache lead.
+
+Source: huggingface_hub `file_download.py`: `KIND--OWNER--NAME/snapshots/REVISION/...` holds links to
+`KIND--OWNER--NAME/blobs/HASH`, from subfolders of the snapshot too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_KINDS = ("models--", "datasets--", "spaces--")
+
+
+def may_link_to(folder: Path, target: Path) -> bool:
+    """Whether a file of a model's folder may be a link to the target: into the folder, or to a blob of its own cache.
+
+    Both paths are resolved. The folder is a snapshot, or lies in one at any depth.
+    """
+    return target.is_relative_to(folder) or target.parent == blobs_of(folder)
+
+
+def blobs_of(folder: Path) -> Path | None:
+    """The blobs of the repository whose cached snapshot a resolved folder is or lies in; None for all other folders."""
+    for place in (folder, *folder.parents):
+        repository = place.parent.parent
+        if place.parent.name == "snapshots" and repository.name.startswith(_KINDS):
+            return repository / "blobs"
+    return None
