@@ -11,6 +11,12 @@ from typing import Any
 from mergeometry import limits
 from mergeometry.conventions.folders import stem_of
 from mergeometry.conventions.modules import Module, Part
+from mergeometry.conventions.quantised import (
+    DEQUANTISE_HINT,
+    ORIGINAL_HINT,
+    quantisation_settings,
+    quantised_tensor,
+)
 from mergeometry.errors import SourceError, printable
 from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
@@ -65,7 +71,8 @@ def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
                 )
             # Only the canonical name shows that the config.json next to it belongs to the same model.
             config = read_config(place.parent) if place.name == SINGLE_FILE else None
-            return _checkpoint(place, label, {place: read_header(place)}, config)
+            header = read_header(place)
+            return _checkpoint(place, label, header.tensors, {place: header}, config)
         return _open_folder(place, label)
 
 
@@ -80,14 +87,13 @@ def read_config(folder: Path, root: Path | None = None) -> dict[str, Any] | None
     raw = read_small(path, root or folder, limits.JSON_BYTES, CONFIG_FILE)
     # Infinity is no JSON, but published state-space models have it in their time-step limits.
     config = parse_object(raw, path, CONFIG_FILE, nesting=limits.JSON_NESTING, finite=False)
-    quantization = config.get("quantization_config")
-    if quantization:
+    for quantization in quantisation_settings(config):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise SourceError(
             f"the model is quantised ({printable(method[:40]) if isinstance(method, str) else 'quantization_config'}); "
             "arithmetic on quantised numbers means nothing",
             file=path,
-            hint="de-quantise it and save it in 16 or 32 bit first",
+            hint=f"{ORIGINAL_HINT}; or {DEQUANTISE_HINT}",
         )
     return config
 
@@ -112,14 +118,25 @@ def _open_folder(place: Path, label: str) -> Checkpoint:
                     raise SourceError("two modules hold a tensor of this name", file=info.file, tensor=whole)
                 tensors[whole] = replace(info, name=whole) if part.prefix else info
     contents = survey(place, frozenset(headers), parts, frozenset(module.path for module in modules))
-    checkpoint = _checkpoint(place, label, headers, config)
-    return replace(
-        checkpoint, tensors=dict(sorted(tensors.items())), parts=tuple(parts), contents=contents, modules=modules
-    )
+    checkpoint = _checkpoint(place, label, tensors, headers, config)
+    return replace(checkpoint, parts=tuple(parts), contents=contents, modules=modules)
 
 
-def _checkpoint(place: Path, label: str, headers: dict[Path, Header], config: dict[str, Any] | None) -> Checkpoint:
-    tensors = {name: info for header in headers.values() for name, info in header.tensors.items()}
+def _checkpoint(
+    place: Path,
+    label: str,
+    tensors: Mapping[str, TensorInfo],
+    headers: dict[Path, Header],
+    config: dict[str, Any] | None,
+) -> Checkpoint:
+    if found := quantised_tensor({name: info.code for name, info in tensors.items()}):
+        name, form = found
+        raise SourceError(
+            f"the weights are stored as {form.name}; arithmetic on scaled or packed numbers means nothing",
+            file=tensors[name].file,
+            tensor=name,
+            hint=form.hint,
+        )
     metadata: dict[str, str] = {}
     for header in reversed(headers.values()):
         metadata.update(header.metadata)
