@@ -14,6 +14,9 @@ _VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte"})
 _TRANSPOSED_TYPES = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
 _TRANSPOSED_MODULES = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 
+_EXPERTS_INPUTS_FIRST = frozenset({"aria", "aria_text", "gpt_oss", "openai_privacy_filter"})
+"""Types of model whose experts transformers marks as `is_transposed`."""
+
 
 def is_matrix(name: str, shape: Sequence[int]) -> bool:
     """Whether the tensor is the 2-D weight of a linear map, which directional methods merge."""
@@ -38,3 +41,9 @@ def is_transposed(name: str, config: Mapping[str, Any] | None) -> bool:
         return False
     parts = name.split(".")
     return len(parts) > 1 and parts[-1] == "weight" and parts[-2] in _TRANSPOSED_MODULES
+
+
+def experts_inputs_first(config: Mapping[str, Any] | None) -> bool | None:
+    """Whether stacked experts are (experts, inputs, outputs), as PEFT takes them; None where that is not known."""
+    model_type = None if config is None else config.get("model_type")
+    return True if model_type in _EXPERTS_INPUTS_FIRST else None

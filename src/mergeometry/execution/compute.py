@@ -142,7 +142,8 @@ def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
 def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
     for label, info in task.equal:
         copy = inputs.raw(label, info)
-        if not torch.equal(copy.to(base.dtype), base):
+        # A copy in another precision equals the base if one rounds to the other.
+        if not (torch.equal(copy.to(base.dtype), base) or torch.equal(base.to(copy.dtype), copy)):
             raise MismatchError(
                 "a tensor that is not merged differs between the models",
                 [f"{label}: {info.name!r} ({info.code}) differs from the base's in {info.file}"],

@@ -13,7 +13,7 @@ from torch import Tensor
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.sink.writer import tensor_bytes
-from mergeometry.sources import AdapterDelta, TensorInfo, read_factors
+from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo, read_factors
 from mergeometry.values import LowRank
 
 
@@ -63,6 +63,14 @@ class TaskReader:
         self.checked(label, delta.right, right)
         core = torch.eye(delta.rank, dtype=left.dtype) * delta.scaling
         return LowRank(left, core, right.mT)
+
+    def dense(self, label: str, update: DenseUpdate, base: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """An adapter's update of the base's tensor, in the layout in which the base stores it.
+
+        Raises:
+            NumericalError: an entry of a tensor of the adapter is NaN or infinite.
+        """
+        return update.of(lambda info: self.numbers(label, info), base)
 
     def label(self, index: int) -> str:
         """The label of the model at this position of the recipe."""

@@ -14,7 +14,7 @@ from mergeometry.execution.refining import refined
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.methods.families.accumulator import Accumulator, accumulate
 from mergeometry.plan.tasks import TensorTask
-from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo
 from mergeometry.values import Delta, LowRank
 
 
@@ -56,6 +56,9 @@ class TaskVectors(OnDemand):
         if isinstance(source, AdapterDelta):
             low_rank = self._inputs.low_rank(label, source)
             return low_rank.transposed() if task.transposed else low_rank
+        if isinstance(source, DenseUpdate):
+            update = self._inputs.dense(label, source, self.stored_base)
+            return update.mT if task.transposed else update
         if len(task.base.shape) != 2:
             return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code))
         m, n = task.shape

@@ -16,12 +16,14 @@ from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, so
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
+from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source, TensorTask
 from mergeometry.recipe import AUTO_HEADS, MethodChoice, Recipe
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, open_model
+from mergeometry.sources.updates import DoraUpdate
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
@@ -75,8 +77,9 @@ def _plan(
         if recipe.heads:
             told = (f"heads: {', '.join(recipe.heads)}, which only the fine-tunes have; kept per model, not merged",)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads) for model in models)
+    models, unsettled = settle_stacks(models, matches, base)
     unfit, remarks = compare_companions(recipe, base, models, matches)
-    if reasons := [*mismatches(recipe, base, models, matches), *unfit]:
+    if reasons := [*unsettled, *mismatches(recipe, base, models, matches), *unfit]:
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
@@ -213,9 +216,12 @@ def _choose(recipe: Recipe, methods: _Methods, name: str, matrix: bool) -> tuple
 
 def _oriented(source: Source, name: str, config: Mapping[str, Any] | None) -> Source:
     """Turn a low-rank update to the layout of the base: adapters record one flag for modules of both layouts."""
-    if isinstance(source, AdapterDelta) and not source.embedding and source.transposed != is_transposed(name, config):
-        return source.flipped()
-    return source
+    if not isinstance(source, AdapterDelta | DoraUpdate):
+        return source
+    factors = source if isinstance(source, AdapterDelta) else source.factors
+    if not isinstance(factors, AdapterDelta) or factors.embedding or factors.transposed == is_transposed(name, config):
+        return source
+    return source.flipped()
 
 
 def _info(source: Source, name: str) -> TensorInfo:

@@ -13,7 +13,8 @@ from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.outputs import DTYPE_CODES
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
-from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
+from mergeometry.sources.updates import BiasUpdate, DoraUpdate
 
 
 def mismatches(
@@ -52,7 +53,7 @@ def source_of(model: Checkpoint | Adapter, own: str | None) -> Source:
     if own is None:
         return None
     if isinstance(model, Adapter):
-        return model.deltas.get(own) or model.replaced.get(own)
+        return model.deltas.get(own) or model.updates.get(own) or model.replaced.get(own)
     return model.tensors[own]
 
 
@@ -63,9 +64,7 @@ def carried_by(model: Checkpoint | Adapter, own: str | None) -> TensorInfo | Non
 
 def names_of(model: Checkpoint | Adapter) -> list[str]:
     """All names that have to be accounted for."""
-    if isinstance(model, Checkpoint):
-        return list(model.tensors)
-    return list(dict.fromkeys([*model.deltas, *model.replaced, *model.carried]))
+    return list(model.tensors) if isinstance(model, Checkpoint) else model.names()
 
 
 def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest, cure: str) -> Iterator[str]:
@@ -88,6 +87,12 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
                 "save both models the same way, else name it in `heads`"
             )
             continue
+        if isinstance(model, Adapter) and isinstance(model.updates.get(name), BiasUpdate):
+            yield (
+                f"{model.label}: trains a bias of {name.removesuffix('.bias')!r} (lora_bias), and the base's layer has "
+                "none, so that no merged model of this kind can hold it"
+            )
+            continue
         part = "an adapter of another base? it changes" if isinstance(model, Adapter) else "holds"
         yield (
             f"{model.label}: {part} {name!r}, which the base does not have{nearest.hint(name, base_names)}; "
@@ -99,16 +104,10 @@ def _tensor(
     recipe: Recipe, model: Checkpoint | Adapter, name: str, own: str, expected: TensorInfo, precision: str
 ) -> Iterator[str]:
     source = source_of(model, own) or carried_by(model, own)
-    assert source is not None
-    if isinstance(source, AdapterDelta):
-        shapes = {source.shape} if source.embedding else {source.shape, source.flipped().shape}
-        if len(expected.shape) != 2 or expected.shape not in shapes:
-            yield (
-                f"{model.label}: its adapter of {name!r} has shape {list(source.shape)}, "
-                f"the base's tensor {list(expected.shape)}; it belongs to another base"
-            )
-        elif expected.code not in MERGEABLE:
-            yield f"{model.label}: adapts {name!r}, whose dtype {expected.code} holds no numbers to merge"
+    if source is None:
+        return  # a stack of experts that no parameter of the base fits, which is said elsewhere
+    if not isinstance(source, TensorInfo):
+        yield from _update(model, name, source, expected)
         return
     if source.shape != expected.shape:
         rows_differ = len(source.shape) == len(expected.shape) and source.shape[1:] == expected.shape[1:]
@@ -121,11 +120,29 @@ def _tensor(
         both_numbers = source.code in MERGEABLE and expected.code in MERGEABLE
         if not both_numbers:
             yield f"{model.label}: {name!r} is {source.code}, the base's {expected.code}"
-        elif "dtype" not in recipe.output.model_fields_set:
+        elif "dtype" not in recipe.output.model_fields_set and isinstance(model, Checkpoint):
+            # An adapter's whole tensors take the base's precision: PEFT loads them into the base.
             yield (
                 f"{model.label}: {name!r} is {source.code}, the base's {expected.code}; "
                 f"set `output.dtype` for the result: `output: {{dtype: {precision}}}`, or --dtype {precision}"
             )
+
+
+def _update(
+    model: Checkpoint | Adapter, name: str, update: AdapterDelta | DenseUpdate, expected: TensorInfo
+) -> Iterator[str]:
+    turned = [update]
+    if isinstance(update, AdapterDelta) and not update.embedding:
+        turned.append(update.flipped())
+    if isinstance(update, DoraUpdate) and isinstance(update.factors, AdapterDelta) and not update.factors.embedding:
+        turned.append(update.flipped())
+    if not any(each.fits(tuple(expected.shape)) for each in turned):
+        yield (
+            f"{model.label}: its adapter of {name!r} has shape {list(update.shape)}, "
+            f"the base's tensor {list(expected.shape)}; it belongs to another base"
+        )
+    elif expected.code not in MERGEABLE:
+        yield f"{model.label}: adapts {name!r}, whose dtype {expected.code} holds no numbers to merge"
 
 
 def _unused(recipe: Recipe, base: Checkpoint, matches: Sequence[Match]) -> Iterator[str]:

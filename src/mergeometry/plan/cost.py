@@ -24,6 +24,11 @@ _PIECES = 6
 """Pieces in memory in addition to the task vectors': the base's, the merged and the stored one, and copies."""
 
 
+_FORMING = 3
+"""Whole tensors that forming one adapter's dense update holds at a time: the factors' product, the changed weight, and
+their difference."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Bytes read and written, floating-point operations, working memory in bytes, seconds on one core."""
@@ -72,6 +77,7 @@ def _merge_cost(task: TensorTask) -> Cost:
         memory += _PIECES * sizes.piece + 4 * sizes.elements * (sizes.tasks - sizes.dense)
     else:
         memory += whole + widest
+    memory += _FORMING * whole * task.forms_updates
     # A method that takes its task vectors one at a time reads them again for each step after the merge.
     streams = task.method.streams
     if task.refinements:
@@ -116,4 +122,4 @@ def _low_rank(source: Source) -> int | None:
 def _read_bytes(source: Source) -> int:
     if isinstance(source, TensorInfo):
         return source.nbytes
-    return source.left.nbytes + source.right.nbytes if source else 0
+    return sum(info.nbytes for info in source.infos) if source else 0

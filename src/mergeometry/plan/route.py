@@ -27,8 +27,8 @@ def route_of(task: TensorTask) -> Route:
         return "copy"
     if len(task.outputs) == 2:
         return "factors"
-    # A refinement, a scale computed from the merge and a rotation each need the whole merged tensor.
-    if task.adapters_only or task.refinements or task.scales_itself or task.turned is not None:
+    # A refinement, a scale computed from the merge, a rotation and some adapters' updates each need the whole tensor.
+    if task.adapters_only or task.forms_updates or task.refinements or task.scales_itself or task.turned is not None:
         return "whole"
     if task.method.pieces == "entries":
         return "chunks"

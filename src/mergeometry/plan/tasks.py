@@ -15,7 +15,7 @@ from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import Layout, OutputTensor
-from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.refinements.base import Refinement
 
-Source: TypeAlias = TensorInfo | AdapterDelta | None
+Source: TypeAlias = TensorInfo | AdapterDelta | DenseUpdate | None
 """Where a task's update of one tensor comes from; None for an adapter that does not change the tensor."""
 
 
@@ -88,8 +88,13 @@ class TensorTask:
 
     @property
     def adapters_only(self) -> bool:
-        """Whether no model holds the tensor itself, so that its update stays low-rank."""
-        return not any(isinstance(source, TensorInfo) for source in self.sources)
+        """Whether every model's update is low-rank, since none holds the tensor itself or a dense update of it."""
+        return all(source is None or isinstance(source, AdapterDelta) for source in self.sources)
+
+    @property
+    def forms_updates(self) -> bool:
+        """Whether an adapter's update of the tensor is formed from the base's tensor as a whole."""
+        return any(isinstance(source, DenseUpdate) for source in self.sources)
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,6 +176,4 @@ def tensors_of(model: Checkpoint | Adapter) -> Iterator[TensorInfo]:
     if isinstance(model, Checkpoint):
         yield from model.tensors.values()
         return
-    for delta in model.deltas.values():
-        yield from (delta.left, delta.right)
-    yield from [*model.replaced.values(), *model.carried.values()]
+    yield from model.infos()

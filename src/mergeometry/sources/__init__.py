@@ -13,11 +13,13 @@ from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.lora import AdapterDelta, read_factors
 from mergeometry.sources.reader import TensorReader
 from mergeometry.sources.tensors import FileStamp, TensorInfo
+from mergeometry.sources.updates import DenseUpdate
 
 __all__ = [
     "Adapter",
     "AdapterDelta",
     "Checkpoint",
+    "DenseUpdate",
     "FileStamp",
     "Header",
     "TensorInfo",

@@ -1,4 +1,4 @@
-"""Reads an adapter's `adapter_config.json` and refuses every setting that changes the meaning of its tensors."""
+"""Reads an adapter's `adapter_config.json` and refuses every setting under which its tensors are not understood."""
 
 from __future__ import annotations
 
@@ -10,49 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
+from mergeometry.conventions.peft import (
+    HARMLESS_SETTINGS,
+    MERGE_HINT,
+    NO_WEIGHTS_HINT,
+    READ_KINDS,
+    READ_SETTINGS,
+    REFUSED_SETTINGS,
+    UNMERGEABLE_KINDS,
+    UNTOUCHED_BASE,
+)
 from mergeometry.errors import SourceError
 from mergeometry.sources.expression import PatternError
+from mergeometry.sources.fields import Fields
 from mergeometry.sources.files import read_small
 from mergeometry.sources.patterns import PatternTable
 from mergeometry.sources.strict_json import parse_object
 
 CONFIG_FILE = "adapter_config.json"
 
-MERGE_HINT = "merge it into its base with peft's merge_and_unload, save that, and give that folder as a full model"
-
 _DEFAULT_RANK = 8
 _DEFAULT_ALPHA = 8
-_LARGEST_ALPHA = 1e30
-
-_UNTOUCHED_BASE = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
-"""Values of init_lora_weights that leave the base's weight as it was, so that B A is the whole update."""
-
-_REFUSED = {
-    "use_dora": "DoRA scales the whole weight, base included, so the update is not B A",
-    "use_qalora": "QA-LoRA pools the input, so the update is not B A",
-    "use_bdlora": "its factors are block diagonal",
-    "use_alora": "it acts on some tokens only",
-    "alora_invocation_tokens": "it acts on some tokens only",
-    "arrow_config": "it routes among several adapters",
-    "kasa_config": "KaSA truncates the base's weight",
-    "monteclora_config": "its factors are random variables",
-    "velora_config": "its factors are not those of LoRA",
-    "lora_bias": "it trains biases as well as the factors",
-    "target_parameters": "adapters of bare parameters (experts) are not read",
-    "layer_replication": "it changes the number of layers",
-    "megatron_config": "Megatron's parallel layers are not read",
-    "trainable_token_indices": "single rows of an embedding are not read",
-    "ensure_weight_tying": "adapters of tied layers are not read",
-}
-"""Settings that make an adapter something other than `W + scaling B A`, each with its reason."""
-
-_HARMLESS = {
-    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "eva_config",
-    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
-    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core",
-    "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
-    "runtime_config", "target_modules", "task_type", "use_rslora",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,13 +38,20 @@ class AdapterConfig:
     """The settings that say what an adapter's tensors mean."""
 
     file: Path
+    kind: str
     rank: int
     alpha: float
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     rank_stabilised: bool
     fan_in_fan_out: bool
+    dora: bool
+    factors_have_biases: bool
+    biases_saved: bool
     modules_to_save: tuple[str, ...]
+    target_parameters: tuple[str, ...]
+    tokens: tuple[int, ...] | Mapping[str, tuple[int, ...]]
+    task_type: str | None
     base_name: str | None
     values: Mapping[str, Any]
 
@@ -114,16 +99,21 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     raw = read_small(file, folder, limits.JSON_BYTES, CONFIG_FILE)
     values = parse_object(raw, file, CONFIG_FILE, nesting=limits.JSON_NESTING)
     kind = values.get("peft_type")
-    if kind != "LORA":
+    if isinstance(kind, str) and kind in UNMERGEABLE_KINDS:
+        raise SourceError(
+            f"an adapter of type {kind} cannot be merged: {UNMERGEABLE_KINDS[kind]}", file=file, hint=NO_WEIGHTS_HINT
+        )
+    if not isinstance(kind, str) or kind not in READ_KINDS:
         raise SourceError(
             f"expected an adapter of type LORA, got {reprlib.repr(kind)}",
             file=file,
             hint=MERGE_HINT,
         )
     _check_plain(values, file)
-    fields = _Fields(values, file)
+    fields = Fields(values, file)
     return AdapterConfig(
         file=file,
+        kind=kind,
         rank=fields.rank("r", values.get("r", _DEFAULT_RANK)),
         alpha=fields.number("lora_alpha", values.get("lora_alpha", _DEFAULT_ALPHA)),
         rank_pattern={name: fields.rank("rank_pattern", value) for name, value in fields.table("rank_pattern").items()},
@@ -132,24 +122,26 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         },
         rank_stabilised=fields.flag("use_rslora"),
         fan_in_fan_out=fields.flag("fan_in_fan_out"),
+        dora=fields.flag("use_dora"),
+        factors_have_biases=fields.flag("lora_bias"),
+        biases_saved=fields.choice("bias", ("none", "all", "lora_only")) != "none",
         modules_to_save=fields.names("modules_to_save"),
+        target_parameters=fields.names("target_parameters"),
+        tokens=fields.tokens("token_indices" if kind == "TRAINABLE_TOKENS" else "trainable_token_indices"),
+        task_type=fields.text("task_type"),
         base_name=fields.text("base_model_name_or_path"),
         values=values,
     )
 
 
 def _check_plain(values: Mapping[str, Any], file: Path) -> None:
-    for key, reason in _REFUSED.items():
+    for key, (reason, hint) in REFUSED_SETTINGS.items():
         if values.get(key):
-            raise SourceError(f"the adapter uses {key}: {reason}", file=file, hint=MERGE_HINT)
-    if values.get("bias", "none") != "none":
-        raise SourceError(
-            f"the adapter trains biases (bias: {reprlib.repr(values['bias'])}); they are not read",
-            file=file,
-            hint=MERGE_HINT,
-        )
+            raise SourceError(f"the adapter uses {key}: {reason}", file=file, hint=hint)
+    if values.get("use_dora") and values.get("lora_bias"):
+        raise SourceError("the adapter uses both use_dora and lora_bias", file=file, hint=MERGE_HINT)
     start = values.get("init_lora_weights", True)
-    if not isinstance(start, bool | str | None) or start not in _UNTOUCHED_BASE:
+    if not isinstance(start, bool | str | None) or start not in UNTOUCHED_BASE:
         raise SourceError(
             f"the adapter was started with init_lora_weights: {reprlib.repr(start)}, which changes the base's weights "
             "or is unknown, so B A is not its update of the base",
@@ -159,8 +151,8 @@ def _check_plain(values: Mapping[str, Any], file: Path) -> None:
     for key, value in values.items():
         # A number or an empty value is a newer version's default; a switch that is on may change what tensors mean.
         if (
-            key not in _HARMLESS
-            and key not in _REFUSED
+            key not in HARMLESS_SETTINGS
+            and key not in READ_SETTINGS
             and (value is True or (isinstance(value, str | list | dict) and value))
         ):
             raise SourceError(
@@ -168,50 +160,3 @@ def _check_plain(values: Mapping[str, Any], file: Path) -> None:
                 file=file,
                 hint=MERGE_HINT,
             )
-
-
-class _Fields:
-    """Typed access to the settings; each mistake is an error that names the setting."""
-
-    def __init__(self, values: Mapping[str, Any], file: Path) -> None:
-        self._values, self._file = values, file
-
-    def flag(self, key: str) -> bool:
-        value = self._values.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise self._expected(key, "true or false", value)
-        return bool(value)
-
-    def text(self, key: str) -> str | None:
-        value = self._values.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self._expected(key, "a string or null", value)
-        return value
-
-    def names(self, key: str) -> tuple[str, ...]:
-        value = self._values.get(key)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-            raise self._expected(key, "a list of names or null", value)
-        return tuple(value)
-
-    def table(self, key: str) -> Mapping[str, Any]:
-        value = self._values.get(key)
-        if value is not None and not isinstance(value, dict):
-            raise self._expected(key, "a map of patterns to numbers", value)
-        return value or {}
-
-    def rank(self, key: str, value: Any) -> int:
-        if type(value) is not int or not 0 < value < 1 << 31:
-            raise self._expected(key, "a whole number of at least 1", value)
-        return value
-
-    def number(self, key: str, value: Any) -> float:
-        # Written so that NaN fails too, and integers too large for a float never become one.
-        if type(value) not in (int, float) or not abs(value) <= _LARGEST_ALPHA:
-            raise self._expected(key, "a finite number", value)
-        return float(value)
-
-    def _expected(self, key: str, what: str, value: Any) -> SourceError:
-        return SourceError(f"expected {what} for {key}, got {reprlib.repr(value)}", file=self._file)

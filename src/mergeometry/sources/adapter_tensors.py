@@ -1,25 +1,18 @@
-"""Sorts an adapter file's tensors: pairs of factors, whole modules, and what is not understood."""
+"""Sorts an adapter file's tensors: factors, whole tensors, copies of the base's, and what is not understood."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import SourceError
-from mergeometry.sources.adapter_config import MERGE_HINT, AdapterConfig, ScalingTable
+from mergeometry.sources.adapter_config import AdapterConfig
+from mergeometry.sources.adapter_names import Part, PartKind, part_of
+from mergeometry.sources.adapter_updates import Contents, FactorPairs
 from mergeometry.sources.index import listing
-from mergeometry.sources.lora import AdapterDelta
 from mergeometry.sources.tensors import TensorInfo
-
-_PREFIX = "base_model.model."
-_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
-_EMBEDDING_FACTOR = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<factor>[AB])(?:\.(?P<adapter>[^.]+))?")
-_SAVED_MODULE = re.compile(r"(?P<module>.+)\.modules_to_save(?:\.(?P<adapter>[^.]+))?\.(?P<parameter>[^.]+)")
-_CARRIED = re.compile(r"(?P<module>.+)\.base_layer\.weight")
-_EMBEDDINGS = {"embed_tokens", "lm_head", "wte", "word_embeddings", "shared", "embed_in", "embed_out"}
-"""Modules whose whole weight PEFT saves on its own when the vocabulary was resized."""
+from mergeometry.sources.updates import TokenRows
 
 
 class AdapterTensors:
@@ -27,123 +20,110 @@ class AdapterTensors:
 
     def __init__(self, config: AdapterConfig, file: Path) -> None:
         self._config, self._file = config, file
-        self._factors: dict[tuple[str, bool], dict[str, TensorInfo]] = {}
+        self._parts: dict[PartKind, dict[str, tuple[Part, TensorInfo]]] = {}
         self._adapters: set[str] = set()
         self._unknown: list[str] = []
-        self.replaced: dict[str, TensorInfo] = {}
-        self.carried: dict[str, TensorInfo] = {}
 
     def add(self, name: str, info: TensorInfo) -> None:
-        """Sort in one tensor by its name."""
-        short = name.removeprefix(_PREFIX)
-        if short == name:
+        """Sort in one tensor by its name; SourceError if the same tensor was added under another name."""
+        part = part_of(name, self._config)
+        if part is None:
             self._unknown.append(name)
-        elif match := _FACTOR.fullmatch(short):
-            self._add_factor(match, info, embedding=False)
-        elif match := _EMBEDDING_FACTOR.fullmatch(short):
-            self._add_factor(match, info, embedding=True)
-        elif match := _SAVED_MODULE.fullmatch(short):
-            self._note_adapter(match["adapter"])
-            self._add_once(self.replaced, f"{match['module']}.{match['parameter']}", info)
-        elif ".lora_" in short:
-            self._unknown.append(name)
-        elif match := _CARRIED.fullmatch(short):
-            self._add_once(self.carried, f"{match['module']}.weight", info)
-        elif self._is_saved_whole(short):
-            self._add_once(self.replaced, short, info)
-        else:
-            self._unknown.append(name)
+            return
+        if part.adapter is not None:
+            self._adapters.add(part.adapter)
+        parts = self._parts.setdefault(part.kind, {})
+        if part.weight in parts:
+            known = parts[part.weight][1].name
+            raise SourceError(f"the tensor occurs twice, also under the name {known!r}", file=self._file, tensor=name)
+        parts[part.weight] = part, info
 
-    def check(self) -> None:
-        """Raise SourceError if a tensor is not understood, a factor is missing, or the file holds several adapters."""
-        modules = Counter(module for module, _ in self._factors)
-        carried = [name for name in self.carried if name.removesuffix(".weight") not in modules]
-        lone = [f"{module} has {''.join(pair)} only" for (module, _), pair in self._factors.items() if len(pair) < 2]
-        twofold = [module for module, count in modules.items() if count > 1]
-        whole = [module for module in modules if f"{module}.weight" in self.replaced]
+    def contents(self) -> Contents:
+        """Return what the file holds, by the names of the base's tensors.
+
+        Raises:
+            SourceError: a tensor is not understood, a factor is missing, the file holds several adapters, or a shape,
+                a rank or a scaling is wrong.
+        """
+        contents = Contents(replaced=self._named("saved"), carried=self._named("carried"))
+        self._add_copies(contents)
+        self._check(contents)
+        pairs = FactorPairs(self._config, self._file)
+        pairs.add_layers(contents, self._modules("A"), self._modules("B"), self._modules("magnitude"))
+        embeddings = self._modules("embedding A"), self._modules("embedding B")
+        pairs.add_embeddings(contents, *embeddings, self._modules("magnitude"))
+        pairs.add_biases(contents, self._modules("factor bias"), self._modules("A"))
+        for module, info in self._modules("tokens").items():
+            contents.updates[f"{module}.weight"] = self._token_rows(module, info)
+        twice = [name for name in contents.replaced if name in contents.deltas or name in contents.updates]
+        if twice:
+            raise SourceError(
+                f"parts of the adapter are both adapted and saved whole (modules_to_save, bias): {listing(twice)}",
+                file=self._file,
+            )
+        if not (contents.deltas or contents.updates or contents.replaced or contents.stacked):
+            raise SourceError("the adapter holds no tensors", file=self._file)
+        return contents
+
+    def _named(self, kind: PartKind) -> dict[str, TensorInfo]:
+        return {name: info for name, (_, info) in self._parts.get(kind, {}).items()}
+
+    def _modules(self, kind: PartKind) -> dict[str, TensorInfo]:
+        return {part.module: info for part, info in self._parts.get(kind, {}).values()}
+
+    def _add_copies(self, contents: Contents) -> None:
+        """Sort in the further names under which PEFT stores a module that is saved whole."""
+        for part, info in self._parts.get("saved copy", {}).values():
+            if part.weight in contents.replaced:
+                # PEFT loads the tensor without `modules_to_save` in its name, and passes this one over.
+                continue
+            adapter, _, parameter = part.parameter.rpartition(".")
+            if "." in adapter or f"{part.module}.{parameter}" in contents.replaced:
+                self._unknown.append(info.name)
+                continue
+            if adapter:
+                self._adapters.add(adapter)
+            contents.replaced[f"{part.module}.{parameter}"] = info
+        for name, info in self._named("original").items():
+            # The base's own, of which a module that is saved whole makes no use.
+            if name not in contents.replaced:
+                self._unknown.append(info.name)
+
+    def _check(self, contents: Contents) -> None:
+        layers = self._modules("A"), self._modules("B")
+        embeddings = self._modules("embedding A"), self._modules("embedding B")
+        adapted = Counter([*(layers[0] | layers[1]), *(embeddings[0] | embeddings[1])])
+        known = adapted.keys() | self._modules("tokens").keys()
+        carried = [name for name in contents.carried if name.removesuffix(".weight") not in known]
+        stray = (self._modules("magnitude").keys() | self._modules("factor bias").keys()) - adapted.keys()
+        lone = [
+            f"{module} has {'A' if module in pair[0] else 'B'} only"
+            for pair in (layers, embeddings)
+            for module in pair[0].keys() ^ pair[1].keys()
+        ]
+        twofold = [module for module, count in adapted.items() if count > 1]
         several = list(self._adapters) if len(self._adapters) > 1 else []
         problems = (
-            (self._unknown + carried, "are not understood", "only plain LoRA of linear layers and embeddings is read"),
+            (self._unknown + carried, "are not understood", "docs/adapters.md lists the parts that are read"),
             (lone, "lack their other factor", "save the adapter again"),
+            (list(stray), "lack their factors", "save the adapter again"),
             (twofold, "have factors both as a layer and as an embedding", None),
-            (whole, "are both adapted and saved whole (modules_to_save)", None),
             (several, "belong to several adapters in one file", "save each to a folder of its own"),
         )
         for names, what, hint in problems:
             if names:
                 raise SourceError(f"parts of the adapter {what}: {listing(sorted(names))}", file=self._file, hint=hint)
-        if not self._factors and not self.replaced:
-            raise SourceError("the adapter holds no tensors", file=self._file)
 
-    def deltas(self) -> dict[str, AdapterDelta]:
-        """Return the updates by weight; SourceError where shapes, ranks or scalings are wrong."""
-        table = ScalingTable(self._config)
-        deltas = (self._delta(module, embedding, table) for module, embedding in self._factors)
-        return {delta.weight: delta for delta in deltas}
-
-    def _delta(self, module: str, embedding: bool, table: ScalingTable) -> AdapterDelta:
-        factors = self._factors[module, embedding]
-        inner, outer = factors["A"], factors["B"]
-        for info in (inner, outer):
-            self._check_factor(info)
-        rank, promised = inner.shape[0], table.rank(module)
-        if outer.shape[1] != rank:
+    def _token_rows(self, module: str, info: TensorInfo) -> TokenRows:
+        tokens = self._config.tokens
+        if not isinstance(tokens, tuple):
+            names = [name for name in tokens if module == name or module.endswith(f".{name}")]
+            tokens = tokens[names[0]] if len(names) == 1 else ()
+        if info.code not in MERGEABLE or len(info.shape) != 2 or info.shape[0] != len(tokens) or info.elements == 0:
             raise SourceError(
-                f"factors A {inner.shape} and B {outer.shape} have different ranks", file=self._file, tensor=outer.name
-            )
-        if rank != promised:
-            raise SourceError(
-                f"the factors have rank {rank}, but the settings say {promised}",
+                f"the rows of {len(tokens)} tokens have the shape {info.shape} and the dtype {info.code}",
                 file=self._file,
-                tensor=inner.name,
+                tensor=info.name,
                 hint="adapter_config.json and adapter_model.safetensors may be of different adapters",
             )
-        transposed = embedding or self._config.fan_in_fan_out
-        left, right = (inner, outer) if transposed else (outer, inner)
-        return AdapterDelta(module, left, right, table.scaling(module, rank), transposed, embedding)
-
-    def _check_factor(self, info: TensorInfo) -> None:
-        if info.elements == 0 or len(info.shape) < 2:
-            raise SourceError(
-                f"the factor has the shape {info.shape}",
-                file=self._file,
-                tensor=info.name,
-                hint="sharded training saves such pieces; gather the parameters before saving",
-            )
-        if len(info.shape) != 2:
-            raise SourceError(
-                f"the factor has {len(info.shape)} dimensions; adapters of convolutions are not read",
-                file=self._file,
-                tensor=info.name,
-                hint=MERGE_HINT,
-            )
-        if info.code not in MERGEABLE:
-            raise SourceError(f"tensors of dtype {info.code} cannot be merged", file=self._file, tensor=info.name)
-
-    def _add_factor(self, match: re.Match[str], info: TensorInfo, *, embedding: bool) -> None:
-        module = match["module"]
-        if "base_layer" in module.split("."):
-            # PEFT wraps nn.MultiheadAttention whole, and its factors then belong to `in_proj_weight`.
-            self._unknown.append(info.name)
-            return
-        self._note_adapter(match["adapter"])
-        self._add_once(self._factors.setdefault((module, embedding), {}), match["factor"], info)
-
-    def _add_once(self, into: dict[str, TensorInfo], key: str, info: TensorInfo) -> None:
-        if key in into:
-            raise SourceError(
-                f"the tensor occurs twice, also under the name {into[key].name!r}", file=self._file, tensor=info.name
-            )
-        into[key] = info
-
-    def _note_adapter(self, adapter: str | None) -> None:
-        if adapter is not None:
-            self._adapters.add(adapter)
-
-    def _is_saved_whole(self, name: str) -> bool:
-        parts = name.split(".")
-        if len(parts) > 1 and parts[-2] in _EMBEDDINGS and parts[-1] == "weight":
-            return True
-        # PEFT's rule: a module is saved whole if its name ends with one of the settings', dots or not.
-        modules = (".".join(parts[:length]) for length in range(1, len(parts)))
-        return any(module.endswith(self._config.modules_to_save) for module in modules)
+        return TokenRows(info, tokens)

@@ -38,6 +38,11 @@ class AdapterDelta:
         return f"{self.module}.weight"
 
     @property
+    def infos(self) -> tuple[TensorInfo, ...]:
+        """The tensors on disk."""
+        return (self.left, self.right)
+
+    @property
     def rank(self) -> int:
         """Columns of left and rows of right."""
         return self.left.shape[0 if self.transposed else 1]
@@ -48,6 +53,10 @@ class AdapterDelta:
         if self.transposed:
             return self.left.shape[1], self.right.shape[0]
         return self.left.shape[0], self.right.shape[1]
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of the base of this shape can be updated."""
+        return shape == self.shape
 
     def flipped(self) -> AdapterDelta:
         """Return the same update for a base that stores the weight the other way round.
