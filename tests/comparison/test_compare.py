@@ -140,16 +140,16 @@ def test_an_interrupted_comparison_goes_on(family: Path, found: Comparison, tmp_
 
 
 def test_another_scale_and_method_add_to_what_is_known(family: Path, tmp_path: Path) -> None:
-    compared(family, tmp_path, "average, tsv_m", scales=[0.5])
+    compared(family, tmp_path / "out", "average, tsv_m", scales=[0.5])
     again: list[str] = []
     methods = "average, tsv_m, iso_c"
-    more = compared(family, tmp_path, methods, scales=[0.5, 2.0], say=lambda text, *_: again.append(text))
+    more = compared(family, tmp_path / "out", methods, scales=[0.5, 2.0], say=lambda text, *_: again.append(text))
     scored = [step for step in again if " at " in step]
     assert "average at 2 on validation inputs" in scored and "iso_c at 0.5 on validation inputs" in scored
     assert not {"average at 0.5 on validation inputs", "tsv_m at 1 on test inputs"} & set(scored)
     assert same(more, compared(family, tmp_path / "fresh", methods, scales=[0.5, 2.0]))
     silent: list[str] = []
-    compared(family, tmp_path, methods, scales=[0.5, 2.0], say=lambda text, *_: silent.append(text))
+    compared(family, tmp_path / "out", methods, scales=[0.5, 2.0], say=lambda text, *_: silent.append(text))
     assert silent == []
 
 

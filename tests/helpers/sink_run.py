@@ -6,12 +6,22 @@ from pathlib import Path
 
 import torch
 
-from mergeometry.sink import FileSystem, OutputTensor, SlotWriter, Staging, lay_out
+from mergeometry.sink import FileSystem, OutputTensor, RunRecord, SlotWriter, Staging, Totals, lay_out
+from mergeometry.sink.record import encode_record
 
 TENSORS = {f"layer.{place}.weight": torch.full((4, 3 + place), float(place + 1)) for place in range(6)}
 LAYOUT = lay_out([OutputTensor(name, "F32", tuple(value.shape)) for name, value in TENSORS.items()], shard_size=200)
 SIDECARS = {"config.json": b"{}\n", "1_Pooling/config.json": b'{"pooling": true}\n'}
-OLD = {"model.safetensors": b"old weights", "mergeometry.json": b"{}", "1_Pooling/config.json": b"old"}
+
+
+def record_of(*names: str) -> bytes:
+    """The run record of an output that consists of these files."""
+    record = RunRecord({}, "", "", {}, (), (), (), Totals(0.0, 0, 0, 0), files=(*names, "mergeometry.json"))
+    return encode_record(record)
+
+
+OLD_NAMES = ("model.safetensors", "1_Pooling/config.json")
+OLD = {**dict.fromkeys(OLD_NAMES, b"old"), "mergeometry.json": record_of(*OLD_NAMES)}
 
 
 def run(target, files, *, overwrite=False, resume=False, factor=1.0, notes=None):
@@ -28,6 +38,7 @@ def run(target, files, *, overwrite=False, resume=False, factor=1.0, notes=None)
                     staging.journal(name, {"sha256": sha256, "seconds": 0.5})
         for name, data in SIDECARS.items():
             staging.write_file(name, data)
+        staging.write_file("mergeometry.json", record_of(*sorted(staging.names)))
         told = staging.publish()
     assert notes is not None or not told
     if notes is not None:

@@ -16,7 +16,8 @@ def expected(folder):
     run(folder / "reference", FaultyFileSystem())
     whole = content(folder / "reference")
     assert whole is not None
-    assert set(whole) == {file.name for file in LAYOUT.files} | set(LAYOUT.indexes) | set(SIDECARS)
+    names = {"mergeometry.json", *LAYOUT.indexes, *SIDECARS}
+    assert set(whole) == {file.name for file in LAYOUT.files} | names
     assert len(LAYOUT.files) > 1
     return whole
 

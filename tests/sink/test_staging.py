@@ -9,6 +9,7 @@ import torch
 
 from mergeometry.errors import OutputError
 from mergeometry.sink import FileSystem, OutputTensor, SlotWriter, Staging, lay_out, remove_stale
+from tests.helpers.sink_run import record_of
 
 LAYOUT = lay_out([OutputTensor("a", "F32", (3,)), OutputTensor("b", "F32", (2, 2))], shard_size=1 << 20)
 VALUES = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
@@ -84,21 +85,13 @@ def test_empty_folder_is_replaced_and_anything_else_is_refused(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_overwrite_replaces_only_model_folders(tmp_path, monkeypatch):
+def test_overwrite_replaces_no_input_and_no_folder_of_the_user(tmp_path, monkeypatch):
     project = tmp_path / "project"
-    project.mkdir()
-    (project / "README.md").write_text("mine")
-    (project / "config.json").write_text("{}")
-    with pytest.raises(OutputError, match="does not look like a model"):
-        Staging(project, overwrite=True)
-    (project / "model.safetensors").write_text("")
-    Staging(project, overwrite=True)
-    (project / ".git").mkdir()
-    with pytest.raises(OutputError, match="git"):
-        Staging(project, overwrite=True)
-    (project / ".git").rmdir()
     inner = project / "inner"
-    inner.mkdir()
+    inner.mkdir(parents=True)
+    (project / "model.safetensors").write_text("")
+    (project / "mergeometry.json").write_bytes(record_of("model.safetensors", "inner"))
+    Staging(project, overwrite=True)
     with pytest.raises(OutputError, match="one of the inputs"):
         Staging(project, overwrite=True, inputs=[inner])
     with pytest.raises(OutputError, match="one of the inputs"):
@@ -125,6 +118,8 @@ def test_overwrite_leaves_no_stale_file(tmp_path):
     target.mkdir()
     (target / "model-00001-of-00002.safetensors").write_text("old")
     (target / "model.safetensors.index.json").write_text("{}")
+    names = [path.name for path in target.iterdir()]
+    (target / "mergeometry.json").write_bytes(record_of(*names))
     complete(target, overwrite=True)
     assert [path.name for path in target.iterdir()] == ["model.safetensors"]
     assert not list(tmp_path.glob(".*"))

@@ -24,7 +24,8 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptTask
 from mergeometry.recipe.data import DataSection
 from mergeometry.sink import RunRecord
-from mergeometry.sink.target import refuse_taken, resolved_target
+from mergeometry.sink.replaceable import refuse_taken
+from mergeometry.sink.target import resolved_target
 
 
 def merge_on_data(
@@ -46,7 +47,7 @@ def merge_on_data(
     section = plan.recipe.data
     assert section is not None, "the recipe has no data section"
     started, target = time.perf_counter(), resolved_target(output)
-    refuse_taken(target, overwrite=overwrite, inputs=[plan.base.path, *(model.path for model in plan.models)])
+    refuse_taken(target, overwrite=overwrite, inputs=plan.inputs)
     data = read_data(plan, section)
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(estimate(plan, section, data), target.parent)

@@ -61,6 +61,7 @@ def compare(
         wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
     with plain_errors(debug):
         from mergeometry.comparison.entries import read_entries
+        from mergeometry.comparison.own_folder import refuse_foreign_folder
         from mergeometry.comparison.rules import read_rules
         from mergeometry.comparison.run import run_comparison
         from mergeometry.comparison.scales import read_scales
@@ -72,6 +73,7 @@ def compare(
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
+        refuse_foreign_folder(output, setup.plans[0].inputs)
         if plan:
             from mergeometry.comparison.dry_run import core_seconds, dry_run
             from mergeometry.execution.pool import worker_count
@@ -95,17 +97,19 @@ def _say(show: Show, text: str, done: int, total: int) -> None:
 
 
 def _write(comparison: Comparison, output: Path) -> None:
+    from mergeometry.comparison.own_folder import PAGES
     from mergeometry.report.comparison import comparison_markdown, comparison_page
     from mergeometry.report.curves import curves_svg
     from mergeometry.sink import versions
 
     version = versions()["mergeometry"]
-    for name, text in (
-        ("comparison.json", json.dumps(comparison.to_json(), indent=1) + "\n"),
-        ("table.md", comparison_markdown(comparison)),
-        ("curves.svg", curves_svg(comparison) + "\n"),
-        ("index.html", comparison_page(comparison, version)),
-    ):
+    texts = (
+        json.dumps(comparison.to_json(), indent=1) + "\n",
+        comparison_markdown(comparison),
+        curves_svg(comparison) + "\n",
+        comparison_page(comparison, version),
+    )
+    for name, text in zip(PAGES, texts, strict=True):
         # Each file is replaced in one step, so that a reader never sees half of it.
         staged = output / f".{name}.{os.getpid()}"
         staged.write_text(text, "utf-8")

@@ -49,10 +49,10 @@ def plan(
             raise
         run.check_for(given)
         if run.output is not None:
-            from mergeometry.sink.target import refuse_taken, resolved_target
+            from mergeometry.sink.replaceable import refuse_taken
+            from mergeometry.sink.target import resolved_target
 
-            inputs = [made.base.path, *(model.path for model in made.models)]
-            refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=inputs)
+            refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
         estimates = _learning(made) | _collecting(made)
         count = worker_count(run.workers, made.seconds(1))
         if as_json:

@@ -15,6 +15,7 @@ from typing import Any
 from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.dry_run import core_seconds
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
+from mergeometry.comparison.own_folder import RESULTS, SCRATCH, refuse_foreign_folder
 from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import needs_of
@@ -29,8 +30,6 @@ from mergeometry.recipe.scale import ScaleRule
 
 Say = Callable[[str, int, int], None]
 """Called with what was finished, the number of finished steps and the total."""
-
-_SCRATCH = ".scratch-"
 
 
 def run_comparison(
@@ -50,13 +49,15 @@ def run_comparison(
 
     Raises:
         RecipeError: fewer than one worker is asked for.
+        OutputError: the output holds files that no comparison wrote, or lies in an input's folder.
         MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
     workers = worker_count(workers, core_seconds(setup, scales))
+    refuse_foreign_folder(output, setup.plans[0].inputs)
     output.mkdir(parents=True, exist_ok=True)
-    cache = ResultCache(setup, output / "results")
-    with scratch_folder(output, _SCRATCH) as folder:
+    cache = ResultCache(setup, output / RESULTS)
+    with scratch_folder(output, SCRATCH) as folder:
         jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None))
         with closing(side_by_side(carry_out, jobs.waiting, workers)) as finished:
             for job, result in finished:

@@ -38,7 +38,10 @@ from mergeometry.sink import (
     weights_digest,
     write_record,
 )
+from mergeometry.sink.target import RECORD_NAME
 from mergeometry.sources import Adapter, TensorReader
+
+_CARD = "README.md"
 
 
 def write_metadata(
@@ -84,11 +87,12 @@ def write_metadata(
         warnings=(*plan.notes, *extras.notes, *heads, *_fallbacks(outcomes)),
         adapt=extras.summary,
         data=extras.data,
+        files=tuple(sorted({*staging.names, RECORD_NAME, _CARD})),
     )
     write_record(staging, record)
     architecture = str(next(iter((plan.base.config or {}).get("architectures") or ()), ""))
     card = model_card(record, library=library, architecture=architecture, names=_declared_names(plan))
-    staging.write_file("README.md", card.encode())
+    staging.write_file(_CARD, card.encode())
     return record
 
 

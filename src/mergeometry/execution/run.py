@@ -44,8 +44,7 @@ def execute(
     """
     started = time.perf_counter()
     workers = worker_count(workers, plan.seconds(1))
-    inputs = [plan.base.path, *(model.path for model in plan.models)]
-    staging = Staging(output, overwrite=overwrite, resume=resume, inputs=inputs)
+    staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
     try:
         with staging:
             sidecars = sidecar_files(plan.base.path, plan.chosen)

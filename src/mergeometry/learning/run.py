@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -66,7 +65,7 @@ def adapt(
     with join(section.accelerate, device) as processes, ExitStack() as stack:
         place = None
         if processes.main:
-            place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=_inputs(plan)))
+            place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=plan.inputs))
             say, report = say or _silent, report or _silent
         else:
             say, report = _silent, _silent
@@ -169,10 +168,6 @@ def load_inputs(
         head = None if source is None else read_head(source, label, encoder.width)
         heads.append(None if head is None else Head(head.weight.to(device), head.bias.to(device)))
     return data, encoder, heads
-
-
-def _inputs(plan: Plan) -> Sequence[Path]:
-    return [plan.base.path, *(model.path for model in plan.models)]
 
 
 def _silent(*_: object) -> None:

@@ -124,6 +124,13 @@ class Plan:
         return chosen_folders(self.recipe, self.models)
 
     @property
+    def inputs(self) -> list[Path]:
+        """Where everything lies that the merge reads: models, data and heads."""
+        sections = [section for section in (self.recipe.adapt, self.recipe.data) if section is not None]
+        places = [Path(place) for section in sections for place in section.places]
+        return [self.base.path, *(model.path for model in self.models), *places]
+
+    @property
     def bytes_read(self) -> int:
         """Bytes of all inputs' tensors that will be read."""
         return sum(task.cost.read for task in self.tasks) + sum(

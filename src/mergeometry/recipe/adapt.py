@@ -190,6 +190,12 @@ class AdaptSection(LearningSettings):
             raise ValueError(f"two tasks are named {twice!r}")
         return self
 
+    @property
+    def places(self) -> list[str]:
+        """The paths of all data and heads; a data set that is named has none."""
+        heads = [task.head.path for task in self.tasks if task.head is not None]
+        return [*(task.data.path for task in self.tasks if task.data.path is not None), *heads]
+
     def with_paths(self, resolve: Callable[[str], str]) -> AdaptSection:
         """Return the section with every path of data and heads resolved by the function given."""
         tasks = []

@@ -26,6 +26,11 @@ class DataSection(StrictModel):
         data = self.tasks[task]
         return data if data.limit is not None else data.model_copy(update={"limit": self.limit})
 
+    @property
+    def places(self) -> list[str]:
+        """The paths of all data; a data set that is named has none."""
+        return [data.path for data in self.tasks.values() if data.path is not None]
+
     def with_paths(self, resolve: Callable[[str], str]) -> DataSection:
         """Return the section with every path resolved by the function given."""
         moved = {

@@ -11,7 +11,8 @@ from typing import Self
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.lock import RunLock
-from mergeometry.sink.target import learning_folder, refuse_taken, resolved_target
+from mergeometry.sink.replaceable import refuse_taken
+from mergeometry.sink.target import learning_folder, resolved_target
 
 
 class LearningPlace:

@@ -171,6 +171,8 @@ class RunRecord:
     """The rule that the scales follow, with the least, median and largest of them; None where the recipe gives them."""
     data: Mapping[str, Any] | None = None
     """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
+    files: tuple[str, ...] = ()
+    """Every file of the output, by which `--overwrite` tells what somebody else put there."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -213,6 +215,7 @@ class RunRecord:
             fields.each("refinements", MethodRecord.from_json) if "refinements" in value else (),
             fields.mapping("scaling") if value.get("scaling") is not None else None,
             fields.mapping("data") if value.get("data") is not None else None,
+            fields.texts("files"),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,8 @@ from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_
 from mergeometry.sink.layout import Layout
 from mergeometry.sink.lock import RunLock
 from mergeometry.sink.publish import confirm, make_durable, move_into_place, restore
-from mergeometry.sink.target import refuse_taken, resolved_target, staging_folder
+from mergeometry.sink.replaceable import refuse_taken
+from mergeometry.sink.target import occupied, resolved_target, staging_folder
 from mergeometry.sink.writer import slot_digest
 
 _SPARE = "old"
@@ -63,6 +64,7 @@ class Staging:
         self._layout: Layout | None = None
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
+        self._written: set[str] = set()
         self._published = False
         with explained("the output's path cannot be examined", self.target):
             waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
@@ -100,6 +102,12 @@ class Staging:
         """The staged folder, once ``create`` has made it: workers write there."""
         assert self._folder is not None, "create() comes first"
         return self._folder
+
+    @property
+    def names(self) -> set[str]:
+        """The files of the output so far: weights, index, and all that was written next to them."""
+        weights = set() if self._layout is None else {file.name for file in self._layout.files}
+        return weights | self._written
 
     def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
         """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
@@ -151,13 +159,13 @@ class Staging:
 
     def write_file(self, name: str, data: bytes) -> str:
         """Write a file next to the weights; ``name`` may lead into sub-folders; return its sha256."""
-        return add_file(self._files, self.folder, name, [data], len(data))
+        return self._added(name, [data], len(data))
 
     def copy_file(self, name: str, source: Path) -> str:
         """Copy a file next to the weights, piece by piece; return its sha256."""
         with explained("a file cannot be read", source):
             size = source.stat().st_size
-        return add_file(self._files, self.folder, name, read_range(source, 0, size), size)
+        return self._added(name, read_range(source, 0, size), size)
 
     def publish(self) -> tuple[str, ...]:
         """Make everything durable and move it to the target in one step; return notes for the user.
@@ -168,6 +176,9 @@ class Staging:
         self._refuse_incomplete()
         with explained("the output cannot be synced to the disk", self.folder):
             make_durable(self._files, self.folder)
+        if self._overwrite and occupied(self.target):
+            # What somebody put there during the merge is not lost either.
+            refuse_taken(self.target, overwrite=True, inputs=self._inputs)
         old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
         self._published = True
         confirm(self._files, self.target, self._root)
@@ -185,6 +196,11 @@ class Staging:
                 self._clear()
         finally:
             self._release()
+
+    def _added(self, name: str, pieces: Iterable[bytes], size: int) -> str:
+        digest = add_file(self._files, self.folder, name, pieces, size)
+        self._written.add(name)
+        return digest
 
     def _worth_keeping(self) -> bool:
         if self._layout is None:  # the error came before create(): what a resumed run would continue from is untouched
