@@ -59,7 +59,7 @@ def with_rotated_output(
         _turned(shared, matrix), name=name, outputs=(OutputTensor(name, code, shared.base.shape),), equal=()
     )
     tasks = [*plan.tasks, untied]
-    return replace(plan, tasks=tuple(tasks), layout=lay_out_plan(plan.recipe, tasks)), _UNTIED
+    return replace(plan, tasks=tuple(tasks), layout=lay_out_plan(plan.recipe, plan.base, tasks)), _UNTIED
 
 
 def _turned(task: TensorTask, matrix: Tensor) -> TensorTask:
