@@ -54,6 +54,7 @@ def record(name="plain", **changes):
         "totals": Totals(1.5, 10, 20, 30),
         "sidecars": SidecarRecord((CopiedFile(name, "00", (name,)),), (LeftOut(name, name),), (name,)),
         "warnings": (name,),
+        "parameters": {"method": 3, "other": 1, "copied": 0},
     }
     return RunRecord(**{**fields, **changes})
 

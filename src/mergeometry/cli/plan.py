@@ -66,6 +66,9 @@ def plan(
 def _print(made: Plan, workers: int, tensors: bool) -> None:
     from rich.table import Table
 
+    from mergeometry.plan.shares import shares_of
+    from mergeometry.sink.shares import shares_in_words
+
     target = console()
     table = Table(title=f"{len(made.models)} models onto {plain(made.base.path)}", title_justify="left")
     for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
@@ -77,6 +80,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
             size(sum(cost.written for cost in costs)), f"{sum(cost.seconds for cost in costs):.1f}",
         )  # fmt: skip
     target.print(table)
+    target.print(shares_in_words(shares_of(made).to_json(), made.recipe.method.name))
     for label, infos in made.heads.items():
         target.print(f"head of {plain(label)}, kept next to the weights: {len(infos)} tensors")
     for note in grouped(made.notes):
@@ -91,7 +95,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
         for task in made.tasks:
             shape = " x ".join(str(side) for side in task.base.shape) or "scalar"
             listing.add_row(
-                plain(task.name), shape, task.kind, plain(task.steps), task.scale_in_words, size(task.cost.memory)
+                plain(task.name), shape, _kind(task), plain(task.steps), task.scale_in_words, size(task.cost.memory)
             )
         target.print(listing)
 
@@ -151,8 +155,12 @@ def _print_learning(estimates: dict[str, Any]) -> None:
 def _groups(made: Plan) -> dict[tuple[str, str, str], list[TensorTask]]:
     groups: dict[tuple[str, str, str], list[TensorTask]] = {}
     for task in made.tasks:
-        groups.setdefault((task.kind, task.steps, task.scale_in_words), []).append(task)
+        groups.setdefault((_kind(task), task.steps, task.scale_in_words), []).append(task)
     return groups
+
+
+def _kind(task: TensorTask) -> str:
+    return "experts" if task.slices else task.kind
 
 
 def _scale(task: TensorTask) -> Any:
@@ -163,6 +171,8 @@ def _scale(task: TensorTask) -> Any:
 
 
 def _as_json(made: Plan, workers: int) -> dict[str, Any]:
+    from mergeometry.plan.shares import shares_of
+
     return {
         "recipe": made.recipe.canonical(),
         "tensors": [
@@ -170,7 +180,8 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
                 "name": task.name,
                 "shape": task.base.shape,
                 "dtype": task.base.code,
-                "kind": task.kind,
+                "kind": _kind(task),
+                "matrices": len(task.slices) or int(task.kind == "matrix"),
                 "method": task.method_name,
                 "refinements": [name for name, _ in task.refinements],
                 "scale": _scale(task),
@@ -181,6 +192,7 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
             for task in made.tasks
         ],
         "files": [{"name": file.name, "bytes": file.size} for file in made.layout.files],
+        "parameters": shares_of(made).to_json(),
         "heads": {label: [info.name for info in infos] for label, infos in made.heads.items()},
         "notes": made.notes,
         "bytes_read": made.bytes_read,

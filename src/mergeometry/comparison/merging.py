@@ -16,6 +16,7 @@ from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, begin
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections
+from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.scaling import Statistics
 from mergeometry.scaling.statistics import Need
@@ -57,7 +58,7 @@ class MergedTensor:
 def merge_jobs(
     plans: Sequence[Plan], folder: Path, needs: tuple[Need, ...] | None = None
 ) -> tuple[list[MergeJob], dict[Path, int]]:
-    """One job for each tensor that any plan merges, the costliest first, and the scratch files with their sizes.
+    """One job for each tensor, or slice of one, that any plan merges, the costliest first, and the scratch files.
 
     Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can be
     removed when these are done. ``needs`` is what scale rules need, None where nothing is measured.
@@ -65,11 +66,9 @@ def merge_jobs(
     sizes: dict[Path, int] = {}
     labels = tuple(model.label for model in plans[0].models)
     jobs = []
-    for tasks in zip(*(plan.tasks for plan in plans), strict=True):
+    for name, tasks in _by_name(plans):
         groups: list[tuple[TensorTask, list[int]]] = []
-        for user, task in enumerate(tasks):
-            if task.method is None:
-                continue
+        for user, task in tasks:
             known = next((users for other, users in groups if _alike(task, other)), None)
             if known is None:
                 groups.append((task, [user]))
@@ -80,9 +79,19 @@ def merge_jobs(
             file = folder / ("-".join(map(str, users)) if len(users) < len(plans) else "all")
             variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), task.shape)))
             sizes[file] = sizes.get(file, 0) + room(task.shape)
-        if variants:
-            jobs.append(MergeJob(tasks[0].name, tuple(variants), labels, needs))
+        jobs.append(MergeJob(name, tuple(variants), labels, needs))
     return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
+
+
+def _by_name(plans: Sequence[Plan]) -> list[tuple[str, list[tuple[int, TensorTask]]]]:
+    """What any plan merges: the tensors' names, or those of their slices, each with the plans' tasks for it."""
+    named: dict[str, list[tuple[int, TensorTask]]] = {}
+    for tasks in zip(*(plan.tasks for plan in plans), strict=True):
+        for user, task in enumerate(tasks):
+            for piece in pieces_of(task):
+                if piece.method is not None:
+                    named.setdefault(piece.name, []).append((user, piece))
+    return list(named.items())
 
 
 def merge_tensor(job: MergeJob) -> MergedTensor:

@@ -121,8 +121,10 @@ class _Jobs:
             task = variant.task
             for user in variant.users:
                 recipe = self._setup.plans[self._todo[user]].recipe
-                fixed = task.scale if _fixes(recipe, task.name) else None
-                delta = MergedDelta(stored, task.transposed, task.outputs[0].code, fixed)
+                tensor = self._setup.plans[0].base.tensors[task.base.name]
+                first = (task.base.start - tensor.start) // tensor.dtype.itemsize
+                fixed = task.scale if _fixes(recipe, tensor.name) else None
+                delta = MergedDelta(tensor.name, first, stored, task.transposed, task.outputs[0].code, fixed)
                 self._merged[user].append((job.name, delta))
                 self._seconds[user] += result.seconds[place]
                 if result.statistics and fixed is None:

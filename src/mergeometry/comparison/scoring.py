@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_tensor
@@ -37,8 +38,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class MergedDelta:
-    """One entry's merged task vector of one tensor: where it is stored, and how it becomes a weight."""
+    """One entry's merged task vector of one tensor, or of a slice of one, and how it becomes a weight."""
 
+    tensor: str
+    first: int
+    """The entry of the tensor that it starts at."""
     stored: Stored
     transposed: bool
     code: str
@@ -61,6 +65,7 @@ class ScoreJob:
     scale_text: str = ""
     """The scale in words."""
     merged: tuple[tuple[str, MergedDelta], ...] = ()
+    """By the names of tensors, or of their slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def score(job: ScoreJob) -> Scored:
     if job.expert is not None:
         scorer.load(expert_weights(plan, job.expert, scorer.encoder, sites))
     else:
-        scorer.load(_moved(scorer, sites, dict(job.merged), job.scale))
+        scorer.load(_moved(scorer, sites, [delta for _, delta in job.merged], job.scale))
     weights = scorer.counts(job.split)
     counted = None if weights is None else {task: weights[task] for task in job.tasks}
     return Scored(scorer.scores(job.split, job.tasks), counted, process_usage()[0])
@@ -119,21 +124,30 @@ def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
     return scorer, plan, sites_of(plan, scorer.encoder)
 
 
-def _moved(
-    scorer: Scorer, sites: list[Site], merged: dict[str, MergedDelta], scale: float
-) -> Iterator[tuple[str, Tensor]]:
+def _moved(scorer: Scorer, sites: list[Site], merged: list[MergedDelta], scale: float) -> Iterator[tuple[str, Tensor]]:
     """The weights of a merge at a scale, rounded as they would be written."""
+    by_tensor: dict[str, list[MergedDelta]] = {}
+    for delta in merged:
+        by_tensor.setdefault(delta.tensor, []).append(delta)
     for site in sites:
-        delta = merged.get(site.name)
-        if delta is None:
+        if site.name not in by_tensor:
             continue
-        update = delta.stored.read()
         base = scorer.base(site.parameter)
-        by = scale if delta.scale is None else delta.scale
-        weight = base.add(update.mT if delta.transposed else update, alpha=by).to(TORCH_DTYPES[delta.code]).float()
-        if not bool(torch.isfinite(weight.sum())):
-            raise NumericalError(
-                f"a merged value is NaN or infinite in {delta.code} at scale {by:g}", tensor=site.name,
-                hint="compare lower scales, or set output.dtype wider",
-            )  # fmt: skip
-        yield site.parameter, weight
+        parts = sorted(by_tensor[site.name], key=lambda delta: delta.first)
+        flat = torch.cat([_weight(base.reshape(-1), delta, scale) for delta in parts])
+        yield site.parameter, flat.view(base.shape)
+
+
+def _weight(base: Float32[Tensor, " entries"], delta: MergedDelta, scale: float) -> Float32[Tensor, " part"]:
+    """The merged weight of a tensor, or of the slice that the task vector belongs to, in the order of the file."""
+    update = delta.stored.read()
+    update = (update.mT if delta.transposed else update).reshape(-1)
+    by = scale if delta.scale is None else delta.scale
+    part = base[delta.first : delta.first + update.numel()]
+    weight = part.add(update, alpha=by).to(TORCH_DTYPES[delta.code]).float()
+    if not bool(torch.isfinite(weight.sum())):
+        raise NumericalError(
+            f"a merged value is NaN or infinite in {delta.code} at scale {by:g}", tensor=delta.tensor,
+            hint="compare lower scales, or set output.dtype wider",
+        )  # fmt: skip
+    return weight

@@ -8,8 +8,9 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from mergeometry.dtypes import MERGEABLE, compute_dtype
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
-from mergeometry.execution.pieces import Writes, write_in_pieces
+from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
@@ -53,8 +54,13 @@ class Outcome:
     peak_memory: int
     process: int
     notes: tuple[str, ...]
-    scale: float | None = None
-    """What the merged task vector was multiplied by; None for a copy."""
+    scales: tuple[float, ...] = ()
+    """What the merged task vector was multiplied by, for each matrix that the tensor holds; none for a copy."""
+
+    @property
+    def scale(self) -> float | None:
+        """The one scale of the whole tensor; None for a copy, and where its matrices have scales of their own."""
+        return self.scales[0] if len(set(self.scales)) == 1 else None
 
 
 def compute(job: Job) -> Outcome:
@@ -84,7 +90,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
             warnings.simplefilter("always", kind)
         inputs = TaskReader(reader, job.labels)
         try:
-            written, scale = _produce(job, inputs, reader, writer)
+            written, scales = _produce(job, inputs, reader, writer)
         except MergeometryError:
             raise
         except Exception as error:
@@ -96,24 +102,30 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     notes = tuple(str(item.message) for item in caught if item.category in _NOTED)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
-    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scale)
+    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scales)
 
 
-def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> tuple[tuple[str, ...], float | None]:
-    """Write a task's outputs; return their digests and the scale of the merged task vector in them."""
+Produced: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
+"""The digests of a task's outputs, and the scales of the merged task vectors in them."""
+
+
+def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
+    """Write a task's outputs."""
     task = job.task
     if task.route == "copy":
-        return _copy(job, inputs, writer), None
+        return _copy(job, inputs, writer), ()
     if task.equal:
         _refuse_unequal(task, inputs, inputs.raw("base", task.base))
+    if task.route == "slices":
+        return _produce_slices(job, inputs, reader, writer)
     if task.route in ("chunks", "rows"):
-        return (write_in_pieces(task, job.slots[0], inputs, reader, writer),), task.scale
+        return (write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,)
     vectors = TaskVectors(task, inputs)
     delta, deltas = merged_delta(task, vectors)
     scale = scale_for(task, delta, deltas)
     del deltas  # the merge is added without them
     if task.route == "factors":
-        return _write_factors(job, delta, scale, writer), scale
+        return _write_factors(job, delta, scale, writer), (scale,)
     base = vectors.stored_base
     if isinstance(delta, LowRank):
         delta = delta.dense(base.dtype)
@@ -121,7 +133,19 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> tup
     if task.turned is not None:
         merged = merged @ task.turned.to(merged.dtype)
     stored = as_stored(task, merged, task.outputs[0].code, scale)
-    return (writer.write(job.slots[0], stored),), scale
+    return (writer.write(job.slots[0], stored),), (scale,)
+
+
+def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
+    """Merge the matrices of a stacked tensor one after another, each written to its part of the tensor's place."""
+    (slot,), hashed, scales = job.slots, InOrder(writer), []
+    start = slot.start
+    for piece in job.task.slices:
+        part = replace(slot, start=start, nbytes=piece.outputs[0].nbytes)
+        _, used = _produce(replace(job, task=piece, slots=(part,)), inputs, reader, hashed)
+        scales += used
+        start += part.nbytes
+    return (hashed.digest(),), tuple(scales)
 
 
 def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:

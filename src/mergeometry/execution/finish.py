@@ -19,6 +19,7 @@ from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.outputs import adapter_module
+from mergeometry.plan.shares import shares_of
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
@@ -88,6 +89,7 @@ def write_metadata(
         adapt=extras.summary,
         data=extras.data,
         files=tuple(sorted({*staging.names, RECORD_NAME, _CARD})),
+        parameters=shares_of(plan).to_json(),
     )
     write_record(staging, record)
     architecture = str(next(iter((plan.base.config or {}).get("architectures") or ()), ""))
@@ -187,7 +189,7 @@ def _refinements(plan: Plan) -> Iterator[MethodRecord]:
 def _scaling(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Any] | None:
     """The rule that computed the scales, and the range of its results."""
     tasks = [task for task in plan.tasks if task.scaling is not None and task.outputs]
-    scales = [scale for task in tasks if (scale := outcomes[task.name].scale) is not None]
+    scales = [scale for task in tasks for scale in outcomes[task.name].scales]
     if not scales or not isinstance(plan.recipe.scale, ScaleRule):
         return None
     return {
@@ -207,8 +209,14 @@ def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorReco
         for output, digest in zip(task.outputs, outcome.written, strict=True):
             yield TensorRecord(
                 output.name, task.steps, outcome.scale, outcome.seconds, output.code, output.shape, digest,
-                outcome.notes,
+                (*outcome.notes, *_range(outcome)),
             )  # fmt: skip
+
+
+def _range(outcome: Outcome) -> Iterator[str]:
+    if outcome.scales and outcome.scale is None:
+        least, largest = min(outcome.scales), max(outcome.scales)
+        yield f"each of its {len(outcome.scales)} matrices has a scale of its own, from {least:.4g} to {largest:.4g}"
 
 
 def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Totals:

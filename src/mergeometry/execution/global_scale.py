@@ -15,6 +15,7 @@ from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
+from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
@@ -72,7 +73,8 @@ def measure_jobs(plan: Plan) -> list[MeasureJob]:
     if not isinstance(rule, ScaleRule) or rule.per != "model":
         return []
     labels = tuple(model.label for model in plan.models)
-    return [MeasureJob(task, labels) for task in plan.ordered() if task.scaling is not None]
+    tasks = (piece for task in plan.ordered() for piece in pieces_of(task))
+    return [MeasureJob(task, labels) for task in tasks if task.scaling is not None]
 
 
 def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:
@@ -91,5 +93,10 @@ def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -
     except UndefinedScale as error:
         hint = "set `scale` to a number, or to another rule"
         raise NumericalError(f"no scale by this rule: {error}", hint=hint) from error
-    tasks = tuple(task if task.scaling is None else replace(task, scale=scale) for task in plan.tasks)
-    return replace(plan, tasks=tasks)
+    return replace(plan, tasks=tuple(_scaled(task, scale) for task in plan.tasks))
+
+
+def _scaled(task: TensorTask, scale: float) -> TensorTask:
+    if task.scaling is None:
+        return task
+    return replace(task, scale=scale, slices=tuple(_scaled(piece, scale) for piece in task.slices))

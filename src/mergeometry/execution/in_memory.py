@@ -30,12 +30,14 @@ class MemoryReader:
 
     def read(self, info: TensorInfo, /) -> Tensor:
         """A copy of the whole tensor."""
-        return self._states[info.file][info.name].detach().cpu().clone(memory_format=torch.contiguous_format)
+        return self.read_range(info, 0, info.elements).view(info.shape)
 
     def read_range(self, info: TensorInfo, first_element: int, last_element: int, /) -> Tensor:
         """A copy of elements from the first up to, not including, the last."""
         flat = self._states[info.file][info.name].detach().reshape(-1)
-        return flat[first_element:last_element].cpu().clone()
+        # A slice of a stacked tensor starts after the tensor's first bytes.
+        start = info.start // flat.itemsize
+        return flat[start + first_element : start + last_element].cpu().clone()
 
 
 class MemoryWriter:
@@ -55,7 +57,8 @@ class MemoryWriter:
         output = self._outputs[slot.file]
         if slot.file not in self.tensors:
             self.tensors[slot.file] = torch.empty(output.shape, dtype=TORCH_DTYPES[output.code])
-        self.tensors[slot.file].view(-1)[first_element : first_element + tensor.numel()] = tensor
+        first = slot.start // tensor.itemsize + first_element
+        self.tensors[slot.file].view(-1)[first : first + tensor.numel()] = tensor
 
 
 def checkpoint_of(label: str, state: Mapping[str, Tensor], config: Mapping[str, object] | None = None) -> Checkpoint:

@@ -36,6 +36,28 @@ class Writes(Protocol):
         ...
 
 
+class InOrder:
+    """Writes the parts of a tensor, from its first bytes to its last, and hashes them together."""
+
+    def __init__(self, writer: Writes) -> None:
+        self._writer = writer
+        self._hash = hashlib.sha256()
+
+    def write(self, slot: Slot, tensor: Tensor, /) -> str:
+        """Write the part that has this place."""
+        self.write_range(slot, 0, tensor.reshape(-1))
+        return ""
+
+    def write_range(self, slot: Slot, first_element: int, tensor: Tensor, /) -> None:
+        """Write the next entries of the part that has this place."""
+        self._hash.update(tensor_bytes(tensor))
+        self._writer.write_range(slot, first_element, tensor)
+
+    def digest(self) -> str:
+        """The sha256 of all that was written."""
+        return self._hash.hexdigest()
+
+
 def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Reads, writer: Writes) -> str:
     """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
 

@@ -115,7 +115,7 @@ def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         entries = [records[output.name] for output in task.outputs if output.name in records]
         if entries and len(entries) == len(task.outputs):
             values = dict(entries[0]["outcome"])
-            values.update({key: tuple(values[key]) for key in ("written", "notes")})
+            values.update({key: tuple(values[key]) for key in ("written", "notes", "scales")})
             # The memory of the earlier run does not count towards this one.
             values["peak_memory"] = 0
             values["read"] = tuple((label, name, digest) for label, name, digest in values["read"])

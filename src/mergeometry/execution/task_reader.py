@@ -17,6 +17,12 @@ from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo, read_fact
 from mergeometry.values import LowRank
 
 
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class Reads(Protocol):
     """Where tensors come from: `TensorReader` is the one for files. What it returns belongs to the caller."""
 
@@ -35,13 +41,25 @@ class TaskReader:
     def __init__(self, reader: Reads, labels: Sequence[str]) -> None:
         self._reader = reader
         self._labels = labels
-        self.digests: dict[tuple[str, str], str] = {}
+        self._hashed: dict[tuple[str, str], tuple[_Hash, int]] = {}
+        """(model label, name in the file) to the hash of what was read, and where in the file that ends."""
+
+    @property
+    def digests(self) -> dict[tuple[str, str], str]:
         """(model label, name in the file) to the sha256 of the tensor's bytes."""
+        return {key: digest.hexdigest() for key, (digest, _) in self._hashed.items()}
+
+    def hash(self, label: str, info: TensorInfo, start: int, stored: Tensor) -> None:
+        """Hash what was read from ``start`` on; tensors are read from their first bytes to their last, or again."""
+        digest, reached = self._hashed.get((label, info.name)) or (hashlib.sha256(), info.start)
+        if start == reached:
+            digest.update(data := tensor_bytes(stored))
+            self._hashed[label, info.name] = digest, reached + len(data)
 
     def raw(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
         """The tensor as it is stored."""
         tensor = self._reader.read(info)
-        self.digests[label, info.name] = hashlib.sha256(tensor_bytes(tensor)).hexdigest()
+        self.hash(label, info, info.start, tensor)
         return tensor
 
     def numbers(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
@@ -96,12 +114,9 @@ class ChunkedInput:
 
     def __init__(self, inputs: TaskReader, reader: Reads, label: str, info: TensorInfo) -> None:
         self._inputs, self._reader, self._label, self._info = inputs, reader, label, info
-        self._hash = hashlib.sha256()
 
     def read(self, first: int, last: int) -> Shaped[Tensor, " count"]:
         """Elements ``first`` to ``last`` (exclusive) in the dtype that arithmetic runs in."""
         stored = self._reader.read_range(self._info, first, last)
-        self._hash.update(tensor_bytes(stored))
-        if last == self._info.elements:
-            self._inputs.digests[self._label, self._info.name] = self._hash.hexdigest()
+        self._inputs.hash(self._label, self._info, self._info.start + first * stored.itemsize, stored)
         return self._inputs.checked(self._label, self._info, stored.to(compute_dtype(self._info.code)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mergeometry.conventions.experts import Stack, stacked
 from mergeometry.conventions.kinds import is_matrix, is_transposed
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, RecipeError, SourceError
@@ -16,6 +18,7 @@ from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, so
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import adapter_outputs, adapter_rank, lay_out_plan, output_code
+from mergeometry.plan.slices import can_slice, note_on_whole, slices_of
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source, TensorTask
 from mergeometry.recipe import AUTO_HEADS, MethodChoice, Recipe
@@ -85,7 +88,8 @@ def _plan(
             reasons,
             hint="nothing was read or written; `mergeometry plan --json`, with the same options, lists every one",
         )
-    tasks, refused = [], []
+    tasks, refused, whole = [], [], []
+    shapes = {name: info.shape for name, info in base.tensors.items()}
     for name, info in base.tensors.items():
         sources = tuple(
             _oriented(source_of(model, match.pairs.get(name)), name, base.config)
@@ -98,7 +102,11 @@ def _plan(
         )
         try:
             matrix = is_matrix(name, info.shape) and name not in tables
-            tasks.append(_task(recipe, methods, info, sources, carried, matrix, is_transposed(name, base.config)))
+            stack = stacked(name, shapes, base.config)
+            sliced = stack if can_slice(recipe, sources) else None
+            task = _task(recipe, methods, info, sources, carried, matrix, is_transposed(name, base.config), sliced)
+            tasks.append(task)
+            whole += [task] if stack and not task.slices else []
         except ValueError as error:
             refused.append(f"tensor {name!r}: {error}")
     if refused:
@@ -111,7 +119,7 @@ def _plan(
         if match.heads
     }
     layout = lay_out_plan(recipe, base, tasks)
-    messages = (*notes(base, models, matches), *told, *remarks)
+    messages = (*notes(base, models, matches), *told, *remarks, *note_on_whole(recipe, whole))
     return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages)
 
 
@@ -169,6 +177,7 @@ def _task(
     carried: tuple[tuple[str, TensorInfo], ...],
     matrix: bool,
     transposed: bool,
+    stack: Stack | None,
 ) -> TensorTask:
     code = output_code(recipe, info)
     weights = tuple(entry.weight for entry in recipe.models)
@@ -178,21 +187,29 @@ def _task(
         return _copy_task(recipe, info, (*whole, *carried), weights, info.code)
     if all(source is None for source in sources):
         return _copy_task(recipe, info, carried, weights, code)
-    (method_name, method), chosen = _choose(recipe, methods, info.name, matrix)
+    (method_name, method), chosen = _choose(recipe, methods, info.name, matrix or stack is not None)
+    if stack is not None and method.needs_activations:
+        stack = None
+        (method_name, method), chosen = _choose(recipe, methods, info.name, matrix)
     scale, scaling = (1.0, chosen) if isinstance(chosen, ScaleRule) else (chosen, None)
     shape = tuple(reversed(info.shape)) if transposed else info.shape
-    method.check(len(sources), shape, weights)
-    method = method.for_tensor(recipe.seed, info.name, [entry.name for entry in recipe.models])
+    method.check(len(sources), shape if stack is None else stack.shape, weights)
+    names, unbound = [entry.name for entry in recipe.models], method
+    method = unbound.for_tensor(recipe.seed, info.name, names)
     rank = adapter_rank(recipe, info, sources)
     if recipe.output.adapter:
         outputs = adapter_outputs(info.name, method, sources, shape, rank, code)
     else:
         outputs = (OutputTensor(info.name, code, info.shape),)
+    matrix = matrix or stack is not None
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
-    return TensorTask(
+    task = TensorTask(
         info.name, kind, info, sources, method, method_name, weights, scale, transposed, carried, outputs,
         refinements=methods.refinements if matrix else (), scaling=scaling,
     )  # fmt: skip
+    if stack is None:
+        return task
+    return replace(task, slices=slices_of(task, stack, lambda name: unbound.for_tensor(recipe.seed, name, names)))
 
 
 def _copy_task(

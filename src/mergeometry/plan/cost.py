@@ -42,6 +42,8 @@ class Cost:
 
 def cost_of(task: TensorTask) -> Cost:
     """Cost of one task by its route."""
+    if task.route == "slices":
+        return _cost_of_slices(task)
     return _copy_cost(task) if task.method is None else _merge_cost(task)
 
 
@@ -62,6 +64,19 @@ def _copy_cost(task: TensorTask) -> Cost:
         return Cost(0, 0, 0.0, 0, 0.0)
     read, out = nbytes * (1 + compared), nbytes * written
     return Cost(read, out, 0.0, 6 * nbytes, (read + out) / BYTES_PER_SECOND)
+
+
+def _cost_of_slices(task: TensorTask) -> Cost:
+    """One slice is in memory at a time; copies that must equal the base's are compared whole."""
+    costs = [piece.cost for piece in task.slices]
+    compared = task.base.nbytes * (1 + len(task.equal)) if task.equal else 0
+    return Cost(
+        compared + sum(cost.read for cost in costs),
+        sum(cost.written for cost in costs),
+        sum(cost.flops for cost in costs),
+        max(3 * task.base.nbytes if task.equal else 0, *(cost.memory for cost in costs)),
+        compared / BYTES_PER_SECOND + sum(cost.seconds for cost in costs),
+    )
 
 
 def _merge_cost(task: TensorTask) -> Cost:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from mergeometry.plan.tasks import TensorTask
 
-Route: TypeAlias = Literal["copy", "chunks", "rows", "factors", "whole"]
+Route: TypeAlias = Literal["copy", "chunks", "rows", "factors", "slices", "whole"]
 """How a tensor is merged.
 
-| route     | what happens                                                                       |
-| --------- | ---------------------------------------------------------------------------------- |
-| `copy`    | the base's tensor is copied                                                        |
-| `chunks`  | read, merged and written some entries at a time, in the order in which they lie    |
-| `rows`    | the same with whole rows of a matrix                                               |
-| `factors` | merged without the base, and written as the two factors of an adapter              |
-| `whole`   | merged as a whole, and added to the base                                           |
+| route     | what happens                                                                         |
+| --------- | ------------------------------------------------------------------------------------ |
+| `copy`    | the base's tensor is copied                                                          |
+| `chunks`  | read, merged and written some entries at a time, in the order in which they lie      |
+| `rows`    | the same with whole rows of a matrix                                                 |
+| `factors` | merged without the base, and written as the two factors of an adapter                |
+| `slices`  | each of the matrices that it holds, in the order in which they lie, by its own route |
+| `whole`   | merged as a whole, and added to the base                                             |
 """
 
 
@@ -27,6 +28,10 @@ def route_of(task: TensorTask) -> Route:
         return "copy"
     if len(task.outputs) == 2:
         return "factors"
+    if task.slices:
+        # Merging entry by entry gives the same without.
+        entrywise = task.method.pieces == "entries" and not (task.refinements or task.scales_itself)
+        return "chunks" if entrywise else "slices"
     # A refinement, a scale computed from the merge, a rotation and some adapters' updates each need the whole tensor.
     if task.adapters_only or task.forms_updates or task.refinements or task.scales_itself or task.turned is not None:
         return "whole"

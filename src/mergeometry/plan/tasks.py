@@ -57,6 +57,9 @@ class TensorTask:
     scaling: ScaleRule | None = None
     """A rule for the scale: of this tensor once it is merged, or of all tensors, whose result is then ``scale``."""
 
+    slices: tuple[TensorTask, ...] = field(default=(), repr=False)
+    """A task for each of the matrices that the tensor holds, in the order in which they lie; none by default."""
+
     route: Route = field(init=False)
     cost: Cost = field(init=False)
 

@@ -14,6 +14,7 @@ from mergeometry.errors import printable
 from mergeometry.hub_names import cached_name, folder_name, is_hub_name
 from mergeometry.sink.loaders import loader_of
 from mergeometry.sink.record import InputRecord, RunRecord
+from mergeometry.sink.shares import shares_in_words
 
 _PLAIN_KEY = re.compile(r"[a-z][a-z_]{3,}")
 _RESERVED = frozenset({"true", "false", "null", "none", "yes", "on", "off"})
@@ -51,6 +52,7 @@ def model_card(
     environment.filters["inline"] = inline
     return environment.get_template("card.md.jinja").render(
         run=run,
+        share=shares_in_words(run.parameters, _method(run)) if run.parameters else "",
         title=title,
         names=known,
         front=_yaml(_front_matter(known, library)),
@@ -58,6 +60,11 @@ def model_card(
         fence="`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", recipe)), default=0)),
         loader=loader_of(library, architecture),
     )
+
+
+def _method(run: RunRecord) -> str:
+    method = run.recipe.get("method")
+    return str(method.get("name")) if isinstance(method, Mapping) else str(method)
 
 
 def inline(text: object, *, opening: bool = False) -> str:

@@ -173,6 +173,8 @@ class RunRecord:
     """Unlabelled inputs that each model was run on before the merge; None where no method needed any."""
     files: tuple[str, ...] = ()
     """Every file of the output, by which `--overwrite` tells what somebody else put there."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Parameters merged by the method itself, by `other`, by the methods of `tensors:` rules, and copied."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -216,6 +218,7 @@ class RunRecord:
             fields.mapping("scaling") if value.get("scaling") is not None else None,
             fields.mapping("data") if value.get("data") is not None else None,
             fields.texts("files"),
+            fields.mapping("parameters"),
         )
 
 
