@@ -15,6 +15,7 @@ from mergeometry.execution import compute, pool
 from mergeometry.execution.finish import safe_name
 from mergeometry.methods.ties import Ties
 from mergeometry.plan import TensorTask
+from mergeometry.sink import staging
 from tests.helpers import models
 
 
@@ -65,6 +66,22 @@ def test_in_a_tensor_that_is_copied(tmp_path: Path) -> None:
     planted(tmp_path / "base", "embed.weight", math.nan)
     error = refused({**family, "method": "tsv_m"}, tmp_path / "out")
     assert (error.model, error.tensor) == ("base", "embed.weight")
+
+
+SCALES = torch.tensor([127, 255], dtype=torch.uint8).view(torch.float8_e8m0fnu)
+
+
+@pytest.mark.parametrize("kept", [torch.tensor([1 + 2j, complex(1, math.nan)]), SCALES])
+@pytest.mark.parametrize("role", ["base", "everywhere", "head"])
+def test_in_a_tensor_of_a_dtype_that_is_not_merged(tmp_path: Path, kept: torch.Tensor, role: str) -> None:
+    family = models.write_family(tmp_path, adapters=3 if role == "base" else 0)
+    places = {"base": ["base"], "everywhere": ["base", "task0", "task1", "task2"], "head": ["task1"]}[role]
+    for place in places:
+        models.write_model(tmp_path / place, {**models.loaded(tmp_path / place), "head.kept": kept})
+    error = refused(
+        {**family, "method": "average", **({"heads": ["head.*"]} if role == "head" else {})}, tmp_path / "out"
+    )
+    assert (error.model, error.tensor) == (places[0], "head.kept") and "1 of 2 values" in str(error)
 
 
 @pytest.mark.parametrize("output", [{}, {"adapter": True}])
@@ -168,6 +185,22 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     assert "--resume" in str(caught.value) and not (tmp_path / "out").exists()
     mg.merge(recipe, tmp_path / "out", workers=1)
     assert (tmp_path / "out").exists() and not staged(tmp_path)
+
+
+def test_an_interrupt_after_publishing_says_that_the_output_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {**models.write_family(tmp_path), "method": "average"}
+    mg.merge(recipe, tmp_path / "expected", workers=1)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(staging, "confirm", interrupt)
+    with pytest.raises(ExecutionError, match="the output is in its place, and whole"):
+        mg.merge(recipe, tmp_path / "out", workers=1)
+    assert models.weight_hashes(tmp_path / "out") == models.weight_hashes(tmp_path / "expected")
+    assert not staged(tmp_path)
 
 
 def test_an_output_that_exists(tmp_path: Path) -> None:

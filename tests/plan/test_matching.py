@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mergeometry.plan import matching
 from mergeometry.plan.matching import Nearest, Prefix, match_names
 
 BASE = ["embeddings.w", "encoder.layer.0.w", "encoder.layer.1.w", "pooler.w"]
@@ -53,10 +58,23 @@ def test_nothing_in_common() -> None:
     assert match.missing == tuple(BASE) and match.extra == ("x", "y") and not match.pairs
 
 
-def test_nearest_names_are_searched_for_the_first_few_only() -> None:
+def test_nearest_names_are_searched_once_per_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of twenty thousand experts renamed is one search among a few patterns, not ten thousand among all names."""
+    searched: list[int] = []
+
+    def counted(word: str, pool: list[str], **options: Any) -> list[str]:
+        searched.append(len(pool))
+        return difflib.get_close_matches(word, pool, **options)
+
+    monkeypatch.setattr(matching, "get_close_matches", counted)
+    base = [f"model.layers.{i // 64}.experts.{i % 64}.{part}.weight" for i in range(10_000) for part in ("up", "down")]
     nearest = Nearest()
-    hints = [nearest.hint("encoder.layer.0.v", BASE) for _ in range(30)]
-    assert hints[0] == " (nearest: 'encoder.layer.0.w')" and hints[-1] == ""
+    for place in range(0, 20_000, 2):
+        assert nearest.hint(base[place].replace("up", "upp"), base) == f" (nearest: {base[place]!r})"
+    assert searched == [2]
+    others = ["y" * (place % 40) + "z" * (place // 40) for place in range(1500)]
+    odd = [nearest.hint("x" * length, others) for length in range(1, 40)]
+    assert set(odd) == {""} and len(searched) <= 7 and max(searched) <= 1000
 
 
 NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, max_size=8)

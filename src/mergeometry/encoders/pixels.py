@@ -15,6 +15,7 @@ from torch import Tensor
 from mergeometry import limits
 from mergeometry.encoders.library import import_transformers, quiet_transformers
 from mergeometry.errors import DataError
+from mergeometry.inputs.depth import to_rgb
 from mergeometry.inputs.extras import optional
 from mergeometry.inputs.images import FORMATS
 from mergeometry.inputs.lines import opened
@@ -81,7 +82,7 @@ class Pixels:
                 image = self._image.open(BytesIO(content), formats=FORMATS)
                 pixels = image.size[0] * image.size[1]
                 if pixels <= limits.IMAGE_PIXELS:
-                    return self._turn(image).convert("RGB")
+                    return to_rgb(self._turn(image), self._image)
         # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error and more.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

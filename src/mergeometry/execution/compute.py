@@ -15,7 +15,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from mergeometry.dtypes import MERGEABLE, compute_dtype
+from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
@@ -151,11 +151,11 @@ def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes)
 def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
     task = job.task
     tensor = inputs.raw("base", task.base)
+    numbers = inputs.finite("base", task.base, tensor)
     _refuse_unequal(task, inputs, tensor)
     if not task.outputs:
         return ()
     if task.base.code in MERGEABLE:
-        numbers = inputs.checked("base", task.base, tensor.to(compute_dtype(task.base.code)))
         if task.turned is not None:
             numbers = numbers @ task.turned.to(numbers.dtype)
         if task.outputs[0].code != task.base.code or task.turned is not None:

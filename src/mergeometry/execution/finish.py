@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mergeometry.dtypes import CODES, compute_dtype
+from mergeometry.dtypes import CODES
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
@@ -115,7 +115,7 @@ def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str
             # Under the model's own names, which have a prefix in an adapter's file.
             for name, info in zip(names[label] if infos else (), infos, strict=True):
                 tensors[name] = inputs.raw(label, info)
-                inputs.checked(label, info, tensors[name].to(compute_dtype(info.code)))
+                inputs.finite(label, info, tensors[name])
             place = f"heads/{safe_name(label)}.safetensors"
             tensors |= extras.heads.get(label, {})
             staging.write_file(place, safetensors_bytes(tensors, {"model": label}))

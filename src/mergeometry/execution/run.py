@@ -61,6 +61,9 @@ def execute(
             record = write_metadata(plan, staging, outcomes, sidecars, identity, started, extras)
             staging.publish()
     except KeyboardInterrupt as error:
+        if staging.published:
+            text = "interrupted once the merge was done: the output is in its place, and whole"
+            raise Interrupted(text, hint=f"it is {staging.target}") from error
         hint = "run the same command with --resume to continue" if staging.kept else "nothing was kept"
         raise Interrupted("the merge was interrupted; nothing was published", hint=hint) from error
     except Exception as error:

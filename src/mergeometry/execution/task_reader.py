@@ -70,6 +70,15 @@ class TaskReader:
         """
         return self.checked(label, info, self.raw(label, info).to(compute_dtype(info.code)))
 
+    def finite(self, label: str, info: TensorInfo, stored: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """A tensor that is kept as it is, in the dtype that arithmetic runs in; complex numbers and integers stay.
+
+        Raises:
+            NumericalError: an entry is NaN or infinite.
+        """
+        values = stored.to(compute_dtype(info.code)) if stored.is_floating_point() else stored
+        return self.checked(label, info, values)
+
     def low_rank(self, label: str, delta: AdapterDelta) -> LowRank:
         """An adapter's update as thin factors, with its scaling in the core.
 
@@ -96,7 +105,8 @@ class TaskReader:
 
     def checked(self, label: str, info: TensorInfo, values: Tensor) -> Tensor:
         """Return the values if every one is finite; their sum shows it at a fraction of an exact test's cost."""
-        if values.is_floating_point() and not bool(torch.isfinite(values.sum())):
+        numbers = values.is_floating_point() or values.is_complex()
+        if numbers and not bool(torch.isfinite(values.sum())):
             bad = int((~torch.isfinite(values)).sum())
             if bad:
                 raise NumericalError(

@@ -14,6 +14,7 @@ from mergeometry import limits
 from mergeometry.errors import DataError
 from mergeometry.inputs.arrow import Column, is_text, take_texts
 from mergeometry.inputs.choice import note_of_limit, spread
+from mergeometry.inputs.depth import is_deep
 from mergeometry.inputs.embedded import is_embedded, unpacked
 from mergeometry.inputs.extras import optional
 from mergeometry.inputs.folders import files_below, is_folder
@@ -63,21 +64,22 @@ def _paths(values: Sequence[str | Path | None], source: DataSource) -> tuple[Pat
     return tuple(_path(value, number, folder, place) for number, value in enumerate(values, 1))
 
 
-def digest_of_images(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of all files' contents in their order, after a check of each.
+def check_images(paths: Sequence[Path]) -> tuple[str, tuple[str, ...]]:
+    """Check each file; return the SHA-256 of all contents in their order, and a note if some have more than 8 bits.
 
     Raises:
         DataError: a file is not an image of a known format, is damaged or too large, or has too many pixels.
         SourceError: a file cannot be opened.
     """
     image = optional("PIL.Image", "adapt", "reading images")
-    digest = hashlib.sha256(b"images")
+    digest, deep = hashlib.sha256(b"images"), 0
     for path in paths:
         with opened(path, limits.IMAGE_BYTES) as file:
             content = file.read()
-        _check(content, path, image)
+        deep += _check(content, path, image)
         digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
+    note = f"{deep:,} of {len(paths):,} images have more than 8 bits a channel, and are brought to 8 by their range"
+    return digest.hexdigest(), (note,) if deep else ()
 
 
 def _values(source: DataSource) -> Sequence[str | Path | None]:
@@ -122,14 +124,14 @@ def _path(value: str | Path | None, number: int, folder: Path | None, place: str
     return path if folder is None else folder / path
 
 
-def _check(content: bytes, path: Path, image: Any) -> None:
-    """Check an image's header and checksums without decoding its pixels."""
+def _check(content: bytes, path: Path, image: Any) -> bool:
+    """Check an image's header and checksums without decoding its pixels; say whether it has more than 8 bits."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of images with very many pixels; our own limit below is what counts.
             warnings.simplefilter("ignore")
             header = image.open(BytesIO(content), formats=FORMATS)
-            width, height = header.size
+            (width, height), deep = header.size, is_deep(header)
             header.verify()
     # Pillow answers damaged files with OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
@@ -139,6 +141,7 @@ def _check(content: bytes, path: Path, image: Any) -> None:
         raise DataError(
             f"the image has {width:,} x {height:,} pixels; at most {limits.IMAGE_PIXELS:,} are read", file=path
         )
+    return deep
 
 
 def _undecodable(path: Path, reason: str) -> DataError:

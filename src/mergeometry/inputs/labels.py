@@ -14,7 +14,7 @@ from mergeometry.inputs.choice import note_of_limit, spread
 from mergeometry.inputs.columns import check_size
 from mergeometry.inputs.extras import optional
 from mergeometry.inputs.folders import is_folder
-from mergeometry.inputs.images import digest_of_images, image_paths
+from mergeometry.inputs.images import check_images, image_paths
 from mergeometry.inputs.jsonl import read_jsonl, text_or_number
 from mergeometry.inputs.saved import is_saved, read_named, read_saved
 from mergeometry.inputs.tables import read_table
@@ -69,7 +69,8 @@ def read_labelled(
             texts = tuple(str(values[row]) for row in chosen)
             return LabelledData(texts, labels, kind, notes, _digest(digest_of_texts(texts), labels))
         paths = tuple(Path(values[row]) for row in chosen)
-        return LabelledData(paths, labels, kind, notes, _digest(digest_of_images(paths), labels))
+        digest, converted = check_images(paths)
+        return LabelledData(paths, labels, kind, (*notes, *converted), _digest(digest, labels))
 
 
 def _labels(source: DataSource, column: str) -> Sequence[str | int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mergeometry.errors import DataError, MergeometryError
-from mergeometry.inputs.images import digest_of_images, images_and_notes
+from mergeometry.inputs.images import check_images, images_and_notes
 from mergeometry.inputs.texts import texts_and_notes
 from mergeometry.recipe.adapt import AdaptTask
 
@@ -44,7 +44,8 @@ def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
             texts, notes = texts_and_notes(task.data)
             return UnlabelledData(texts, kind, notes, digest_of_texts(texts))
         images, notes = images_and_notes(task.data)
-        return UnlabelledData(images, kind, notes, digest_of_images(images))
+        digest, converted = check_images(images)
+        return UnlabelledData(images, kind, (*notes, *converted), digest)
 
 
 def unlabelled_texts(texts: Sequence[str]) -> UnlabelledData:

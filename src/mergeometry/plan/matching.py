@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-_NEAREST_SEARCHES = 20
-"""Mismatches for which the nearest name is searched: the search is quadratic."""
+_NEAREST_SEARCHES = 6
+_NEAREST_POOL = 1_000
+"""Patterns of names that are searched for, and those among which: the search is quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,37 @@ def common_prefix(base: Sequence[str], own: Sequence[str]) -> Prefix:
 
 
 class Nearest:
-    """Suggests names for the first few mismatches only, so that a wrong base is still refused at once."""
+    """Suggests names by their patterns, in which every number is 0: a thousand layers are one search."""
 
     def __init__(self) -> None:
         self._left = _NEAREST_SEARCHES
+        self._known: Sequence[str] = ()
+        self._names: dict[str, dict[str, None]] = {}
+        self._close: dict[str, str | None] = {}
 
     def hint(self, name: str, known: Sequence[str]) -> str:
-        """``" (nearest: 'x')"``, or nothing."""
-        if self._left == 0:
+        """``" (nearest: 'x')"``, or nothing; most patterns that differ from all known ones get no search."""
+        if known is not self._known:
+            self._known, self._names, self._close = known, {}, {}
+            for other in known:
+                self._names.setdefault(_pattern(other), {})[other] = None
+        pattern = _pattern(name)
+        if pattern not in self._close and self._left:
+            self._left -= 1
+            pool = list(self._names)[:_NEAREST_POOL]
+            self._close[pattern] = next(iter(get_close_matches(pattern, pool, n=1, cutoff=0.6)), None)
+        close = self._close.get(pattern)
+        if close is None:
             return ""
-        self._left -= 1
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        return f" (nearest: {close[0]!r})" if close else ""
+        numbers = iter(re.findall(r"\d+", name))
+        alike = re.sub(r"\d+", lambda _: next(numbers, "0"), close)
+        names = self._names[close]
+        best = alike if alike in names else next(iter(names))
+        return f" (nearest: {best!r})"
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def _starts(name: str) -> list[int]:

@@ -104,6 +104,11 @@ class Staging:
         return self._folder
 
     @property
+    def published(self) -> bool:
+        """Whether the output is in its place; what happens afterwards does not change it."""
+        return self._published
+
+    @property
     def names(self) -> set[str]:
         """The files of the output so far: weights, index, and all that was written next to them."""
         weights = set() if self._layout is None else {file.name for file in self._layout.files}
