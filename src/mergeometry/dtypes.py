@@ -28,6 +28,9 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
 MERGEABLE = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"})
 """Codes whose values are numbers to merge; tensors of every other dtype are copied from the base."""
 
+NAMED_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""The names that a recipe's `output.dtype` may have, each with its code in the file."""
+
 CODES: dict[torch.dtype, str] = {dtype: code for code, dtype in TORCH_DTYPES.items()}
 
 

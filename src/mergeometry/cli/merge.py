@@ -108,7 +108,7 @@ def _print(plan: Plan, record: RunRecord, output: Path) -> None:
         target.print(_scaled_line(record.scaling))
     if record.adapt is not None:
         target.print(learned_line(record.adapt))
-    for warning in grouped(record.warnings):
+    for warning in grouped([*record.warnings, *record.sidecars.notes]):
         target.print(f"  note: {plain(warning)}")
 
 

@@ -83,7 +83,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     target.print(shares_in_words(shares_of(made).to_json(), made.recipe.method.name))
     for label, infos in made.heads.items():
         target.print(f"head of {plain(label)}, kept next to the weights: {len(infos)} tensors")
-    for note in grouped(made.notes):
+    for note in grouped([*made.notes, *made.sidecar_notes()]):
         target.print(f"note: {plain(note)}")
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "
@@ -194,7 +194,7 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
         "files": [{"name": file.name, "bytes": file.size} for file in made.layout.files],
         "parameters": shares_of(made).to_json(),
         "heads": {label: [info.name for info in infos] for label, infos in made.heads.items()},
-        "notes": made.notes,
+        "notes": [*made.notes, *made.sidecar_notes()],
         "bytes_read": made.bytes_read,
         "bytes_written": made.bytes_written,
         "workers": workers,

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
-import torch
-
-from mergeometry.dtypes import CODES
 from mergeometry.execution.compute import Outcome, process_usage
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
@@ -66,10 +63,8 @@ def write_metadata(
     if plan.recipe.output.adapter:
         copied, library = _write_adapter_config(plan, staging), "peft"
     else:
-        wanted = plan.recipe.output.dtype
-        code = None if wanted == "base" else CODES[getattr(torch, wanted)]
         copied, library = (
-            copy_sidecars(sidecars, staging, code=code, keys=extras.configuration),
+            copy_sidecars(sidecars, staging, code=plan.output_code, keys=extras.configuration),
             _library(plan, sidecars),
         )
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
@@ -92,7 +87,7 @@ def write_metadata(
         parameters=shares_of(plan).to_json(),
     )
     write_record(staging, record)
-    architecture = str(next(iter((plan.base.config or {}).get("architectures") or ()), ""))
+    architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))
     card = model_card(record, library=library, architecture=architecture, names=_declared_names(plan))
     staging.write_file(_CARD, card.encode())
     return record

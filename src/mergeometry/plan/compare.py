@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mergeometry.conventions.kinds import is_vocabulary
-from mergeometry.dtypes import MERGEABLE
+from mergeometry.dtypes import MERGEABLE, NAMED_CODES
 from mergeometry.plan.folders import passed_over, unread_weights
 from mergeometry.plan.heads import OFTEN_TIED, suggestion
 from mergeometry.plan.matching import Match, Nearest
-from mergeometry.plan.outputs import DTYPE_CODES
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
@@ -174,7 +173,7 @@ def _other_bases(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> It
 def _precision_of(base: Checkpoint) -> str:
     """The `output.dtype` that writes what the base holds; `base` where its tensors differ or hold another."""
     codes = {info.code for info in base.tensors.values() if info.code in MERGEABLE}
-    return next((name for name, code in DTYPE_CODES.items() if codes == {code}), "base")
+    return next((name for name, code in NAMED_CODES.items() if codes == {code}), "base")
 
 
 def _is_buffer(info: TensorInfo) -> bool:

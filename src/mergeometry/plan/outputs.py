@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mergeometry.conventions.modules import Part
+from mergeometry.dtypes import NAMED_CODES
 from mergeometry.errors import RecipeError
 from mergeometry.recipe import AdapterOutput, Recipe
 from mergeometry.sink import AdapterModule, Layout, OutputTensor, adapter_tensors, lay_out, lay_out_parts
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.plan.tasks import Source, TensorTask
 
-
-DTYPE_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""A recipe's `output.dtype` to the code in the file."""
-
 _STANDARD = "model"
+"""What transformers calls the weights of a model."""
 
 
 def output_code(recipe: Recipe, info: TensorInfo) -> str:
@@ -29,7 +27,7 @@ def output_code(recipe: Recipe, info: TensorInfo) -> str:
     a base would lose more than rounding their product, and the result would not be exact.
     """
     if recipe.output.dtype != "base":
-        return DTYPE_CODES[recipe.output.dtype]
+        return NAMED_CODES[recipe.output.dtype]
     return "F32" if recipe.output.adapter and info.code != "F64" else info.code
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mergeometry.conventions.folders import Kind
+from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.cost import Cost, cost_of
 from mergeometry.plan.machine import PROCESS_BYTES
 from mergeometry.plan.matching import Match
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
-from mergeometry.sink import Layout, OutputTensor
+from mergeometry.sink import Layout, OutputTensor, sidecar_files, sidecar_notes
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
 
 if TYPE_CHECKING:
@@ -132,6 +133,27 @@ class Plan:
         sections = [section for section in (self.recipe.adapt, self.recipe.data) if section is not None]
         places = [Path(place) for section in sections for place in section.places]
         return [self.base.path, *(model.path for model in self.models), *places]
+
+    @property
+    def output_config(self) -> Mapping[str, Any] | None:
+        """The configuration that the output gets, as its source has it."""
+        chosen = next((model for model in self.models if model.label == self.recipe.config), self.base)
+        return chosen.config if isinstance(chosen, Checkpoint) else self.base.config
+
+    @property
+    def output_code(self) -> str | None:
+        """The dtype that configurations are to name; None where the output has the base's."""
+        return NAMED_CODES.get(self.recipe.output.dtype)
+
+    def sidecar_notes(self) -> tuple[str, ...]:
+        """What happens to the files next to the weights and is not said in ``notes``.
+
+        Raises:
+            SourceError: a file to copy is malformed, or a link out of its folder.
+        """
+        if self.recipe.output.adapter:
+            return ()
+        return sidecar_notes(sidecar_files(self.base.path, self.chosen), code=self.output_code)
 
     @property
     def bytes_read(self) -> int:

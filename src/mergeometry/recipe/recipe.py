@@ -163,6 +163,8 @@ class Recipe(StrictModel):
         for key in CHOICES:
             if (name := getattr(self, key)) is not None and name not in known:
                 raise ValueError(f"{key}: no model is named {name!r}{nearest(name, known)}")
+            if name not in (None, "base") and self.output.adapter:
+                raise ValueError(f"{key}: the output is an adapter, whose folder has no such files: leave it out")
         return self
 
     @model_validator(mode="after")

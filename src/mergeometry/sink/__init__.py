@@ -20,7 +20,7 @@ from mergeometry.sink.record import (
     versions,
     write_record,
 )
-from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files
+from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files, sidecar_notes
 from mergeometry.sink.staging import Staging, remove_stale
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes
 
@@ -56,6 +56,7 @@ __all__ = [
     "remove_stale",
     "safetensors_bytes",
     "sidecar_files",
+    "sidecar_notes",
     "versions",
     "weights_digest",
     "write_record",

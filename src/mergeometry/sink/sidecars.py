@@ -9,7 +9,7 @@ from typing import Any
 
 from mergeometry.conventions.folders import Kind
 from mergeometry.errors import SourceError
-from mergeometry.sink.configuration import parsed_configuration, rewritten
+from mergeometry.sink.configuration import Rewritten, parsed_configuration, rewritten
 from mergeometry.sink.folder_files import FolderFiles, Sidecar
 from mergeometry.sink.record import CopiedFile, LeftOut, SidecarRecord
 from mergeometry.sink.staging import Staging
@@ -80,18 +80,27 @@ def copy_sidecars(
         OutputError: a copy cannot be written.
     """
     copied: list[CopiedFile] = []
-    notes = list(plan.notes)
     for file in plan.files:
-        wanted = dict(keys or {}) if file.name == "config.json" else {}
-        if plan.template is not None and file.name.endswith(_TOKENIZER_SETTINGS):
-            wanted[_TEMPLATE_KEY] = plan.template or None
-        new = rewritten(file.source, file.name, code, wanted) if file.name.endswith(".json") else None
+        new = _rewritten(plan, file, code, keys or {})
         if new is None:
             copied.append(CopiedFile(file.name, staging.copy_file(file.name, file.source), ()))
         else:
             copied.append(CopiedFile(file.name, staging.write_file(file.name, new.data), new.changes))
-            notes.extend(f"{file.name}: {change}" for change in new.changes)
-    return SidecarRecord(tuple(copied), plan.left_out, tuple(notes))
+    changes = [f"{file.name}: {change}" for file in copied for change in file.changes]
+    return SidecarRecord(tuple(copied), plan.left_out, (*plan.notes, *changes))
+
+
+def sidecar_notes(plan: SidecarPlan, *, code: str | None = None) -> tuple[str, ...]:
+    """What a merge will tell of the files next to the weights; ``SourceError`` if a configuration is malformed."""
+    rewritten_files = [(file.name, _rewritten(plan, file, code, {})) for file in plan.files]
+    return (*plan.notes, *(f"{name}: {change}" for name, new in rewritten_files if new for change in new.changes))
+
+
+def _rewritten(plan: SidecarPlan, file: Sidecar, code: str | None, keys: Mapping[str, Any]) -> Rewritten | None:
+    wanted = dict(keys) if file.name == "config.json" else {}
+    if plan.template is not None and file.name.endswith(_TOKENIZER_SETTINGS):
+        wanted[_TEMPLATE_KEY] = plan.template or None
+    return rewritten(file.source, file.name, code, wanted) if file.name.endswith(".json") else None
 
 
 def _placed(name: str, main: str, wanted: str) -> str:
