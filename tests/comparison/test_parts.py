@@ -20,7 +20,7 @@ from mergeometry.comparison.scales import DEFAULT, nearest_to_one, read_scales
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import DataError, RecipeError
 from mergeometry.inputs.labels import read_labelled
-from mergeometry.plan.build import other_of
+from mergeometry.plan.choice import other_of
 from mergeometry.recipe import load_recipe
 from mergeometry.recipe.adapt import DataSource
 from mergeometry.report.comparison import comparison_markdown, comparison_page

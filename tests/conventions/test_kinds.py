@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mergeometry.conventions.kinds import is_matrix, is_transposed, is_vocabulary
+from mergeometry.conventions.kinds import is_matrix, is_vocabulary
 
 MATRICES = {
     "bert": [
@@ -97,18 +97,3 @@ def test_everything_else_is_not(name: str, shape: tuple[int, ...]) -> None:
 )
 def test_tables_of_a_vocabulary(name: str, expected: bool) -> None:
     assert is_vocabulary(name) is expected
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "expected"),
-    [
-        ("transformer.h.0.attn.c_attn.weight", "gpt2", True),
-        ("h.0.mlp.c_fc.weight", "gpt2", True),
-        ("h.0.mlp.c_fc.bias", "gpt2", False),
-        ("score.weight", "gpt2", False),
-        ("h.0.mlp.c_fc.weight", "gpt_bigcode", False),
-        ("h.0.mlp.c_fc.weight", None, False),
-    ],
-)
-def test_transposed_layouts(name: str, kind: str | None, expected: bool) -> None:
-    assert is_transposed(name, {"model_type": kind} if kind else None) is expected

@@ -49,7 +49,12 @@ def expected(family: dict[str, Any], method: str, weights: list[float], scale: f
         if all(isinstance(delta, LowRank) and delta.rank == 0 for delta in deltas):
             found[name] = base
             continue
-        merged = law.for_tensor(0, name, [place.name for place in folders(family)])(deltas, weights, base=base)
+        given = weights
+        if law.weights_are_shares and not registry.find(method).weights_are_shares:
+            # A tensor that `other` merges follows the matrices: weights multiply, and the mean is over the models.
+            deltas = [d.scaled(w) if isinstance(d, LowRank) else d * w for d, w in zip(deltas, weights, strict=True)]
+            given = [1.0] * len(weights)
+        merged = law.for_tensor(0, name, [place.name for place in folders(family)])(deltas, given, base=base)
         dense = merged.dense(base.dtype) if isinstance(merged, LowRank) else merged.to(base.dtype)
         found[name] = base + scale * dense
     return found

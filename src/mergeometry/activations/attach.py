@@ -14,7 +14,7 @@ from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.norms import frobenius
 from mergeometry.methods import registry
 from mergeometry.methods.base import Activational, accumulate
-from mergeometry.plan.build import other_of
+from mergeometry.plan.choice import other_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sources import TensorReader
 

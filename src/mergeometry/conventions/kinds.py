@@ -1,4 +1,4 @@
-"""Tells what kind of tensor a weight is, from its name, its shape and the configuration."""
+"""Tells what kind of tensor a weight is, from its name and its shape."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ _LOOKUP_PARTS = frozenset(
 """Whole parts of a dotted name: tables and output layers, but not `shared_expert`, which is a linear map."""
 _LOOKUP_WORDS = ("embed", "position")
 _VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte"})
-_TRANSPOSED_TYPES = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"})
-_TRANSPOSED_MODULES = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 
 _EXPERTS_INPUTS_FIRST = frozenset({"aria", "aria_text", "gpt_oss", "openai_privacy_filter"})
 """Types of model whose experts transformers marks as `is_transposed`."""
@@ -33,14 +31,6 @@ def is_vocabulary(name: str) -> bool:
     """Whether the first dimension of the tensor counts the tokens of a vocabulary."""
     parts = name.split(".")
     return "predictions" in parts or any(part in _VOCABULARY_PARTS or "embed" in part for part in parts)
-
-
-def is_transposed(name: str, config: Mapping[str, Any] | None) -> bool:
-    """Whether the file stores the matrix as (inputs, outputs), as the `Conv1D` of GPT-2 does."""
-    if config is None or config.get("model_type") not in _TRANSPOSED_TYPES:
-        return False
-    parts = name.split(".")
-    return len(parts) > 1 and parts[-1] == "weight" and parts[-2] in _TRANSPOSED_MODULES
 
 
 def experts_inputs_first(config: Mapping[str, Any] | None) -> bool | None:

@@ -64,7 +64,9 @@ def write_metadata(
         copied, library = _write_adapter_config(plan, staging), "peft"
     else:
         copied, library = (
-            copy_sidecars(sidecars, staging, code=plan.output_code, keys=extras.configuration),
+            copy_sidecars(
+                sidecars, staging, code=plan.output_code, keys={**extras.configuration, **plan.configuration}
+            ),
             _library(plan, sidecars),
         )
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}

@@ -13,6 +13,7 @@ from torch import Tensor
 from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import ChunkedInput, Reads, TaskReader
+from mergeometry.execution.task_vectors import begin_piece
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS
 from mergeometry.plan.route import step_of
 from mergeometry.plan.tasks import TensorTask
@@ -84,9 +85,8 @@ def _merged(
     task: TensorTask, parts: list[Part], first: int, last: int, weight: Float[Tensor, " count"]
 ) -> Float[Tensor, " count"]:
     """The merge of one piece: flat entries, or whole rows on the route `rows`."""
-    assert task.method is not None
     shape = (-1, task.base.shape[1]) if task.route == "rows" else (-1,)
-    accumulator = task.method.begin(task.weights, weight.view(shape))
+    accumulator = begin_piece(task, weight.view(shape))
     for index, part in enumerate(parts):
         accumulator.take(index, part(first, last, weight).view(shape))
     merged = accumulator.result()

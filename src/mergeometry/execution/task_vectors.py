@@ -12,7 +12,7 @@ from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.on_demand import OnDemand
 from mergeometry.execution.refining import refined
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.methods.families.accumulator import Accumulator, accumulate
+from mergeometry.methods.families.accumulator import Accumulator, Weighing, accumulate
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo
 from mergeometry.values import Delta, LowRank
@@ -68,7 +68,23 @@ class TaskVectors(OnDemand):
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
     """Start the merge of a task by its method."""
     assert task.method is not None
-    return task.method.begin(task.weights, vectors.base if task.method.needs_base else None)
+    return begin_piece(task, vectors.base if task.method.needs_base else None)
+
+
+def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:
+    """Start the merge of a piece of a task; ``base`` is the base's weights there, for a method that needs them."""
+    assert task.method is not None
+    if not task.weighs_first:
+        return task.method.begin(task.weights, base)
+    return Weighing(task.method.begin([1.0] * len(task.weights), base), task.weights)
+
+
+def begin_parts(task: TensorTask) -> Accumulator[list[Delta]]:
+    """Start the same for what each model adds."""
+    assert task.method is not None
+    if not task.weighs_first:
+        return task.method.begin_parts(task.weights)
+    return Weighing(task.method.begin_parts([1.0] * len(task.weights)), task.weights)
 
 
 def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequence[Delta]]:

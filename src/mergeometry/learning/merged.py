@@ -11,7 +11,7 @@ from mergeometry.encoders.base import Encoder
 from mergeometry.encoders.sites import Site
 from mergeometry.errors import RecipeError
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.execution.task_vectors import TaskVectors
+from mergeometry.execution.task_vectors import TaskVectors, begin_parts
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Learnable, learnable_of
 from mergeometry.methods.families.accumulator import accumulate
@@ -87,6 +87,5 @@ def check_parts(plan: Plan) -> None:
 
 
 def _parts(task: TensorTask, files: TaskReader) -> list[Delta]:
-    assert task.method is not None
     vectors = TaskVectors(task, files)
-    return accumulate(task.method.begin_parts(task.weights), len(vectors), vectors.__getitem__)
+    return accumulate(begin_parts(task), len(vectors), vectors.__getitem__)

@@ -16,6 +16,7 @@ class Average(Linear):
     """
 
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups, arXiv 2203.05482"
+    weights_are_shares: ClassVar[bool] = True
 
     @property
     def equal_models(self) -> Literal["same"]:

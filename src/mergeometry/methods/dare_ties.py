@@ -28,6 +28,7 @@ class DareTies(Drawing):
         "Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, sections 3.2 and 3.3; "
         "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
     )
+    weights_are_shares: ClassVar[bool] = True
     has_parts: ClassVar[bool] = True
 
     density: Density = 0.1

@@ -30,6 +30,7 @@ class Rows(Rowwise):
     """
 
     source: ClassVar[str] = "ours, docs/own-blocks.md"
+    weights_are_shares: ClassVar[bool] = True
 
     @property
     def equal_models(self) -> Literal["same"]:

@@ -25,6 +25,7 @@ class Ties(Elementwise):
     """
 
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
+    weights_are_shares: ClassVar[bool] = True
 
     has_parts: ClassVar[bool] = True
 

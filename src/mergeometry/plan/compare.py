@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mergeometry.conventions.buffers import is_computed
 from mergeometry.conventions.kinds import is_vocabulary
 from mergeometry.dtypes import MERGEABLE, NAMED_CODES
 from mergeometry.plan.folders import passed_over, unread_weights
@@ -36,11 +37,15 @@ def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Seq
     """What a user should know although nothing is wrong."""
     messages = [note for model in (base, *models) for note in passed_over(model)]
     for model, match in zip(models, matches, strict=True):
-        if text := match.prefix.describe():
-            messages.append(f"{model.label}: {text}")
+        messages.extend(f"{model.label}: {text}" for text in match.describe())
         for name in match.missing:
             if isinstance(model, Checkpoint) and _is_buffer(base.tensors[name]):
                 messages.append(f"{model.label}: has no {name}; the base's integers are kept")
+            elif isinstance(model, Checkpoint) and is_computed(name, base.tensors[name].shape):
+                messages.append(f"{model.label}: has no {name}, which models compute; the base's is kept")
+        for name in match.extra:
+            if isinstance(model, Checkpoint) and is_computed(name, model.tensors[name].shape):
+                messages.append(f"{model.label}: {name} is left out, since models compute it and the base has none")
         if model.path.resolve() == base.path.resolve():
             messages.append(f"{model.label}: is the base itself, so its task vector is zero")
     messages.extend(_other_bases(base, models))
@@ -70,7 +75,7 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
     own_names, base_names = names_of(model), list(base.tensors)
     if isinstance(model, Checkpoint):
         for name in match.missing:
-            if _is_buffer(base.tensors[name]):
+            if _is_buffer(base.tensors[name]) or is_computed(name, base.tensors[name].shape):
                 continue
             if name.endswith(OFTEN_TIED):
                 yield (
@@ -80,6 +85,8 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
             else:
                 yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}"
     for name in match.extra:
+        if isinstance(model, Checkpoint) and is_computed(name, model.tensors[name].shape):
+            continue
         if isinstance(model, Checkpoint) and name.endswith(OFTEN_TIED):
             yield (
                 f"{model.label}: stores {name!r}, which the base does not; if it is tied to the embeddings there, "

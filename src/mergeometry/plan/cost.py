@@ -93,6 +93,8 @@ def _merge_cost(task: TensorTask) -> Cost:
     else:
         memory += whole + widest
     memory += _FORMING * whole * task.forms_updates
+    if task.weighs_first:
+        memory += sizes.piece if sizes.step else whole
     # A method that takes its task vectors one at a time reads them again for each step after the merge.
     streams = task.method.streams
     if task.refinements:

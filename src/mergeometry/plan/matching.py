@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+
+from mergeometry.conventions.wrappers import unwrapped
 
 _NEAREST_SEARCHES = 6
 _NEAREST_POOL = 1_000
@@ -43,27 +45,84 @@ class Match:
     """Base names without a counterpart."""
     extra: tuple[str, ...]
     """The model's names without a counterpart that are not heads."""
+    wrapped: int = 0
+    """How many names carry parts of a training framework's wrappers."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Pairs, the base's name first, that only a change of names by Transformers explains."""
+
+    def describe(self) -> Iterator[str]:
+        """What the names have in common, in words; nothing where they are equal."""
+        if text := self.prefix.describe():
+            yield text
+        if self.wrapped:
+            yield f"{self.wrapped} names carry a wrapper's parts, such as _orig_mod, which are ignored"
+        if self.renamed:
+            base, own = self.renamed[0]
+            yield f"{len(self.renamed)} names were changed by transformers: {own!r} is the base's {base!r}"
 
 
-def match_names(base: Iterable[str], own: Iterable[str], heads: Sequence[str]) -> Match:
-    """Pair the names of a model with the base's; names that a ``heads`` glob matches are left out on both sides."""
+def match_names(
+    base: Iterable[str], own: Iterable[str], heads: Sequence[str], newest: Callable[[str], str] | None = None
+) -> Match:
+    """Pair the names of a model with the base's; names that a ``heads`` glob matches are left out on both sides.
+
+    ``newest`` gives a name as the newest version of Transformers writes it. It is asked only where names differ.
+    """
     base_names = [name for name in base if not _any(name, heads)]
     own_heads = tuple(name for name in own if _any(name, heads))
     own_names = [name for name in own if not _any(name, heads)]
-    prefix = common_prefix(base_names, own_names)
-    available = set(own_names)
+    prefix, pairs = _paired(base_names, own_names)
+    match = _match(prefix, pairs, base_names, own_names, own_heads)
+    if not match.extra:
+        return match
+    for normal in (unwrapped, lambda name: newest(unwrapped(name)) if newest else name):
+        bases, owns = _by_normal_name(base_names, normal), _by_normal_name(own_names, normal)
+        prefix, pairs = _paired(list(bases), list(owns))
+        if len(pairs) > len(match.pairs):
+            real = {bases[one]: owns[other] for one, other in pairs.items()}
+            match = _match(prefix, real, base_names, own_names, own_heads)
+            wrapped = sum(unwrapped(name) != name for name in real.values())
+            match = replace(match, wrapped=wrapped, renamed=tuple(_renamed(prefix, real)))
+    return match
+
+
+def _paired(base: Sequence[str], own: Sequence[str]) -> tuple[Prefix, dict[str, str]]:
+    """Pairs of names that are equal up to the prefix under which most are."""
+    prefix = common_prefix(base, own)
+    available = set(own)
     pairs: dict[str, str] = {}
-    for name in base_names:
+    for name in base:
         if name.startswith(prefix.base) and (candidate := prefix.model + name[len(prefix.base) :]) in available:
             pairs[name] = candidate
+    return prefix, pairs
+
+
+def _match(
+    prefix: Prefix, pairs: Mapping[str, str], base: Sequence[str], own: Sequence[str], heads: tuple[str, ...]
+) -> Match:
     taken = set(pairs.values())
     return Match(
         prefix,
         pairs,
-        own_heads,
-        tuple(name for name in base_names if name not in pairs),
-        tuple(name for name in own_names if name not in taken),
+        heads,
+        tuple(name for name in base if name not in pairs),
+        tuple(name for name in own if name not in taken),
     )
+
+
+def _by_normal_name(names: Iterable[str], normal: Callable[[str], str]) -> dict[str, str]:
+    """Names by their normal form; two of one form are told apart by keeping their own."""
+    forms = {name: normal(name) for name in names}
+    counts = Counter(forms.values())
+    return {form if counts[form] == 1 else name: name for name, form in forms.items()}
+
+
+def _renamed(prefix: Prefix, pairs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs that are equal neither as they are nor without wrappers."""
+    for base, own in pairs.items():
+        plain = unwrapped(own).removeprefix(prefix.model)
+        if unwrapped(base).removeprefix(prefix.base) != plain:
+            yield base, own
 
 
 def common_prefix(base: Sequence[str], own: Sequence[str]) -> Prefix:

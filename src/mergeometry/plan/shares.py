@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from mergeometry.plan.build import other_of
+from mergeometry.plan.choice import other_of
 from mergeometry.plan.tasks import Plan, TensorTask
 
 

@@ -55,6 +55,9 @@ class TensorTask:
     refinements: tuple[tuple[str, Refinement], ...] = ()
     """Steps after the merge, in order, each with its name in the recipe."""
 
+    weighs_first: bool = False
+    """Whether weights multiply the task vectors before the method, which then treats the models alike."""
+
     scaling: ScaleRule | None = None
     """A rule for the scale: of this tensor once it is merged, or of all tensors, whose result is then ``scale``."""
 
@@ -114,6 +117,8 @@ class Plan:
     """Model label to the tensors that only that model has, kept next to the merged weights."""
     layout: Layout
     notes: tuple[str, ...]
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the output's config.json that are not the base's."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)
@@ -206,6 +211,7 @@ def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> di
 def tensors_of(model: Checkpoint | Adapter) -> Iterator[TensorInfo]:
     """Every tensor that a model's files hold."""
     if isinstance(model, Checkpoint):
-        yield from model.tensors.values()
+        # Once each: two halves of a tied table may be one tensor of the file.
+        yield from dict.fromkeys(model.tensors.values())
         return
     yield from model.infos()

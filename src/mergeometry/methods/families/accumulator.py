@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from mergeometry.linalg.svd import top_directions
-from mergeometry.values import Delta, Directions
+from mergeometry.values import Delta, Directions, LowRank
 
 Result = TypeVar("Result")
 
@@ -51,6 +51,22 @@ class Held(Accumulator[Result]):
     def held(self) -> Sequence[Delta]:
         """All of them."""
         return self._deltas
+
+
+class Weighing(Accumulator[Result]):
+    """Multiplies each task vector by its model's weight before another accumulator takes it."""
+
+    def __init__(self, accumulator: Accumulator[Result], weights: Sequence[float]) -> None:
+        self._accumulator, self._weights = accumulator, weights
+
+    def take(self, index: int, delta: Delta) -> None:
+        """Pass on the product; the task vector itself stays as it is."""
+        weight = self._weights[index]
+        self._accumulator.take(index, delta.scaled(weight) if isinstance(delta, LowRank) else delta * weight)
+
+    def result(self) -> Result:
+        """The other's outcome."""
+        return self._accumulator.result()
 
 
 class LeadingDirections(Accumulator[Result]):

@@ -49,6 +49,8 @@ class Method(Registered, ABC):
     """The method for tensors that are not matrices, where the recipe names none."""
     scale_rule: ClassVar[str] = "norm_mean"
     """The rule that ``scale: auto`` stands for with this method: of those without labels, the one that lost least."""
+    weights_are_shares: ClassVar[bool] = False
+    """Whether it is a weighted mean: weights are shares of it, so that their ratios matter and not their size."""
     matrices_only: ClassVar[bool] = False
     """Whether it merges the 2-D weights of linear maps only."""
     streams: ClassVar[bool] = False

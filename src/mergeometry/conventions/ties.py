@@ -1,0 +1,107 @@
+"""Tensors that models share: a table of word embeddings and the output layer over the same words, and their copies.
+
+Source: `_tied_weights_keys` of the models of Transformers 5.23. A file may hold one of them, or several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mergeometry.conventions.configs import sections
+
+_TABLES = (
+    "embed_tokens.weight", "shared.weight", "wte.weight", "word_embeddings.weight", "word_embedding.weight",
+    "tok_embeddings.weight", "tokens_embed.weight", "embed_in.weight", "embeddings.weight",
+)  # fmt: skip
+_OUTPUTS = (
+    "lm_head.weight", "lm_head.decoder.weight", "lm_head.out_proj.weight", "predictions.decoder.weight",
+    "generator_lm_head.weight", "pred_layer.proj.weight", "proj_out.weight", "vocab_projector.weight",
+    "lm_loss.weight", "embed_out.weight", "output_projection.weight", "mlm_score.decoder.weight",
+)  # fmt: skip
+_BIASES = {"predictions.decoder.bias": "predictions.bias", "lm_head.decoder.bias": "lm_head.bias"}
+"""The bias of an output layer, and the parameter of the module around it that it is."""
+
+_PARTS_WITH_OUTPUTS = ("decoder", "text_decoder", "language_model", "text_model")
+"""Parts of composite models whose table an output layer shares, where several parts have one."""
+
+_SCALED_WHERE_TIED = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano"})
+"""Models that scale what enters a tied output layer, so that untying them in the configuration changes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """The table of word embeddings among some names, and the output layer that may share it, or None."""
+
+    table: str | None
+    output: str | None
+    copies: Mapping[str, str]
+    """Other tensors that are always copies, each with what it is a copy of."""
+
+
+def is_output(name: str) -> bool:
+    """Whether the name is that of an output layer over words, which many models tie to their table."""
+    return _ends(name, _OUTPUTS) or name == "decoder.weight"
+
+
+def is_table(name: str) -> bool:
+    """Whether the name is that of a table of word embeddings."""
+    return _ends(name, _TABLES)
+
+
+def halves(shapes: Mapping[str, Sequence[int]]) -> Halves:
+    """Find the table and the output layer among tensors by their names; of several tables, the output layer's own."""
+    outputs = [name for name in shapes if is_output(name) and len(shapes[name]) == 2]
+    output = outputs[0] if len(outputs) == 1 else None
+    tables = [name for name in shapes if is_table(name) and len(shapes[name]) == 2]
+    if output is not None:
+        tables = [name for name in tables if tuple(shapes[name]) == tuple(shapes[output])]
+    shared = [name for name in tables if name.endswith("shared.weight")]
+    table = _only(shared) or _only(tables) or _only(name for name in tables if _of_a_part_with_output(name, output))
+    copies = {
+        name: source
+        for name in shapes
+        for end, of in _BIASES.items()
+        if _ends(name, (end,)) and (source := name.removesuffix(end) + of) in shapes
+    }
+    if table is not None and table in shared:
+        copies |= {name: table for name in tables if name != table and name.endswith("embed_tokens.weight")}
+    return Halves(table, output if table is not None else None, copies)
+
+
+def tying(config: Mapping[str, Any] | None) -> bool | None:
+    """What a configuration says of tying the table and the output layer; None where it says nothing, or both."""
+    found = {path: section.get("tie_word_embeddings") for path, section in sections(config)}
+    if isinstance(found.get(""), bool):
+        return found[""]
+    said = {value for value in found.values() if isinstance(value, bool)}
+    return said.pop() if len(said) == 1 else None
+
+
+def is_headless(config: Mapping[str, Any] | None) -> bool:
+    """Whether a configuration says that the model ends with its hidden states, without an output layer."""
+    architectures = (config or {}).get("architectures")
+    named = [str(one) for one in architectures] if isinstance(architectures, list) else []
+    return bool(named) and not any("For" in one or "LMHead" in one or "DoubleHeads" in one for one in named)
+
+
+def scales_where_tied(config: Mapping[str, Any] | None) -> bool:
+    """Whether the configuration's word for tying also scales what enters the output layer, as T5's does."""
+    return (config or {}).get("model_type") in _SCALED_WHERE_TIED
+
+
+def _of_a_part_with_output(name: str, output: str | None) -> bool:
+    parts = name.split(".")
+    if output is not None and "." in output and output.split(".")[0] in _PARTS_WITH_OUTPUTS:
+        return parts[0] == output.split(".")[0]
+    return any(part in _PARTS_WITH_OUTPUTS for part in parts)
+
+
+def _ends(name: str, ends: Iterable[str]) -> bool:
+    return any(name == end or name.endswith(f".{end}") for end in ends)
+
+
+def _only(names: Iterable[str]) -> str | None:
+    found = list(names)
+    return found[0] if len(found) == 1 else None

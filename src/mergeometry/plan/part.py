@@ -1,0 +1,85 @@
+"""Turns one tensor of the base, and what the models hold of it, into a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mergeometry.conventions.experts import Stack
+from mergeometry.dtypes import MERGEABLE
+from mergeometry.plan.choice import RecipeMethods
+from mergeometry.plan.outputs import adapter_outputs, adapter_rank, output_code
+from mergeometry.plan.slices import slices_of
+from mergeometry.plan.tasks import Source, TensorTask
+from mergeometry.recipe import Recipe
+from mergeometry.recipe.scale import ScaleRule
+from mergeometry.sink import OutputTensor
+from mergeometry.sources import TensorInfo
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of the base, and what the models hold of it."""
+
+    name: str
+    original: str
+    """The tensor that it is a copy of, or its own name: copies are merged alike."""
+    info: TensorInfo
+    sources: tuple[Source, ...]
+    carried: tuple[tuple[str, TensorInfo], ...]
+    matrix: bool
+    transposed: bool
+    stack: Stack | None
+    """The matrices that it holds, where each can be merged by itself."""
+
+
+def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
+    """Give a tensor its method, its scale and its outputs.
+
+    Raises:
+        ValueError: the method or the output cannot take the tensor; the message fits after "tensor X: ".
+    """
+    info, sources, name, stack = part.info, part.sources, part.name, part.stack
+    code = output_code(recipe, info)
+    weights = tuple(entry.weight for entry in recipe.models)
+    labels = [entry.name for entry in recipe.models]
+    if info.code not in MERGEABLE:
+        whole = [(label, copy) for label, copy in zip(labels, sources, strict=True) if isinstance(copy, TensorInfo)]
+        return _copy_task(recipe, part, (*whole, *part.carried), weights, info.code)
+    if all(source is None for source in sources):
+        return _copy_task(recipe, part, part.carried, weights, code)
+    (method_name, unbound), chosen = methods.choose(recipe, part.original, matrix=part.matrix or stack is not None)
+    if stack is not None and unbound.needs_activations:
+        stack = None
+        (method_name, unbound), chosen = methods.choose(recipe, part.original, matrix=part.matrix)
+    scale, scaling = (1.0, chosen) if isinstance(chosen, ScaleRule) else (chosen, None)
+    shape = tuple(reversed(info.shape)) if part.transposed else info.shape
+    weighs_first = unbound.weights_are_shares and not methods.main[1].weights_are_shares and set(weights) != {1.0}
+    checked = shape if stack is None else stack.shape
+    unbound.check(len(sources), checked, [1.0] * len(weights) if weighs_first else weights)
+    method = unbound.for_tensor(recipe.seed, part.original, labels)
+    rank = adapter_rank(recipe, info, sources)
+    if recipe.output.adapter:
+        outputs = adapter_outputs(name, method, sources, shape, rank, code)
+    else:
+        outputs = (OutputTensor(name, code, info.shape),)
+    matrix = part.matrix or stack is not None
+    kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
+    task = TensorTask(
+        name, kind, info, sources, method, method_name, weights, scale, part.transposed, part.carried, outputs,
+        refinements=methods.refinements if matrix else (), scaling=scaling, weighs_first=weighs_first,
+    )  # fmt: skip
+    if stack is None:
+        return task
+    return replace(task, slices=slices_of(task, stack, lambda name: unbound.for_tensor(recipe.seed, name, labels)))
+
+
+def _copy_task(
+    recipe: Recipe,
+    part: Part,
+    equal: tuple[tuple[str, TensorInfo], ...],
+    weights: tuple[float, ...],
+    code: str,
+) -> TensorTask:
+    outputs = () if recipe.output.adapter else (OutputTensor(part.name, code, part.info.shape),)
+    return TensorTask(part.name, "copied", part.info, (), None, "copy", weights, 0.0, False, equal, outputs)
