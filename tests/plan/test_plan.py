@@ -247,31 +247,26 @@ def test_the_base_among_the_models_is_told(family: dict[str, Any]) -> None:
     assert plan.notes == ("base-2: is the base itself, so its task vector is zero",)
 
 
-@pytest.mark.parametrize("saved", ["modules_to_save", "embedding", "ties", "models"])
-def test_what_no_adapter_can_hold(tmp_path: Path, saved: str) -> None:
-    family = models.write_family(tmp_path, count=2, adapters=0 if saved == "models" else 2)
-    recipe: dict[str, Any] = {**family, "method": "tsv_m", "output": {"adapter": True}}
-    if saved == "ties":
-        recipe["method"] = "ties"
-    if saved == "modules_to_save":
-        factors = models.random_factors(0, models.MODULES)
-        models.write_adapter(tmp_path / "task0", factors, saved={"embed.weight": torch.zeros(11, 6)})
-    if saved == "embedding":
-        import safetensors.torch
+@pytest.mark.parametrize(
+    ("adapters", "method", "wanted"),
+    [
+        (2, "ties", "the method's result is not low-rank"),
+        (0, "tsv_m", "a model holds the tensor itself, so its update is not low-rank"),
+    ],
+)
+def test_what_no_adapter_can_hold_exactly(tmp_path: Path, adapters: int, method: str, wanted: str) -> None:
+    shapes = {name: shape for name, shape in models.SHAPES.items() if "." in name}
+    family = models.write_family(tmp_path, count=2, shapes=shapes, adapters=adapters)
+    found = mismatches({**family, "method": method, "output": {"adapter": True}})
+    assert found and all(wanted in text and "{adapter: {rank: 16}}" in text for text in found)
+    plan = plan_of({**family, "method": method, "output": {"adapter": {"rank": 2}}})
+    assert {task.outputs[0].shape[0] for task in plan.tasks if task.route == "factors"} == {2}
 
-        file = tmp_path / "task0" / "adapter_model.safetensors"
-        tensors = safetensors.torch.load_file(file)
-        tensors["base_model.model.embed.lora_embedding_A"] = torch.ones(2, 11)
-        tensors["base_model.model.embed.lora_embedding_B"] = torch.ones(6, 2)
-        safetensors.torch.save_file(tensors, file)
-    wanted = {
-        "modules_to_save": "a model holds the tensor itself",
-        "embedding": "adapted embedding",
-        "ties": "not low-rank",
-        "models": "a model holds the tensor itself",
-    }[saved]
-    found = mismatches(recipe)
-    assert found and all(wanted in text for text in found)
+
+def test_a_parameter_of_no_module_is_held_by_no_adapter(tmp_path: Path) -> None:
+    family = models.write_family(tmp_path, count=2)
+    (found,) = mismatches({**family, "method": "tsv_m", "output": {"adapter": {"rank": 2}}})
+    assert "'temperature': it belongs to no module" in found
 
 
 def test_an_adapter_of_nothing(tmp_path: Path) -> None:

@@ -22,13 +22,22 @@ from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
+from mergeometry.linalg.inner import inner
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, LowRank, Weight
 
-_NOTED = (DecompositionFallbackWarning, UndefinedScaleWarning)
+TRUNCATED = "truncated to rank"
+"""How the note begins on an update whose rank is higher than that of the adapter that holds it."""
+
+
+class TruncationWarning(UserWarning):
+    """An update was truncated."""
+
+
+_NOTED = (DecompositionFallbackWarning, TruncationWarning, UndefinedScaleWarning)
 """Warnings that become notes on the tensor in the run record."""
 
 
@@ -176,12 +185,22 @@ def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
 
 
 def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tuple[str, ...]:
-    """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that the update lacks are zero."""
+    """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that the update lacks are zero.
+
+    What is left out of an update of higher rank is said in a `TruncationWarning`.
+    """
     task = job.task
-    assert isinstance(delta, LowRank)
     first, second = task.outputs
+    if task.embedding:
+        delta = delta.transposed() if isinstance(delta, LowRank) else delta.mT
     rank = first.shape[0]
     directions = top_directions(delta, rank)
+    if rank < (delta.rank if isinstance(delta, LowRank) else min(delta.shape)):
+        whole = inner(delta, delta)
+        kept = min(1.0, float(directions.values.double().square().sum()) / whole) if whole else 1.0
+        warnings.warn(
+            f"{TRUNCATED} {rank}, share of the squared norm kept: {kept:.6f}", TruncationWarning, stacklevel=2
+        )
     roots = (directions.values * abs(scale)).sqrt()
     sign = -1.0 if scale < 0 else 1.0
     down, up = torch.zeros(first.shape), torch.zeros(second.shape)

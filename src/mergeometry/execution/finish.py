@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from mergeometry.execution.compute import Outcome, process_usage
+from mergeometry.execution.adapter_settings import write_adapter_config
+from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.hub_names import is_hub_name
-from mergeometry.plan.outputs import adapter_module
 from mergeometry.plan.shares import shares_of
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.recipe.scale import ScaleRule
@@ -24,11 +23,9 @@ from mergeometry.sink import (
     MethodRecord,
     RunRecord,
     SidecarPlan,
-    SidecarRecord,
     Staging,
     TensorRecord,
     Totals,
-    adapter_config,
     copy_sidecars,
     model_card,
     safetensors_bytes,
@@ -61,7 +58,7 @@ def write_metadata(
     for name, data in extras.files.items():
         staging.write_file(name, data)
     if plan.recipe.output.adapter:
-        copied, library = _write_adapter_config(plan, staging), "peft"
+        copied, library = write_adapter_config(plan, staging), "peft"
     else:
         copied, library = (
             copy_sidecars(
@@ -119,20 +116,6 @@ def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str
             notes.append(f"{label}: {len(tensors)} head tensors kept in {place}")
         digests.update(inputs.digests)
     return notes, digests
-
-
-def _write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
-    modules, transposed = [], False
-    for task in plan.tasks:
-        if task.route == "factors":
-            down, up = task.outputs
-            modules.append(adapter_module(task.name, (up.shape[0], down.shape[1]), down.shape[0]))
-            transposed |= task.transposed
-    declared = {model.base_name for model in plan.models if isinstance(model, Adapter) and model.base_name}
-    base = declared.pop() if len(declared) == 1 else plan.recipe.base
-    config = adapter_config(modules, base_model=base, fan_in_fan_out=transposed)
-    staging.write_file("adapter_config.json", (json.dumps(config, indent=2) + "\n").encode())
-    return SidecarRecord(notes=("an adapter: load it on its base, whose files are not copied",))
 
 
 def _declared_names(plan: Plan) -> dict[str, str]:
@@ -227,7 +210,14 @@ def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Tota
 def _fallbacks(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     notes = [note for outcome in outcomes.values() for note in outcome.notes]
     unscaled = sum(note.startswith(NO_SCALE) for note in notes)
-    if len(notes) > unscaled:
-        yield f"{len(notes) - unscaled} decompositions fell back to another driver; the tensors' notes say which"
+    truncated = sorted(float(note.rpartition(" ")[2]) for note in notes if note.startswith(TRUNCATED))
+    if truncated:
+        yield (
+            f"{len(truncated)} tensors were truncated to the adapter's rank: they keep {truncated[0]:.3f} to "
+            f"{truncated[-1]:.3f} of the squared norm of their updates; their notes say how much"
+        )
+    fallbacks = len(notes) - unscaled - len(truncated)
+    if fallbacks:
+        yield f"{fallbacks} decompositions fell back to another driver; the tensors' notes say which"
     if unscaled:
         yield f"{unscaled} tensors keep the scale 1, since the rule has no value for them; their notes say which"

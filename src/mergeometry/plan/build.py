@@ -11,6 +11,7 @@ from mergeometry.conventions.kinds import is_matrix
 from mergeometry.conventions.layouts import Layouts
 from mergeometry.conventions.renames import Renames
 from mergeometry.errors import MismatchError, RecipeError, SourceError
+from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
@@ -100,6 +101,7 @@ def _plan(
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
+    form = adapter_form(recipe.output.adapter, base, models, matches, tables)
     tasks, refused, whole = [], [], []
     for name, info in base.tensors.items():
         sources = tuple(
@@ -121,7 +123,7 @@ def _plan(
             stack = stacked(name, shapes, base.config)
             part = Part(
                 name, ties.copies.get(name, name), info, sources, carried, matrix, layouts.is_transposed(name),
-                stack if can_slice(recipe, sources) else None,
+                stack if can_slice(recipe, sources) else None, form,
             )  # fmt: skip
             task = task_of(recipe, methods, part)
             tasks.append(task)
@@ -139,7 +141,7 @@ def _plan(
     }
     layout = lay_out_plan(recipe, base, tasks)
     messages = (*notes(base, models, matches), *ties.notes, *told, *remarks, *note_on_whole(recipe, whole))
-    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages, ties.configuration)
+    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages, ties.configuration, form)
 
 
 def _refuse_half_rules(recipe: Recipe, copies: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, CHUNK_ELEMENTS, Sizes
+from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, CHUNK_ELEMENTS, Sizes, whole_spectrum
 from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import find
@@ -95,6 +95,9 @@ def _merge_cost(task: TensorTask) -> Cost:
     memory += _FORMING * whole * task.forms_updates
     if task.weighs_first:
         memory += sizes.piece if sizes.step else whole
+    if task.route == "factors" and (sizes.dense or not task.method.stays_low_rank):
+        split = whole_spectrum(Sizes(sizes.shape, (None,), sizes.number))
+        flops, memory = flops + split.flops, max(memory, split.memory + 2 * whole + written)
     # A method that takes its task vectors one at a time reads them again for each step after the merge.
     streams = task.method.streams
     if task.refinements:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from mergeometry.conventions.modules import Part
 from mergeometry.dtypes import NAMED_CODES
 from mergeometry.errors import RecipeError
-from mergeometry.recipe import AdapterOutput, Recipe
-from mergeometry.sink import AdapterModule, Layout, OutputTensor, adapter_tensors, lay_out, lay_out_parts
-from mergeometry.sources import AdapterDelta, Checkpoint, TensorInfo
+from mergeometry.recipe import Recipe
+from mergeometry.sink import Layout, lay_out, lay_out_parts
+from mergeometry.sources import Checkpoint, TensorInfo
 
 if TYPE_CHECKING:
-    from mergeometry.methods.base import Method
-    from mergeometry.plan.tasks import Source, TensorTask
+    from mergeometry.plan.tasks import TensorTask
 
 _STANDARD = "model"
 """What transformers calls the weights of a model."""
@@ -29,38 +28,6 @@ def output_code(recipe: Recipe, info: TensorInfo) -> str:
     if recipe.output.dtype != "base":
         return NAMED_CODES[recipe.output.dtype]
     return "F32" if recipe.output.adapter and info.code != "F64" else info.code
-
-
-def adapter_rank(recipe: Recipe, info: TensorInfo, sources: Sequence[Source]) -> int:
-    """Rank of the adapter for a tensor's merged update: the sum of the inputs' ranks, or less if the recipe asks."""
-    total = sum(source.rank for source in sources if isinstance(source, AdapterDelta))
-    exact = min(total, *info.shape) if info.shape else 0
-    wanted = recipe.output.adapter
-    return min(exact, wanted.rank) if isinstance(wanted, AdapterOutput) else exact
-
-
-def adapter_outputs(
-    name: str, method: Method, sources: Sequence[Source], shape: Sequence[int], rank: int, code: str
-) -> tuple[OutputTensor, ...]:
-    """The two factors that hold a tensor's merged update.
-
-    Raises:
-        ValueError: an adapter cannot hold the update; the message fits after "tensor X: ".
-    """
-    if any(isinstance(source, TensorInfo) for source in sources):
-        raise ValueError("a model holds the tensor itself, so an adapter cannot hold its update")
-    if not method.stays_low_rank:
-        raise ValueError("the method's result is not low-rank, so an adapter cannot hold it")
-    if any(isinstance(source, AdapterDelta) and source.embedding for source in sources):
-        raise ValueError("it is an adapted embedding, and adapters are written for linear layers only")
-    if not name.endswith(".weight"):
-        raise ValueError("an adapter holds updates of `.weight` tensors only")
-    return tuple(adapter_tensors([adapter_module(name, shape, rank)], code))
-
-
-def adapter_module(name: str, shape: Sequence[int], rank: int) -> AdapterModule:
-    """The adapted module for a tensor; ``shape`` is (outputs, inputs)."""
-    return AdapterModule(name.removesuffix(".weight"), rank, shape[0], shape[1])
 
 
 def lay_out_plan(recipe: Recipe, base: Checkpoint, tasks: Sequence[TensorTask]) -> Layout:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from mergeometry.conventions.experts import Stack
 from mergeometry.dtypes import MERGEABLE
+from mergeometry.plan.adapter_form import AdapterForm
 from mergeometry.plan.choice import RecipeMethods
-from mergeometry.plan.outputs import adapter_outputs, adapter_rank, output_code
+from mergeometry.plan.outputs import output_code
 from mergeometry.plan.slices import slices_of
 from mergeometry.plan.tasks import Source, TensorTask
 from mergeometry.recipe import Recipe
@@ -31,6 +32,8 @@ class Part:
     transposed: bool
     stack: Stack | None
     """The matrices that it holds, where each can be merged by itself."""
+    form: AdapterForm | None
+    """How an adapter holds the merge, where the output is one."""
 
 
 def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
@@ -45,9 +48,9 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     labels = [entry.name for entry in recipe.models]
     if info.code not in MERGEABLE:
         whole = [(label, copy) for label, copy in zip(labels, sources, strict=True) if isinstance(copy, TensorInfo)]
-        return _copy_task(recipe, part, (*whole, *part.carried), weights, info.code)
+        return _copy_task(part, (*whole, *part.carried), weights, info.code)
     if all(source is None for source in sources):
-        return _copy_task(recipe, part, part.carried, weights, code)
+        return _copy_task(part, part.carried, weights, code)
     (method_name, unbound), chosen = methods.choose(recipe, part.original, matrix=part.matrix or stack is not None)
     if stack is not None and unbound.needs_activations:
         stack = None
@@ -58,11 +61,9 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     checked = shape if stack is None else stack.shape
     unbound.check(len(sources), checked, [1.0] * len(weights) if weighs_first else weights)
     method = unbound.for_tensor(recipe.seed, part.original, labels)
-    rank = adapter_rank(recipe, info, sources)
-    if recipe.output.adapter:
-        outputs = adapter_outputs(name, method, sources, shape, rank, code)
-    else:
-        outputs = (OutputTensor(name, code, info.shape),)
+    outputs = (OutputTensor(name, code, info.shape),)
+    if part.form is not None:
+        outputs = part.form.outputs(name, info, method, sources, shape, code)
     matrix = part.matrix or stack is not None
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
     task = TensorTask(
@@ -75,11 +76,12 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
 
 
 def _copy_task(
-    recipe: Recipe,
     part: Part,
     equal: tuple[tuple[str, TensorInfo], ...],
     weights: tuple[float, ...],
     code: str,
 ) -> TensorTask:
-    outputs = () if recipe.output.adapter else (OutputTensor(part.name, code, part.info.shape),)
+    outputs = (OutputTensor(part.name, code, part.info.shape),)
+    if part.form is not None:
+        outputs = part.form.copies(part.name, part.info, code)
     return TensorTask(part.name, "copied", part.info, (), None, "copy", weights, 0.0, False, equal, outputs)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mergeometry.methods.base import Method
+    from mergeometry.plan.adapter_form import AdapterForm
     from mergeometry.refinements.base import Refinement
 
 Source: TypeAlias = TensorInfo | AdapterDelta | DenseUpdate | None
@@ -99,6 +100,11 @@ class TensorTask:
         return all(source is None or isinstance(source, AdapterDelta) for source in self.sources)
 
     @property
+    def embedding(self) -> bool:
+        """Whether adapters change it as an embedding, by factors."""
+        return any(isinstance(source, AdapterDelta) and source.embedding for source in self.sources)
+
+    @property
     def forms_updates(self) -> bool:
         """Whether an adapter's update of the tensor is formed from the base's tensor as a whole."""
         return any(isinstance(source, DenseUpdate) for source in self.sources)
@@ -119,6 +125,8 @@ class Plan:
     notes: tuple[str, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the output's config.json that are not the base's."""
+    form: AdapterForm | None = None
+    """How an adapter holds the merge, where the output is one."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)

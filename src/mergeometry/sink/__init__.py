@@ -1,6 +1,6 @@
 """Writes outputs: laid out beforehand, staged next to the target, published whole or not at all."""
 
-from mergeometry.sink.adapter import AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
+from mergeometry.sink.adapter import PREFIX, AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
 from mergeometry.sink.card import model_card
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.folder_files import Sidecar
@@ -25,6 +25,7 @@ from mergeometry.sink.staging import Staging, remove_stale
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes
 
 __all__ = [
+    "PREFIX",
     "AdapterModule",
     "CopiedFile",
     "FileLayout",

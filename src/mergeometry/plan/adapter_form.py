@@ -1,0 +1,162 @@
+"""How an adapter holds a merge: which tensors become factors, which biases, and which modules are written whole.
+
+| tensor | in the adapter |
+| --- | --- |
+| the weight of a linear layer, low-rank or truncated to a rank | `lora_A`, `lora_B` |
+| an embedding that adapters change by factors | `lora_embedding_A`, `lora_embedding_B` |
+| a bias | the bias itself, as PEFT stores it with `bias: all` |
+| all else | its module, whole, as PEFT stores it with `modules_to_save` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from mergeometry.conventions.kinds import is_matrix
+from mergeometry.errors import MismatchError
+from mergeometry.plan.adapter_task import names_in_adapter, task_type
+from mergeometry.plan.compare import source_of
+from mergeometry.plan.matching import Match
+from mergeometry.recipe import AdapterOutput
+from mergeometry.sink import PREFIX, AdapterModule, OutputTensor, adapter_tensors
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
+from mergeometry.sources.updates import DoraUpdate
+
+if TYPE_CHECKING:
+    from mergeometry.methods.base import Method
+    from mergeometry.plan.tasks import Source
+
+Stored: TypeAlias = Literal["factors", "embedding factors", "bias", "module", "nothing"]
+
+_RANK_HINT = "output: {adapter: {rank: 16}} truncates it to that rank"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterForm:
+    """The form of every tensor of the base in an adapter, by the base's name for it."""
+
+    rank: int | None
+    """The rank to truncate to, None for the exact one."""
+    stored: Mapping[str, Stored]
+    names: Mapping[str, str]
+    """The base's name to the name in the adapter, which is that of the inputs where they agree."""
+    modules: tuple[str, ...]
+    """Modules that are written whole, by their names in the adapter."""
+    task_type: str | None
+
+    @property
+    def biases(self) -> bool:
+        """Whether a bias is written."""
+        return "bias" in self.stored.values()
+
+    def module(self, name: str) -> str:
+        """The module of a tensor, by its name in the adapter."""
+        return self.names[name].rpartition(".")[0]
+
+    def outputs(
+        self, name: str, info: TensorInfo, method: Method, sources: Sequence[Source], shape: Sequence[int], code: str
+    ) -> tuple[OutputTensor, ...]:
+        """The tensors that hold a merged tensor; ``shape`` is (outputs, inputs) for matrices.
+
+        Raises:
+            ValueError: an adapter cannot hold it; the message fits after "tensor X: ".
+        """
+        stored = self.stored[name]
+        if self.rank is None:
+            if any(isinstance(source, TensorInfo) for source in sources) and stored == "factors":
+                raise ValueError(f"a model holds the tensor itself, so its update is not low-rank; {_RANK_HINT}")
+            low_rank = method.stays_low_rank and not any(isinstance(source, DoraUpdate) for source in sources)
+            if "factors" in stored and not low_rank:
+                raise ValueError(f"the method's result is not low-rank, so an adapter cannot hold it; {_RANK_HINT}")
+        if stored in ("factors", "embedding factors"):
+            rank = self._rank_of(info, method, sources)
+            return tuple(adapter_tensors([self.factors(name, shape, rank)], code))
+        if not self.module(name):
+            raise ValueError("it belongs to no module that an adapter could hold as a whole")
+        return self.copies(name, info, code)
+
+    def copies(self, name: str, info: TensorInfo, code: str) -> tuple[OutputTensor, ...]:
+        """The tensor itself if it is written whole, else nothing."""
+        if self.stored[name] == "bias":
+            adapted = f"{name.removesuffix('.bias')}.weight"
+            wrapped = ".base_layer" * ("factors" in self.stored.get(adapted, ""))
+            return (OutputTensor(f"{PREFIX}{self.module(name)}{wrapped}.bias", code, info.shape),)
+        if self.stored[name] == "module":
+            return (OutputTensor(f"{PREFIX}{self.names[name]}", code, info.shape),)
+        return ()
+
+    def factors(self, name: str, shape: Sequence[int], rank: int) -> AdapterModule:
+        """The adapted module for a tensor; ``shape`` is that of its task vectors."""
+        embedding = self.stored[name] == "embedding factors"
+        outputs, inputs = reversed(shape) if embedding else shape
+        return AdapterModule(self.module(name), rank, outputs, inputs, embedding)
+
+    def _rank_of(self, info: TensorInfo, method: Method, sources: Sequence[Source]) -> int:
+        """The sum of the inputs' ranks, or less if the recipe asks."""
+        ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in sources if source is not None]
+        known = [rank for rank in ranks if rank is not None]
+        exact = (
+            min(info.shape) if not method.stays_low_rank or len(known) < len(ranks) else min(sum(known), *info.shape)
+        )
+        return exact if self.rank is None else min(exact, self.rank)
+
+
+def adapter_form(
+    wanted: bool | AdapterOutput,
+    base: Checkpoint,
+    models: Sequence[Checkpoint | Adapter],
+    matches: Sequence[Match],
+    tables: Container[str],
+) -> AdapterForm | None:
+    """Decide the form of every tensor, None where no adapter is wanted; ``tables`` are not linear maps.
+
+    Raises:
+        MismatchError: a module would have to be adapted and written whole.
+    """
+    if not wanted:
+        return None
+    linear = {name for name, info in base.tensors.items() if is_matrix(name, info.shape) and name not in tables}
+    stored: dict[str, Stored] = {}
+    for name in base.tensors:
+        sources = [source_of(model, match.pairs.get(name)) for model, match in zip(models, matches, strict=True)]
+        from_adapters = [isinstance(model, Adapter) for model in models]
+        stored[name] = _stored(name, sources, from_adapters, linear=name in linear)
+    task = task_type(models, [name.rpartition(".")[0] for name, form in stored.items() if form == "module"])
+    names = names_in_adapter(base.tensors, models, matches, of_task=task is not None)
+    modules = _saved_modules({names[name] for name, form in stored.items() if form == "module"}, names.values())
+    reasons = []
+    for name, form in stored.items():
+        owner = next((module for module in modules if names[name].startswith(f"{module}.")), None)
+        if owner is None:
+            continue
+        if "factors" in form:
+            reasons.append(f"tensor {name!r}: its module {owner!r} is changed as a whole and by factors")
+        stored[name] = "module"
+    if reasons:
+        raise MismatchError("an adapter cannot hold this merge", reasons)
+    rank = wanted.rank if isinstance(wanted, AdapterOutput) else None
+    return AdapterForm(rank, stored, names, modules, task)
+
+
+def _stored(name: str, sources: Sequence[Source], from_adapters: Sequence[bool], *, linear: bool) -> Stored:
+    if all(source is None for source in sources):
+        return "nothing"
+    thin = all(source is None or isinstance(source, AdapterDelta) for source in sources)
+    replaced = any(
+        isinstance(source, TensorInfo) and adapter for source, adapter in zip(sources, from_adapters, strict=True)
+    )
+    if thin and any(isinstance(source, AdapterDelta) and source.embedding for source in sources):
+        return "embedding factors"
+    if name.endswith(".weight") and not replaced and (thin or linear):
+        return "factors"
+    return "bias" if name.endswith(".bias") else "module"
+
+
+def _saved_modules(tensors: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """The outermost modules that PEFT saves whole if it is told those of ``tensors``: it goes by the ends of names."""
+    told = {name.rpartition(".")[0] for name in tensors} - {""}
+    known = {name[:end] for name in names for end, character in enumerate(name) if character == "."}
+    saved = {module for module in known if module.endswith(tuple(told))} if told else set[str]()
+    return tuple(sorted(one for one in saved if not any(one.startswith(f"{other}.") for other in saved)))
