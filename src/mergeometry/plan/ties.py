@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from mergeometry.conventions.ties import Halves, halves, is_headless, is_output, is_table, scales_where_tied, tying
 from mergeometry.errors import MismatchError
 from mergeometry.sources import Adapter, Checkpoint, TensorInfo
+from mergeometry.sources.updates import TokenRows
 
 Equal: TypeAlias = Callable[[TensorInfo, TensorInfo], bool]
 """Whether two tensors hold the same values."""
@@ -79,6 +80,7 @@ def settled(base: Checkpoint, models: Sequence[Model], heads: Sequence[str], equ
         if table is not None and output is not None and not own.apart:
             copies[output] = table
         return Ties(base, changed, copies)
+    changed = tuple(_rows_of_both(model, table, output) for model in changed)
     labels = ", ".join(parted)
     note = f"{output} is untied from {table}: {labels} change{'s' * (len(parted) == 1)} one half and not the other"
     return Ties(form.of(base, own), changed, copies, {"tie_word_embeddings": False}, (note,))
@@ -145,11 +147,26 @@ def _parts(model: Model, found: _Input | None, base: _Input, equal: Equal) -> bo
     if found is not None:
         return found.apart
     assert isinstance(model, Adapter)
-    changed = [name for name in (*model.deltas, *model.replaced) if is_output(name) or is_table(name)]
+    # PEFT ties rows of tokens itself: an adapter that trains them changes both halves alike.
+    formed = [name for name, update in model.updates.items() if not isinstance(update, TokenRows)]
+    changed = [name for name in (*model.deltas, *formed, *model.replaced) if is_output(name) or is_table(name)]
     if len(changed) == 2 and all(name in model.replaced for name in changed):
         return not _same(model.replaced[changed[0]], model.replaced[changed[1]], equal)
     known = {_last(name) for name in (base.halves.table, base.halves.output) if name is not None}
     return any(is_output(name) or _last(name) in known for name in changed)
+
+
+def _rows_of_both(model: Model, table: str | None, output: str | None) -> Model:
+    """An adapter's rows of tokens for both halves of a table that was tied when it was trained."""
+    if not isinstance(model, Adapter) or table is None or output is None:
+        return model
+    updates = dict(model.updates)
+    for name, update in model.updates.items():
+        # One name may have a prefix that the other lacks.
+        if isinstance(update, TokenRows) and f".{name}".endswith(f".{_last(table)}"):
+            prefix = name.removesuffix(table) if name.endswith(table) else ""
+            updates.setdefault(f"{prefix}{output}", update)
+    return replace(model, updates=dict(sorted(updates.items())))
 
 
 def _cannot_be_untied(parted: Sequence[str]) -> MismatchError:
@@ -170,4 +187,4 @@ def _last(name: str) -> str:
 
 
 def _names(model: Model) -> list[str]:
-    return list(model.tensors) if isinstance(model, Checkpoint) else [*model.deltas, *model.replaced]
+    return list(model.tensors) if isinstance(model, Checkpoint) else [*model.deltas, *model.updates, *model.replaced]
