@@ -173,3 +173,25 @@ def test_a_model_of_another_base_gets_no_list_to_paste(family: dict[str, Any]) -
     for place in family["models"]:
         extend(place, {f"module{number}.weight": torch.zeros(3) for number in range(20)})
     assert "--head" not in refused({**family, "heads": []})
+
+
+def test_a_part_that_only_the_base_has_is_kept_by_the_line_that_the_error_prints(tmp_path: Path) -> None:
+    family = models.write_family(tmp_path, count=2)
+    base = models.loaded(Path(family["base"]))
+    own = {"cls.transform.dense.weight": torch.ones(3, 3), "cls.transform.dense.bias": torch.ones(3)}
+    models.write_model(Path(family["base"]), {**base, **own})
+    with pytest.raises(MismatchError) as refused:
+        mg.make_plan(mg.load_recipe({**family, "method": "average"}))
+    (line,) = {re.search(r"`heads: (\[.*?\])`", reason)[1] for reason in refused.value.mismatches}  # pyright: ignore[reportOptionalSubscript]
+    mg.merge({**family, "method": "average", "heads": json.loads(line)}, tmp_path / "out")
+    out = models.loaded(tmp_path / "out")
+    assert all(torch.equal(out[name], tensor) for name, tensor in own.items())
+
+
+def test_a_layer_of_many_that_models_lack_is_no_head(tmp_path: Path) -> None:
+    family = models.write_family(tmp_path, count=2)
+    base = models.loaded(Path(family["base"]))
+    models.write_model(Path(family["base"]), {**base, "layer.2.dense.weight": torch.ones(3, 3)})
+    with pytest.raises(MismatchError) as refused:
+        mg.make_plan(mg.load_recipe({**family, "method": "average"}))
+    assert "heads" not in str(refused.value)

@@ -147,3 +147,18 @@ def test_another_base_is_still_another_base(tmp_path: Path, vit: tuple[Path, Any
     base.save_pretrained(tmp_path / "bert")
     with pytest.raises(MismatchError, match="the base does not have"):
         mg.merge(base=vit[0] / "old", models=[tmp_path / "bert"], method="average", output=tmp_path / "out")
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_layout_that_nothing_tells_is_refused(tmp_path: Path, adapter: bool) -> None:
+    shapes = {"h.0.attn.c_proj.weight": (6, 6), "h.0.attn.c_proj.bias": (6,), "ln_f.weight": (6,)}
+    family = models.write_family(tmp_path, count=2, shapes=shapes)
+    if adapter:
+        factors = {"h.0.attn.c_proj": (torch.ones(2, 6), torch.ones(6, 2))}
+        family["models"] = [models.write_adapter(tmp_path / "adapter", factors)]
+    with pytest.raises(MismatchError, match=r"put the model's config\.json next to its weights"):
+        mg.make_plan(mg.load_recipe({**family, "method": "average" if adapter else "tsv_m"}))
+    for place in ("base", "task0", "task1"):
+        (tmp_path / place / "config.json").write_text('{"model_type": "gpt2"}')
+    plan = mg.make_plan(mg.load_recipe({**family, "method": "average" if adapter else "tsv_m"}))
+    assert next(task for task in plan.tasks if task.kind == "matrix").transposed

@@ -9,7 +9,7 @@ from mergeometry.conventions.buffers import is_computed
 from mergeometry.conventions.kinds import is_vocabulary
 from mergeometry.dtypes import MERGEABLE, NAMED_CODES
 from mergeometry.plan.folders import passed_over, unread_weights
-from mergeometry.plan.heads import OFTEN_TIED, suggestion
+from mergeometry.plan.heads import OFTEN_TIED, keeping, suggestion
 from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
@@ -24,9 +24,9 @@ def mismatches(
     nearest = Nearest()
     precision = _precision_of(base)
     reasons = [reason for model in (base, *models) for reason in unread_weights(model)]
-    cure = suggestion(recipe.heads, matches)
+    cure, keep = suggestion(recipe.heads, matches), keeping(recipe.heads, matches)
     for model, match in zip(models, matches, strict=True):
-        reasons.extend(_names(model, match, base, nearest, cure))
+        reasons.extend(_names(model, match, base, nearest, cure, keep))
         for name, own in match.pairs.items():
             reasons.extend(_tensor(recipe, model, name, own, base.tensors[name], precision))
     reasons.extend(_unused(recipe, base, matches))
@@ -71,7 +71,9 @@ def names_of(model: Checkpoint | Adapter) -> list[str]:
     return list(model.tensors) if isinstance(model, Checkpoint) else model.names()
 
 
-def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest, cure: str) -> Iterator[str]:
+def _names(
+    model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest: Nearest, cure: str, keep: str
+) -> Iterator[str]:
     own_names, base_names = names_of(model), list(base.tensors)
     if isinstance(model, Checkpoint):
         for name in match.missing:
@@ -83,7 +85,8 @@ def _names(model: Checkpoint | Adapter, match: Match, base: Checkpoint, nearest:
                     "there, save both models the same way"
                 )
             else:
-                yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}"
+                to_keep = f"; to keep the base's own, name it in `heads`{keep}" if keep else ""
+                yield f"{model.label}: has no tensor {name!r}{nearest.hint(name, own_names)}{to_keep}"
     for name in match.extra:
         if isinstance(model, Checkpoint) and is_computed(name, model.tensors[name].shape):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.matching import Match
@@ -43,13 +43,27 @@ def suggestion(given: Sequence[str], matches: Sequence[Match]) -> str:
 
     A head is a module in which no tensor of its model has a counterpart in the base.
     """
-    globs = dict.fromkeys(given)
-    for match in matches:
-        shared = {name[:end] for name in match.pairs.values() for end in _ends(name)}
-        for name in match.extra:
-            module = next((name[:end] for end in _ends(name) if name[:end] not in shared), None)
-            if module is not None and not name.endswith(OFTEN_TIED) and not set(module) & set("*?["):
-                globs[f"{module}.*"] = None
+    modules = [module for match in matches for module in _alone(match.extra, match.pairs.values())]
+    return _named(given, modules)
+
+
+def keeping(given: Sequence[str], matches: Sequence[Match]) -> str:
+    """The same for modules that only the base has, which heads keep as they are; never one layer of many."""
+    modules = [module for match in matches for module in _alone(match.missing, match.pairs)]
+    return _named(given, [module for module in modules if not any(part.isdigit() for part in module.split("."))])
+
+
+def _alone(names: Iterable[str], paired: Iterable[str]) -> Iterator[str]:
+    """The modules of unpaired tensors in which no tensor is paired, without output layers, which may be tied."""
+    shared = {name[:end] for name in paired for end in _ends(name)}
+    for name in names:
+        module = next((name[:end] for end in _ends(name) if name[:end] not in shared), None)
+        if module is not None and not name.endswith(OFTEN_TIED) and not set(module) & set("*?["):
+            yield module
+
+
+def _named(given: Sequence[str], modules: Iterable[str]) -> str:
+    globs = dict.fromkeys([*given, *(f"{module}.*" for module in modules)])
     if len(globs) == len(given) or len(globs) > _MOST_SUGGESTED:
         return ""
     flags = " ".join(f"--head '{glob}'" for glob in globs)

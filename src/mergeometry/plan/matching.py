@@ -156,7 +156,8 @@ class Nearest:
         pattern = _pattern(name)
         if pattern not in self._close and self._left:
             self._left -= 1
-            pool = list(self._names)[:_NEAREST_POOL]
+            # A name of the same pattern is that of another layer, which is no hint.
+            pool = [other for other in self._names if other != pattern][:_NEAREST_POOL]
             self._close[pattern] = next(iter(get_close_matches(pattern, pool, n=1, cutoff=0.6)), None)
         close = self._close.get(pattern)
         if close is None:
