@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mergeometry.conventions.adapters import quantised_base
 from mergeometry.conventions.buffers import is_computed
 from mergeometry.conventions.kinds import is_vocabulary
 from mergeometry.dtypes import MERGEABLE, NAMED_CODES
@@ -46,6 +47,11 @@ def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Seq
         for name in match.extra:
             if isinstance(model, Checkpoint) and is_computed(name, model.tensors[name].shape):
                 messages.append(f"{model.label}: {name} is left out, since models compute it and the base has none")
+        if isinstance(model, Adapter) and (why := quantised_base(model.config)):
+            messages.append(
+                f"{model.label}: trained on a quantised base ({why}); its update is exact, and the sum with this base "
+                "differs from what was trained by the rounding of that base"
+            )
         if model.path.resolve() == base.path.resolve():
             messages.append(f"{model.label}: is the base itself, so its task vector is zero")
     messages.extend(_other_bases(base, models))

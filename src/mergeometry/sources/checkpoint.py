@@ -25,7 +25,14 @@ from mergeometry.sources.modules import read_modules
 from mergeometry.sources.strict_json import parse_object
 from mergeometry.sources.survey import Entry, survey
 from mergeometry.sources.tensors import TensorInfo
-from mergeometry.sources.weights import ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, has_weights, read_weights
+from mergeometry.sources.weights import (
+    ADAPTER_FILE,
+    INDEX_FILE,
+    SINGLE_FILE,
+    has_weights,
+    read_weights,
+    refuse_foreign_adapter,
+)
 
 CONFIG_FILE = "config.json"
 
@@ -129,6 +136,7 @@ def _checkpoint(
     headers: dict[Path, Header],
     config: dict[str, Any] | None,
 ) -> Checkpoint:
+    refuse_foreign_adapter(tensors)
     if found := quantised_tensor({name: info.code for name, info in tensors.items()}):
         name, form = found
         raise SourceError(

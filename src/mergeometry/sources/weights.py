@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from mergeometry.conventions.adapters import foreign_adapter
 from mergeometry.conventions.folders import LIBRARY_FILES, Kind, is_variant, kind_of_file, stem_of
 from mergeometry.errors import SourceError
 from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.index import check_index_agrees, check_shards_exist, listing, read_index
 from mergeometry.sources.kinds import CONVERT_HINT, PICKLE_SUFFIXES
+from mergeometry.sources.tensors import TensorInfo
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -87,7 +90,19 @@ def _main(names: list[str]) -> list[str]:
     return others or plain
 
 
+def refuse_foreign_adapter(tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise SourceError if the tensors are those of an adapter, which is named."""
+    if found := foreign_adapter(tensors):
+        name, kind = found
+        raise SourceError(
+            f"the weights are {kind.kind}, not a model", file=tensors[name].file, tensor=name, hint=kind.hint
+        )
+
+
 def _no_weights(folder: Path, names: list[str]) -> SourceError:
+    for name in names:
+        if name.lower().endswith(".safetensors"):
+            refuse_foreign_adapter(read_header(folder / name, folder).tensors)
     pickles = [name for name in names if name.lower().endswith((*PICKLE_SUFFIXES, ".bin.index.json"))]
     if pickles:
         return SourceError(
