@@ -80,6 +80,14 @@ def test_a_table_of_words_takes_a_few_rows_of_memory(tmp_path: Path) -> None:
     assert 1 / 1.1 <= ratio({**recipe, "method": "rows"}, tmp_path / "out", 1) <= 1.6
 
 
+def test_a_large_head_is_written_piece_by_piece(tmp_path: Path) -> None:
+    recipe = models.write_family(tmp_path, count=2)
+    for place in recipe["models"]:
+        head = {"head.0.weight": torch.ones(30_000, 1000), "head.1.weight": torch.ones(1000)}
+        models.write_model(Path(place), {**models.loaded(Path(place)), **head})
+    assert 1 / 1.1 <= ratio({**recipe, "method": "average", "heads": ["head.*"]}, tmp_path / "out", 1) <= 1.6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("refine", ["svc", "norm"])
 @pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])

@@ -19,6 +19,7 @@ from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
+from mergeometry.execution.workers import workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptTask
@@ -48,6 +49,7 @@ def merge_on_data(
     assert section is not None, "the recipe has no data section"
     started, target = time.perf_counter(), resolved_target(output)
     refuse_taken(target, overwrite=overwrite, inputs=plan.inputs)
+    workers_for(plan, workers)  # a merge that cannot fit is refused before the models run
     data = read_data(plan, section)
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(estimate(plan, section, data), target.parent)

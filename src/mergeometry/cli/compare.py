@@ -75,10 +75,10 @@ def compare(
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         refuse_foreign_folder(output, setup.plans[0].inputs)
         if plan:
-            from mergeometry.comparison.dry_run import core_seconds, dry_run
-            from mergeometry.execution.pool import worker_count
+            from mergeometry.comparison.dry_run import core_seconds, dry_run, peak_memory
+            from mergeometry.execution.workers import workers_within
 
-            count = worker_count(workers, core_seconds(setup, scale_values))
+            count = workers_within(workers, core_seconds(setup, scale_values), partial(peak_memory, setup))
             _print_plan(dry_run(setup, scale_values, count), as_json)
             return
         with progress("starting", hidden=quiet or as_json, timed=False) as show:

@@ -10,7 +10,7 @@ import typer
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size
-from mergeometry.errors import MismatchError
+from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def plan(
     run.check()
     with plain_errors(debug):
         given = recipe_from(recipe, how)
-        from mergeometry.execution.pool import worker_count
+        from mergeometry.execution.workers import workers_for
         from mergeometry.plan import make_plan
 
         try:
@@ -54,18 +54,25 @@ def plan(
 
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
         estimates = _learning(made) | _collecting(made)
-        count = worker_count(run.workers, made.seconds(1))
+        refused = None
+        try:
+            count = workers_for(made, run.workers)
+        except RecipeError as error:
+            count, refused = run.workers or 1, error
         if as_json:
             typer.echo(json.dumps({**_as_json(made, count), **estimates}, indent=1))
         elif not quiet:
             _print(made, count, tensors)
             _print_learning(estimates)
             _print_collecting(estimates)
+        if refused is not None:
+            raise refused
 
 
 def _print(made: Plan, workers: int, tensors: bool) -> None:
     from rich.table import Table
 
+    from mergeometry.plan.machine import available_memory
     from mergeometry.plan.shares import shares_of
     from mergeometry.sink.shares import shares_in_words
 
@@ -88,7 +95,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "
         f"with {workers} worker(s) about {duration(made.seconds(workers))} "
-        f"and at most {size(made.peak_memory(workers))} of memory"
+        f"and at most {size(made.peak_memory(workers))} of the {size(available_memory())} of memory"
     )
     if tensors:
         listing = Table("tensor", "shape", "what", "method", "scale", "memory")
@@ -171,6 +178,7 @@ def _scale(task: TensorTask) -> Any:
 
 
 def _as_json(made: Plan, workers: int) -> dict[str, Any]:
+    from mergeometry.plan.machine import available_memory
     from mergeometry.plan.shares import shares_of
 
     return {
@@ -199,5 +207,6 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
         "bytes_written": made.bytes_written,
         "workers": workers,
         "peak_memory_bytes": made.peak_memory(workers),
+        "available_memory_bytes": available_memory(),
         "seconds": made.seconds(workers),
     }

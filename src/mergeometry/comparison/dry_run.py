@@ -19,19 +19,7 @@ _TOKENS = {"text": 1024, "causal": 512, "image": 2048}
 def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, Any]:
     """Estimate steps, scratch space, memory and rough seconds of a comparison without earlier results."""
     jobs, sizes = merge_jobs(setup.plans, Path("scratch"))
-    base = setup.plans[0].base
-    elements = sum(info.elements for info in base.tensors.values())
-    config = base.config or {}
-    kind = check_kind(setup.tasks.encoder, base)
-    wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
-    vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
-    activations = 4 * _TOKENS[kind] * (12 * wide + 2 * vocabulary) + 4 * _TOKENS[kind] * layers
-    # The base, the weights that are scored, and the copies of one tensor in between.
-    largest = max(info.elements for info in base.tensors.values())
-    scoring = 4 * (2 * elements + 3 * largest) + activations
-    merging = max((_merging_bytes([variant.task for variant in job.variants]) for job in jobs), default=0)
     running = _running(setup)
-    memory = workers * (PROCESS_BYTES + TRANSFORMERS_BYTES + max(scoring, merging))
     return {
         "entries": [entry.name for entry in setup.entries],
         "scales": list(scales),
@@ -43,10 +31,27 @@ def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, An
         "notes": list(setup.notes),
         "merges": len(jobs),
         "scratch_bytes": sum(sizes.values()) + running.scratch,
-        "memory_bytes": max(memory, running.memory),
+        "memory_bytes": peak_memory(setup, workers),
         "workers": workers,
         "seconds": core_seconds(setup, scales) / workers + running.seconds,
     }
+
+
+def peak_memory(setup: Setup, workers: int) -> int:
+    """Upper bound of the bytes that all processes of a comparison hold."""
+    jobs, _ = merge_jobs(setup.plans, Path("scratch"))
+    base = setup.plans[0].base
+    elements = sum(info.elements for info in base.tensors.values())
+    config = base.config or {}
+    kind = check_kind(setup.tasks.encoder, base)
+    wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
+    vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
+    activations = 4 * _TOKENS[kind] * (12 * wide + 2 * vocabulary) + 4 * _TOKENS[kind] * layers
+    # The base, the weights that are scored, and the copies of one tensor in between.
+    largest = max(info.elements for info in base.tensors.values())
+    scoring = 4 * (2 * elements + 3 * largest) + activations
+    merging = max((_merging_bytes([variant.task for variant in job.variants]) for job in jobs), default=0)
+    return max(workers * (PROCESS_BYTES + TRANSFORMERS_BYTES + max(scoring, merging)), _running(setup).memory)
 
 
 def core_seconds(setup: Setup, scales: Sequence[float]) -> float:

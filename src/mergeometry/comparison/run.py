@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mergeometry.comparison.attach_moments import attach_moments
-from mergeometry.comparison.dry_run import core_seconds
+from mergeometry.comparison.dry_run import core_seconds, peak_memory
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.own_folder import RESULTS, SCRATCH, refuse_foreign_folder
 from mergeometry.comparison.result import Comparison
@@ -23,8 +24,9 @@ from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settin
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
-from mergeometry.execution.pool import side_by_side, worker_count
+from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
+from mergeometry.execution.workers import workers_within
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 
@@ -53,7 +55,7 @@ def run_comparison(
         MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
-    workers = worker_count(workers, core_seconds(setup, scales))
+    workers = workers_within(workers, core_seconds(setup, scales), partial(peak_memory, setup))
     refuse_foreign_folder(output, setup.plans[0].inputs)
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / RESULTS)

@@ -15,8 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from mergeometry.dtypes import MERGEABLE
-from mergeometry.errors import ExecutionError, MergeometryError, MismatchError
+from mergeometry.errors import ExecutionError, MergeometryError
+from mergeometry.execution.copies import copy_in_pieces, refuse_unequal
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
@@ -122,9 +122,12 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
     """Write a task's outputs."""
     task = job.task
     if task.route == "copy":
-        return _copy(job, inputs, writer), ()
+        if task.turned is not None and task.outputs:
+            return _copy_turned(job, inputs, writer), ()
+        digest = copy_in_pieces(task, job.slots[0] if task.outputs else None, inputs, reader, writer)
+        return ((digest,) if task.outputs else ()), ()
     if task.equal:
-        _refuse_unequal(task, inputs, inputs.raw("base", task.base))
+        refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if task.route == "slices":
         return _produce_slices(job, inputs, reader, writer)
     if task.route in ("chunks", "rows"):
@@ -157,31 +160,15 @@ def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes)
     return (hashed.digest(),), tuple(scales)
 
 
-def _copy(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
+def _copy_turned(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
+    """Copy a matrix with a rotation of its inputs folded in."""
     task = job.task
+    assert task.turned is not None
     tensor = inputs.raw("base", task.base)
     numbers = inputs.finite("base", task.base, tensor)
-    _refuse_unequal(task, inputs, tensor)
-    if not task.outputs:
-        return ()
-    if task.base.code in MERGEABLE:
-        if task.turned is not None:
-            numbers = numbers @ task.turned.to(numbers.dtype)
-        if task.outputs[0].code != task.base.code or task.turned is not None:
-            tensor = as_stored(task, numbers, task.outputs[0].code, task.scale)
-    return (writer.write(job.slots[0], tensor),)
-
-
-def _refuse_unequal(task: TensorTask, inputs: TaskReader, base: Tensor) -> None:
-    for label, info in task.equal:
-        copy = inputs.raw(label, info)
-        # A copy in another precision equals the base if one rounds to the other.
-        if not (torch.equal(copy.to(base.dtype), base) or torch.equal(base.to(copy.dtype), copy)):
-            raise MismatchError(
-                "a tensor that is not merged differs between the models",
-                [f"{label}: {info.name!r} ({info.code}) differs from the base's in {info.file}"],
-                hint="integers and copies of the base's weights must be equal everywhere",
-            )
+    refuse_unequal(task, inputs, tensor)
+    stored = as_stored(task, numbers @ task.turned.to(numbers.dtype), task.outputs[0].code, task.scale)
+    return (writer.write(job.slots[0], stored),)
 
 
 def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tuple[str, ...]:

@@ -6,9 +6,13 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from statistics import median
 from typing import Any
 
+from torch import Tensor
+
+from mergeometry.dtypes import CODES
 from mergeometry.execution.adapter_settings import write_adapter_config
 from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
 from mergeometry.execution.extras import Extras
@@ -21,6 +25,7 @@ from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
     InputRecord,
     MethodRecord,
+    OutputTensor,
     RunRecord,
     SidecarPlan,
     Staging,
@@ -28,13 +33,13 @@ from mergeometry.sink import (
     Totals,
     copy_sidecars,
     model_card,
-    safetensors_bytes,
+    safetensors_pieces,
     versions,
     weights_digest,
     write_record,
 )
 from mergeometry.sink.target import RECORD_NAME
-from mergeometry.sources import Adapter, TensorReader
+from mergeometry.sources import Adapter, TensorInfo, TensorReader
 
 _CARD = "README.md"
 
@@ -104,18 +109,28 @@ def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str
         inputs = TaskReader(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
         for label in dict.fromkeys([*plan.heads, *extras.heads]):
-            # A learned head replaces the one it came from, which no longer fits the features.
-            infos, tensors = () if label in extras.heads else plan.heads.get(label, ()), {}
-            # Under the model's own names, which have a prefix in an adapter's file.
-            for name, info in zip(names[label] if infos else (), infos, strict=True):
-                tensors[name] = inputs.raw(label, info)
-                inputs.finite(label, info, tensors[name])
+            if label in extras.heads:
+                # A learned head replaces the one it came from, which no longer fits the features.
+                learned = extras.heads[label]
+                planned = [OutputTensor(name, CODES[one.dtype], tuple(one.shape)) for name, one in learned.items()]
+                value = learned.__getitem__
+            else:
+                # Under the model's own names, which have a prefix in an adapter's file.
+                infos = dict(zip(names[label], plan.heads[label], strict=True))
+                planned = [OutputTensor(name, info.code, info.shape) for name, info in infos.items()]
+                value = partial(_kept, inputs, label, infos)
             place = f"heads/{safe_name(label)}.safetensors"
-            tensors |= extras.heads.get(label, {})
-            staging.write_file(place, safetensors_bytes(tensors, {"model": label}))
-            notes.append(f"{label}: {len(tensors)} head tensors kept in {place}")
+            size, pieces = safetensors_pieces(planned, value, {"model": label})
+            staging.write_pieces(place, pieces, size)
+            notes.append(f"{label}: {len(planned)} head tensors kept in {place}")
         digests.update(inputs.digests)
     return notes, digests
+
+
+def _kept(inputs: TaskReader, label: str, infos: Mapping[str, TensorInfo], name: str) -> Tensor:
+    tensor = inputs.raw(label, infos[name])
+    inputs.finite(label, infos[name], tensor)
+    return tensor
 
 
 def _declared_names(plan: Plan) -> dict[str, str]:

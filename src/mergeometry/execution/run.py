@@ -16,7 +16,8 @@ from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
-from mergeometry.execution.pool import run_jobs, worker_count
+from mergeometry.execution.pool import run_jobs
+from mergeometry.execution.workers import workers_for
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
 
@@ -37,13 +38,13 @@ def execute(
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
     Raises:
-        RecipeError: fewer than one worker is asked for.
+        RecipeError: fewer than one worker is asked for, or the merge needs more memory than there is.
         OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
     """
     started = time.perf_counter()
-    workers = worker_count(workers, plan.seconds(1))
+    workers = workers_for(plan, workers)
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
     try:
         with staging:

@@ -127,6 +127,10 @@ class ChunkedInput:
 
     def read(self, first: int, last: int) -> Shaped[Tensor, " count"]:
         """Elements ``first`` to ``last`` (exclusive) in the dtype that arithmetic runs in."""
+        return self._inputs.checked(self._label, self._info, self.raw(first, last).to(compute_dtype(self._info.code)))
+
+    def raw(self, first: int, last: int) -> Shaped[Tensor, " count"]:
+        """Elements ``first`` to ``last`` (exclusive) as they are stored."""
         stored = self._reader.read_range(self._info, first, last)
         self._inputs.hash(self._label, self._info, self._info.start + first * stored.itemsize, stored)
-        return self._inputs.checked(self._label, self._info, stored.to(compute_dtype(self._info.code)))
+        return stored

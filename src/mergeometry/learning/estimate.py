@@ -15,8 +15,8 @@ from mergeometry.plan.machine import (
     FLOAT32_FLOPS_PER_SECOND,
     PROCESS_BYTES,
     TRANSFORMERS_BYTES,
+    available_memory,
     cores,
-    physical_memory,
 )
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.adapt import AdaptSection
@@ -67,7 +67,7 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> Non
         RecipeError: the estimate exceeds the memory of the machine or of the GPU.
     """
     expected = estimate(plan, section).memory
-    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else physical_memory()
+    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else available_memory()
     if available and expected > available:
         raise RecipeError(
             f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {available / 1e9:.1f} GB",

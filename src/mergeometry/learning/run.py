@@ -17,6 +17,7 @@ from mergeometry.encoders.heads import Head, read_head
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
+from mergeometry.execution.workers import workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.learning.build_learner import Say
 from mergeometry.learning.estimate import check_memory
@@ -62,6 +63,7 @@ def adapt(
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
+    workers = workers_for(plan, workers)
     with join(section.accelerate, device) as processes, ExitStack() as stack:
         place = None
         if processes.main:

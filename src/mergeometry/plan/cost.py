@@ -29,6 +29,10 @@ _FORMING = 3
 their difference."""
 
 
+_WIDEST = 8
+"""Bytes of the widest number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Bytes read and written, floating-point operations, working memory in bytes, seconds on one core."""
@@ -63,7 +67,9 @@ def _copy_cost(task: TensorTask) -> Cost:
     if not (compared or written):
         return Cost(0, 0, 0.0, 0, 0.0)
     read, out = nbytes * (1 + compared), nbytes * written
-    return Cost(read, out, 0.0, 6 * nbytes, (read + out) / BYTES_PER_SECOND)
+    # A rotation needs the whole matrix; anything else is copied piece by piece.
+    held = 6 * nbytes if task.turned is not None else _PIECES * _WIDEST * min(task.base.elements, CHUNK_ELEMENTS)
+    return Cost(read, out, 0.0, held, (read + out) / BYTES_PER_SECOND)
 
 
 def _cost_of_slices(task: TensorTask) -> Cost:

@@ -6,6 +6,8 @@ Bytes are upper bounds, which tests check the engine against. Rates are rough: t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 PROCESS_BYTES = 275_000_000
 """Resident size of one idle process that has loaded torch, SciPy and this library."""
@@ -34,9 +36,36 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def physical_memory() -> int:
-    """Bytes of memory of this machine; 0 where the system does not say."""
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or less where a container has a limit; 0 if unknown.
+
+    ``root`` is the folder that holds ``proc`` and ``sys``.
+    """
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (ValueError, OSError, AttributeError):
-        return 0
+        limits = []
+    return min([*limits, *_container_limits(root)], default=0)
+
+
+def _container_limits(root: Path) -> Iterator[int]:
+    """The limits of the control groups that this process is in, of both versions, from the innermost outwards."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            place, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            place, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # A container may see its own group as the root of the tree, whatever its path is called outside.
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for depth in range(len(parts), -1, -1):
+            try:
+                yield int(place.joinpath(*parts[:depth], name).read_text("utf-8"))
+            except (OSError, ValueError):  # no such group here, or no limit ("max")
+                continue

@@ -145,7 +145,7 @@ class Nearest:
         self._left = _NEAREST_SEARCHES
         self._known: Sequence[str] = ()
         self._names: dict[str, dict[str, None]] = {}
-        self._close: dict[str, str | None] = {}
+        self._close: dict[str, list[str]] = {}
 
     def hint(self, name: str, known: Sequence[str]) -> str:
         """``" (nearest: 'x')"``, or nothing; most patterns that differ from all known ones get no search."""
@@ -158,19 +158,22 @@ class Nearest:
             self._left -= 1
             # A name of the same pattern is that of another layer, which is no hint.
             pool = [other for other in self._names if other != pattern][:_NEAREST_POOL]
-            self._close[pattern] = next(iter(get_close_matches(pattern, pool, n=1, cutoff=0.6)), None)
-        close = self._close.get(pattern)
-        if close is None:
-            return ""
-        numbers = iter(re.findall(r"\d+", name))
-        alike = re.sub(r"\d+", lambda _: next(numbers, "0"), close)
-        names = self._names[close]
-        best = alike if alike in names else next(iter(names))
-        return f" (nearest: {best!r})"
+            self._close[pattern] = get_close_matches(pattern, pool, n=3, cutoff=0.6)
+        close = self._close.get(pattern, [])
+        # A name with the same numbers is nearer than one of another layer.
+        alike = (other for other in (_numbered(one, name) for one in close) if other in self._names[_pattern(other)])
+        best = next(alike, None) or next((next(iter(self._names[one])) for one in close), None)
+        return f" (nearest: {best!r})" if best else ""
 
 
 def _pattern(name: str) -> str:
     return re.sub(r"\d+", "0", name)
+
+
+def _numbered(pattern: str, name: str) -> str:
+    """The name of a pattern with another name's numbers."""
+    numbers = iter(re.findall(r"\d+", name))
+    return re.sub(r"\d+", lambda _: next(numbers, "0"), pattern)
 
 
 def _starts(name: str) -> list[int]:

@@ -193,9 +193,9 @@ class Plan:
     def peak_memory(self, workers: int) -> int:
         """Upper bound of the resident bytes of all processes, including the parent."""
         largest = sorted((task.cost.memory for task in self.tasks), reverse=True)[:workers]
-        heads = max((sum(info.nbytes for info in infos) for infos in self.heads.values()), default=0)
+        heads = max((_bytes_of_head(infos) for infos in self.heads.values()), default=0)
         parent = 0 if workers == 1 else PROCESS_BYTES
-        return parent + 2 * heads + sum(PROCESS_BYTES + memory for memory in largest)
+        return parent + heads + sum(PROCESS_BYTES + memory for memory in largest)
 
     def seconds(self, workers: int) -> float:
         """Rough seconds for the whole merge."""
@@ -203,6 +203,12 @@ class Plan:
             sum(task.cost.seconds for task in self.tasks) / workers,
             max((task.cost.seconds for task in self.tasks), default=0.0),
         )
+
+
+def _bytes_of_head(infos: Sequence[TensorInfo]) -> int:
+    """Two of its tensors are in memory at a time, narrow ones also in the dtype in which they are checked."""
+    sizes = [info.nbytes + 4 * info.elements * (info.dtype.itemsize < 4) for info in infos]
+    return sum(sorted(sizes)[-2:])
 
 
 def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> dict[Kind, Path]:

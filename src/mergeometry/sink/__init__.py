@@ -22,7 +22,7 @@ from mergeometry.sink.record import (
 )
 from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files, sidecar_notes
 from mergeometry.sink.staging import Staging, remove_stale
-from mergeometry.sink.writer import SlotWriter, safetensors_bytes
+from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
 
 __all__ = [
     "PREFIX",
@@ -56,6 +56,7 @@ __all__ = [
     "remove_learning",
     "remove_stale",
     "safetensors_bytes",
+    "safetensors_pieces",
     "sidecar_files",
     "sidecar_notes",
     "versions",

@@ -65,7 +65,7 @@ def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) 
         )
 
 
-def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes], size: int) -> str:
+def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
     """Write one file of ``size`` bytes next to the weights and return its sha256.
 
     Raises:

@@ -166,6 +166,10 @@ class Staging:
         """Write a file next to the weights; ``name`` may lead into sub-folders; return its sha256."""
         return self._added(name, [data], len(data))
 
+    def write_pieces(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
+        """Write a file of ``size`` bytes piece by piece; return its sha256."""
+        return self._added(name, pieces, size)
+
     def copy_file(self, name: str, source: Path) -> str:
         """Copy a file next to the weights, piece by piece; return its sha256."""
         with explained("a file cannot be read", source):
@@ -202,7 +206,7 @@ class Staging:
         finally:
             self._release()
 
-    def _added(self, name: str, pieces: Iterable[bytes], size: int) -> str:
+    def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
         digest = add_file(self._files, self.folder, name, pieces, size)
         self._written.add(name)
         return digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -105,6 +105,22 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
 def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Encode a few small tensors, such as a task's head, as a safetensors file; ``OutputError`` as from ``lay_out``."""
     planned = [OutputTensor(name, CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
-    layout = lay_out(planned, shard_size=1 << 62, metadata=metadata)
-    ordered = sorted(tensors, key=lambda name: (layout.slots[name].start, layout.slots[name].nbytes))
-    return b"".join([layout.files[0].header, *(bytes(tensor_bytes(tensors[name])) for name in ordered)])
+    return b"".join(safetensors_pieces(planned, tensors.__getitem__, metadata)[1])
+
+
+def safetensors_pieces(
+    tensors: Sequence[OutputTensor], value: Callable[[str], torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> tuple[int, Iterator[bytes | memoryview]]:
+    """Return the size and the pieces of a safetensors file: its header, then each tensor, whose ``value`` is asked for.
+
+    Raises:
+        OutputError: as from ``lay_out``.
+    """
+    layout = lay_out(tensors, shard_size=1 << 62, metadata=metadata)
+
+    def pieces() -> Iterator[bytes | memoryview]:
+        yield layout.files[0].header
+        for name in sorted(layout.slots, key=lambda name: (layout.slots[name].start, layout.slots[name].nbytes)):
+            yield tensor_bytes(value(name))
+
+    return layout.files[0].size, pieces()
