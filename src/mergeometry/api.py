@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from mergeometry.errors import RecipeError
+from mergeometry.notebook import in_notebook, merging
 from mergeometry.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def merge(
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
-    not change the result. ``progress`` is called with each finished `TensorTask`, ``report`` with each `Point` of
-    learning.
+    not change the result. ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a
+    bar shows them), ``report`` with each `Point` of learning.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
@@ -81,6 +82,8 @@ def merge(
     if output is None:
         raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
     plan = make_plan(recipe, **keys)
+    if progress is None and in_notebook():
+        progress = merging(plan)
     if plan.recipe.data is not None:
         from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mergeometry as mg
-from mergeometry.cli import progress
-from mergeometry.cli.progress import Lines, tensor_by_tensor
+from mergeometry import progress
+from mergeometry.progress import Lines, tensor_by_tensor
 from tests.helpers import models
 from tests.helpers.commands import invoke
 

@@ -13,8 +13,9 @@ import typer
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import RecipeOptions, recipe_from
-from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size, wrong_usage
+from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergeometry.cli.progress import Show, progress, tensor_by_tensor
-from mergeometry.cli.show import duration
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.learning.train import Point

@@ -19,7 +19,6 @@ from mergeometry.cli.show import (
     Json,
     Quiet,
     console,
-    duration,
     plain,
     plain_errors,
     size,
@@ -27,6 +26,7 @@ from mergeometry.cli.show import (
     wrong_usage,
 )
 from mergeometry.grouping import grouped
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan

@@ -9,9 +9,10 @@ import typer
 
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
-from mergeometry.cli.show import Debug, Json, Quiet, console, duration, plain, plain_errors, size
+from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask

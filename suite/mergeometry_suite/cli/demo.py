@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mergeometry.cli.show import Debug, Json, console, duration, plain, plain_errors, size
+from mergeometry.cli.show import Debug, Json, console, plain, plain_errors, size
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry_suite.demo.agenda import Agenda

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mergeometry.cli.show import console, duration, plain, size
+from mergeometry.cli.show import console, plain, size
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console

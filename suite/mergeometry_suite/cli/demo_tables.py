@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mergeometry.cli.show import duration, plain
+from mergeometry.cli.show import plain
+from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
