@@ -41,6 +41,7 @@ def plan(
         given = recipe_from(recipe, how)
         from mergeometry.execution.workers import workers_for
         from mergeometry.plan import make_plan
+        from mergeometry.plan.single_file import written_to
 
         try:
             made = make_plan(given)
@@ -53,6 +54,7 @@ def plan(
             from mergeometry.sink.replaceable import refuse_taken
             from mergeometry.sink.target import resolved_target
 
+            made = written_to(made, resolved_target(run.output))
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
         estimates = _learning(made) | _collecting(made)
         refused = None

@@ -32,13 +32,14 @@ from mergeometry.sink import (
     TensorRecord,
     Totals,
     copy_sidecars,
+    is_single_file,
     model_card,
     safetensors_pieces,
     versions,
     weights_digest,
     write_record,
 )
-from mergeometry.sink.target import RECORD_NAME
+from mergeometry.sink.target import record_path
 from mergeometry.sources import Adapter, TensorInfo, TensorReader
 
 _CARD = "README.md"
@@ -72,6 +73,7 @@ def write_metadata(
             _library(plan, sidecars),
         )
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
+    cards = () if is_single_file(staging.target) else (_CARD,)
     record = RunRecord(
         recipe=plan.recipe.canonical(),
         fingerprint=fingerprint,
@@ -87,10 +89,12 @@ def write_metadata(
         warnings=(*plan.notes, *extras.notes, *heads, *_fallbacks(outcomes)),
         adapt=extras.summary,
         data=extras.data,
-        files=tuple(sorted({*staging.names, RECORD_NAME, _CARD})),
+        files=tuple(sorted({*staging.names, record_path(staging.target).name, *cards})),
         parameters=shares_of(plan).to_json(),
     )
     write_record(staging, record)
+    if not cards:
+        return record
     architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))
     card = model_card(record, library=library, architecture=architecture, names=_declared_names(plan))
     staging.write_file(_CARD, card.encode())

@@ -18,8 +18,10 @@ from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.pool import run_jobs
 from mergeometry.execution.workers import workers_for
+from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
+from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
 """Called with each tensor as it is finished."""
@@ -45,6 +47,7 @@ def execute(
     """
     started = time.perf_counter()
     workers = workers_for(plan, workers)
+    plan = written_to(plan, resolved_target(output))
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
     try:
         with staging:

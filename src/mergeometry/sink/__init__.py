@@ -22,6 +22,7 @@ from mergeometry.sink.record import (
 )
 from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files, sidecar_notes
 from mergeometry.sink.staging import Staging, remove_stale
+from mergeometry.sink.target import is_single_file
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "adapter_tensor_names",
     "adapter_tensors",
     "copy_sidecars",
+    "is_single_file",
     "lay_out",
     "lay_out_parts",
     "model_card",

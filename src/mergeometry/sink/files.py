@@ -89,6 +89,10 @@ class FileSystem:
         """
         source.rename(target)
 
+    def replace(self, source: Path, target: Path) -> None:
+        """Move a file in one step, in place of the file at ``target`` if there is one."""
+        source.replace(target)
+
     def exchange(self, first: Path, second: Path) -> None:
         """Swap two folders in one step; ``OSError`` with ``ENOSYS`` or ``EINVAL`` where that cannot be done."""
         library = ctypes.CDLL(None, use_errno=True)

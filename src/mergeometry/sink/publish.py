@@ -49,6 +49,19 @@ def move_into_place(files: FileSystem, folder: Path, target: Path, spare: Path, 
         return spare
 
 
+def move_files_into_place(files: FileSystem, folder: Path, target: Path) -> None:
+    """Move the files of ``folder`` next to ``target``, each in one step, and that of the target's own name last.
+
+    A run that dies in between has left no output: its run record alone, which the next run replaces.
+
+    Raises:
+        OutputError: the disk fails.
+    """
+    with explained("the output cannot be put in its place", target):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+            files.replace(file, target.with_name(file.name))
+
+
 def confirm(files: FileSystem, target: Path, staging: Path) -> None:
     """Return once the move is on the disk; ``OutputError`` if the disk fails after the output is in place."""
     try:

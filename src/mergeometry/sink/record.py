@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mergeometry.errors import SourceError
 from mergeometry.sink.fields import Fields
-from mergeometry.sink.target import RECORD_NAME
+from mergeometry.sink.target import record_path
 
 if TYPE_CHECKING:
     from mergeometry.sink.staging import Staging
@@ -230,7 +230,7 @@ def versions() -> dict[str, str]:
 
 def write_record(staging: Staging, record: RunRecord) -> str:
     """Write the record into a staged output and return its sha256; ``OutputError`` if that fails."""
-    return staging.write_file(RECORD_NAME, encode_record(record))
+    return staging.write_file(record_path(staging.target).name, encode_record(record))
 
 
 def encode_record(record: RunRecord) -> bytes:
@@ -238,14 +238,14 @@ def encode_record(record: RunRecord) -> bytes:
     return (json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n").encode()
 
 
-def read_record(folder: Path) -> RunRecord:
-    """Read the run record of an output folder; ``SourceError`` if it is missing or malformed."""
-    path = folder / RECORD_NAME
+def read_record(output: Path) -> RunRecord:
+    """Read the run record of an output, a folder or one file; ``SourceError`` if it is missing or malformed."""
+    path = record_path(output)
     try:
         with path.open("rb") as file:
             data = file.read(_RECORD_BYTES + 1)
     except OSError as error:
-        hint = "give a folder that `mergeometry merge` wrote"
+        hint = "give an output that `mergeometry merge` wrote"
         raise SourceError(f"the run record cannot be read: {error.strerror}", file=path, hint=hint) from error
     if len(data) > _RECORD_BYTES:
         raise SourceError(f"the run record is larger than {_RECORD_BYTES} bytes", file=path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mergeometry.errors import OutputError, SourceError, printable
 from mergeometry.sink.failures import explained
 from mergeometry.sink.record import read_record
-from mergeometry.sink.target import RECORD_NAME, occupied
+from mergeometry.sink.target import is_single_file, occupied, record_path
 
 _SHOWN = 10
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
@@ -26,9 +26,11 @@ def refuse_taken(target: Path, *, overwrite: bool, inputs: Sequence[Path]) -> No
             raise OutputError("the output is a mount point", file=target, hint="choose a folder inside it")
         if target.is_symlink():
             raise OutputError("the output is a symbolic link", file=target, hint="give the folder it points to")
+        if is_single_file(target) and not occupied(target) and occupied(record_path(target)):
+            _refuse_foreign(target)  # what a run that died between its two files left is its own
         if not occupied(target):
             return
-        if not target.is_dir():
+        if not target.is_dir() and not (is_single_file(target) and target.is_file()):
             raise OutputError("the output exists and is not a folder", file=target, hint="choose another output")
         if not overwrite:
             raise OutputError(
@@ -71,15 +73,18 @@ def _places(source: Path) -> Iterator[Path]:
 
 
 def _refuse_foreign(target: Path) -> None:
-    """Only a folder that a merge wrote, and to which nothing was added since, is replaced."""
+    """Only an output that a merge wrote, and a folder only if nothing was added to it since, is replaced."""
     try:
         own = set(read_record(target).files)
     except SourceError as error:
         raise OutputError(
             f"the output exists and holds no run record of a merge ({error.what}), so it is not replaced",
             file=target,
-            hint=f"only a folder with a {RECORD_NAME} that this version wrote is; choose another output, or remove it",
+            hint=f"only an output with the {record_path(target).name} that this version wrote is; choose another output, "
+            "or remove it",
         ) from error
+    if is_single_file(target):
+        return
     if foreign := [str(path.relative_to(target)) for path in _files_below(target) if _is_foreign(path, target, own)]:
         shown = ", ".join(printable(name) for name in sorted(foreign)[:_SHOWN])
         more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""

@@ -22,9 +22,9 @@ from mergeometry.sink.folder import (
 from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_journal
 from mergeometry.sink.layout import Layout
 from mergeometry.sink.lock import RunLock
-from mergeometry.sink.publish import confirm, make_durable, move_into_place, restore
+from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place, restore
 from mergeometry.sink.replaceable import refuse_taken
-from mergeometry.sink.target import occupied, resolved_target, staging_folder
+from mergeometry.sink.target import is_single_file, occupied, resolved_target, staging_folder
 from mergeometry.sink.writer import slot_digest
 
 _SPARE = "old"
@@ -185,10 +185,15 @@ class Staging:
         self._refuse_incomplete()
         with explained("the output cannot be synced to the disk", self.folder):
             make_durable(self._files, self.folder)
-        if self._overwrite and occupied(self.target):
+        single = is_single_file(self.target)
+        if single or (self._overwrite and occupied(self.target)):
             # What somebody put there during the merge is not lost either.
-            refuse_taken(self.target, overwrite=True, inputs=self._inputs)
-        old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
+            refuse_taken(self.target, overwrite=self._overwrite, inputs=self._inputs)
+        old = None
+        if single:
+            move_files_into_place(self._files, self.folder, self.target)
+        else:
+            old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
         self._published = True
         confirm(self._files, self.target, self._root)
         try:

@@ -21,6 +21,18 @@ def resolved_target(target: Path | str) -> Path:
     return path
 
 
+def is_single_file(target: Path) -> bool:
+    """Whether the output is one safetensors file, with its run record next to it, and not a folder."""
+    return target.suffix == ".safetensors" and not target.is_dir()
+
+
+def record_path(target: Path) -> Path:
+    """Where the run record of an output is: in its folder, or next to its file as NAME.mergeometry.json."""
+    if is_single_file(target):
+        return target.with_suffix(f".{RECORD_NAME}")
+    return target / RECORD_NAME
+
+
 def staging_folder(target: Path) -> Path:
     """Return the folder next to a resolved target in which its output is staged."""
     return target.with_name(f".{target.name}.mergeometry-staging")

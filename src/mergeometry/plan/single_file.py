@@ -1,0 +1,35 @@
+"""A merge into one safetensors file, as Stable Diffusion checkpoints are, in place of a folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mergeometry.errors import OutputError, RecipeError
+from mergeometry.plan.tasks import Plan
+from mergeometry.sink import is_single_file, lay_out
+
+_LARGEST = 2**62
+
+
+def written_to(plan: Plan, target: Path) -> Plan:
+    """The plan for this output: with one weight file of the output's name where the output is a file, else as it is.
+
+    Raises:
+        OutputError: the output is one file, and the base a folder.
+        RecipeError: the output is one file, and something has to be kept next to the weights.
+    """
+    if not is_single_file(target):
+        return plan
+    if plan.base.path.is_dir():
+        raise OutputError(
+            "the output is one file, and the base is a folder with more than weights",
+            file=target,
+            hint="give an output without .safetensors at its end: a folder",
+        )
+    recipe = plan.recipe
+    for what, wanted in (("output.adapter", recipe.output.adapter), ("heads", plan.heads), ("adapt", recipe.adapt)):
+        if wanted:
+            raise RecipeError(f"{what}: the output is one file, which has no room for it", hint="give a folder")
+    outputs = [output for task in plan.tasks for output in task.outputs]
+    return replace(plan, layout=lay_out(outputs, shard_size=_LARGEST, stem=target.stem))
