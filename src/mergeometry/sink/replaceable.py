@@ -80,7 +80,7 @@ def _refuse_foreign(target: Path) -> None:
         raise OutputError(
             f"the output exists and holds no run record of a merge ({error.what}), so it is not replaced",
             file=target,
-            hint=f"only an output with the {record_path(target).name} that this version wrote is; choose another output, "
+            hint=f"only an output with the {record_path(target).name} that this version wrote is; choose another one, "
             "or remove it",
         ) from error
     if is_single_file(target):
