@@ -41,6 +41,23 @@ def convolutions() -> Any:
     return transformers.ResNetForImageClassification(config).eval()
 
 
+def roberta() -> Any:
+    config = transformers.RobertaConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=20,
+        max_position_embeddings=16, pad_token_id=0,
+    )  # fmt: skip
+    return transformers.RobertaForSequenceClassification(config).eval()
+
+
+def gpt_oss() -> Any:
+    """Experts of (experts, inputs, outputs), whose second matrix is square, so that its shape tells nothing."""
+    config = transformers.GptOssConfig(
+        vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
+        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2,
+    )  # fmt: skip
+    return transformers.GptOssForCausalLM(config).eval()
+
+
 def seeded(make: Any) -> Any:
     torch.manual_seed(0)
     return make()
@@ -81,6 +98,22 @@ CASES: dict[str, tuple[Any, Any]] = {
             rank_pattern={"experts.down_proj": 3},
         ),
     ),
+    "square experts": (
+        gpt_oss,
+        lambda: lora("q_proj", target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]),
+    ),
+    "a nested head and biases": (roberta, lambda: lora("query", task_type="SEQ_CLS", bias="all")),
+    "some layers, a negative alpha and modules within modules": (
+        tiny_llama,
+        lambda: peft.LoraConfig(
+            r=2,
+            lora_alpha=-2,
+            target_modules=["q_proj"],
+            layers_to_transform=[1],
+            init_lora_weights="orthogonal",
+            modules_to_save=["input_layernorm", "mlp"],
+        ),
+    ),
     "one of the experts' parameters": (mixture, lambda: lora("q_proj", target_parameters=["experts.down_proj"])),
 }
 
@@ -109,6 +142,24 @@ def test_an_adapter_of_multihead_attention_is_refused_by_name(tmp_path: Path) ->
     with pytest.raises(SourceError, match=r"nn\.MultiheadAttention") as caught:
         open_adapter(adapter, "a")
     assert "merge_and_unload" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("make", [mixture, gpt_oss])
+def test_each_expert_that_adapters_change_is_merged_by_the_method_itself(make: Any, tmp_path: Path) -> None:
+    model = seeded(make)
+    stored(model, tmp_path / "base", stacked=True)
+    config = lora("q_proj", target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])
+    adapters, whole = [], []
+    for seed in (1, 2):
+        adapters.append(saved_adapter(model, tmp_path / f"a{seed}", config, seed))
+        models.write_model(tmp_path / f"w{seed}", folded(model, adapters[-1]), model.config.to_dict())
+        whole.append(tmp_path / f"w{seed}")
+    one = merged(tmp_path / "base", adapters, tmp_path / "one", method="tsv_m").state_dict()
+    other = merged(tmp_path / "base", whole, tmp_path / "other", method="tsv_m").state_dict()
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    mean = (folded(model, adapters[0])[name] + folded(model, adapters[1])[name]) / 2
+    assert not torch.allclose(one[name], mean, atol=1e-3)
+    torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["ties", "dare", "tsv_m"])
@@ -173,6 +224,17 @@ def test_a_bias_that_the_base_has_no_place_for_is_named(tmp_path: Path) -> None:
     adapter = saved_adapter(model, tmp_path / "a", lora("q_proj", lora_bias=True))
     with pytest.raises(MismatchError, match=r"trains a bias of .*, and the base's layer has none"):
         merged(tmp_path / "base", [adapter], tmp_path / "one")
+
+
+def test_stacked_experts_of_a_base_that_stores_them_one_by_one_are_named(tmp_path: Path) -> None:
+    model = seeded(mixture)
+    model.save_pretrained(tmp_path / "base")
+    adapter = saved_adapter(model, tmp_path / "a", lora("q_proj", target_parameters=["mlp.experts.down_proj"]))
+    with pytest.raises(MismatchError, match=r"which the base stores one by one.*merge_and_unload"):
+        merged(tmp_path / "base", [adapter], tmp_path / "one")
+    live(model, adapter).merge_and_unload().save_pretrained(tmp_path / "whole")
+    one = merged(tmp_path / "base", [tmp_path / "whole"], tmp_path / "one")
+    torch.testing.assert_close(outputs(one), outputs(live(model, adapter)), rtol=1e-4, atol=1e-5)
 
 
 def test_stacked_experts_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:

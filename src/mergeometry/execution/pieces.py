@@ -103,4 +103,5 @@ def _part(task: TensorTask, index: int, inputs: TaskReader, reader: Reads) -> Pa
     if isinstance(source, AdapterDelta):
         update = inputs.low_rank(label, source).dense(compute_dtype(task.base.code)).reshape(-1)
         return lambda first, last, _weight: update[first:last]
+    assert source is None  # what is formed from the whole tensor has another route
     return lambda _first, _last, weight: torch.zeros_like(weight)

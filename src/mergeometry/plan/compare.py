@@ -102,6 +102,12 @@ def _names(
                 "save both models the same way, else name it in `heads`"
             )
             continue
+        if isinstance(model, Adapter) and any(name in stack.weights for stack in model.stacked.values()):
+            yield (
+                f"{model.label}: changes the stacked experts {name!r}, which the base stores one by one or not at all; "
+                "merge it with peft's merge_and_unload, save that, and give that folder as a full model"
+            )
+            continue
         if isinstance(model, Adapter) and isinstance(model.updates.get(name), BiasUpdate):
             yield (
                 f"{model.label}: trains a bias of {name.removesuffix('.bias')!r} (lora_bias), and the base's layer has "

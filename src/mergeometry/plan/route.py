@@ -30,7 +30,8 @@ def route_of(task: TensorTask) -> Route:
         return "factors"
     if task.slices:
         # Merging entry by entry gives the same without.
-        entrywise = task.method.pieces == "entries" and not (task.refinements or task.scales_itself)
+        whole = task.refinements or task.scales_itself or task.forms_updates
+        entrywise = task.method.pieces == "entries" and not whole
         return "chunks" if entrywise else "slices"
     # A refinement, a scale computed from the merge, a rotation and some adapters' updates each need the whole tensor.
     if task.adapters_only or task.forms_updates or task.refinements or task.scales_itself or task.turned is not None:

@@ -10,6 +10,7 @@ from mergeometry.conventions.experts import Stack
 from mergeometry.dtypes import item_size
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import TensorInfo
+from mergeometry.sources.updates import ExpertsUpdate
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def can_slice(recipe: Recipe, sources: Sequence[Source]) -> bool:
-    """Whether a stacked tensor can be merged matrix by matrix: every model that changes it holds it whole."""
-    whole = all(source is None or isinstance(source, TensorInfo) for source in sources)
+    """Whether a stacked tensor can be merged matrix by matrix: every model changes it whole, or expert by expert."""
+    whole = all(source is None or isinstance(source, TensorInfo | ExpertsUpdate) for source in sources)
     return whole and recipe.adapt is None and not recipe.output.adapter
 
 
@@ -43,7 +44,12 @@ def slices_of(task: TensorTask, stack: Stack, bind: Callable[[str], Method]) -> 
     for place in range(stack.count):
         name = f"{task.name}{stack.suffix(place)}"
         sources = tuple(
-            _slice(source, stack, place) if isinstance(source, TensorInfo) else None for source in task.sources
+            replace(source, rows=(place * stack.rows, (place + 1) * stack.rows))
+            if isinstance(source, ExpertsUpdate)
+            else _slice(source, stack, place)
+            if isinstance(source, TensorInfo)
+            else None
+            for source in task.sources
         )
         base = _slice(task.base, stack, place)
         outputs = (OutputTensor(name, task.outputs[0].code, base.shape),)

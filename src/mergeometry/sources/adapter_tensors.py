@@ -74,11 +74,12 @@ class AdapterTensors:
     def _add_copies(self, contents: Contents) -> None:
         """Sort in the further names under which PEFT stores a module that is saved whole."""
         for part, info in self._parts.get("saved copy", {}).values():
-            if part.weight in contents.replaced:
+            named = part.parameter.partition(".")[2]
+            if part.weight in contents.replaced or f"{part.module}.{named}" in contents.replaced:
                 # PEFT loads the tensor without `modules_to_save` in its name, and passes this one over.
                 continue
             adapter, _, parameter = part.parameter.rpartition(".")
-            if "." in adapter or f"{part.module}.{parameter}" in contents.replaced:
+            if "." in adapter:
                 self._unknown.append(info.name)
                 continue
             if adapter:

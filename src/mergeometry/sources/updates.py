@@ -172,6 +172,8 @@ class ExpertsUpdate:
     rank: int
     scaling: float
     inputs_first: bool = False
+    rows: tuple[int, int] | None = None
+    """First and last (exclusive) row of the part of one expert that it is alone, counted over all experts."""
 
     @property
     def infos(self) -> tuple[TensorInfo, ...]:
@@ -187,7 +189,8 @@ class ExpertsUpdate:
     def shape(self) -> tuple[int, ...]:
         """The shape of the base's parameter, (experts, outputs, inputs) unless inputs come first."""
         sides = (self.outer.shape[0], self.inner.shape[1])
-        return (self.experts, *(reversed(sides) if self.inputs_first else sides))
+        matrix = tuple(reversed(sides)) if self.inputs_first else sides
+        return (self.experts, *matrix) if self.rows is None else (self.rows[1] - self.rows[0], matrix[1])
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of the base of this shape can be updated."""
@@ -199,8 +202,13 @@ class ExpertsUpdate:
         # PEFT's layout: the experts are the slow part of A's rows, and the fast part of B's columns.
         inner = inner.reshape(self.experts, self.rank, -1)
         outer = outer.reshape(outer.shape[0], self.rank, self.experts).permute(2, 0, 1)
-        update = self.scaling * outer @ inner
-        return (update.mT if self.inputs_first else update).reshape(base.shape)
+        if self.rows is None:
+            update = self.scaling * outer @ inner
+            return (update.mT if self.inputs_first else update).reshape(base.shape)
+        height = inner.shape[2] if self.inputs_first else outer.shape[1]
+        expert, first = divmod(self.rows[0], height)
+        left, right = (inner[expert].mT, outer[expert].mT) if self.inputs_first else (outer[expert], inner[expert])
+        return self.scaling * left[first : first + base.shape[0]] @ right
 
 
 DenseUpdate: TypeAlias = BiasUpdate | TokenRows | ConvolutionUpdate | DoraUpdate | ExpertsUpdate
