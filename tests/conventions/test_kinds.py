@@ -38,6 +38,7 @@ MATRICES = {
     ],
 }
 OTHERS = {
+    "ctrl": [("transformer.w.weight", (40, 8)), ("w.weight", (40, 8))],
     "bert": [
         ("bert.embeddings.word_embeddings.weight", (40, 8)),
         ("embeddings.position_embeddings.weight", (12, 8)),

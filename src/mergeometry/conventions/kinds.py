@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LOOKUP_PARTS = frozenset(
-    {"lm_head", "shared", "wte", "wpe", "text_projection", "relative_attention_bias", "embed_out"}
+    {"lm_head", "shared", "wte", "wpe", "w", "text_projection", "relative_attention_bias", "embed_out"}
 )
-"""Whole parts of a dotted name: tables and output layers, but not `shared_expert`, which is a linear map."""
+"""Whole parts of a dotted name: tables and output layers, but not `shared_expert`, which is a linear map.
+
+`w` is the table of tokens of CTRL, and no linear map in transformers has that name.
+"""
 _LOOKUP_WORDS = ("embed", "position")
-_VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte"})
+_VOCABULARY_PARTS = frozenset({"lm_head", "shared", "wte", "w"})
 
 _EXPERTS_INPUTS_FIRST = frozenset({"aria", "aria_text", "gpt_oss", "openai_privacy_filter"})
 """Types of model whose experts transformers marks as `is_transposed`."""
