@@ -33,7 +33,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def adapter_of(base: Any, folder: Path, **settings: Any) -> Any:
     """Write a trained adapter, and return the live model with it."""
-    live = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(r=2, task_type="CAUSAL_LM", **settings))
+    live = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(r=2, **settings))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in live.parameters():
@@ -202,3 +202,29 @@ def test_learning_does_not_part_what_it_runs_as_one(tmp_path: Path, llama: tuple
     }
     with pytest.raises(RecipeError, match="is untied from"):
         mg.make_plan(mg.load_recipe(recipe))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
+@pytest.mark.parametrize("saved", ["factors", "whole"])
+def test_every_kind_of_output_layer_is_untied_by_its_own_name(tmp_path: Path, kind: str, saved: str) -> None:
+    base = tiny(kind)
+    base.save_pretrained(tmp_path / "base")
+    table = "wte" if kind == "gpt2" else "word_embeddings"
+    settings: dict[str, Any] = {"target_modules": ["c_attn" if kind == "gpt2" else "query"]}
+    settings |= {"modules_to_save": [table]} if saved == "whole" else {"target_modules": [table]}
+    live = adapter_of(base, tmp_path / "adapter", **settings)
+    mg.merge(base=tmp_path / "base", models=[tmp_path / "adapter"], method="task_arithmetic", output=tmp_path / "out")
+    merged = type(base).from_pretrained(tmp_path / "out").eval()
+    torch.testing.assert_close(merged(tokens()).logits, live(tokens()).logits, atol=2e-6, rtol=0)
+
+
+def test_a_model_without_an_output_layer_gets_none(tmp_path: Path) -> None:
+    base = tiny("bert")
+    base.bert.save_pretrained(tmp_path / "base")
+    adapter_of(base.bert, tmp_path / "adapter", target_modules=["word_embeddings"])
+    for config in (True, False):
+        if not config:
+            (tmp_path / "base" / "config.json").unlink()
+        out = tmp_path / f"out-{config}"
+        mg.merge(base=tmp_path / "base", models=[tmp_path / "adapter"], method="task_arithmetic", output=out)
+        assert set(models.loaded(out)) == set(models.loaded(tmp_path / "base"))

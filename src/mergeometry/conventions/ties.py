@@ -23,6 +23,9 @@ _OUTPUTS = (
 _BIASES = {"predictions.decoder.bias": "predictions.bias", "lm_head.decoder.bias": "lm_head.bias"}
 """The bias of an output layer, and the parameter of the module around it that it is."""
 
+_PREDICTS_WORDS = ("ForCausalLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
+_PROJECTS_OUT = frozenset({"whisper", "moonshine"})
+
 _PARTS_WITH_OUTPUTS = ("decoder", "text_decoder", "language_model", "text_model")
 """Parts of composite models whose table an output layer shares, where several parts have one."""
 
@@ -79,11 +82,25 @@ def tying(config: Mapping[str, Any] | None) -> bool | None:
     return said.pop() if len(said) == 1 else None
 
 
-def is_headless(config: Mapping[str, Any] | None) -> bool:
-    """Whether a configuration says that the model ends with its hidden states, without an output layer."""
+def hidden_output(names: Iterable[str], config: Mapping[str, Any] | None) -> str | None:
+    """The output layer that a model has but does not store, since it is tied; None where nothing says that it has one.
+
+    Its bias shows it, or a class of the configuration that predicts words.
+    """
+    stored = set(names)
+    for name in sorted(stored):
+        for output in _OUTPUTS:
+            module = output.removesuffix(".weight")
+            for bias in (f"{module}.bias", _BIASES.get(f"{module}.bias", "")):
+                if bias and _ends(name, (bias,)) and not (bias == "lm_head.bias" and _has_layers(stored)):
+                    return f"{name.removesuffix(bias)}{output}"
+    if any(_ends(name, ("lm_head.bias",)) for name in stored):
+        return "lm_head.decoder.weight"
     architectures = (config or {}).get("architectures")
-    named = [str(one) for one in architectures] if isinstance(architectures, list) else []
-    return bool(named) and not any("For" in one or "LMHead" in one or "DoubleHeads" in one for one in named)
+    classes = [str(one) for one in architectures] if isinstance(architectures, list) else []
+    if not any(end in one for one in classes for end in _PREDICTS_WORDS):
+        return None
+    return "proj_out.weight" if (config or {}).get("model_type") in _PROJECTS_OUT else "lm_head.weight"
 
 
 def scales_where_tied(config: Mapping[str, Any] | None) -> bool:
@@ -96,6 +113,11 @@ def _of_a_part_with_output(name: str, output: str | None) -> bool:
     if output is not None and "." in output and output.split(".")[0] in _PARTS_WITH_OUTPUTS:
         return parts[0] == output.split(".")[0]
     return any(part in _PARTS_WITH_OUTPUTS for part in parts)
+
+
+def _has_layers(stored: Iterable[str]) -> bool:
+    """Whether the head has layers of its own, as RoBERTa's, whose output layer is `lm_head.decoder`."""
+    return any(name.endswith(("lm_head.dense.weight", "lm_head.layer_norm.weight")) for name in stored)
 
 
 def _ends(name: str, ends: Iterable[str]) -> bool:

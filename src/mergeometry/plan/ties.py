@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from mergeometry.conventions.ties import Halves, halves, is_headless, is_output, is_table, scales_where_tied, tying
+from mergeometry.conventions.ties import Halves, halves, hidden_output, is_output, is_table, scales_where_tied, tying
 from mergeometry.errors import MismatchError
 from mergeometry.sources import Adapter, Checkpoint, TensorInfo
 from mergeometry.sources.updates import TokenRows
@@ -62,16 +62,17 @@ def settled(base: Checkpoint, models: Sequence[Model], heads: Sequence[str], equ
     """
     full = {each.label: _input(each, heads, base, equal) for each in (base, *models) if isinstance(each, Checkpoint)}
     own = full[base.label]
-    headless = own.halves.output is None and (is_headless(base.config) or own.declared is False)
-    parted = [] if own.apart or headless else [m.label for m in models if _parts(m, full.get(m.label), own, equal)]
     table, output = own.halves.table, own.halves.output
+    tied_to = output or _hidden_output(own, models)
+    parted = (
+        [] if own.apart or tied_to is None else [m.label for m in models if _parts(m, full.get(m.label), own, equal)]
+    )
     if parted:
         if table is None or scales_where_tied(base.config):
             raise _cannot_be_untied(parted)
-        named = [name for model in models for name in _names(model) if is_output(name)]
-        output = output or next(iter(named), "lm_head.weight")
+        output = tied_to
     copies = dict(own.halves.copies)
-    form = _Form(table, output, copies, both=headless)
+    form = _Form(table, output, copies, both=tied_to is None)
     changed = tuple(
         form.of(model, full[model.label]) if isinstance(model, Checkpoint) else form.of_adapter(model)
         for model in models
@@ -140,6 +141,18 @@ def _input(model: Checkpoint, heads: Sequence[str], base: Checkpoint, equal: Equ
                 hint='write "tie_word_embeddings": false in its config.json if both are meant, or remove one of them',
             )
     return _Input(model, replace(found, copies=copies), declared, apart)
+
+
+def _hidden_output(base: _Input, models: Sequence[Model]) -> str | None:
+    """The output layer that the base ties to its table and does not store; None where it has none."""
+    if base.declared is False:
+        return None
+    hidden = hidden_output(base.model.tensors, base.model.config)
+    if hidden is None and not base.declared:
+        return None
+    # The models may say its name, where a configuration says no more than that there is one.
+    named = [name for model in models for name in _names(model) if is_output(name)]
+    return next(iter(named), hidden)
 
 
 def _parts(model: Model, found: _Input | None, base: _Input, equal: Equal) -> bool:
