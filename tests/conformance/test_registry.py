@@ -14,6 +14,11 @@ from mergeometry.methods.base import Elementwise, Method, Rowwise, parameters
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
+    "breadcrumbs": [{"density": 1.0}, {"density": 0.5, "gamma": 0.3}],
+    "breadcrumbs_ties": [{"density": 0.5, "gamma": 0.3}],
+    "della": [{"density": 1.0}, {"density": 0.3, "epsilon": 0.25}],
+    "della_linear": [{"density": 1.0}, {"density": 0.3, "epsilon": 0.25}],
+    "sce": [{"select_topk": 0.3}, {"select_topk": 0.01}],
     "dare": [{"density": 1.0}, {"density": 0.5}],
     "dare_ties": [{"density": 1.0}, {"density": 0.5}],
     "esm": [{"rank": 2}, {"rank": 0.5}, {"power": 0.0}],

@@ -175,8 +175,8 @@ def stay(shape, density, seed, tensor, task):
     size = math.prod(shape)
     words = [int(word) for word in np.random.Philox(key=key).random_raw((size + 1) // 2)]
     numbers = [half for word in words for half in (word % 2**32, word // 2**32)]
-    chances = np.array(numbers[:size]) / 2**32
-    return (chances < density).reshape(shape)
+    chances = np.array(numbers[:size]).reshape(shape) / 2**32
+    return chances < density
 
 
 def after_drop(taus, density, seed, tensor, names):
@@ -194,6 +194,75 @@ def dare(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
 
 def dare_ties(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
     return elect_and_mean(after_drop(as_float64(taus), density, seed, tensor, names), full_weights(taus, weights))
+
+
+def breadcrumbs_mask(tau: Array, density: float, gamma: float) -> Array:
+    """The largest `gamma` go first, then the smallest, until `density` is left; ties with the last kept all stay."""
+    kept = max(1, math.floor(density * tau.size + 1e-9))
+    largest_first = sorted(np.abs(tau).ravel(), reverse=True)
+    outliers = min(math.floor(gamma * tau.size + 1e-9), tau.size - kept)
+    left = largest_first[outliers : outliers + kept]
+    return (np.abs(tau) <= left[0]) & (np.abs(tau) >= left[-1])
+
+
+def breadcrumbs(taus, density=0.1, gamma=0.01, weights=None):
+    taus = as_float64(taus)
+    kept = [tau * breadcrumbs_mask(tau, density, gamma) for tau in taus]
+    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+
+
+def breadcrumbs_ties(taus, density=0.1, gamma=0.01, weights=None):
+    """What agrees with the sign of the sum is added, not averaged."""
+    taus = as_float64(taus)
+    ws = full_weights(taus, weights)
+    kept = [w * tau * breadcrumbs_mask(tau, density, gamma) for w, tau in zip(ws, taus, strict=True)]
+    sign = np.sign(sum(kept))
+    return sum(np.where(np.sign(tau) == sign, tau, 0.0) for tau in kept)
+
+
+def della_chances(tau: Array, density: float, epsilon: float) -> Array:
+    """`density - epsilon` for the smallest entry of a row, `density + epsilon` for the largest, evenly between."""
+    rows = tau.reshape(len(tau), -1) if tau.ndim > 1 else tau.reshape(1, -1)
+    chances = np.full(rows.shape, density)
+    for i, row in enumerate(rows):
+        for rank, j in enumerate(np.argsort(np.abs(row), kind="stable")):
+            if row.size > 1 and density < 1:
+                chances[i, j] = density - epsilon + 2 * epsilon * rank / (row.size - 1)
+    return chances.reshape(tau.shape)
+
+
+def after_magnitude_drop(taus, density, epsilon, seed, tensor, names):
+    names = [str(t) for t in range(len(taus))] if names is None else names
+    chances = [della_chances(tau, density, epsilon) for tau in taus]
+    return [
+        np.where(stay(tau.shape, chance, seed, tensor, name), tau / chance, 0.0)
+        for tau, chance, name in zip(taus, chances, names, strict=True)
+    ]
+
+
+def della_linear(taus, density=0.5, epsilon=0.15, weights=None, seed=0, tensor="", names=None):
+    kept = after_magnitude_drop(as_float64(taus), density, epsilon, seed, tensor, names)
+    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+
+
+def della(taus, density=0.5, epsilon=0.15, weights=None, seed=0, tensor="", names=None):
+    kept = after_magnitude_drop(as_float64(taus), density, epsilon, seed, tensor, names)
+    return elect_and_mean(kept, full_weights(taus, weights))
+
+
+def sce(taus, select_topk=1.0, weights=None):
+    taus = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    if select_topk < 1:
+        variance = np.var(np.stack([tau - taus[0] for tau in taus]), axis=0)
+        count = max(1, math.floor(select_topk * np.count_nonzero(variance) + 1e-9))
+        threshold = sorted(variance.ravel(), reverse=True)[count - 1]
+        taus = [np.where(variance >= threshold, tau, 0.0) for tau in taus]
+    squares = [np.sum(tau**2) for tau in taus]
+    sign = np.sign(sum(taus))
+    agree = [(np.sign(tau) == sign) & (sign != 0) for tau in taus]
+    numerator = sum(q * tau * a for q, tau, a in zip(squares, taus, agree, strict=True))
+    denominator = sum(q * a for q, a in zip(squares, agree, strict=True))
+    return np.divide(numerator, denominator, out=np.zeros_like(taus[0]), where=denominator > 0)
 
 
 def knots(taus, combine="ties", density=0.2, weights=None):

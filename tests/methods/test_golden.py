@@ -34,6 +34,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("model_stock", {"filter_wise": True}),
     *(("ties", {"density": density}) for density in (0.01, 0.2, 0.29, 1.0)),
     *((name, {"density": density}) for name in ("dare", "dare_ties") for density in (0.1, 0.5, 1.0)),
+    *(
+        (name, {"density": density, "gamma": gamma})
+        for name in ("breadcrumbs", "breadcrumbs_ties")
+        for density, gamma in ((0.1, 0.01), (0.5, 0.0), (0.9, 0.3), (1.0, 0.01))
+    ),
+    *((name, given) for name in ("della", "della_linear") for given in ({}, {"density": 0.3, "epsilon": 0.25})),
+    *(("sce", {"select_topk": share}) for share in (0.1, 0.5, 1.0)),
     *(("knots", {"density": density}) for density in (0.01, 0.2, 1.0)),
     ("knots", {"combine": "sum"}),
     ("wudi", {}),

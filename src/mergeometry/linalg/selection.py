@@ -30,6 +30,26 @@ def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
     return float(magnitudes[magnitudes.size - count])
 
 
+def without_tails(values: Float[Tensor, "*shape"], density: float, gamma: float) -> Float[Tensor, "*shape"]:
+    """Zero the share ``gamma`` of entries of largest magnitude, then the smallest until the share ``density`` is left.
+
+    Where both shares together exceed one, fewer of the largest are zeroed. All entries that tie with the first or the
+    last of those kept are kept.
+
+    Source: Model breadcrumbs (arXiv 2312.06795) section 3.
+    """
+    size = values.numel()
+    kept = share_of(size, density)
+    if kept >= size:
+        return values
+    largest = size - min(math.floor(size * gamma * (1 + 1e-12)), size - kept) - 1
+    magnitudes = values.abs().flatten().numpy()
+    magnitudes.partition([largest - kept + 1, largest])
+    bounds = float(magnitudes[largest - kept + 1]), float(magnitudes[largest])
+    magnitudes = values.abs()
+    return torch.where((magnitudes >= bounds[0]) & (magnitudes <= bounds[1]), values, 0)
+
+
 def elected_mean(
     tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float], rounding: float = 0.0
 ) -> Float[Tensor, "*shape"]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 _BLOCK = 1 << 18
@@ -40,10 +42,58 @@ def dropped(values: Float[Tensor, "*shape"], key: int, density: float) -> Float[
     flat = values.reshape(-1)
     kept = torch.zeros_like(flat)
     bound = np.uint32(min(round(density * _LEVELS), _LEVELS - 1))
-    numbers = np.random.Philox(key=key)
-    for first in range(0, flat.numel(), _BLOCK):
-        block = flat[first : first + _BLOCK]
-        drawn = numbers.random_raw((len(block) + 1) // 2).astype("<u8").view("<u4")[: len(block)]
-        chosen = torch.from_numpy(drawn < bound) if density < 1 else torch.ones_like(block, dtype=torch.bool)
-        kept[first : first + _BLOCK] = torch.where(chosen, block / density, 0)
+    for block, drawn in _drawn(flat.numel(), key):
+        part = flat[block]
+        chosen = torch.from_numpy(drawn < bound) if density < 1 else torch.ones_like(part, dtype=torch.bool)
+        kept[block] = torch.where(chosen, part / density, 0)
     return kept.reshape(values.shape)
+
+
+def dropped_by_rank(
+    values: Float[Tensor, "*shape"], key: int, density: float, epsilon: float
+) -> Float[Tensor, "*shape"]:
+    """Keep an entry with a probability that grows with its rank in its row, and divide it by that.
+
+    The probability rises evenly from ``density - epsilon`` for the entry of least magnitude to ``density + epsilon``
+    for the largest; of equal entries the earlier ranks lower. A row is all that leads to one output: a tensor of fewer
+    than two dimensions is one row, and a row of one entry has probability ``density``.
+
+    Source: DELLA (arXiv 2406.11617) section 3.1, with drop rates ``p_i`` one minus the probability.
+    """
+    if values.numel() == 0 or density >= 1:
+        return values
+    rows = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
+    width = rows.shape[1]
+    rising = torch.linspace(density - epsilon, density + epsilon, width) if width > 1 else torch.tensor([density])
+    chances = torch.empty(rows.shape)
+    for block in range(0, len(rows), step := max(1, _BLOCK // width)):
+        order = rows[block : block + step].abs().argsort(dim=1, stable=True)
+        chances[block : block + step].scatter_(1, order, rising.expand(order.shape))
+    flat, chances = rows.reshape(-1), chances.reshape(-1)
+    kept = torch.zeros_like(flat)
+    for block, drawn in _drawn(flat.numel(), key):
+        part = chances[block].double()
+        chosen = torch.from_numpy(drawn.astype(np.int64)) < (part * _LEVELS).round()
+        kept[block] = torch.where(chosen, flat[block] / part, 0).to(flat.dtype)
+    return kept.reshape(values.shape)
+
+
+def check_chances(density: float, epsilon: float) -> None:
+    """Refuse probabilities of `dropped_by_rank` outside 0 to 1; at density 1 nothing is dropped.
+
+    Raises:
+        ValueError: some are; the message fits after "tensor X: ".
+    """
+    if density < 1 and not 0 < density - epsilon <= density + epsilon <= 1:
+        raise ValueError(
+            f"density {density:g} and epsilon {epsilon:g} give probabilities from {density - epsilon:g} to "
+            f"{density + epsilon:g}: epsilon must be smaller than density, and at most 1 - density"
+        )
+
+
+def _drawn(count: int, key: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+    """The numbers of a stream for ``count`` entries, a block at a time."""
+    numbers = np.random.Philox(key=key)
+    for first in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - first)
+        yield slice(first, first + size), numbers.random_raw((size + 1) // 2).astype("<u8").view("<u4")[:size]

@@ -7,9 +7,13 @@ from typing import Literal
 
 from mergeometry.methods.adamerging import AdaMerging as _AdaMerging
 from mergeometry.methods.average import Average as _Average
+from mergeometry.methods.breadcrumbs import Breadcrumbs as _Breadcrumbs
+from mergeometry.methods.breadcrumbs_ties import BreadcrumbsTies as _BreadcrumbsTies
 from mergeometry.methods.dare import Dare as _Dare
 from mergeometry.methods.dare_ties import DareTies as _DareTies
 from mergeometry.methods.dc_merge import DCMerge as _DCMerge
+from mergeometry.methods.della import Della as _Della
+from mergeometry.methods.della_linear import DellaLinear as _DellaLinear
 from mergeometry.methods.esm import ESM as _ESM
 from mergeometry.methods.iso_c import IsoC as _IsoC
 from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
@@ -19,6 +23,7 @@ from mergeometry.methods.model_stock import ModelStock as _ModelStock
 from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
 from mergeometry.methods.regmean import RegMean as _RegMean
 from mergeometry.methods.rows import Rows as _Rows
+from mergeometry.methods.sce import Sce as _Sce
 from mergeometry.methods.slerp import Slerp as _Slerp
 from mergeometry.methods.task_arithmetic import TaskArithmetic as _TaskArithmetic
 from mergeometry.methods.ties import Ties as _Ties
@@ -48,6 +53,39 @@ class Average(_Average):
     """
 
     def __init__(self) -> None: ...
+
+class Breadcrumbs(_Breadcrumbs):
+    """Leave out each task vector's outliers and its small entries, and add what is left.
+
+    Law, tensor by tensor: ``tau = sum_t w_t (m_t * tau_t)``. The mask ``m_t`` leaves out the share ``gamma`` of entries
+    of largest magnitude, then the smallest, until the share ``density`` is left; where both shares together exceed
+    one, fewer of the largest are left out. Entries that tie with the last ones kept are kept.
+
+    Source: Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3.
+
+    Args:
+        density: share of entries kept in each task vector
+        gamma: share of largest entries left out of each
+    """
+
+    def __init__(self, density: float = 0.1, gamma: float = 0.01) -> None: ...
+
+class BreadcrumbsTies(_BreadcrumbsTies):
+    """Leave out each task vector's outliers and its small entries, elect a sign, and add what agrees.
+
+    Law, tensor by tensor: ``tau = sum_A w_t (m_t * tau_t)`` with the masks ``m_t`` of `breadcrumbs`, over the set ``A``
+    of tasks whose term has the sign of ``sum_t w_t (m_t * tau_t)``; zero where that sum is zero. What agrees is
+    added, not averaged as in `ties`: a weight multiplies its task vector.
+
+    Source: Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3; Yadav et al. 2023, TIES-
+    merging, arXiv 2306.01708; their combination as in MergeKit, arXiv 2403.13257.
+
+    Args:
+        density: share of entries kept in each task vector
+        gamma: share of largest entries left out of each
+    """
+
+    def __init__(self, density: float = 0.1, gamma: float = 0.01) -> None: ...
 
 class DCMerge(_DCMerge):
     """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
@@ -107,6 +145,39 @@ class DareTies(_DareTies):
     """
 
     def __init__(self, density: float = 0.1) -> None: ...
+
+class Della(_Della):
+    """Drop entries at random, small ones more often than large ones, then elect and average as TIES does.
+
+    Law: ``tau_t' = m_t * tau_t / p_t``, the entries of ``m_t`` one with the probabilities ``p_t``, which rise within a
+    row evenly with the rank of an entry's magnitude, from ``density - epsilon`` to ``density + epsilon``; then
+    ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
+    ``sum_t w_t tau_t'``, zero where that sum is zero.
+
+    Source: Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3.
+
+    Args:
+        density: probability that an entry of a task vector is kept
+        epsilon: how far the probabilities of a row's entries lie from density
+    """
+
+    def __init__(self, density: float = 0.5, epsilon: float = 0.15) -> None: ...
+
+class DellaLinear(_DellaLinear):
+    """Drop entries at random, small ones more often than large ones, rescale each that stays, and add.
+
+    Law: ``tau = sum_t w_t (m_t * tau_t / p_t)``, the entries of ``m_t`` one with the probabilities ``p_t`` and zero
+    otherwise; its expectation is the sum of the task vectors. Within a row ``p_t`` rises evenly with the rank of an
+    entry's magnitude, from ``density - epsilon`` to ``density + epsilon``. The recipe's ``seed`` decides the ``m_t``.
+
+    Source: Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3.1.
+
+    Args:
+        density: probability that an entry of a task vector is kept
+        epsilon: how far the probabilities of a row's entries lie from density
+    """
+
+    def __init__(self, density: float = 0.5, epsilon: float = 0.15) -> None: ...
 
 class ESM(_ESM):
     """Keep the part of each task vector that shows in its layer's outputs, decorrelate, and favour strong parts.
@@ -270,6 +341,22 @@ class Rows(_Rows):
     """
 
     def __init__(self) -> None: ...
+
+class Sce(_Sce):
+    """Average the task vectors by their squared norms, on the entries where they differ most, signs elected.
+
+    Law, tensor by tensor: of the entries where ``w_t tau_t`` differ between tasks, the share ``select_topk`` of largest
+    variance is selected, and ``tau_t'`` is zero elsewhere. With the shares ``eta_t = |tau_t'|^2 / sum_s |tau_s'|^2``,
+    ``tau = sum_A eta_t tau_t' / sum_A eta_t`` over the set ``A`` of tasks whose entry has the sign of
+    ``sum_t tau_t'``; zero where that sum is zero. Entries that tie at the threshold are all selected.
+
+    Source: Wan et al. 2024, FuseChat, arXiv 2408.07990, section 3.3.
+
+    Args:
+        select_topk: share of entries selected by variance
+    """
+
+    def __init__(self, select_topk: float = 1.0) -> None: ...
 
 class Slerp(_Slerp):
     """Interpolate between the weights of two models along the arc between them, tensor by tensor.

@@ -36,7 +36,10 @@ class Drawing(Elementwise):
         object.__setattr__(bound, "_keys", tuple(stream_key(seed, tensor, task) for task in tasks))
         return bound
 
+    def keys(self, count: int) -> Sequence[int]:
+        """The key of each task's stream."""
+        return getattr(self, "_keys", None) or [stream_key(0, "", str(place)) for place in range(count)]
+
     def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
         """The kept entries of each task vector, rescaled so that its expectation is unchanged."""
-        keys = getattr(self, "_keys", None) or [stream_key(0, "", str(place)) for place in range(len(deltas))]
-        return [dropped(delta, key, self.density) for delta, key in zip(deltas, keys, strict=True)]
+        return [dropped(delta, key, self.density) for delta, key in zip(deltas, self.keys(len(deltas)), strict=True)]
