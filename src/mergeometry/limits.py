@@ -1,6 +1,6 @@
 """Every cap on what an input may contain, in one place, each with its reason."""
 
-HEADER_BYTES = 64 * 1024 * 1024
+HEADER_BYTES = 32 * 1024 * 1024
 """Largest safetensors header read; the format itself allows 100 MB, real ones stay below 2 MB."""
 
 TENSORS_PER_FILE = 100_000
@@ -9,7 +9,10 @@ TENSORS_PER_FILE = 100_000
 SHARDS = 4_096
 """Most files that one index may name."""
 
-INDEX_BYTES = 64 * 1024 * 1024
+METADATA_ENTRIES = 10_000
+"""Most entries of a header's free-form metadata; real ones stay below 100."""
+
+INDEX_BYTES = 32 * 1024 * 1024
 """Largest shard index read."""
 
 JSON_BYTES = 4 * 1024 * 1024
@@ -30,8 +33,8 @@ SIDECAR_BYTES = 256 * 1024 * 1024
 JSON_NESTING = 64
 """Deepest nesting of a configuration file; real ones stay below 10."""
 
-INDEX_ENTRIES = 1_000_000
-"""Most tensors that one shard index may name."""
+INDEX_ENTRIES = 200_000
+"""Most tensors that one shard index may name; the largest public checkpoints have about 90,000."""
 
 PATTERN_CHARACTERS = 1_024
 """Longest pattern in an adapter's rank_pattern or alpha_pattern; a full module name must fit."""

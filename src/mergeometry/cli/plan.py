@@ -39,6 +39,7 @@ def plan(
     run.check()
     with plain_errors(debug):
         given = recipe_from(recipe, how)
+        from mergeometry.execution.run import sidecars_of
         from mergeometry.execution.workers import workers_for
         from mergeometry.plan import make_plan
         from mergeometry.plan.single_file import written_to
@@ -56,6 +57,7 @@ def plan(
 
             made = written_to(made, resolved_target(run.output))
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
+        sidecars_of(made)
         estimates = _learning(made) | _collecting(made)
         refused = None
         try:

@@ -22,7 +22,7 @@ class CausalEncoder(LanguageModel):
 
     def __init__(self, folder: Path, disk: Mapping[str, TensorInfo], *, max_length: int, device: torch.device) -> None:
         self._take("AutoModelForCausalLM", folder, disk, device)
-        self._tokens = Tokens(folder, max_length)
+        self._tokens = Tokens(folder, max_length, self.module)
 
     def prepare(self, data: Any) -> Inputs:
         """Tokenise a task's texts; texts of one token predict nothing and are left out."""

@@ -36,7 +36,7 @@ class Seq2SeqEncoder(LanguageModel):
 
     def __init__(self, folder: Path, disk: Mapping[str, TensorInfo], *, max_length: int, device: torch.device) -> None:
         self._take("AutoModelForSeq2SeqLM", folder, disk, device)
-        self._tokens = Tokens(folder, max_length)
+        self._tokens = Tokens(folder, max_length, self.module)
         model: Any = self.module
         # BART and Marian add a bias after the output layer; without it their head would predict other tokens.
         bias = getattr(model, "final_logits_bias", None)

@@ -26,7 +26,7 @@ class TextEncoder(Encoder):
     ) -> None:
         self.module = build("AutoModel", folder, disk, device)
         self._pooling = pooling
-        self._tokens = Tokens(folder, max_length)
+        self._tokens = Tokens(folder, max_length, self.module)
         self.width = int(self.module.config.hidden_size)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         idle = [] if pooling == "pooler" else [n for n, _ in self.module.named_parameters() if n.startswith("pooler.")]
         self.names = {

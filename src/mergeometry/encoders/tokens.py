@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from mergeometry.encoders.library import import_transformers, quiet_transformers
 from mergeometry.errors import DataError
@@ -16,9 +16,12 @@ from mergeometry.inputs import UnlabelledData
 
 
 class Tokens:
-    """The tokenizer of a model's folder, which truncates texts to ``longest`` tokens."""
+    """The tokenizer of a model's folder, which truncates texts to ``longest`` tokens.
 
-    def __init__(self, folder: Path, longest: int) -> None:
+    ``module`` is the model; one with a table of positions takes no more tokens than that has rows.
+    """
+
+    def __init__(self, folder: Path, longest: int, module: nn.Module) -> None:
         transformers = import_transformers()
         with quiet_transformers():
             try:
@@ -41,7 +44,7 @@ class Tokens:
                 hint="texts need the tokenizer files next to the base's weights",
             )
         # A model may take fewer tokens than requested; some tokenizers say so, the others give 10^30.
-        self.longest = min(longest, self._tokenizer.model_max_length)
+        self.longest = min([longest, self._tokenizer.model_max_length, *_positions(module)])
         self.padding = self._tokenizer.pad_token_id or 0
 
     def pieces(self, data: UnlabelledData, shortest: int = 1) -> list[list[int]]:
@@ -67,3 +70,15 @@ class Tokens:
             tokens[row, : len(numbers)] = torch.tensor(numbers)
             mask[row, : len(numbers)] = 1
         return tokens, mask
+
+
+def _positions(module: nn.Module) -> Iterator[int]:
+    """How many tokens each table of positions has a row for.
+
+    Tables of RoBERTa's kind begin after the row of padding, tables of BART's kind at an offset.
+    """
+    for name, table in module.named_modules():
+        place = name.rpartition(".")[2]
+        if isinstance(table, nn.Embedding) and ("position" in place or place == "wpe"):
+            first = int(getattr(table, "offset", 0))
+            yield table.num_embeddings - (first or (table.padding_idx + 1 if table.padding_idx is not None else 0))

@@ -20,7 +20,7 @@ from mergeometry.execution.pool import run_jobs
 from mergeometry.execution.workers import workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.sink import RunRecord, Staging, sidecar_files, versions
+from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, sidecar_files, versions
 from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
@@ -51,7 +51,7 @@ def execute(
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
     try:
         with staging:
-            sidecars = sidecar_files(plan.base.path, plan.chosen)
+            sidecars = sidecars_of(plan)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = fingerprint(plan, extras.identity)
@@ -79,6 +79,18 @@ def execute(
 
 class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
     """The user stopped the run."""
+
+
+def sidecars_of(plan: Plan) -> SidecarPlan:
+    """The files that the output gets next to its weights, each of which can be read and rewritten.
+
+    Raises:
+        SourceError: a file is not one to copy, cannot be read, or is malformed.
+    """
+    sidecars = sidecar_files(plan.base.path, plan.chosen)
+    if not plan.recipe.output.adapter:
+        check_sidecars(sidecars)
+    return sidecars
 
 
 def fingerprint(plan: Plan, more: str = "") -> str:

@@ -47,6 +47,10 @@ def read_parquet(path: Path, column: str, take: Take[Value]) -> list[Value]:
             place = column_place(column, schema.names, path)
             rows = table.metadata.num_rows
             check_size(rows, 0, path)
+            _check_unpacked(table.metadata, column, path)
+            if is_text(schema.field(place).type):
+                # What the file stores as a dictionary stays one: unpacked, a long text may stand there many times.
+                table = parquet.ParquetFile(file, pre_buffer=False, read_dictionary=[column])
             batches = table.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column], use_threads=False)
             return take(Column(column, schema.field(place).type, rows, (batch.column(0) for batch in batches), path))
         except MergeometryError:
@@ -57,6 +61,27 @@ def read_parquet(path: Path, column: str, take: Take[Value]) -> list[Value]:
             raise DataError(f"the Parquet file cannot be read: {reason}", file=path) from error
 
 
+def _check_unpacked(metadata: Any, column: str, path: Path) -> None:
+    """Refuse a column whose pages unpack to more than is read, before one is unpacked."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            inside = chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.")
+            if inside and chunk.total_uncompressed_size > limits.DATA_BYTES:
+                raise DataError(
+                    f"column {column!r} unpacks to {chunk.total_uncompressed_size:,} bytes; at most "
+                    f"{limits.DATA_BYTES:,} are read",
+                    file=path,
+                )
+
+
+def _values(piece: Any) -> Iterable[str | None]:
+    """The texts of a piece; equal ones of a dictionary are one text in memory."""
+    if hasattr(piece, "dictionary"):
+        words = piece.dictionary.to_pylist()
+        return (None if place is None else words[place] for place in piece.indices.to_pylist())
+    return piece.to_pylist()
+
+
 def take_texts(column: Column) -> list[str]:
     """Return a column of strings, "" for nulls; DataError if the column is of another type."""
     if not is_text(column.kind):
@@ -64,7 +89,7 @@ def take_texts(column: Column) -> list[str]:
     values: list[str] = []
     size = 0
     for piece in column.pieces:
-        for value in piece.to_pylist():
+        for value in _values(piece):
             values.append(value or "")
             size += len(values[-1])
             if len(values[-1]) > limits.TEXT_BYTES:

@@ -20,7 +20,7 @@ from mergeometry.sink.record import (
     versions,
     write_record,
 )
-from mergeometry.sink.sidecars import SidecarPlan, copy_sidecars, sidecar_files, sidecar_notes
+from mergeometry.sink.sidecars import SidecarPlan, check_sidecars, copy_sidecars, sidecar_files, sidecar_notes
 from mergeometry.sink.staging import Staging, remove_stale
 from mergeometry.sink.target import is_single_file
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
@@ -49,6 +49,7 @@ __all__ = [
     "adapter_config",
     "adapter_tensor_names",
     "adapter_tensors",
+    "check_sidecars",
     "copy_sidecars",
     "is_single_file",
     "lay_out",

@@ -68,6 +68,24 @@ def sidecar_files(base_folder: Path, chosen: Mapping[Kind, Path] | None = None) 
     return SidecarPlan(tuple(files), tuple(left_out), tuple(notes), template)
 
 
+def check_sidecars(plan: SidecarPlan, code: str | None = None) -> None:
+    """Open every file to copy and parse every configuration, before anything expensive.
+
+    Raises:
+        SourceError: a file cannot be read, or a configuration is malformed.
+    """
+    for file in plan.files:
+        try:
+            with file.source.open("rb") as opened:
+                opened.read(1)
+            file.name.encode()
+        except (OSError, UnicodeEncodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "its name is not valid Unicode"
+            raise SourceError(f"a file to copy cannot be read: {reason}", file=file.source) from error
+        if file.name.endswith(".json"):
+            rewritten(file.source, file.name, code)
+
+
 def copy_sidecars(
     plan: SidecarPlan, staging: Staging, *, code: str | None = None, keys: Mapping[str, Any] | None = None
 ) -> SidecarRecord:

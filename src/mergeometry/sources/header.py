@@ -104,6 +104,11 @@ def _too_many(path: Path) -> SourceError:
 def _metadata(value: Any, path: Path) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise SourceError(f"the header's {_METADATA} must map names to strings", file=path)
+    if len(value) > limits.METADATA_ENTRIES:
+        raise SourceError(
+            f"the header's {_METADATA} has {len(value):,} entries; at most {limits.METADATA_ENTRIES:,} are read",
+            file=path,
+        )
     return value
 
 

@@ -10,9 +10,8 @@ from typing import Any, NoReturn
 
 from mergeometry.errors import SourceError
 
-# Possessive, so that a string of millions of escapes costs no backtracking memory. The lone quote at
-# the end catches an unterminated string, which would otherwise be scanned again from every later quote.
-_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
+# Possessive, so that a string of millions of escapes costs no backtracking memory.
+_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -33,8 +32,8 @@ def parse_json(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool 
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SourceError(f"the {what} is not UTF-8 (byte {error.start:,})", file=file) from error
-    _check_nesting(text, file, what, nesting)
     try:
+        # The parser stops at the first error; the structure is looked at only if there is none.
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant if finite else None)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -42,8 +41,11 @@ def parse_json(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool 
         raise SourceError(f"the {what} has the key {reprlib.repr(error.key)} twice", file=file) from error
     except UnicodeEncodeError as error:
         raise SourceError(f"the {what} has half a surrogate pair, which is not a character", file=file) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file) from error
+    except ValueError as error:
         raise SourceError(f"the {what} is not valid JSON: {error}", file=file) from error
+    _check_nesting(text, file, what, nesting)
     return value
 
 
@@ -65,8 +67,6 @@ def _check_nesting(text: str, file: Path, what: str, nesting: int) -> None:
                 raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file)
         elif symbol in "}]":
             depth -= 1
-        elif symbol == '"':
-            raise SourceError(f"the {what} is not valid JSON: a string has no end", file=file)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

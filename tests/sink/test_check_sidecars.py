@@ -1,0 +1,51 @@
+"""What the output needs next to its weights is opened and parsed before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mergeometry as mg
+from mergeometry.errors import SourceError
+from tests.helpers import models
+from tests.helpers.commands import invoke
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("text", ["{", '{"a": 1, "a": 2}', '{"a":' + "[" * 100_000])
+def test_what_cannot_be_copied_is_found_in_the_plan(tmp_path: Path, name: str, text: str) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "base" / name).write_text(text)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    planned = invoke("plan", tmp_path / "recipe.yaml")
+    assert planned.exit_code == 1 and str(tmp_path / "base" / name) in planned.output, planned.output
+    computed: list[Any] = []
+    with pytest.raises(SourceError) as caught:
+        mg.merge(recipe, tmp_path / "out", workers=1, progress=computed.append)
+    assert caught.value.file == str(tmp_path / "base" / name) and not computed and not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "base" / "vocab.txt").write_text("a")
+    (tmp_path / "base" / "vocab.txt").chmod(0)
+    with pytest.raises(SourceError, match="a file to copy cannot be read") as caught:
+        mg.merge(recipe, tmp_path / "out", workers=1)
+    assert caught.value.file == str(tmp_path / "base" / "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [({"": "eager", "text": "sdpa"}, True), (["sdpa"], False), ({"text": "someone/kernel"}, False), (3, False)],
+)
+def test_an_attention_of_any_shape_is_kept_or_removed(tmp_path: Path, value: Any, kept: bool) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "base" / "config.json").write_text(json.dumps({"_attn_implementation": value}))
+    mg.merge(recipe, tmp_path / "out", workers=1)
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written == ({"_attn_implementation": value} if kept else {})
