@@ -43,6 +43,13 @@ def test_one_prefix_only() -> None:
     assert match.extra == ("b.encoder.layer.0.w",) and match.missing == ("encoder.layer.0.w",)
 
 
+def test_names_without_the_prefix_are_paired_where_they_are_equal() -> None:
+    own = [*(f"vit.{name}" for name in BASE), "classifier.w"]
+    match = match_names([*BASE, "classifier.w"], own, ())
+    assert match.pairs["classifier.w"] == "classifier.w" and match.pairs["pooler.w"] == "vit.pooler.w"
+    assert not (match.missing or match.extra)
+
+
 def test_repeated_parts_do_not_mislead() -> None:
     base = ["w", "layer.w", "layer.layer.w"]
     assert match_names(base, base, ()).prefix == Prefix()
@@ -87,4 +94,6 @@ def test_every_name_is_in_one_place(base: list[str], own: list[str], heads: list
     assert set(match.pairs) | set(match.missing) <= set(base)
     prefix = match.prefix
     assert not (prefix.model and prefix.base)
-    assert all(prefix.base + own_name.removeprefix(prefix.model) == name for name, own_name in match.pairs.items())
+    assert all(
+        name in (own_name, prefix.base + own_name.removeprefix(prefix.model)) for name, own_name in match.pairs.items()
+    )

@@ -87,13 +87,16 @@ def match_names(
 
 
 def _paired(base: Sequence[str], own: Sequence[str]) -> tuple[Prefix, dict[str, str]]:
-    """Pairs of names that are equal up to the prefix under which most are."""
+    """Pairs of names that are equal up to the prefix under which most are, or equal as they are."""
     prefix = common_prefix(base, own)
     available = set(own)
     pairs: dict[str, str] = {}
     for name in base:
         if name.startswith(prefix.base) and (candidate := prefix.model + name[len(prefix.base) :]) in available:
             pairs[name] = candidate
+    # Where the prefix is not in front of all names, those that are equal without it are pairs too.
+    taken = set(pairs.values())
+    pairs |= {name: name for name in base if name not in pairs and name in available and name not in taken}
     return prefix, pairs
 
 
