@@ -56,7 +56,6 @@ def refused(folder: Path, words: str) -> SourceError:
         ({"lora_bias": 1}, "true or false for lora_bias"),
         ({"bias": "some"}, "none or all or lora_only for bias, got 'some'"),
         ({"bias": None}, "for bias, got None"),
-        ({"target_parameters": ["experts"]}, "'experts' without its module"),
         ({"target_parameters": ["self.query.one", "self.query.two"]}, "1 pairs of factors belong to 2 parameters"),
         ({"target_parameters": "a.b"}, "list of names"),
         ({"layer_replication": [[0, 4]]}, "layer_replication"),

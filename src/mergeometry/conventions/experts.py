@@ -6,6 +6,7 @@ memory what it reads from a tensor per expert, and some models are stored stacke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,3 +127,17 @@ def _flat(name: str, shape: tuple[int, ...], config: Mapping[str, Any]) -> Stack
     if transposed is None or type(experts) is not int or experts < 1 or shape[0] % experts:
         return None
     return Stack(experts, shape[0] // experts, shape[1], transposed)
+
+
+_ALONE = re.compile(r"(?P<module>.+)\.(?P<expert>\d{1,5})\.(?P<matrix>w[123]|gate_proj|up_proj|down_proj)\.weight")
+
+
+def alone(name: str) -> tuple[str, int, str] | None:
+    """The module, the number and the matrix of an expert that is stored by itself; None for every other tensor.
+
+    Mixtral calls gate, down and up projection `w1`, `w2` and `w3`.
+    """
+    match = _ALONE.fullmatch(name)
+    if match is None or match["module"].rpartition(".")[2] != "experts":
+        return None
+    return match["module"], int(match["expert"]), match["matrix"]

@@ -99,7 +99,7 @@ _FAMILIES: tuple[tuple[frozenset[str], tuple[tuple[str, str], ...]], ...] = (
     ),
     (frozenset({"qwen2_vl", "qwen2_5_vl"}), _QWEN2_VL),
     (frozenset({"gpt_neox"}), ((r"^embed_out\.", "lm_head."),)),
-    (frozenset({"mixtral", "phimoe"}), _MOE_NAMES),
+    (frozenset({"mixtral", "phimoe", "minimax", "minimax_m2"}), _MOE_NAMES),
 )  # fmt: skip
 """Types of models, and the rules for their names, in the order in which they apply."""
 

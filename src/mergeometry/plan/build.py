@@ -23,6 +23,7 @@ from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
 from mergeometry.plan.ties import Ties, settled
+from mergeometry.plan.unstacked import spread_experts
 from mergeometry.recipe import AUTO_HEADS, Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, open_model
@@ -89,6 +90,7 @@ def _plan(
         recipe = recipe.model_copy(update={"heads": plain_heads(base, models, bare)})
         if recipe.heads:
             told = (f"heads: {', '.join(recipe.heads)}, which only the fine-tunes have; kept per model, not merged",)
+    models = spread_experts(models, base, renames)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads, renames.newest) for model in models)
     models, unsettled = settle_stacks(models, matches, base)
     unfit, remarks = compare_companions(recipe, base, models, matches)

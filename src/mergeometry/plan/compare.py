@@ -104,7 +104,7 @@ def _names(
             continue
         if isinstance(model, Adapter) and any(name in stack.weights for stack in model.stacked.values()):
             yield (
-                f"{model.label}: changes the stacked experts {name!r}, which the base stores one by one or not at all; "
+                f"{model.label}: changes the stacked experts {name!r}, which the base does not have; "
                 "merge it with peft's merge_and_unload, save that, and give that folder as a full model"
             )
             continue

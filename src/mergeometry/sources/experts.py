@@ -68,7 +68,7 @@ def split_stacks(pairs: Mapping[str, Pair], config: AdapterConfig) -> tuple[dict
     """Split pairs by module into those of layers, and those of bare parameters by the settings.
 
     Raises:
-        SourceError: there are more or fewer pairs than parameters, or a parameter is named without its module.
+        SourceError: there are more or fewer pairs than parameters.
     """
     layers, depths = dict(pairs), dict[str, dict[int, Pair]]()
     for key in pairs:
@@ -111,12 +111,8 @@ def _parameters(module: str, config: AdapterConfig) -> list[str]:
     names = dict[str, None]()
     for target in config.target_parameters:
         owner, _, name = target.rpartition(".")
-        if not owner:
-            raise SourceError(
-                f"target_parameters names {target!r} without its module",
-                file=config.file,
-                hint=f"write it with the module that holds it, such as experts.{target}",
-            )
+        # A bare name is of whatever module holds such a parameter: in the models that PEFT knows, the experts.
+        owner = owner or "experts"
         if name != "weight" and (module == owner or module.endswith(f".{owner}")):
             names[name] = None
     return list(names)
