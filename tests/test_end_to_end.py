@@ -10,7 +10,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.recipe import load_recipe
-from mergeometry.recipe.recipe import OutputOptions
+from mergeometry.recipe.parts import OutputOptions
 from mergeometry.sink import read_record
 from tests.helpers import models
 

@@ -12,7 +12,7 @@ import pytest
 from mergeometry.cli.merge import merge
 from mergeometry.cli.plan import plan
 from mergeometry.cli.recipes import DTYPES
-from mergeometry.recipe.recipe import OutputOptions
+from mergeometry.recipe.parts import OutputOptions
 from mergeometry.sink import read_record
 from tests.helpers import learning_models, models
 from tests.helpers.commands import invoke

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
@@ -15,7 +15,8 @@ from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.overrides import override, with_key
-from mergeometry.recipe.scale import Factor, Scale, ScaleRule
+from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model, as_text
+from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 from mergeometry.words import nearest
@@ -37,95 +38,11 @@ LEARNING_STARTS_AT = 0.3
 """Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
 
 
-class ModelEntry(StrictModel):
-    """One fine-tuned model or adapter: its path, its name, and its weight in the merge."""
-
-    shorthand: ClassVar[str] = "path"
-    path: Annotated[str, Field(min_length=1)]
-    name: str = ""
-    weight: Factor = 1.0
-
-
-class MethodChoice(BaseModel):
-    """A method's name and parameters; the method itself checks them."""
-
-    shorthand: ClassVar[str] = "name"
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    name: str
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The parameters that the recipe sets."""
-        return dict(self.model_extra or {})
-
-
-def _as_method(value: object) -> object:
-    """A name, a mapping, or a method or refinement itself, which says how a recipe writes it."""
-    choice = getattr(value, "choice", None)
-    if callable(choice):
-        return choice()
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _as_model(value: object) -> object:
-    if isinstance(value, Mapping) and isinstance(value.get("path"), Path):
-        return {**value, "path": str(value["path"])}
-    return {"path": str(value)} if isinstance(value, str | Path) else value
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
-
-
-def _size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    number = value.strip().upper().removesuffix("B")
-    for unit, factor in (("K", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
-        if number.endswith(unit):
-            try:
-                return int(float(number[:-1]) * factor)
-            except (ValueError, OverflowError):
-                break
-    return int(number) if number.isdigit() else value
-
-
-MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
-
-
-class TensorRule(StrictModel):
-    """What holds for the tensors whose names match a glob; the first rule that matches wins."""
-
-    match: Annotated[str, Field(min_length=1)]
-    method: MethodField | None = None
-    scale: Factor | None = None
-
-
-class AdapterOutput(StrictModel):
-    """Write an adapter, of the exact rank or truncated to the one given."""
-
-    rank: Annotated[int, Field(ge=1)]
-
-
-class OutputOptions(StrictModel):
-    """How the result is written."""
-
-    dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
-    shard_size: Annotated[int, BeforeValidator(_size), Field(ge=1_000_000)] = 5_000_000_000
-    adapter: bool | AdapterOutput = False
-
-
-Heads = Annotated[
-    Annotated[Literal["auto"], Tag("<word>")] | Annotated[tuple[str, ...], Tag("<globs>")],
-    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<globs>"),
-]
-
-
 class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
-    base: Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
-    models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(_as_model)], ...], Field(min_length=1)]
+    base: Annotated[str, BeforeValidator(as_text), Field(min_length=1)]
+    models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(as_model)], ...], Field(min_length=1)]
     method: MethodField
     scale: Scale = 1.0
     other: MethodField | None = None

@@ -1,0 +1,98 @@
+"""The parts of a recipe that are values of their own: a model, a method, a rule, the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from mergeometry.recipe.scale import Factor
+from mergeometry.recipe.strict import StrictModel
+
+
+class ModelEntry(StrictModel):
+    """One fine-tuned model or adapter: its path, its name, and its weight in the merge."""
+
+    shorthand: ClassVar[str] = "path"
+    path: Annotated[str, Field(min_length=1)]
+    name: str = ""
+    weight: Factor = 1.0
+
+
+class MethodChoice(BaseModel):
+    """A method's name and parameters; the method itself checks them."""
+
+    shorthand: ClassVar[str] = "name"
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    name: str
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters that the recipe sets."""
+        return dict(self.model_extra or {})
+
+
+def _as_method(value: object) -> object:
+    """A name, a mapping, or a method or refinement itself, which says how a recipe writes it."""
+    choice = getattr(value, "choice", None)
+    if callable(choice):
+        return choice()
+    return {"name": value} if isinstance(value, str) else value
+
+
+def as_model(value: object) -> object:
+    """A model's entry as a mapping, whatever form its path comes in."""
+    if isinstance(value, Mapping) and isinstance(value.get("path"), Path):
+        return {**value, "path": str(value["path"])}
+    return {"path": str(value)} if isinstance(value, str | Path) else value
+
+
+def as_text(value: object) -> object:
+    """A path as text; anything else as it is."""
+    return str(value) if isinstance(value, Path) else value
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    number = value.strip().upper().removesuffix("B")
+    for unit, factor in (("K", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+        if number.endswith(unit):
+            try:
+                return int(float(number[:-1]) * factor)
+            except (ValueError, OverflowError):
+                break
+    return int(number) if number.isdigit() else value
+
+
+MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
+
+
+class TensorRule(StrictModel):
+    """What holds for the tensors whose names match a glob; the first rule that matches wins."""
+
+    match: Annotated[str, Field(min_length=1)]
+    method: MethodField | None = None
+    scale: Factor | None = None
+
+
+class AdapterOutput(StrictModel):
+    """Write an adapter, of the exact rank or truncated to the one given."""
+
+    rank: Annotated[int, Field(ge=1)]
+
+
+class OutputOptions(StrictModel):
+    """How the result is written."""
+
+    dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
+    shard_size: Annotated[int, BeforeValidator(_size), Field(ge=1_000_000)] = 5_000_000_000
+    adapter: bool | AdapterOutput = False
+
+
+Heads = Annotated[
+    Annotated[Literal["auto"], Tag("<word>")] | Annotated[tuple[str, ...], Tag("<globs>")],
+    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<globs>"),
+]
