@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mergeometry.comparison.entries import Entry
 from mergeometry.comparison.scorer import LabelledTask, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
-from mergeometry.encoders.heads import Head, read_head
+from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
@@ -147,7 +147,7 @@ def _head(task: ScoredTask, kind: str, base: Checkpoint) -> Head | None:
         return None
     if task.head is None:
         raise RecipeError("it has no `head:`, a safetensors file with the weight and bias of its classes")
-    head = read_head(task.head, task.name, _width(base))
+    head = read_head(task.head, task.name, width_of(base.config))
     rows = head.weight.shape[0]
     if task.classes is not None and len(task.classes) != rows:
         raise RecipeError(f"it names {len(task.classes)} classes, and its head has {rows}")
@@ -159,12 +159,6 @@ def _data(task: ScoredTask, source: LabelledSource, kind: str, head: Head | None
         return read_unlabelled(AdaptTask(name=task.name, data=source), "texts")
     inputs = "images" if kind == "image" else "texts"
     return read_labelled(source, source.label, inputs, task.name, head.weight.shape[0], task.classes)
-
-
-def _width(base: Checkpoint) -> int | None:
-    """The number of features of the encoder, if the base's configuration has it in the usual place."""
-    width = (base.config or {}).get("hidden_size")
-    return width if isinstance(width, int) else None
 
 
 def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,10 +13,12 @@ from torch import Tensor
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import DataError
 from mergeometry.recipe.adapt import HeadSource
-from mergeometry.sources import TensorInfo, TensorReader, open_checkpoint
+from mergeometry.sources import Adapter, TensorInfo, TensorReader, open_model
 from mergeometry.words import nearest
 
 _SHOWN = 12
+_HEADS = (["classifier", "weight"], ["score", "weight"])
+"""How transformers names the linear head of a classifier; `classifier.out_proj` follows another layer."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,16 @@ def read_head(source: HeadSource, task: str, width: int | None) -> Head:
 
     A bias is found by its weight's name, or by its length.
 
+    A classification adapter, or a whole classifier, gives the head that lies under a name such as `classifier`.
+
     Raises:
         DataError: several tensors could be the head, a name is missing from the file, the width or the bias does not
             fit, there are fewer than two classes, or a number is not finite.
         SourceError: the file cannot be read or is not a safetensors file.
     """
-    checkpoint = open_checkpoint(source.path, task)
-    tensors = {name: info for name, info in checkpoint.tensors.items() if info.code in MERGEABLE}
+    model = open_model(source.path, task)
+    stored = model.replaced if isinstance(model, Adapter) else model.tensors
+    tensors = {name: info for name, info in stored.items() if info.code in MERGEABLE}
     try:
         weight = _weight(tensors, source.weight)
         bias = _bias(tensors, source.bias, weight)
@@ -65,9 +71,15 @@ def read_head(source: HeadSource, task: str, width: int | None) -> Head:
             values = _finite(reader, weight)
             shift = torch.zeros(weight.shape[0]) if bias is None else _finite(reader, bias)
     except DataError as error:
-        error.model, error.file = task, str(checkpoint.path)
+        error.model, error.file = task, str(model.path)
         raise
     return Head(values, shift)
+
+
+def width_of(config: Mapping[str, Any] | None) -> int | None:
+    """The number of an encoder's features, if its configuration has it in the usual place."""
+    width = (config or {}).get("hidden_size")
+    return width if isinstance(width, int) else None
 
 
 def _check_shapes(weight: TensorInfo, bias: TensorInfo | None, width: int | None) -> None:
@@ -99,6 +111,9 @@ def _weight(tensors: Mapping[str, TensorInfo], name: str | None) -> TensorInfo:
     matrices = [info for info in tensors.values() if len(info.shape) == 2]
     if not matrices:
         raise DataError("the file holds no matrix, so it holds no head")
+    named = [info for info in matrices if info.name.split(".")[-2:] in _HEADS]
+    if len(matrices) > 1 and len(named) == 1:
+        return named[0]
     if len(matrices) > 1:
         raise _several("matrices", matrices, "weight")
     return matrices[0]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mergeometry.encoders.heads import read_head, width_of
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.inputs import read_unlabelled
 from mergeometry.learning.estimate import estimate
@@ -17,15 +18,18 @@ from mergeometry.recipe.adapt import AdaptSection
 
 
 def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
-    """Read every task's data and estimate time and memory.
+    """Read every task's data and head, and estimate time and memory.
 
     Raises:
-        MergeometryError: data are missing or malformed, or the method has nothing to learn.
+        MergeometryError: data or heads are missing or malformed, or the method has nothing to learn.
     """
     check_parts(plan)
     kind = runnable_kind(plan.base, section.encoder)
     check_output(plan.recipe, kind)
     data = [(task, read_unlabelled(task, "images" if kind == "image" else "texts")) for task in section.tasks]
+    for task in section.tasks:
+        if task.head is not None:
+            read_head(task.head, task.name, width_of(plan.base.config))
     expected = estimate(plan, section, dtype_of(section.precision, torch.device("cpu")))
     return {
         "objective": section.objective,

@@ -12,6 +12,7 @@ from mergeometry.encoders.heads import Head
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.execution.run import fingerprint
 from mergeometry.inputs import UnlabelledData
+from mergeometry.inputs.unlabelled import naming
 from mergeometry.learning.build_learner import Material, Prepared, Say, build_learner, check_heads
 from mergeometry.learning.learned import start_of
 from mergeometry.learning.merged import MergedModel, load_learnables
@@ -48,7 +49,10 @@ def prepare(
     sites = sites_of(plan, encoder)
     notes = [f"{label}: {note}" for label, inputs in zip(labels, data, strict=True) for note in inputs.notes]
     notes += unused_note(plan, sites, encoder.doubles)
-    prepared_inputs = [encoder.prepare(task_data) for task_data in data]
+    prepared_inputs = []
+    for label, task_data in zip(labels, data, strict=True):
+        with naming(label):
+            prepared_inputs.append(encoder.prepare(task_data))
     tensors = load_learnables(plan, encoder.doubles, lambda done, total: say("reading task vectors", done, total))
     merged = MergedModel(encoder, {name: tensor.to(encoder.device) for name, tensor in tensors.items()}, sites)
     material = Material(

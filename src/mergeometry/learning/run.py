@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mergeometry.encoders import Encoder, build_encoder
-from mergeometry.encoders.heads import Head, read_head
+from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
@@ -161,6 +161,9 @@ def load_inputs(
     for number, label in enumerate(labels):
         say("reading data", number, len(labels))
         data.append(read_unlabelled(tasks[label], "images" if kind == "image" else "texts"))
+    for label in labels:
+        if (source := tasks[label].head) is not None:
+            read_head(source, label, width_of(plan.base.config))  # before the encoder is built, which takes long
     check_memory(plan, section, device)
     say("building the encoder", 0, 1)
     encoder = build_encoder(plan.base, section.encoder, device)
