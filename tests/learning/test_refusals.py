@@ -102,7 +102,7 @@ BAD: dict[str, tuple[Broken, type[MergeometryError], str]] = {
     ),
     "an adapter of what is none": (
         lambda inputs, folder: recipe_of(inputs, QUICK, output={"adapter": True}),
-        MergeometryError, "adapter cannot hold",
+        MergeometryError, "its update is not low-rank",
     ),
 }  # fmt: skip
 
