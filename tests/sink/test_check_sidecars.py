@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import mergeometry as mg
-from mergeometry.errors import SourceError
+from mergeometry.errors import MergeometryError, OutputError, SourceError
+from mergeometry.sink.record import read_record
 from tests.helpers import models
 from tests.helpers.commands import invoke
 
@@ -49,3 +50,34 @@ def test_an_attention_of_any_shape_is_kept_or_removed(tmp_path: Path, value: Any
     mg.merge(recipe, tmp_path / "out", workers=1)
     written = json.loads((tmp_path / "out" / "config.json").read_text())
     assert written == ({"_attn_implementation": value} if kept else {})
+
+
+@pytest.mark.parametrize("path", ["README.md", "vocab.txt"])
+def test_a_module_that_is_no_folder_is_found_in_the_plan(tmp_path: Path, path: str) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "base" / "README.md").write_text("a card")
+    (tmp_path / "base" / "vocab.txt").write_text("a")
+    modules = [{"idx": 0, "name": "0", "path": path, "type": "sentence_transformers.models.Dense"}]
+    (tmp_path / "base" / "modules.json").write_text(json.dumps(modules))
+    computed: list[Any] = []
+    with pytest.raises(MergeometryError, match="module"):
+        mg.merge(recipe, tmp_path / "out", workers=1, progress=computed.append)
+    assert not computed and not (tmp_path / "out").exists()
+
+
+def test_a_mount_point_is_refused_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "out")
+    computed: list[Any] = []
+    with pytest.raises(OutputError, match="mount point"):
+        mg.merge(recipe, tmp_path / "out", workers=1, overwrite=True, progress=computed.append)
+    assert not computed
+
+
+def test_a_name_that_cannot_be_encoded_merges_as_any_other(tmp_path: Path) -> None:
+    recipe = models.write_family(tmp_path, 2)
+    named = [{"path": path, "name": f"task\ud800{place}"} for place, path in enumerate(recipe["models"])]
+    run = mg.merge({**recipe, "models": named, "method": "average"}, tmp_path / "out", workers=1)
+    assert read_record(tmp_path / "out").sha256 == run.sha256
+    (tmp_path / "out" / "README.md").read_text("utf-8")

@@ -21,7 +21,7 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
     """The modules that the folder's modules.json lists; none without that file.
 
     Raises:
-        SourceError: the file is malformed, or a module's folder leads out of the model's by a link.
+        SourceError: the file is malformed, or a module's folder leads out of the model's by a link, or is a file.
     """
     path = folder / MODULES_FILE
     if not path.exists() and not path.is_symlink():
@@ -35,6 +35,8 @@ def read_modules(folder: Path) -> tuple[Module, ...]:
     for module in modules:
         if not (folder / module.path).resolve().is_relative_to(root):
             raise SourceError("a module's folder leads out of the model's by a link", file=folder / module.path)
+        if (folder / module.path).exists() and not (folder / module.path).is_dir():
+            raise SourceError(f"modules.json names {module.path!r} as a module, which is a file", file=path)
     return tuple(replace(module, settings=_settings(folder, module)) for module in modules)
 
 
