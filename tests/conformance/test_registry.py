@@ -13,6 +13,7 @@ from mergeometry.methods import registry
 from mergeometry.methods.base import Elementwise, Method, Rowwise, parameters
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "average": [{"normalize": False}],
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
     "breadcrumbs": [{"density": 1.0}, {"density": 0.5, "gamma": 0.3}],
     "breadcrumbs_ties": [{"density": 0.5, "gamma": 0.3}],
@@ -26,6 +27,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "knots": [{"density": 1.0}, {"density": 0.01}, {"combine": "sum"}],
     "wudi": [{"solver": "adam", "steps": 20, "learning_rate": 1e-3}],
     "slerp": [{"t": 0.0}, {"t": 0.25}, {"t": 1.0}],
+    "nuslerp": [{"flatten": False}, {"flatten": False, "row_wise": True}],
+    "multislerp": [{"normalize_weights": False}],
+    "karcher": [{"max_iter": 50, "tol": 1e-9}],
+    "nearswap": [{"t": 0.0}, {"t": 1.0}],
+    "ram": [{"epsilon": 0.0}, {"epsilon": 0.1}],
+    "ramplus_tl": [{"epsilon": 0.1, "r": 0.5, "alpha": 1.0}],
     "model_stock": [{"filter_wise": True}],
     "ties": [{"density": 1.0}, {"density": 0.01}],
     "tsv_m": [{"rank": 2}, {"rank": 0.5}],

@@ -94,9 +94,12 @@ def elect_and_mean(kept, weights):
 # ------------------------------------------------------------------------------------------------------- methods
 
 
-def average(taus, weights=None):
+def average(taus, normalize=True, base=None, weights=None):
     taus = as_float64(taus)
     ws = full_weights(taus, weights)
+    if not normalize:
+        base = np.array(base, dtype=np.float64)
+        return sum(w * (base + tau) for w, tau in zip(ws, taus, strict=True)) - base
     return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / sum(ws)
 
 
@@ -128,6 +131,96 @@ def slerp(taus, base, t=0.5, weights=None):
     cosine = np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other))
     omega = np.arccos(np.clip(cosine, -1, 1))
     return (np.sin((1 - t) * omega) * one + np.sin(t * omega) * other) / np.sin(omega) - base
+
+
+def nuslerp(taus, row_wise=False, flatten=True, weights=None):
+    taus = as_float64(taus)
+    ws = full_weights(taus, weights)
+    if flatten:
+        return arc(taus[0], taus[1], ws[1] / sum(ws))
+    axis = 1 if row_wise else 0
+    pairs = zip(*(np.moveaxis(tau, axis, 0) for tau in taus), strict=True)
+    return np.stack([arc(one, other, ws[1] / sum(ws)) for one, other in pairs], axis=axis)
+
+
+def arc(one, other, t):
+    omega = np.arccos(np.clip(np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other)), -1, 1))
+    if np.sin(omega) < 1e-6:
+        return (1 - t) * one + t * other
+    return (np.sin((1 - t) * omega) * one + np.sin(t * omega) * other) / np.sin(omega)
+
+
+def multislerp(taus, normalize_weights=True, eps=1e-8, weights=None):
+    """The published steps: to the mean direction, along the tangent there, and out to the mean length."""
+    taus = as_float64(taus)
+    shares = np.array(full_weights(taus, weights))
+    if normalize_weights:
+        shares = shares / shares.sum()
+    lengths = [np.linalg.norm(tau) for tau in taus]
+    units = [tau / length for tau, length in zip(taus, lengths, strict=True)]
+    mean = sum(a * unit for a, unit in zip(shares, units, strict=True))
+    assert np.linalg.norm(mean) > eps, "the mean has no direction"
+    mean = mean / np.linalg.norm(mean)
+    tangent = sum(a * (unit - np.sum(unit * mean) * mean) for a, unit in zip(shares, units, strict=True))
+    step = np.linalg.norm(tangent) + eps
+    return (shares @ lengths) * (np.cos(step) * mean + np.sin(step) / step * tangent)
+
+
+def karcher(taus, base, max_iter=10, tol=1e-5, weights=None):
+    base = np.array(base, dtype=np.float64)
+    models = [base + w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    lengths = [np.linalg.norm(model) for model in models]
+    units = [model / length for model, length in zip(models, lengths, strict=True)]
+    mean = sum(units) / np.linalg.norm(sum(units))
+    for _ in range(max_iter):
+        step = np.zeros_like(mean)
+        for unit in units:
+            theta = np.arccos(np.clip(np.sum(unit * mean), -1, 1))
+            step += (theta / np.sin(theta) if theta else 1.0) * (unit - np.cos(theta) * mean) / len(units)
+        size = np.linalg.norm(step)
+        if size < tol:
+            break
+        mean = np.cos(size) * mean + np.sin(size) * step / size
+        mean = mean / np.linalg.norm(mean)
+    return np.mean(lengths) * mean - base
+
+
+def nearswap(taus, t=1e-4, weights=None):
+    (move,) = (w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True))
+    return np.minimum(1, t / np.maximum(np.abs(move), 1e-300)) * move
+
+
+def arcee_fusion(taus, base, weights=None):
+    base = np.array(base, dtype=np.float64)
+    (move,) = (w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True))
+    p, q = (np.exp(weight) / np.exp(weight).sum(axis=-1, keepdims=True) + 1e-8 for weight in (base + move, base))
+    importance = np.abs(move) * np.sum(p * np.log(p / q), axis=-1, keepdims=True)
+    ordered = sorted(importance.ravel())
+    low, median, high = (ordered[int(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75))
+    return np.where(importance >= median + 1.5 * (high - low), move, 0.0)
+
+
+def magmax(taus, weights=None):
+    moves = np.stack([w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)])
+    return np.take_along_axis(moves, np.argmax(np.abs(moves), axis=0)[None], axis=0)[0]
+
+
+def ram(taus, epsilon=1e-5, weights=None):
+    moves = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    count = sum(np.abs(move) > epsilon for move in moves)
+    return sum(np.where(np.abs(move) > epsilon, move, 0.0) for move in moves) / np.maximum(count, 1)
+
+
+def ramplus_tl(taus, r=0.1, alpha=0.2, epsilon=1e-5, weights=None):
+    moves = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    count = sum(np.abs(move) > epsilon for move in moves)
+    merged = np.zeros_like(moves[0])
+    for move in moves:
+        changed = np.abs(move) > epsilon
+        own, shared = changed & (count == 1), changed & (count > 1)
+        factor = 1 + r * min(alpha, shared.sum() / own.sum()) if own.any() else 1.0
+        merged += np.where(own, factor * move, 0.0) + np.where(shared, move / np.maximum(count, 1), 0.0)
+    return merged
 
 
 def model_stock(taus, filter_wise=False, weights=None):

@@ -27,9 +27,18 @@ DC = [
 ]
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
+    ("average", {"normalize": False}),
     ("task_arithmetic", {}),
     ("rows", {}),
     *(("slerp", {"t": t}) for t in (0.0, 0.3, 0.5, 1.0)),
+    *(("nuslerp", given) for given in ({}, {"flatten": False}, {"flatten": False, "row_wise": True})),
+    *(("multislerp", {"normalize_weights": normalize}) for normalize in (True, False)),
+    *(("karcher", given) for given in ({}, {"max_iter": 40, "tol": 1e-9})),
+    *(("nearswap", {"t": t}) for t in (1e-4, 0.02)),
+    ("arcee_fusion", {}),
+    ("magmax", {}),
+    *(("ram", {"epsilon": epsilon}) for epsilon in (1e-5, 0.02)),
+    *(("ramplus_tl", given) for given in ({}, {"epsilon": 0.02, "r": 0.5, "alpha": 1.0})),
     ("model_stock", {}),
     ("model_stock", {"filter_wise": True}),
     *(("ties", {"density": density}) for density in (0.01, 0.2, 0.29, 1.0)),
@@ -156,7 +165,7 @@ def base_of(seed: int, shape: tuple[int, int]) -> np.ndarray:
 
 def reference_of(name: str, given: dict[str, Any], base: np.ndarray | None = None) -> Callable[..., np.ndarray]:
     plain = {key: value for key, value in given.items() if value != "auto"}
-    if registry.find(name).needs_base:
+    if registry.build(name, given).needs_base:
         plain["base"] = base
     return lambda taus, **more: getattr(reference, name)(taus, **plain, **more)
 

@@ -39,7 +39,7 @@ def tables() -> list[torch.Tensor]:
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0, 0.0, 2.0], [0.5, -0.25, 1.0]])
 @pytest.mark.parametrize("entries", [1, 50, 1 << 17])
 def test_rows_have_their_own_ratio(weights: list[float], entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mergeometry.methods.model_stock._ENTRIES", entries)
+    monkeypatch.setattr("mergeometry.linalg.by_row._ENTRIES", entries)
     taus = [table.numpy() for table in tables()]
     for method, by_row in ((WHOLE, False), (BY_ROW, True)):
         found = method(tables(), weights)

@@ -67,8 +67,8 @@ def test_an_unknown_parameter_is_answered_with_the_nearest() -> None:
     assert caught.value.hint is not None
     assert "did you mean 'block_mask'?" in caught.value.hint
     with pytest.raises(RecipeError) as caught:
-        registry.build("average", {"density": 0.5})
-    assert caught.value.hint == "average has no parameters"
+        registry.build("iso_c", {"density": 0.5})
+    assert caught.value.hint == "iso_c has no parameters"
 
 
 @pytest.mark.parametrize(

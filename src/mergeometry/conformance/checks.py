@@ -39,8 +39,8 @@ def accepts(method: Method, tasks: int, delta: Delta, weights: Sequence[float] |
 
 
 def leading(method: Method, deltas: Sequence[Delta], weights: Sequence[float]) -> int:
-    """The largest number of leading task vectors that the method accepts; 0 where it does not accept two."""
-    counts = range(len(deltas), 1, -1)
+    """The largest number of leading task vectors that the method accepts; 0 where it accepts none."""
+    counts = range(len(deltas), 0, -1)
     return next((count for count in counts if accepts(method, count, deltas[0], weights[:count])), 0)
 
 

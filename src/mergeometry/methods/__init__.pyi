@@ -6,6 +6,7 @@ Each class stands for the one in the file that it is imported from, with its con
 from typing import Literal
 
 from mergeometry.methods.adamerging import AdaMerging as _AdaMerging
+from mergeometry.methods.arcee_fusion import ArceeFusion as _ArceeFusion
 from mergeometry.methods.average import Average as _Average
 from mergeometry.methods.breadcrumbs import Breadcrumbs as _Breadcrumbs
 from mergeometry.methods.breadcrumbs_ties import BreadcrumbsTies as _BreadcrumbsTies
@@ -17,10 +18,17 @@ from mergeometry.methods.della_linear import DellaLinear as _DellaLinear
 from mergeometry.methods.esm import ESM as _ESM
 from mergeometry.methods.iso_c import IsoC as _IsoC
 from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
+from mergeometry.methods.karcher import Karcher as _Karcher
 from mergeometry.methods.knots import Knots as _Knots
+from mergeometry.methods.magmax import Magmax as _Magmax
 from mergeometry.methods.mda import MDA as _MDA
 from mergeometry.methods.model_stock import ModelStock as _ModelStock
+from mergeometry.methods.multislerp import Multislerp as _Multislerp
+from mergeometry.methods.nearswap import Nearswap as _Nearswap
+from mergeometry.methods.nuslerp import Nuslerp as _Nuslerp
 from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
+from mergeometry.methods.ram import Ram as _Ram
+from mergeometry.methods.ramplus_tl import RamplusTL as _RamplusTL
 from mergeometry.methods.regmean import RegMean as _RegMean
 from mergeometry.methods.rows import Rows as _Rows
 from mergeometry.methods.sce import Sce as _Sce
@@ -44,15 +52,32 @@ class AdaMerging(_AdaMerging):
 
     def __init__(self, density: float | None = None) -> None: ...
 
-class Average(_Average):
-    """Mean of the models' weights.
+class ArceeFusion(_ArceeFusion):
+    """Move those entries of the base to one other model's that matter far more than most.
 
-    Law: ``W = sum_t w_t W_t / sum_t w_t``, which is ``tau = sum_t w_t tau_t / sum_t w_t`` at scale 1.
+    Law, tensor by tensor: ``tau = tau_1`` where an entry's importance is at least ``median + 1.5 (q3 - q1)``, the
+    quartiles of all importances; zero elsewhere. The importance is ``|tau_1|`` times the divergence
+    ``sum p log(p / q)`` of its row, with ``p`` and ``q`` the softmax of the model's and of the base's row, 1e-8 added.
+    Quartiles are exact: the entries at places ``floor(q (n - 1))`` in order.
 
-    Source: Wortsman et al. 2022, Model soups, arXiv 2203.05482.
+    Source: Arcee fusion, in MergeKit, arXiv 2403.13257.
     """
 
     def __init__(self) -> None: ...
+
+class Average(_Average):
+    """Mean of the models' weights, or their weighted sum.
+
+    Law: ``W = sum_t w_t W_t / sum_t w_t``, which is ``tau = sum_t w_t tau_t / sum_t w_t`` at scale 1. With
+    ``normalize: false``, ``W = sum_t w_t W_t``, which is ``tau = sum_t w_t tau_t + (sum_t w_t - 1) W_0``.
+
+    Source: Wortsman et al. 2022, Model soups, arXiv 2203.05482.
+
+    Args:
+        normalize: divide by the sum of the weights
+    """
+
+    def __init__(self, normalize: bool = True) -> None: ...
 
 class Breadcrumbs(_Breadcrumbs):
     """Leave out each task vector's outliers and its small entries, and add what is left.
@@ -232,6 +257,24 @@ class IsoCTS(_IsoCTS):
 
     def __init__(self, common: float = 0.8, rank: int | float | Literal["auto"] = "auto") -> None: ...
 
+class Karcher(_Karcher):
+    """Average the directions of the models' weights along the sphere, and their lengths apart, tensor by tensor.
+
+    Law: ``W = mean_t(|W_t|) x`` and ``tau = W - W_0``, each tensor taken as one vector; the unit vector ``x`` minimises
+    the sum of squared angles to ``u_t = W_t / |W_t|``. It starts at the mean of the ``u_t``, and moves along the arc of
+    ``v = mean_t(theta_t (u_t - cos(theta_t) x) / sin(theta_t))``, with ``theta_t`` the angle between ``u_t`` and
+    ``x``, for ``max_iter`` steps or until ``|v|`` is below ``tol``. Weights of zeros have no direction, and a direction
+    opposite to ``x`` is left out of the step; where the ``u_t`` cancel, it starts at the first.
+
+    Source: Karcher 1977, Riemannian center of mass and mollifier smoothing; of models as in arXiv 2603.04972.
+
+    Args:
+        max_iter: largest number of steps
+        tol: length of a step, in radians, below which it ends
+    """
+
+    def __init__(self, max_iter: int = 10, tol: float = 1e-05) -> None: ...
+
 class Knots(_Knots):
     """Decompose the task vectors side by side, and merge their coordinates instead of their entries.
 
@@ -273,6 +316,17 @@ class MDA(_MDA):
         simplex: Literal["directions", "tasks", "neurons", "random", "none"] = "directions",
     ) -> None: ...
 
+class Magmax(_Magmax):
+    """For each entry, the task that moves it furthest decides.
+
+    Law: ``tau = w_t tau_t``, entry by entry, with the ``t`` of largest ``|w_t tau_t|``; of two equally far in opposite
+    directions, the positive one.
+
+    Source: Marczak et al. 2024, MagMax, arXiv 2407.06322, section 4.
+    """
+
+    def __init__(self) -> None: ...
+
 class ModelStock(_ModelStock):
     """Shrink the mean task vector by how far apart the task vectors point, tensor by tensor or row by row.
 
@@ -288,6 +342,58 @@ class ModelStock(_ModelStock):
     """
 
     def __init__(self, filter_wise: bool = False) -> None: ...
+
+class Multislerp(_Multislerp):
+    """Average the directions of the task vectors and their lengths apart, tensor by tensor.
+
+    Law: ``tau = L m / |m|`` with the mean direction ``m = sum_t a_t tau_t / |tau_t|``, the mean length
+    ``L = sum_t a_t |tau_t|`` and the shares ``a_t = w_t / sum_s w_s``; without ``normalize_weights``, ``a_t = w_t``.
+    The published form takes a step on the sphere from ``m / |m|`` along the weighted sum of the directions' parts
+    orthogonal to it; that sum is zero by the choice of ``m``. Where ``m`` is shorter than ``eps``, and so has no
+    direction, ``tau = sum_t a_t tau_t``. Task vectors of zeros have a length but no direction.
+
+    Source: Goddard 2024, Multi-SLERP, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea; in MergeKit,
+    arXiv 2403.13257.
+
+    Args:
+        normalize_weights: divide the weights by their sum
+        eps: length below which the mean of unit vectors has no direction
+    """
+
+    def __init__(self, normalize_weights: bool = True, eps: float = 1e-08) -> None: ...
+
+class Nearswap(_Nearswap):
+    """Move each entry of the base towards one other model's, but by no more than ``t``.
+
+    Law: ``tau = min(1, t / |w tau_1|) w tau_1``, entry by entry, which is ``w tau_1`` clamped to -t and t: entries that
+    differ by less are swapped, the others move by ``t``.
+
+    Source: alchemonaut 2024, https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001; in MergeKit, arXiv
+    2403.13257.
+
+    Args:
+        t: how far an entry may move
+    """
+
+    def __init__(self, t: float = 0.0001) -> None: ...
+
+class Nuslerp(_Nuslerp):
+    """Interpolate between two task vectors along the arc between them, as one vector each or vector by vector.
+
+    Law: with ``t = w_2 / (w_1 + w_2)`` and ``omega`` the angle between ``tau_1`` and ``tau_2``,
+    ``tau = (sin((1 - t) omega) tau_1 + sin(t omega) tau_2) / sin(omega)``, each tensor taken as one vector. With
+    ``flatten: false`` each row of a matrix (what leads to one output) is a vector with an angle of its own; with
+    ``row_wise`` too, each column is, as in MergeKit, whose option of that name runs along the outputs. Where one vector
+    is zero, or two are parallel or opposite to within 1e-6, it is ``(1 - t) tau_1 + t tau_2``.
+
+    Source: Shoemake 1985, Animating rotation with quaternion curves; of task vectors as in MergeKit, arXiv 2403.13257.
+
+    Args:
+        row_wise: with flatten: false, a vector per column in place of one per row
+        flatten: take each tensor as one vector
+    """
+
+    def __init__(self, row_wise: bool = False, flatten: bool = True) -> None: ...
 
 class OwnBlocks(_OwnBlocks):
     """Keep only what each task does between its own directions of a basis that all tasks share.
@@ -307,6 +413,37 @@ class OwnBlocks(_OwnBlocks):
     """
 
     def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class Ram(_Ram):
+    """Average each entry over the tasks that changed it.
+
+    Law: ``tau = sum_A w_t tau_t / |A|``, entry by entry, over the set ``A`` of tasks with ``|w_t tau_t| > epsilon``;
+    zero where there is none.
+
+    Source: Reinforced agent merging (RAM), arXiv 2601.13572.
+
+    Args:
+        epsilon: largest magnitude that counts as unchanged
+    """
+
+    def __init__(self, epsilon: float = 1e-05) -> None: ...
+
+class RamplusTL(_RamplusTL):
+    """Average each entry over the tasks that changed it, and amplify what one task alone changed.
+
+    Law, tensor by tensor: where at least two tasks have ``|w_t tau_t| > epsilon``, their mean; where one has,
+    ``(1 + r min(rho_t, alpha)) w_t tau_t``, with ``rho_t`` the number of entries that task t shares with others over
+    the number that are its own; where none has, zero.
+
+    Source: Reinforced agent merging (RAM), arXiv 2601.13572; per tensor as in MergeKit.
+
+    Args:
+        r: how strongly a task's own entries are amplified
+        alpha: largest ratio of shared to own entries that counts
+        epsilon: largest magnitude that counts as unchanged
+    """
+
+    def __init__(self, r: float = 0.1, alpha: float = 0.2, epsilon: float = 1e-05) -> None: ...
 
 class RegMean(_RegMean):
     """Change each model's outputs on its own unlabelled inputs as little as possible, layer by layer.

@@ -27,7 +27,7 @@ from mergeometry.methods.families.directional import Directional, Rank, check_ra
 from mergeometry.methods.families.drawing import Density, Drawing
 from mergeometry.methods.families.elementwise import Elementwise
 from mergeometry.methods.families.joint import Joint
-from mergeometry.methods.families.linear import Linear
+from mergeometry.methods.families.linear import Linear, WeightedSum
 from mergeometry.methods.families.matrixwise import Matrixwise
 from mergeometry.methods.families.method import (
     Method,
@@ -60,6 +60,7 @@ __all__ = [
     "Rowwise",
     "Sizes",
     "Spectral",
+    "WeightedSum",
     "Weightwise",
     "Work",
     "accumulate",

@@ -10,11 +10,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from mergeometry.linalg.by_row import inner_by_row
 from mergeometry.methods.base import Joint, Sizes, Work, dense_deltas, parameters, weighed
 from mergeometry.values import Delta, LowRank, sum_of
-
-_ENTRIES = 1 << 17
-"""Entries held in float64 at a time."""
 
 
 @parameters
@@ -49,7 +47,7 @@ class ModelStock(Joint):
         """Add the task vectors, and multiply each row of the sum by its ratio over N."""
         if not all(isinstance(delta, LowRank) for delta in deltas):
             deltas = dense_deltas(deltas)
-        grams = torch.stack([torch.stack([_inner_by_row(one, other) for other in deltas]) for one in deltas])
+        grams = torch.stack([torch.stack([inner_by_row(one, other) for other in deltas]) for one in deltas])
         grams = grams.permute(2, 0, 1) * torch.tensor(weights).double().outer(torch.tensor(weights).double())
         factors = _factors(grams if self.filter_wise else grams.sum(dim=0, keepdim=True))
         total = sum_of([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
@@ -67,15 +65,3 @@ def _factors(grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]
     cosines = (grams / sizes[:, :, None] / sizes[:, None, :]).triu(diagonal=1).sum(dim=(1, 2))
     mean = torch.where(count > 1, cosines / (count * (count - 1) / 2).clamp(min=1), 1.0).clamp(0, 1)
     return mean / (1 + (count - 1).clamp(min=0) * mean)
-
-
-def _inner_by_row(one: Delta, other: Delta) -> Float[Tensor, " rows"]:
-    """Inner products of corresponding rows in float64; a tensor of fewer than two dimensions is one row."""
-    if isinstance(one, LowRank) and isinstance(other, LowRank):
-        between = one.core.double() @ (one.right.double().mT @ other.right.double()) @ other.core.double().mT
-        return (one.left.double() @ between * other.left.double()).sum(dim=1)
-    assert isinstance(one, Tensor) and isinstance(other, Tensor)
-    first, second = (delta.flatten(1) if delta.dim() > 1 else delta.reshape(1, -1) for delta in (one, other))
-    rows = max(1, _ENTRIES // max(1, first.shape[1]))
-    pairs = zip(first.split(rows), second.split(rows), strict=True)
-    return torch.cat([(block.double() * along.double()).sum(dim=1) for block, along in pairs])

@@ -52,12 +52,15 @@ class Linear(Method):
 
 
 class WeightedSum(Accumulator[Delta]):
-    """Adds each task vector as it is taken; low-rank ones stay thin until the end, as does the sum where all are."""
+    """Adds each task vector as it is taken; low-rank ones stay thin until the end, as does the sum where all are.
 
-    def __init__(self, coefficients: Sequence[float]) -> None:
+    ``start`` is what they are added to, in place.
+    """
+
+    def __init__(self, coefficients: Sequence[float], start: Float[Tensor, "*shape"] | None = None) -> None:
         self._coefficients = coefficients
         self._thin: list[tuple[LowRank, float]] = []
-        self._total: Tensor | None = None
+        self._total = start
 
     def take(self, index: int, delta: Delta) -> None:
         """Add it times its coefficient."""

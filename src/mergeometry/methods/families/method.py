@@ -50,7 +50,10 @@ class Method(Registered, ABC):
     scale_rule: ClassVar[str] = "norm_mean"
     """The rule that ``scale: auto`` stands for with this method: of those without labels, the one that lost least."""
     weights_are_shares: ClassVar[bool] = False
-    """Whether it is a weighted mean: weights are shares of it, so that their ratios matter and not their size."""
+    """Whether it is a weighted mean: weights are shares of it, so that their ratios matter and not their size.
+
+    Where a parameter decides, the class has what its default gives, and `__post_init__` sets it on each instance.
+    """
     matrices_only: ClassVar[bool] = False
     """Whether it merges the 2-D weights of linear maps only."""
     streams: ClassVar[bool] = False

@@ -1,0 +1,88 @@
+"""NuSlerp: from one task vector to another along the arc between them, whole or row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mergeometry.linalg.by_row import inner_by_row, scaled_by_row
+from mergeometry.methods.base import Joint, Sizes, Work, check_mean, dense_deltas, parameters
+from mergeometry.values import Delta, LowRank, sum_of
+
+_PARALLEL = 1e-6
+"""Sine of an angle below which two vectors span no plane: the arc is their chord, or undefined."""
+
+
+@parameters
+class Nuslerp(Joint):
+    """Interpolate between two task vectors along the arc between them, as one vector each or vector by vector.
+
+    Law: with ``t = w_2 / (w_1 + w_2)`` and ``omega`` the angle between ``tau_1`` and ``tau_2``,
+    ``tau = (sin((1 - t) omega) tau_1 + sin(t omega) tau_2) / sin(omega)``, each tensor taken as one vector. With
+    ``flatten: false`` each row of a matrix (what leads to one output) is a vector with an angle of its own; with
+    ``row_wise`` too, each column is, as in MergeKit, whose option of that name runs along the outputs. Where one vector
+    is zero, or two are parallel or opposite to within 1e-6, it is ``(1 - t) tau_1 + t tau_2``.
+    """
+
+    source: ClassVar[str] = (
+        "Shoemake 1985, Animating rotation with quaternion curves; of task vectors as in MergeKit, arXiv 2403.13257"
+    )
+    weights_are_shares: ClassVar[bool] = True
+    scale_rule: ClassVar[str] = "projection"
+
+    row_wise: Annotated[bool, Field(description="with flatten: false, a vector per column in place of one per row")] = (
+        False
+    )
+    flatten: Annotated[bool, Field(description="take each tensor as one vector")] = True
+
+    @property
+    def equal_models(self) -> Literal["same"]:
+        """The arc has no length."""
+        return "same"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse any number of models but two, and weights that add up to zero."""
+        super().check(tasks, shape, weights)
+        if tasks != 2:
+            raise ValueError(f"nuslerp interpolates between two models, got {tasks}")
+        check_mean(weights)
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """Three inner products, some rows at a time; then the sum."""
+        return Work(6.0 * sizes.elements, sizes.piece)
+
+    def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
+        """Add both, each row or column times its share."""
+        if not all(isinstance(delta, LowRank) for delta in deltas):
+            deltas = dense_deltas(deltas)
+        turned = self.row_wise and not self.flatten and len(deltas[0].shape) > 1
+        one, other = (_transposed(delta) if turned else delta for delta in deltas)
+        products = [inner_by_row(one, one), inner_by_row(other, other), inner_by_row(one, other)]
+        if self.flatten:
+            products = [product.sum(dim=0, keepdim=True) for product in products]
+        first, second = _shares(products[0], products[1], products[2], weights[1] / sum(weights))
+        merged = sum_of([scaled_by_row(one, first), scaled_by_row(other, second)])
+        return _transposed(merged) if turned else merged
+
+
+def _shares(
+    one: Float[Tensor, " rows"], other: Float[Tensor, " rows"], product: Float[Tensor, " rows"], t: float
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """What both vectors of each row are multiplied by, from their squares and their inner product."""
+    sizes = one.clamp(min=0).sqrt() * other.clamp(min=0).sqrt()
+    cosines = torch.where(sizes > 0, product / sizes, 1.0).clamp(-1, 1)
+    angles = cosines.acos()
+    curved = angles.sin() > _PARALLEL
+    sines = torch.where(curved, angles.sin(), 1.0)
+    first, second = (((part * angles).sin() / sines, part) for part in (1 - t, t))
+    return torch.where(curved, *first), torch.where(curved, *second)
+
+
+def _transposed(delta: Delta) -> Delta:
+    """Rows as columns; of a tensor of more dimensions, its first and its last are swapped."""
+    return delta.transposed() if isinstance(delta, LowRank) else delta.transpose(0, -1)
