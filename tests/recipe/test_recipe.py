@@ -37,7 +37,6 @@ def refusal(given: Any, overrides: tuple[str, ...] = ()) -> str:
         ("012", 12),
         ("0o14", 12),
         ("0x1F", 31),
-        ("1_000", 1000),
         ("12:30:00", "12:30:00"),
         ("5GB", "5GB"),
         ("'1'", "1"),
@@ -260,3 +259,20 @@ def test_canonical_recipes_are_whole_and_read_back() -> None:
     assert canonical["method"] == {"name": "dc_merge", "rank": 0.125}
     assert canonical["scale"] == 1.0 and canonical["output"]["shard_size"] == 5 * 10**9
     assert Recipe.model_validate(canonical) == recipe
+
+
+@pytest.mark.parametrize("value", ["1_0", "0b11", "2026-01-01", "1_000.5"])
+def test_values_outside_the_core_schema_are_refused(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"base: base\nmodels: [a, b]\nmethod: average\nscale: {value}\n")
+    with pytest.raises(RecipeError, match="is text in YAML") as refused:
+        load_recipe(file)
+    assert f"'{value}'" in str(refused.value.hint)
+    file.write_text(f"base: base\nmodels: [a, '{value}']\nmethod: average\n")
+    assert Path(load_recipe(file).models[1].path).name == value
+
+
+@pytest.mark.parametrize("keys", [{"scale": True}, {"seed": True}, {"tensors": [{"match": "*", "scale": False}]}])
+def test_a_switch_is_no_number(keys: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError):
+        load_recipe({**SMALL, "method": "average", **keys})

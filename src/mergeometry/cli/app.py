@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,4 +50,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; the console script ``mergeometry``."""
+    # Python has no stream where the shell closed it, as with `>&-`.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process lives)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     app()

@@ -152,6 +152,8 @@ def called(text: str) -> tuple[str, dict[str, Any]]:
             continue
         if not equals:
             raise RecipeError(f"{name}: {part.strip()!r} is not a parameter", hint="write parameter=value")
+        if key.strip() in given:
+            raise RecipeError(f"{name}: {key.strip()!r} is given twice")
         given[key.strip()] = parse_yaml(value)
     return name, given
 

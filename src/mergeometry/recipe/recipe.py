@@ -55,7 +55,7 @@ class Recipe(StrictModel):
     chat_template: Annotated[str, Field(min_length=1)] | None = None
     config: Annotated[str, Field(min_length=1)] | None = None
     output: OutputOptions = OutputOptions()
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
 
     @model_validator(mode="after")
     def _named(self) -> Recipe:

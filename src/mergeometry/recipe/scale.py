@@ -11,7 +11,14 @@ from mergeometry.errors import RecipeError
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.scaling import AUTO, find
 
-Factor = Annotated[float, Field(ge=-1e30, le=1e30)]
+
+def _no_switch(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"a number is needed, got {str(value).lower()}")
+    return value
+
+
+Factor = Annotated[float, BeforeValidator(_no_switch), Field(ge=-1e30, le=1e30)]
 """A number to multiply tensors by; it must fit in float32."""
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import RecipeError
+
+_TWO_MEANINGS = re.compile(
+    r"[-+]?0b[01_]+|[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?"
+    r"|\d{4}-\d\d?-\d\d?([Tt ].*)?|<<"
+)
+"""Numbers with underscores, in base 2, dates and merge keys: outside the core schema of YAML 1.2."""
 
 _NESTING = 32
 """Deepest nesting of a recipe; real ones stay below 6."""
@@ -38,8 +45,14 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
 
 
 def _refuse_unplain(event: Any, file: str | Path | None) -> None:
-    from ruamel.yaml.events import AliasEvent, DocumentStartEvent  # noqa: PLC0415
+    from ruamel.yaml.events import AliasEvent, DocumentStartEvent, ScalarEvent  # noqa: PLC0415
 
+    if isinstance(event, ScalarEvent) and event.implicit[0] and _TWO_MEANINGS.fullmatch(event.value):
+        raise RecipeError(
+            f"{event.value} is text in YAML 1.2, and something else to older readers",
+            file=file,
+            hint=f"quote it, '{event.value}', or write a plain number",
+        )
     if isinstance(event, AliasEvent):
         # A few lines of nested aliases can stand for gigabytes.
         raise RecipeError("a recipe must not use YAML aliases", file=file, hint="write the value out")
