@@ -22,6 +22,11 @@ def nearest_of(word: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}? There are: {listed}" if close else f"there are: {listed}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 file``, ``2 files``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def install_extra(extra: str) -> str:
     """The command that installs an extra, as published and in a checkout."""
     return f"pip install 'mergeometry[{extra}]'; in a checkout: pip install '.[{extra}]'"

@@ -139,7 +139,10 @@ def test_many_mismatches_are_one_line_and_all_are_in_the_json(tmp_path: Path) ->
     merged = invoke("merge", *flags, "--dtype", "float32", "--output", tmp_path / "out")
     assert merged.exit_code == 0, merged.output
     (note,) = [line for line in merged.stdout.splitlines() if "note: " in line]
-    assert "task0: names lack the base's 'bert.'; likewise task1, task2, task3 and 3 more, 7 in all" in note
+    assert (
+        "task0: names lack the base's 'bert.'; they are matched; likewise task1, task2, task3 and 3 more, 7 in all"
+        in note
+    )
     assert len(read_record(tmp_path / "out").warnings) == 7
 
 

@@ -99,8 +99,8 @@ def test_a_prefix_is_found_and_heads_are_kept(family: dict[str, Any]) -> None:
     assert all("classifier.weight" in text and "`heads`" in text for text in mismatches(recipe))
     plan = plan_of({**recipe, "heads": ["classifier.*"]})
     assert [info.name for info in plan.heads["task0"]] == ["classifier.weight"]
-    assert "task0: names begin with 'bert.' where the base's do not" in plan.notes
-    assert "task1: names begin with 'bert.' where the base's do not" in plan.notes
+    assert "task0: names begin with 'bert.', the base's do not; they are matched" in plan.notes
+    assert "task1: names begin with 'bert.', the base's do not; they are matched" in plan.notes
     assert set(plan.layout.slots) == set(models.SHAPES)
 
 

@@ -15,6 +15,7 @@ from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.estimate import check_room, estimate
 from mergeometry.encoders import build_encoder
+from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
@@ -87,7 +88,7 @@ def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledD
         MergeometryError: the encoder cannot be built, runs none of the matrices, or gives activations that are not
             finite.
     """
-    encoder = build_encoder(plan.base, section.encoder, torch.device("cpu"))
+    encoder = build_encoder(plan.base, with_pooling(section.encoder, plan.models, ()), torch.device("cpu"))
     return collect(plan, encoder, list(data.values()), folder)
 
 

@@ -16,6 +16,7 @@ from mergeometry.cli.recipes import RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
+from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
@@ -166,7 +167,9 @@ def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
         return
     target = console()
     target.print(f"compares {plain(', '.join(estimate['entries']))}")
-    target.print(f"at {len(estimate['scales'])} scales: {', '.join(f'{scale:g}' for scale in estimate['scales'])}")
+    target.print(
+        f"at {counted(len(estimate['scales']), 'scale')}: {', '.join(f'{scale:g}' for scale in estimate['scales'])}"
+    )
     for split, counts in estimate["inputs"].items():
         target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in counts.items()))}")
     if estimate["unseen"]:
@@ -175,7 +178,7 @@ def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
         target.print(f"note: {plain(note)}")
     target.print(
         f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "
-        f"scratch space; with {estimate['workers']} worker(s) about {duration(estimate['seconds'])} "
+        f"scratch space; with {counted(estimate['workers'], 'worker')} about {duration(estimate['seconds'])} "
         f"and at most {size(estimate['memory_bytes'])} of memory",
         soft_wrap=True,
     )

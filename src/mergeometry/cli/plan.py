@@ -13,6 +13,7 @@ from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_error
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
+from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
@@ -98,8 +99,9 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     for note in grouped([*made.notes, *made.sidecar_notes()]):
         target.print(f"note: {plain(note)}")
     target.print(
-        f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} in {len(made.layout.files)} file(s); "
-        f"with {workers} worker(s) about {duration(made.seconds(workers))} "
+        f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} "
+        f"in {counted(len(made.layout.files), 'file')}; "
+        f"with {counted(workers, 'worker')} about {duration(made.seconds(workers))} "
         f"and at most {size(made.peak_memory(workers))} of the {size(available_memory())} of memory"
     )
     if tensors:

@@ -12,6 +12,7 @@ from mergeometry.comparison.result import Measure, mean_of
 from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import TasksFile
+from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.sites import expert_weights, sites_of
 from mergeometry.errors import DataError, MismatchError, SourceError
 from mergeometry.execution.threads import one_thread
@@ -62,6 +63,9 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
         plan = make_plan(load_recipe({"base": str(base), "models": [entry], "method": "task_arithmetic"}))
     checkpoint = plan.base if plan is not None else model
     assert not isinstance(checkpoint, Adapter)
+    tasks = tasks.model_copy(
+        update={"encoder": with_pooling(tasks.encoder, [checkpoint], [task.head for task in tasks.tasks])}
+    )
     splits, problems, notes = read_splits(tasks, checkpoint, {TEST: [task.name for task in tasks.tasks]})
     if problems:
         raise MismatchError("the tasks are not usable", problems, hint="no weight was read")

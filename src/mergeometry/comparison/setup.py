@@ -12,6 +12,7 @@ from mergeometry.comparison.entries import Entry
 from mergeometry.comparison.scorer import LabelledTask, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
 from mergeometry.encoders.heads import Head, read_head, width_of
+from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
@@ -96,6 +97,11 @@ def set_up(
     if not seen and not problems:
         problems.append("every task is unseen, but scales are chosen on the validation inputs of seen tasks")
     base = open_checkpoint(recipe.base, "base")
+    merged = planned[0][1].models if planned else ()
+    encoder = with_pooling(tasks.encoder, merged, [task.head for task in tasks.tasks])
+    if encoder != tasks.encoder:
+        notes.append(POOLED_NOTE)
+        tasks = tasks.model_copy(update={"encoder": encoder})
     splits, wrong, input_notes = read_splits(tasks, base, {VALIDATION: seen, TEST: [task.name for task in tasks.tasks]})
     problems += wrong
     unlabelled: dict[str, UnlabelledData] = {}

@@ -40,7 +40,7 @@ from mergeometry.sink import (
     write_record,
 )
 from mergeometry.sink.target import record_path
-from mergeometry.sources import Adapter, TensorInfo, TensorReader
+from mergeometry.sources import Adapter, Checkpoint, TensorInfo, TensorReader
 
 _CARD = "README.md"
 
@@ -109,6 +109,12 @@ def safe_name(name: str) -> str:
 
 def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str], dict[tuple[str, str], str]]:
     notes, digests = [], {}
+    # The class says which feature a head takes: what reads the head later does not have the model's configuration.
+    architectures = {
+        model.label: {"architecture": str(named[0])}
+        for model in plan.models
+        if isinstance(model, Checkpoint) and (named := (model.config or {}).get("architectures"))
+    }
     with TensorReader() as reader:
         inputs = TaskReader(reader, [model.label for model in plan.models])
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
@@ -124,7 +130,7 @@ def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str
                 planned = [OutputTensor(name, info.code, info.shape) for name, info in infos.items()]
                 value = partial(_kept, inputs, label, infos)
             place = f"heads/{safe_name(label)}.safetensors"
-            size, pieces = safetensors_pieces(planned, value, {"model": label})
+            size, pieces = safetensors_pieces(planned, value, {"model": label, **architectures.get(label, {})})
             staging.write_pieces(place, pieces, size)
             notes.append(f"{label}: {len(planned)} head tensors kept in {place}")
         digests.update(inputs.digests)
@@ -165,7 +171,8 @@ def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRe
             for info in tensors_of(model)
             if (model.label, info.name) in read
         ]
-        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(digests))
+        # A base that an adapter is written for is not read.
+        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(digests) if digests else "")
 
 
 def _methods(plan: Plan) -> Iterator[MethodRecord]:

@@ -76,13 +76,14 @@ def check_parts(plan: Plan) -> None:
     Raises:
         RecipeError: a method of the plan does not.
     """
-    without_parts = sorted(
-        {task.method_name for task in plan.tasks if task.method is not None and not task.method.has_parts}
-    )
+    merged = [task for task in plan.tasks if task.method is not None and not task.method.has_parts]
+    without_parts = sorted({task.method_name for task in merged})
     if without_parts:
+        hint = "use method: task_arithmetic, average, adamerging, ties, tsv_m, mda or dc_merge"
+        if all(task.kind == "other" for task in merged) and plan.recipe.other is None:
+            hint = f"it is what {plan.recipe.method.name} merges other tensors by: write `other: average`, or {hint}"
         raise RecipeError(
-            f"{', '.join(without_parts)} has no part for each task, so there are no coefficients to learn",
-            hint="use method: task_arithmetic, average, adamerging, ties, tsv_m, mda or dc_merge",
+            f"{', '.join(without_parts)} has no part for each task, so there are no coefficients to learn", hint=hint
         )
 
 

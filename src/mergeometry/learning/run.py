@@ -14,6 +14,7 @@ import torch
 
 from mergeometry.encoders import Encoder, build_encoder
 from mergeometry.encoders.heads import Head, read_head, width_of
+from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
@@ -166,7 +167,8 @@ def load_inputs(
             read_head(source, label, width_of(plan.base.config))  # before the encoder is built, which takes long
     check_memory(plan, section, device)
     say("building the encoder", 0, 1)
-    encoder = build_encoder(plan.base, section.encoder, device)
+    options = with_pooling(section.encoder, plan.models, [task.head for task in section.tasks])
+    encoder = build_encoder(plan.base, options, device)
     heads = []
     for label in labels:
         source = tasks[label].head

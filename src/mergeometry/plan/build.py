@@ -11,6 +11,7 @@ from mergeometry.conventions.kinds import is_matrix
 from mergeometry.conventions.layouts import Layouts
 from mergeometry.conventions.renames import Renames
 from mergeometry.errors import MismatchError, RecipeError, SourceError
+from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
@@ -98,7 +99,12 @@ def _plan(
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
-            hint="nothing was read or written; `mergeometry plan --json`, with the same options, lists every one",
+            hint="nothing was read or written"
+            + (
+                ""
+                if grouped(reasons) == reasons
+                else "; `mergeometry plan --json`, with the same options, lists every one"
+            ),
         )
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}

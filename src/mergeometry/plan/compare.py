@@ -135,7 +135,7 @@ def _tensor(
         vocabulary = " (vocabularies of different size; resize one model's embeddings)"
         yield (
             f"{model.label}: {name!r} has shape {list(source.shape)}, the base {list(expected.shape)}"
-            f"{vocabulary if rows_differ and is_vocabulary(name) else ''}"
+            f"{vocabulary if rows_differ and len(source.shape) == 2 and is_vocabulary(name) else ''}"
         )
     if source.code != expected.code:
         both_numbers = source.code in MERGEABLE and expected.code in MERGEABLE

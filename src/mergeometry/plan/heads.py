@@ -44,7 +44,8 @@ def suggestion(given: Sequence[str], matches: Sequence[Match]) -> str:
     A head is a module in which no tensor of its model has a counterpart in the base.
     """
     modules = [module for match in matches for module in _alone(match.extra, match.pairs.values())]
-    return _named(given, modules)
+    # A layer of many is no head: with more layers than the base's, the model is another one.
+    return _named(given, [module for module in modules if not module.rpartition(".")[2].isdigit()])
 
 
 def keeping(given: Sequence[str], matches: Sequence[Match]) -> str:

@@ -26,9 +26,9 @@ class Prefix:
     def describe(self) -> str:
         """The prefix in words, or an empty text where names are equal."""
         if self.model:
-            return f"names begin with {self.model!r} where the base's do not"
+            return f"names begin with {self.model!r}, the base's do not; they are matched"
         if self.base:
-            return f"names lack the base's {self.base!r}"
+            return f"names lack the base's {self.base!r}; they are matched"
         return ""
 
 

@@ -180,7 +180,7 @@ class RunRecord:
     def __repr__(self) -> str:
         return (
             f"RunRecord({len(self.tensors)} tensors by {', '.join(method.name for method in self.methods)}, "
-            f"{self.totals.bytes_written:,} bytes in {self.totals.seconds:.1f} s, {len(self.warnings)} warnings, "
+            f"{self.totals.bytes_written:,} bytes in {self.totals.seconds:.1f} s, {len(self.warnings)} notes, "
             f"sha256 {self.sha256[:12]}...)"
         )
 
