@@ -56,9 +56,9 @@ def console(*, err: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    return Console(
-        stderr=err, highlight=False, width=None if stream.isatty() else int(os.environ.get("COLUMNS") or 160)
-    )
+    columns = os.environ.get("COLUMNS", "")
+    piped = int(columns) if columns.isdecimal() and int(columns) > 0 else 160
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else piped)
 
 
 def plain(text: object) -> str:
