@@ -83,6 +83,19 @@ def elected_parts(
     return [values * (values.sign() == sign) for values in kept]
 
 
+def erase_minority(tasks: Sequence[Float[Tensor, "*shape"]]) -> None:
+    """Zero, in place, what has not the sign of the sum; where that sum is zero, all.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2, its election alone.
+    """
+    sign = torch.zeros_like(tasks[0])
+    for values in tasks:
+        sign.add_(values)
+    sign.sign_()
+    for values in tasks:
+        values.mul_(values.sign() == sign)
+
+
 def elected_shares(
     tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float]
 ) -> list[Float[Tensor, "*shape"]]:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_parts, without_tails
-from mergeometry.methods.base import Elementwise, dense_deltas, parameters
+from mergeometry.linalg.selection import erase_minority, without_tails
+from mergeometry.methods.base import Elementwise, Sizes, Work, dense_deltas, parameters
 from mergeometry.values import Delta
 
 
@@ -38,9 +38,16 @@ class BreadcrumbsTies(Elementwise):
         """Equal task vectors have equal masks, and all agree."""
         return "sum"
 
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """The sum and its signs, and what masking one task vector at a time takes."""
+        return Work(0.0, 5 * sizes.piece)
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask, elect, and add what agrees."""
-        return torch.stack(self._agreeing(deltas, weights)).sum(dim=0)
+        total = torch.zeros_like(deltas[0])
+        for part in self._agreeing(deltas, weights):
+            total.add_(part)
+        return total
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task's agreeing entries times its model's weight."""
@@ -50,4 +57,5 @@ class BreadcrumbsTies(Elementwise):
         # Weighed before the election: a model of negative weight votes against the sign of its entries.
         pairs = zip(deltas, weights, strict=True)
         kept = [without_tails(delta, self.density, self.gamma) * weight for delta, weight in pairs]
-        return elected_parts(kept, deltas[0].numel(), [1.0] * len(kept))
+        erase_minority(kept)
+        return kept

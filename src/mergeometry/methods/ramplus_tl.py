@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Elementwise, parameters
+from mergeometry.methods.base import Elementwise, Sizes, Work, parameters
 
 
 @parameters
@@ -37,6 +37,10 @@ class RamplusTL(Elementwise):
     def homogeneous(self) -> bool:
         """What counts as unchanged is absolute."""
         return False
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """The sum, the counts, and what one task's entries take at a time."""
+        return Work(0.0, 5 * sizes.piece)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Count who changed each entry, then add each task's shared and own entries."""

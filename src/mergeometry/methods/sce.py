@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_parts, magnitude_threshold, share_of
+from mergeometry.linalg.selection import erase_minority, magnitude_threshold, share_of
 from mergeometry.methods.base import Elementwise, Sizes, Work, parameters
 
 _ENTRIES = 1 << 17
@@ -37,8 +37,8 @@ class Sce(Elementwise):
         return "same"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The deviations, and the weighed, selected and agreeing entries of every task."""
-        return Work(20.0 * sizes.elements * sizes.tasks, (2 + sizes.tasks) * sizes.piece)
+        """The deviations of a selection, or the sum, what it is divided by, and the signs."""
+        return Work(20.0 * sizes.elements * sizes.tasks, 5 * sizes.piece)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Select, calculate, erase, and average."""
@@ -51,7 +51,8 @@ class Sce(Elementwise):
         squares = (sizes / sizes.max()).square() if sizes.any() else torch.ones_like(sizes)
         shares = (squares / squares.sum()).tolist()
         total, held = torch.zeros_like(moves[0]), torch.zeros_like(moves[0])
-        for part, share in zip(elected_parts(moves, moves[0].numel(), [1.0] * len(moves)), shares, strict=True):
+        erase_minority(moves)
+        for part, share in zip(moves, shares, strict=True):
             total.add_(part, alpha=share)
             held.add_(part.ne(0), alpha=share)
         return total.div_(held.clamp_(min=torch.finfo(held.dtype).tiny))
