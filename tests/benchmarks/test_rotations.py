@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.speed import rotations
 from benchmarks.speed.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.suite
 def test_quick_result_and_page(tmp_path: Path) -> None:
     main(["rotations", "--quick", "--work", str(tmp_path)])
     result = json.loads((tmp_path / "quick" / "results" / "rotations.json").read_text())

@@ -31,6 +31,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize("name", ["adapters", "full", "elementwise"])
 def test_quick_results(quick: Path, name: str) -> None:
     result = json.loads((quick / "results" / f"{name}.json").read_text())
@@ -47,6 +48,7 @@ def test_quick_results(quick: Path, name: str) -> None:
         assert found["worst"] < 1e-3, found
 
 
+@pytest.mark.suite
 def test_quick_page(quick: Path) -> None:
     page = (quick / "page.md").read_text()
     for name in ("adapters", "full", "elementwise"):

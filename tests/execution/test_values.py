@@ -204,7 +204,8 @@ def test_tensors_of_no_entries_and_of_one(tmp_path: Path) -> None:
     shapes = {"none.weight": (0, 4), "one.weight": (1, 1), "row.weight": (1, 5), "column.weight": (5, 1), "flat": (0,)}
     family = models.write_family(tmp_path, count=2, shapes=shapes)
     for method in DATA_FREE:
-        mg.merge({**family, "method": method}, tmp_path / method, workers=1)
+        count = 2 if accepts(registry.build(method, {}), 2, torch.zeros(2, 2)) else 1
+        mg.merge({**family, "models": family["models"][:count], "method": method}, tmp_path / method, workers=1)
         own = models.loaded(tmp_path / method)
         assert {name: tuple(tensor.shape) for name, tensor in own.items()} == shapes
 

@@ -330,6 +330,7 @@ def _no_code(folder: Path, names: list[str]) -> list[str]:
     return [name for name in names if not ((folder / name).is_dir() or name.endswith(".py"))]
 
 
+@pytest.mark.suite
 def test_a_demo_of_kept_results_computes_what_is_missing(tmp_path: Path) -> None:
     choice = Choice(entries=ENTRIES[:1], validation_texts=10, test_texts=60, task_names=("trec", "tweets"))
     first = run_demo(look(choice, tmp_path), lambda _: None, workers=2)
@@ -348,6 +349,7 @@ def test_a_demo_of_kept_results_computes_what_is_missing(tmp_path: Path) -> None
     assert look(replace(choice, test_texts=61), tmp_path).due == (None, *ENTRIES[:1])
 
 
+@pytest.mark.suite
 def test_one_row_on_real_experts(tmp_path: Path) -> None:
     (entry,) = (entry for entry in ENTRIES if entry.name == "tsv_m")
     choice = Choice(

@@ -56,9 +56,7 @@ def console(*, err: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    columns = os.environ.get("COLUMNS", "")
-    piped = int(columns) if columns.isdecimal() and int(columns) > 0 else 160
-    return Console(stderr=err, highlight=False, width=None if stream.isatty() else piped)
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else 160)
 
 
 def plain(text: object) -> str:
