@@ -18,7 +18,7 @@ from mergeometry.sink.shares import shares_in_words
 
 _PLAIN_KEY = re.compile(r"[a-z][a-z_]{3,}")
 _RESERVED = frozenset({"true", "false", "null", "none", "yes", "on", "off"})
-_SAFE = frozenset(" -./")
+_SAFE = frozenset(" -./,%+")
 
 
 def model_card(
