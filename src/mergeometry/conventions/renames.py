@@ -9,7 +9,7 @@ version 5.23, rules that rename only; those that split or stack tensors are not 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mergeometry.conventions.configs import model_types
@@ -125,8 +125,3 @@ class Renames:
         for old, new in self._rules:
             name = old.sub(new, name)
         return name
-
-
-def renamed_types() -> Collection[str]:
-    """The types of models whose names have changed."""
-    return frozenset().union(*(family for family, _ in _FAMILIES))

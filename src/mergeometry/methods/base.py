@@ -8,6 +8,7 @@ A method's family says what it needs, and the caller keeps just that:
 | `Elementwise`  | dense task vectors of any shape               | a dense tensor | `ties`            |
 | `Rowwise`      | the same, a few rows of a matrix at a time    | a dense tensor | `rows`            |
 | `Drawing`      | the same, and a random drop of their entries  | a dense tensor | `dare`            |
+| `RankedDrawing`| the same, and a drop by ranks of magnitudes   | a dense tensor | `della`           |
 | `Weightwise`   | the same, and the base's weights              | a dense tensor | `slerp`           |
 | `Joint`        | task vectors of any shape, dense or `LowRank` | either         | `model_stock`     |
 | `Spectral`     | matrices, dense or `LowRank`                  | either         | `iso_c`           |
@@ -24,7 +25,7 @@ from mergeometry.methods.families.accumulator import Accumulator, Held, LeadingD
 from mergeometry.methods.families.activational import Activational
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS, Sizes, Work
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
-from mergeometry.methods.families.drawing import Density, Drawing
+from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing
 from mergeometry.methods.families.elementwise import Elementwise
 from mergeometry.methods.families.joint import Joint
 from mergeometry.methods.families.linear import Linear, WeightedSum
@@ -57,6 +58,7 @@ __all__ = [
     "Method",
     "Pieces",
     "Rank",
+    "RankedDrawing",
     "Rowwise",
     "Sizes",
     "Spectral",

@@ -11,13 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.selection import elected_mean, elected_shares
-from mergeometry.linalg.streams import check_chances, dropped_by_rank
-from mergeometry.methods.base import Density, Drawing, Sizes, Work, dense_deltas, parameters
+from mergeometry.methods.base import Density, RankedDrawing, dense_deltas, parameters
 from mergeometry.values import Delta
 
 
 @parameters
-class Della(Drawing):
+class Della(RankedDrawing):
     """Drop entries at random, small ones more often than large ones, then elect and average as TIES does.
 
     Law: ``tau_t' = m_t * tau_t / p_t``, the entries of ``m_t`` one with the probabilities ``p_t``, which rise within a
@@ -38,18 +37,8 @@ class Della(Drawing):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse probabilities outside 0 to 1, and weights that have no weighted mean."""
         super().check(tasks, shape, weights)
-        check_chances(self.density, self.epsilon)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError("della elects by weighted vote: weights must not be negative, nor all zero")
-
-    def extra_cost(self, sizes: Sizes) -> Work:
-        """Sorting the rows of each task vector, and the probabilities of one."""
-        return Work(100.0 * sizes.elements * sizes.tasks, 2 * sizes.piece)
-
-    def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
-        """The kept entries of each task vector, each divided by its own probability."""
-        pairs = zip(deltas, self.keys(len(deltas)), strict=True)
-        return [dropped_by_rank(delta, key, self.density, self.epsilon) for delta, key in pairs]
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale, elect, and average what agrees."""

@@ -10,13 +10,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.streams import check_chances, dropped_by_rank
-from mergeometry.methods.base import Density, Drawing, Sizes, Work, dense_deltas, parameters, weighed
+from mergeometry.methods.base import Density, RankedDrawing, dense_deltas, parameters, weighed
 from mergeometry.values import Delta
 
 
 @parameters
-class DellaLinear(Drawing):
+class DellaLinear(RankedDrawing):
     """Drop entries at random, small ones more often than large ones, rescale each that stays, and add.
 
     Law: ``tau = sum_t w_t (m_t * tau_t / p_t)``, the entries of ``m_t`` one with the probabilities ``p_t`` and zero
@@ -31,20 +30,6 @@ class DellaLinear(Drawing):
     epsilon: Annotated[
         float, Field(ge=0, lt=0.5, description="how far the probabilities of a row's entries lie from density")
     ] = 0.15
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse probabilities outside 0 to 1."""
-        super().check(tasks, shape, weights)
-        check_chances(self.density, self.epsilon)
-
-    def extra_cost(self, sizes: Sizes) -> Work:
-        """Sorting the rows of each task vector, and the probabilities of one."""
-        return Work(100.0 * sizes.elements * sizes.tasks, 2 * sizes.piece)
-
-    def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
-        """The kept entries of each task vector, each divided by its own probability."""
-        pairs = zip(deltas, self.keys(len(deltas)), strict=True)
-        return [dropped_by_rank(delta, key, self.density, self.epsilon) for delta, key in pairs]
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale and add."""

@@ -31,10 +31,7 @@ from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, o
 from mergeometry.sources.equality import same_values
 from mergeometry.sources.updates import DoraUpdate
 
-_UNKNOWN_LAYOUT = (
-    "GPT-2 stores such a matrix as (inputs, outputs) and others as (outputs, inputs), and nothing says which "
-    "holds here: put the model's config.json next to its weights"
-)
+_ALL_LISTED = "; `mergeometry plan --json`, with the same options, lists every one"
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -99,18 +96,13 @@ def _plan(
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
-            hint="nothing was read or written"
-            + (
-                ""
-                if grouped(reasons) == reasons
-                else "; `mergeometry plan --json`, with the same options, lists every one"
-            ),
+            hint="nothing was read or written" + ("" if grouped(reasons) == reasons else _ALL_LISTED),
         )
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
     form = adapter_form(recipe.output.adapter, base, models, matches, tables)
-    tasks, refused, whole = [], [], []
+    tasks, refused, unplaced, whole = [], [], [], []
     for name, info in base.tensors.items():
         sources = tuple(
             _oriented(source_of(model, match.pairs.get(name)), transposed=layouts.is_transposed(name))
@@ -121,13 +113,12 @@ def _plan(
             for model, match in zip(models, matches, strict=True)
             if (copy := carried_by(model, match.pairs.get(name)))
         )
-        if not layouts.is_known(name) and any(isinstance(source, AdapterDelta) for source in sources):
-            refused.append(f"tensor {name!r}: {_UNKNOWN_LAYOUT}")
+        matrix = is_matrix(name, info.shape) and name not in tables
+        oriented = (matrix and methods.main[1].matrices_only) or any(isinstance(s, AdapterDelta) for s in sources)
+        if oriented and not layouts.is_known(name):
+            unplaced.append(f"tensor {name!r}: GPT-2 stores it as (inputs, outputs), others as (outputs, inputs)")
             continue
         try:
-            matrix = is_matrix(name, info.shape) and name not in tables
-            if matrix and methods.main[1].matrices_only and not layouts.is_known(name):
-                raise ValueError(_UNKNOWN_LAYOUT)
             stack = stacked(name, shapes, base.config)
             part = Part(
                 name, ties.copies.get(name, name), info, sources, carried, matrix, layouts.is_transposed(name),
@@ -138,6 +129,12 @@ def _plan(
             whole += [task] if stack and not task.slices else []
         except ValueError as error:
             refused.append(f"tensor {name!r}: {error}")
+    if unplaced:
+        raise MismatchError(
+            "nothing says how these matrices are stored",
+            unplaced,
+            hint="put the model's config.json next to its weights",
+        )
     if refused:
         raise MismatchError("the method cannot merge these tensors", refused, hint="`tensors:` rules give them another")
     if recipe.refine and not any(task.refinements for task in tasks):

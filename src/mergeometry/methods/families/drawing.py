@@ -10,7 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.streams import dropped, stream_key
+from mergeometry.linalg.streams import check_chances, dropped, dropped_by_rank, stream_key
+from mergeometry.methods.families.cost import Sizes, Work
 from mergeometry.methods.families.elementwise import Elementwise
 
 Density = Annotated[float, Field(gt=0, le=1, description="probability that an entry of a task vector is kept")]
@@ -43,3 +44,26 @@ class Drawing(Elementwise):
     def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
         """The kept entries of each task vector, rescaled so that its expectation is unchanged."""
         return [dropped(delta, key, self.density) for delta, key in zip(deltas, self.keys(len(deltas)), strict=True)]
+
+
+class RankedDrawing(Drawing):
+    """A merge after a drop that spares large entries, by the ranks of magnitudes within each row.
+
+    Source: DELLA-Merging (arXiv 2406.11617) section 3.1.
+    """
+
+    epsilon: float
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse probabilities outside 0 to 1."""
+        super().check(tasks, shape, weights)
+        check_chances(self.density, self.epsilon)
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """Sorting the rows of each task vector, and the probabilities of one."""
+        return Work(100.0 * sizes.elements * sizes.tasks, 2 * sizes.piece)
+
+    def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
+        """The kept entries of each task vector, each divided by its own probability."""
+        pairs = zip(deltas, self.keys(len(deltas)), strict=True)
+        return [dropped_by_rank(delta, key, self.density, self.epsilon) for delta, key in pairs]
