@@ -129,6 +129,7 @@ def delta_of(path: str, name: str, base: Tensor) -> Tensor:
     return models.loaded(Path(path))[name] - base
 
 
+@pytest.mark.suite
 def test_any_number_of_workers_writes_the_same(family: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipe_of(family, "esm", tensors=[{"match": "*query.weight", "method": "regmean"}])
     for workers in (1, 2):

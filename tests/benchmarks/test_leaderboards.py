@@ -90,6 +90,7 @@ def test_seeds_stand_beside_each_other() -> None:
     assert figures(told.splitlines()[-1])[-3:-1] == [1.0, 1.0]
 
 
+@pytest.mark.suite
 def test_variants_of_the_simplex_keep_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(PLUGINS)
     variant = registry.find("simplex_variant")

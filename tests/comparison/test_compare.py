@@ -106,6 +106,7 @@ def test_merged_task_vectors_are_those_that_a_merge_writes(
             assert task.scale == (0.25 if tensors and "layer.0" in job.name else 1.0)
 
 
+@pytest.mark.suite
 def test_any_number_of_processes_finds_the_same(family: Path, tmp_path: Path) -> None:
     one, two = (
         compared(family, tmp_path / str(workers), "tsv_m, ties(density=0.3)", scales=[2.0], workers=workers)

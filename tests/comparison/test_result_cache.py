@@ -137,6 +137,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.suite
 def test_a_changed_prediction_is_scored_anew(family: Path, copy: Path, tmp_path: Path) -> None:
     def compared(times: int) -> list[tuple[dict[str, float], list[str]]]:
         done = subprocess.run(

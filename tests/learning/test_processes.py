@@ -125,6 +125,7 @@ def learned(output: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(output / "adapt/coefficients.safetensors")
 
 
+@pytest.mark.suite
 def test_two_processes_learn_what_one_does(tmp_path: Path, family: dict[str, Any], small_passes: None) -> None:
     recipe = recipe_file(tmp_path / "recipe.json", family)
     adapt(make_plan(str(recipe)), tmp_path / "one", device="cpu")
@@ -143,6 +144,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, family: dict[str, Any
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -70,6 +70,7 @@ def test_gradients_of_rotations(form: str) -> None:
     assert torch.autograd.gradcheck(asked, (at, features))
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize("form", ["subspace", "full"])
 def test_stays_a_rotation_through_two_thousand_large_steps(form: str) -> None:
     d, classes = 16, 4

@@ -18,6 +18,7 @@ from tests.helpers.learning_recipes import QUICK, bad_head, recipe_of, with_task
 from tests.helpers.learning_runs import stopping_at
 
 
+@pytest.mark.suite
 def test_the_seed_decides(tuned: dict[str, Any], tmp_path: Path) -> None:
     runs = [
         mg.merge(recipe_of(tuned, QUICK, seed=seed), tmp_path / f"out{number}", workers=workers)
