@@ -45,7 +45,7 @@ def test_layers_and_what_surrounds_them(
     for name, depth in ((before, 0.0), (after, 1.0)):
         place = names.place(name)
         assert place is not None
-        assert (place.tower.name, place.index, place.depth) == (tower, None, depth)
+        assert (place.tower.name, place.layer, place.depth) == (tower, None, depth)
     layered = [name for name in names.names if names.number(name) is not None and name.startswith(tower)]
     depths = {place.depth for name in layered if (place := names.place(name))}
     assert depths == {0.0, 1.0}
@@ -85,7 +85,7 @@ def test_modules_that_predict_more_tokens_come_after_the_layers_that_are_counted
     names = LayerNames([f"model.layers.{n}.mlp.up_proj.weight" for n in range(3)], config)
     place = names.place("model.layers.2.mlp.up_proj.weight")
     assert place is not None
-    assert (place.tower.count, place.index, place.after) == (2, None, True)
+    assert (place.tower.count, place.layer, place.after) == (2, None, True)
     assert names.number("model.layers.2.mlp.up_proj.weight") == 2
 
 

@@ -80,16 +80,16 @@ class Place(NamedTuple):
     """Where a tensor lies: in a layer, or before or after all layers of its tower."""
 
     tower: Tower
-    index: int | None
+    layer: int | None
     """The number of its layer; None before and after the layers."""
     after: bool = False
 
     @property
     def depth(self) -> float:
         """0 at the first layer and before it, 1 at the last and after it, evenly between; 1 at an only layer."""
-        if self.index is None:
+        if self.layer is None:
             return float(self.after)
-        return self.index / (self.tower.count - 1) if self.tower.count > 1 else 1.0
+        return self.layer / (self.tower.count - 1) if self.tower.count > 1 else 1.0
 
 
 class LayerNames:
