@@ -15,6 +15,12 @@ threadpoolctl.threadpool_limits(limits=1)
 
 # Before anything imports them; the rest of the package handles files, where there are no shapes to check.
 install_import_hook(
-    ["mergeometry.values", "mergeometry.linalg", "mergeometry.methods", "mergeometry.conformance"],
+    [
+        "mergeometry.values",
+        "mergeometry.linalg",
+        "mergeometry.diagnostics",
+        "mergeometry.methods",
+        "mergeometry.conformance",
+    ],
     "beartype.beartype",
 )

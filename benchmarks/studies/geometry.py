@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from scipy.stats import spearmanr
-from torch import Tensor
 
 from benchmarks.pages.marks import between
 from benchmarks.speed.machine import circumstances
@@ -26,6 +25,7 @@ from benchmarks.speed.measure import ROOT, say
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from mergeometry.conventions.kinds import is_matrix
+from mergeometry.diagnostics.frames import deviation
 from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.linalg.svd import top_directions
@@ -41,21 +41,6 @@ BOARD = "text-8-full"
 RESULT = ROOT / "benchmarks" / "results" / "geometry.json"
 PAGE, COMMAND = ROOT / "docs" / "geometry.md", "python -m benchmarks.studies.geometry"
 JOINT = "trained on all tasks"
-
-
-def deviation(merged: Float[Tensor, "m n"], directions: Sequence[Directions]) -> float:
-    """``Delta_ETF``: distance of the tasks' directions, as an update carries them, from a simplex.
-
-    The direction of task t is ``U_t^T tau V_t`` laid flat; over the tasks these are brought to length 1, centred, and
-    brought to length 1 again, so that a simplex has the Gram matrix ``T/(T-1) (I - 11^T/T)`` exactly.
-    """
-    carried = torch.stack([(task.left.mT @ merged.double() @ task.right).flatten() for task in directions])
-    carried = carried / carried.norm(dim=1, keepdim=True)
-    carried = carried - carried.mean(dim=0)
-    carried = carried / carried.norm(dim=1, keepdim=True)
-    count = len(directions)
-    simplex = count / (count - 1) * (torch.eye(count, dtype=torch.float64) - 1 / count)
-    return float((carried @ carried.mT - simplex).norm() / simplex.norm())
 
 
 def overlap(directions: Sequence[Directions]) -> float:
@@ -106,7 +91,7 @@ def measure() -> dict[str, Any]:
             for label, method in methods.items():
                 merged = method.for_tensor(0, name, tasks)(deltas)
                 updates[label] = merged.dense() if isinstance(merged, LowRank) else merged
-            layers[name] = {label: deviation(update, directions) for label, update in updates.items()}
+            layers[name] = {label: _defined(deviation(update, directions)) for label, update in updates.items()}
             shares[name] = [overlap(directions), math.sqrt(1 / origin.shape[0])]
     accuracy = read_provenance(joint)["accuracy"]
     scores = {task: accuracy[task]["test"] for task in tasks}
@@ -161,6 +146,11 @@ def written(found: Mapping[str, Any], board: Mapping[str, Any]) -> str:
         "scored on test texts; the joint model's is of all test texts of its tasks.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _defined(value: float | None) -> float:
+    assert value is not None, "every expert changed the matrix in as many directions"
+    return value
 
 
 def _built(item: Any) -> tuple[str, Any]:

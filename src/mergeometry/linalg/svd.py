@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.linalg
@@ -28,6 +29,9 @@ _SPLIT = 1e-14
 
 _SMALL = 64
 """Size below which the choice of driver costs no time."""
+
+
+_Solver: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class DecompositionFallbackWarning(UserWarning):
@@ -85,6 +89,21 @@ def symmetric_eigen(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tenso
     return _tensor(values).flip(0), _tensor(vectors).flip(1)
 
 
+def symmetric_spectrum(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tensor, " n"], Float[Tensor, "n count"]]:
+    """Every eigenvalue, descending, and the eigenvectors of the largest ``count``, in the time of `symmetric_eigen`.
+
+    Raises:
+        NumericalError: both LAPACK drivers failed.
+    """
+    size = gram.shape[0]
+    solved = _from_tridiagonal(gram.numpy().T, size, count) if size >= _SMALL and count < size else None
+    if solved is None:
+        values, vectors = symmetric_eigen(gram, size)
+        return values, vectors[:, :count]
+    values, vectors = solved
+    return _tensor(values).flip(0), _tensor(vectors).flip(1)
+
+
 def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
     """Upper triangle of ``matrix.T @ matrix`` in float64; the lower triangle is not filled."""
     array = matrix.to(torch.float64).numpy()
@@ -118,6 +137,25 @@ def top_directions(delta: Delta, count: int) -> Directions:
     return fix_signs(_of_tall(delta, count))
 
 
+def decompose(delta: Delta, count: int) -> tuple[Float[Tensor, " q"], Directions]:
+    """Every singular value of a task vector, descending, and its leading ``count`` triplets, from one decomposition.
+
+    Values that count as zero are zero; of thin factors there are as many values as their product has rank.
+
+    Raises:
+        NumericalError: an entry is not finite, or every driver failed.
+    """
+    if isinstance(delta, LowRank):
+        whole = _of_factors(delta, delta.rank)
+        return whole.values, whole.leading(count)
+    m, n = delta.shape
+    if m < n:
+        values, flipped = _decomposed(delta.mT, min(count, m), symmetric_spectrum)
+        return values, fix_signs(Directions(flipped.right, flipped.values, flipped.left))
+    values, directions = _decomposed(delta, min(count, n), symmetric_spectrum)
+    return values, fix_signs(directions)
+
+
 def fix_signs(directions: Directions) -> Directions:
     """Make the entry of largest magnitude of each left direction positive, turning both sides together.
 
@@ -131,23 +169,27 @@ def fix_signs(directions: Directions) -> Directions:
 
 
 def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
+    count = min(count, matrix.shape[1])
+    return _none(*matrix.shape) if count == 0 else _decomposed(matrix, count, symmetric_eigen)[1]
+
+
+def _decomposed(matrix: Float[Tensor, "m n"], count: int, solve: _Solver) -> tuple[Float[Tensor, " q"], Directions]:
+    """The singular values that belong to the eigenvalues of ``solve``, and the leading triplets of a tall matrix."""
     m, n = matrix.shape
-    count = min(count, n)
-    if count == 0:
-        return _none(m, n)
     exact = matrix.to(torch.float64)
-    largest = magnitude(exact)
+    largest = magnitude(exact) if exact.numel() else exact.new_zeros(())
     if not bool(torch.isfinite(largest)):
         raise NumericalError("a matrix to decompose holds NaN or Inf")
     if largest == 0:
-        return _none(m, n)
+        return exact.new_zeros(n), _none(m, n)
     exact = exact / largest  # squares of very large or small entries would leave float64's range
-    eigenvalues, right = symmetric_eigen(gram(exact), count)
+    eigenvalues, right = solve(gram(exact), count)
     values = eigenvalues.clamp(min=0).sqrt()
-    kept = int((values > RANK_TOLERANCE * values[0]).sum())
-    values, right = values[:kept], right[:, :kept]
-    left = exact @ right / values
-    return Directions(left, values * largest, right)
+    values = values.where(values > RANK_TOLERANCE * values[0], 0.0)
+    kept = int((values[:count] > 0).sum())
+    leading, right = values[:kept], right[:, :kept]
+    left = exact @ right / leading
+    return values * largest, Directions(left, leading * largest, right)
 
 
 def _of_factors(delta: LowRank, count: int) -> Directions:
@@ -173,20 +215,29 @@ def _leading_eigen(array: np.ndarray, size: int, count: int) -> tuple[np.ndarray
 
     For a part of a spectrum `evr` bisects, eigenvalue by eigenvalue; all of them by `sterf` take a third of that.
     """
+    solved = _from_tridiagonal(array, size, count)
+    if solved is None:
+        return _eigh(array, size, count, "evr")
+    values, vectors = solved
+    return values[-count:], vectors
+
+
+def _from_tridiagonal(array: np.ndarray, size: int, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """All eigenvalues, ascending, and the vectors of the largest ``count``; None where another driver is needed."""
     lapack: Any = scipy.linalg.lapack  # its stubs lack these routines
     reduced, diagonal, off_diagonal, reflectors, failed = lapack.dsytrd(array, lower=1, lwork=32 * size)
     if failed or np.any(np.abs(off_diagonal) <= _SPLIT * (np.abs(diagonal[1:]) + np.abs(diagonal[:-1]))):
-        return _eigh(array, size, count, "evr")  # it falls apart into blocks, which `evr` takes one by one
+        return None  # it falls apart into blocks, which `evr` takes one by one
     values, failed = lapack.dsterf(diagonal, off_diagonal)
     if failed:
-        return _eigh(array, size, count, "evr")
+        return None
     one_block, ends = np.ones(size, np.int32), np.full(size, size, np.int32)
     vectors, failed = lapack.dstein(diagonal, off_diagonal, values[-count:], one_block, ends)
     if failed:
-        return _eigh(array, size, count, "evr")
+        return None
     # The reflectors leave the first coordinate alone.
     vectors[1:], _, _ = lapack.dormqr("L", "N", reduced[1:, :-1], reflectors, vectors[1:], lwork=64 * size)
-    return values[-count:], vectors
+    return values, vectors
 
 
 def _none(m: int, n: int) -> Directions:

@@ -1,0 +1,29 @@
+"""How the subspaces that two task vectors act in lie to each other."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def principal_cosines(one: Float[Tensor, "m k"], other: Float[Tensor, "m l"]) -> Float[Tensor, " q"]:
+    """Cosines of the principal angles between the spans of two orthonormal bases, descending: ``svdvals(U_s^T U_t)``.
+
+    Source: Bjorck and Golub 1973, Numerical methods for computing angles between linear subspaces.
+    """
+    between = one.mT.double() @ other.double()
+    if 0 in between.shape:
+        return between.new_zeros(0)
+    return torch.linalg.svdvals(between).clamp(max=1)
+
+
+def subspace_overlap(one: Float[Tensor, "m k"], other: Float[Tensor, "m l"]) -> float:
+    """``||U_s^T U_t||_F^2 / min(k, l)``: the mean squared cosine of the principal angles; 0 where a span is empty.
+
+    1 where one span holds the other. Random subspaces have ``max(k, l) / m`` on average.
+    """
+    smaller = min(one.shape[1], other.shape[1])
+    if smaller == 0:
+        return 0.0
+    return float((one.mT.double() @ other.double()).square().sum()) / smaller
