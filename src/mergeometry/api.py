@@ -40,17 +40,25 @@ class RecipeKeys(TypedDict, total=False):
     seed: int
 
 
-def make_plan(recipe: Recipe | str | Path | Mapping[str, Any] | None = None, **keys: Unpack[RecipeKeys]) -> Plan:
+def make_plan(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    offline: bool = False,
+    **keys: Unpack[RecipeKeys],
+) -> Plan:
     """Match all inputs by their headers and say what a merge would read, compute and write.
+
+    Of models on the hub only headers and small files are fetched; with ``offline``, its cache is all there is.
 
     ``keys`` override the recipe's, or stand for one: ``make_plan(base="b", models=["a", "c"], method="ties")``.
 
     Raises:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
     """
-    from mergeometry.plan import build  # noqa: PLC0415  (needs torch)
+    from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415  (needs torch)
+    from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    return build.make_plan(_recipe(recipe, keys))
+    return prepared_plan(_recipe(recipe, keys), Access(offline=offline), weights=False)
 
 
 def merge(
@@ -60,6 +68,7 @@ def merge(
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    offline: bool = False,
     progress: Progress | None = None,
     report: Report | None = None,
     **keys: Unpack[RecipeKeys],
@@ -71,17 +80,20 @@ def merge(
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
-    not change the result. ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a
+    not change the result. Models on the hub are fetched once their headers fit together; with ``offline`` its cache is
+    all there is. ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a
     bar shows them), ``report`` with each `Point` of learning.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
     """
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
+    from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
 
     if output is None:
         raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
-    plan = make_plan(recipe, **keys)
+    plan = prepared_plan(_recipe(recipe, keys), Access(offline=offline))
     if progress is None and in_notebook():
         progress = merging(plan)
     if plan.recipe.data is not None:
@@ -105,6 +117,7 @@ def compare(
     rules: str | Sequence[Any] = (),
     leave_out: Collection[str] = (),
     workers: int | None = None,
+    offline: bool = False,
     say: Say | None = None,
 ) -> Comparison:
     """Merge the models of a recipe by many methods, score each at every scale, and say what each keeps.
@@ -126,10 +139,12 @@ def compare(
     from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
     from mergeometry.comparison.setup import set_up  # noqa: PLC0415
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
+    from mergeometry.plan.prepared import local_recipe  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
 
     entries, everything = read_entries(methods)
     scale_values, scale_rules, scored_tasks = read_scales(scales), read_rules(rules), load_tasks(tasks)
-    common = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    common = local_recipe(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline=offline)).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
     return run_comparison(setup, Path(output), scale_values, rules=scale_rules, workers=workers, say=say)
 
@@ -140,6 +155,7 @@ def evaluate(
     *,
     base: str | Path | None = None,
     generate: bool = False,
+    offline: bool = False,
 ) -> Evaluation:
     """Score the model in the folder ``model``, merged or not, on every task's test inputs.
 
@@ -153,9 +169,14 @@ def evaluate(
     """
     from mergeometry.comparison import evaluate as evaluation  # noqa: PLC0415  (needs torch)
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
+    from mergeometry.plan.prepared import local_model  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    base_folder = None if base is None else Path(base)
-    return evaluation.evaluate(Path(model), load_tasks(tasks), base_folder, generate=generate)
+    access = Access(offline=offline)
+    base_folder = None if base is None else local_model(base, "base", access)
+    return evaluation.evaluate(
+        local_model(model, "the model", access), load_tasks(tasks), base_folder, generate=generate
+    )
 
 
 def _recipe(recipe: Recipe | str | Path | Mapping[str, Any] | None, keys: RecipeKeys) -> Recipe:

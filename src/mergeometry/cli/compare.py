@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import RecipeOptions, recipe_from
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @spread
 def compare(
     recipe: RecipeOptions,
+    where: AccessOptions,
     methods: Annotated[
         str,
         typer.Option(help="Comma-separated names such as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
@@ -69,11 +71,14 @@ def compare(
         from mergeometry.comparison.scales import read_scales
         from mergeometry.comparison.setup import set_up
         from mergeometry.comparison.tasks_file import load_tasks
+        from mergeometry.plan.prepared import local_recipe
 
         given = recipe_from(recipe)
         entries, everything = read_entries(methods)
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
+        with fetching(hidden=quiet or as_json) as show:
+            given = local_recipe(given, where.access, show).recipe
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         refuse_foreign_folder(output, setup.plans[0].inputs)
         if plan:

@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.options import spread
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 
 if TYPE_CHECKING:
     from mergeometry.comparison.generation import Generation
 
 
+@spread
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model's folder: merged, fine-tuned or the base.")],
+    where: AccessOptions,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A model's folder, or its name on the hub: merged, fine-tuned or the base."),
+    ],
     tasks: Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: heads and labelled inputs.")],
     base: Annotated[
-        Path | None, typer.Option("--base", help="The base of an adapter, or of weights without a tokenizer.")
+        str | None, typer.Option("--base", help="The base of an adapter, or of weights without a tokenizer.")
     ] = None,
     generate: Annotated[
         bool,
@@ -33,8 +40,13 @@ def evaluate(
     with plain_errors(debug):
         from mergeometry.comparison.evaluate import evaluate as score
         from mergeometry.comparison.tasks_file import load_tasks
+        from mergeometry.plan.prepared import local_model
 
-        evaluation = score(model, load_tasks(tasks), base, generate=generate)
+        read = load_tasks(tasks)
+        with fetching(hidden=as_json) as show:
+            folder = local_model(model, "the model", where.access, show)
+            base_folder = None if base is None else local_model(base, "base", where.access, show)
+        evaluation = score(folder, read, base_folder, generate=generate)
         if as_json:
             typer.echo(json.dumps(evaluation.to_json(), indent=1))
             return

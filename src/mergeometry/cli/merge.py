@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
@@ -38,6 +39,7 @@ def merge(
     recipe: RecipeOptions,
     how: MethodOptions,
     run: RunOptions,
+    where: AccessOptions,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -57,6 +59,10 @@ def merge(
         mergeometry merge --base B --model A --weight 1 --model C --weight 0.5 --method tsv_m --other rows
         --head 'classifier.*' --dtype float32 --output merged
 
+    Models may lie on the Hugging Face hub (docs/sources.md); they are fetched once their headers fit together:
+
+        mergeometry merge --base owner/base --model owner/tuned@main --model ./mine --method ties --output merged
+
     `mergeometry plan` takes the same options and writes nothing.
 
     A recipe with an `adapt:` section learns its coefficients on unlabelled data first (docs/learning.md); with
@@ -72,11 +78,12 @@ def merge(
     run.check()
     with plain_errors(debug):
         given = recipe_from(recipe, how)
-        from mergeometry.plan import make_plan
+        from mergeometry.plan.prepared import prepared_plan
 
-        plan = make_plan(given)
         run.check_for(given)
         hidden = quiet or as_json or spoken_for()
+        with fetching(hidden=hidden) as show:
+            plan = prepared_plan(given, where.access, show=show)
         options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
         if given.adapt is None:
             _refuse_several_processes()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mergeometry.cli.access import AccessOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size
@@ -24,12 +25,15 @@ def plan(
     recipe: RecipeOptions,
     how: MethodOptions,
     run: RunOptions,
+    where: AccessOptions,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor with what is done to it.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Show what a merge would read, compute and write, or list every mismatch; no weight is read.
+
+    Of models on the Hugging Face hub, only headers and small files are fetched.
 
     It takes every option of `mergeometry merge`, and checks the output where one is given:
 
@@ -42,11 +46,11 @@ def plan(
         given = recipe_from(recipe, how)
         from mergeometry.execution.run import sidecars_of
         from mergeometry.execution.workers import workers_for
-        from mergeometry.plan import make_plan
+        from mergeometry.plan.prepared import prepared_plan
         from mergeometry.plan.single_file import written_to
 
         try:
-            made = make_plan(given)
+            made = prepared_plan(given, where.access, weights=False)
         except MismatchError as error:
             if as_json:
                 typer.echo(json.dumps({"mismatches": error.mismatches}, indent=1))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 
 from mergeometry.cli.show import wrong_usage
 from mergeometry.errors import RecipeError
+from mergeometry.hub_names import anchored
 from mergeometry.methods.registry import names
 from mergeometry.words import nearest
 
@@ -31,7 +32,11 @@ class RecipeOptions:
     ] = None
     base: Annotated[
         str | None,
-        typer.Option("--base", help="The pre-trained base: a folder or a .safetensors file.", rich_help_panel=_PANEL),
+        typer.Option(
+            "--base",
+            help="The pre-trained base: a folder, a .safetensors file, or OWNER/NAME[@REVISION] on the hub.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None
     model: Annotated[
         list[str] | None,
@@ -169,7 +174,7 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     """The recipe's keys that the options set."""
     changes: dict[str, Any] = {}
     # Paths of a recipe's file are relative to its folder, those of a command line to the current one.
-    place = str if options.recipe is None else os.path.abspath
+    place = str if options.recipe is None else partial(anchored, folder=Path.cwd())
     if options.base is not None:
         changes["base"] = place(options.base)
     if options.model:

@@ -6,9 +6,23 @@ Source: huggingface_hub `file_download.py`: `KIND--OWNER--NAME/snapshots/REVISIO
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _KINDS = ("models--", "datasets--", "spaces--")
+
+
+def hub_cache() -> Path:
+    """The folder of the hub's cache. Source: huggingface_hub `constants.py`."""
+    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(os.path.expandvars(given)).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+def snapshots_of(repository: str) -> Path:
+    """The folder of a repository's snapshots in the hub's cache."""
+    return hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots"
 
 
 def may_link_to(folder: Path, target: Path) -> bool:

@@ -18,7 +18,7 @@ from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.hub_names import is_hub_name
+from mergeometry.hub_names import cached_commit, cached_name, is_hub_name
 from mergeometry.plan.shares import shares_of
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.recipe.scale import ScaleRule
@@ -172,7 +172,11 @@ def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRe
             if (model.label, info.name) in read
         ]
         # A base that an adapter is written for is not read.
-        yield InputRecord(model.label, role, str(model.path), kind, weights_digest(digests) if digests else "")
+        path = str(model.path)
+        yield InputRecord(
+            model.label, role, path, kind, weights_digest(digests) if digests else "",
+            cached_name(path) or "", cached_commit(path) or "",
+        )  # fmt: skip
 
 
 def _methods(plan: Plan) -> Iterator[MethodRecord]:

@@ -23,7 +23,7 @@ from mergeometry.plan.part import Part, task_of
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
-from mergeometry.plan.ties import Ties, settled
+from mergeometry.plan.ties import Equal, Ties, settled
 from mergeometry.plan.unstacked import spread_experts
 from mergeometry.recipe import AUTO_HEADS, Recipe
 from mergeometry.recipe.scale import ScaleRule
@@ -34,8 +34,8 @@ from mergeometry.sources.updates import DoraUpdate
 _ALL_LISTED = "; `mergeometry plan --json`, with the same options, lists every one"
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """Plan a merge from headers and configuration files alone.
+def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
+    """Plan a merge from headers and configuration files alone; ``equal`` compares halves of tied tables.
 
     Raises:
         RecipeError: a method or parameter is unknown, or fits no tensor of these models.
@@ -48,7 +48,7 @@ def make_plan(recipe: Recipe) -> Plan:
         raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
     models = tuple(open_model(Path(entry.path), entry.name) for entry in recipe.models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
-    ties = settled(base, models, heads, same_values)
+    ties = settled(base, models, heads, equal)
     if ties.configuration and recipe.adapt is not None:
         raise RecipeError(
             f"adapt: {ties.notes[0]}; what is run while learning has them as one",

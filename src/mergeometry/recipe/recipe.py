@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
-from mergeometry.hub_names import folder_name
+from mergeometry.hub_names import anchored, folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.overrides import override, with_key
@@ -139,6 +139,11 @@ class Recipe(StrictModel):
             object.__setattr__(self, "adapt", AdaptSection.model_validate(given))
         return self
 
+    def with_paths(self, change: Callable[[str], str]) -> Recipe:
+        """The recipe with the path of its base and of each model changed."""
+        models = tuple(entry.model_copy(update={"path": change(entry.path)}) for entry in self.models)
+        return self.model_copy(update={"base": change(self.base), "models": models})
+
     def as_given(self) -> dict[str, Any]:
         """The keys that were given, as plain values: what `load_recipe` takes again."""
         return self.model_dump(exclude_unset=True)
@@ -177,11 +182,10 @@ def load_recipe(
     if origin is None:
         return recipe
     folder = origin.parent
-    models = tuple(entry.model_copy(update={"path": _resolved(entry.path, folder)}) for entry in recipe.models)
+    recipe = recipe.with_paths(lambda path: _anchored(path, folder))
     adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: _resolved(path, folder))
     data = recipe.data and recipe.data.with_paths(lambda path: _resolved(path, folder))
-    changed = {"base": _resolved(recipe.base, folder), "models": models, "adapt": adapt, "data": data}
-    return recipe.model_copy(update=changed)
+    return recipe.model_copy(update={"adapt": adapt, "data": data})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -208,6 +212,14 @@ def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
     except ValidationError as error:
         reasons = explain(error, Recipe, _NOT_YET)
         raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+
+
+def _anchored(path: str, folder: Path) -> str:
+    """The path of a model, which may be a name on the hub."""
+    try:
+        return anchored(path, folder)
+    except RuntimeError as error:
+        raise RecipeError(f"the home folder in {path!r} is unknown", hint="write the full path") from error
 
 
 def _resolved(path: str, folder: Path) -> str:

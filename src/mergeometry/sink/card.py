@@ -40,7 +40,8 @@ def model_card(
     """
     run = record if isinstance(record, RunRecord) else RunRecord.from_json(record)
     known = {source.label: _shown_name(source, names or {}) for source in run.inputs}
-    recipe = _yaml(_public(run.recipe, {source.path: known[source.label] for source in run.inputs}))
+    pinned = {source.label: _pinned(source, known[source.label]) for source in run.inputs}
+    recipe = _yaml(_public(run.recipe, {source.path: pinned[source.label] for source in run.inputs}))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.sink", "."),
         autoescape=False,  # noqa: S701 - Markdown, not HTML: `inline` below escapes for both
@@ -54,7 +55,7 @@ def model_card(
         run=run,
         share=shares_in_words(run.parameters, _method(run)) if run.parameters else "",
         title=title,
-        names=known,
+        names=pinned,
         front=_yaml(_front_matter(known, library)),
         recipe=recipe,
         fence="`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", recipe)), default=0)),
@@ -93,6 +94,11 @@ def _shown_name(source: InputRecord, names: Mapping[str, str]) -> str:
         return source.path
     local = folder_name(source.path) if source.role == "base" else source.label
     return cached_name(source.path) or names.get(source.label) or local or source.label
+
+
+def _pinned(source: InputRecord, name: str) -> str:
+    """An input's name, with the commit where it comes from the hub."""
+    return f"{name}@{source.commit}" if source.commit and source.repository == name else name
 
 
 def _public(value: Any, names: Mapping[str, str]) -> Any:

@@ -31,12 +31,19 @@ class InputRecord:
     path: str
     kind: str
     sha256: str
+    repository: str = ""
+    """Its repository on the hub; empty where it does not come from there."""
+    commit: str = ""
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
         fields = Fields(value, "an input")
-        return cls(*(fields.text(key) for key in ("label", "role", "path", "kind", "sha256")))
+        told = (key for key in ("repository", "commit") if key in value)
+        return cls(
+            *(fields.text(key) for key in ("label", "role", "path", "kind", "sha256")),
+            **{key: fields.text(key) for key in told},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +194,9 @@ class RunRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
         plain = asdict(self)
+        for source in plain["inputs"]:
+            for key in [key for key in ("repository", "commit") if not source[key]]:
+                del source[key]
         for key in ("adapt", "data"):
             if plain[key] is None:
                 del plain[key]

@@ -40,7 +40,7 @@ def located(path: str | os.PathLike[str]) -> Path:
         absolute.stat()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "give a local folder or .safetensors file; models named by a hub id are not downloaded"
+        hint = "give a local folder, a .safetensors file, or a model of the hub as owner/name or hf://name"
         raise SourceError(f"there is no model here: {reason}", file=path, hint=hint) from error
     return absolute
 

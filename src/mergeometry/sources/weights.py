@@ -28,7 +28,7 @@ def read_weights(folder: Path, root: Path) -> tuple[dict[Path, Header], Path]:
     Raises:
         SourceError: there are no weights or several, or a file is missing, malformed or hostile.
     """
-    index, single = _find(folder)
+    index, single = find_weights(folder)
     if single is not None:
         return {single: read_header(single, root)}, single
     assert index is not None
@@ -53,8 +53,12 @@ def has_weights(folder: Path) -> bool:
     return any(kind_of_file(name).kind in (Kind.WEIGHTS, Kind.COPY, Kind.PART, Kind.UNREAD) for name in names)
 
 
-def _find(folder: Path) -> tuple[Path | None, Path | None]:
-    """Return the folder's index or its single weights file, whichever it has."""
+def find_weights(folder: Path) -> tuple[Path | None, Path | None]:
+    """Return the folder's index or its single weights file, whichever it has.
+
+    Raises:
+        SourceError: there are no weights or several.
+    """
     names = sorted(entry.name for entry in os.scandir(folder))
     if SINGLE_FILE in names and INDEX_FILE in names:
         raise SourceError(

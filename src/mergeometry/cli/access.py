@@ -1,0 +1,55 @@
+"""The options that say what opening a model may do, shared by all commands that open models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mergeometry.cli.progress import progress
+from mergeometry.cli.show import size
+
+if TYPE_CHECKING:
+    from mergeometry.progress import Show
+    from mergeometry.sources.access import Access
+
+_PANEL = "Where models come from"
+
+
+@dataclass(frozen=True)
+class AccessOptions:
+    """What opening a model may do besides reading local files."""
+
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Take models of the hub from its cache alone, as HF_HUB_OFFLINE=1.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
+
+    @property
+    def access(self) -> Access:
+        """What is allowed."""
+        from mergeometry.sources.access import Access
+
+        return Access(offline=self.offline)
+
+
+@contextmanager
+def fetching(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function that shows how much of the models is fetched; nothing is shown where nothing is."""
+    with ExitStack() as stack:
+        shown: list[Show | None] = []
+
+        def show(name: str, done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(progress("fetching", hidden=hidden, timed=True)))
+            if shown[0] is not None:
+                shown[0]("fetching", done, total, item=name, count=f"{size(done)} of {size(total)}")
+
+        yield show

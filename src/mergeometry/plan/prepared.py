@@ -1,0 +1,188 @@
+"""From a recipe whose models lie anywhere to one whose models are local, and to its plan.
+
+What a hub holds is planned by headers first, so that a mismatch shows before gigabytes are fetched.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mergeometry.hub_names import HubReference, cached_commit, hub_reference, is_long
+from mergeometry.plan.build import make_plan
+from mergeometry.plan.tasks import Plan
+from mergeometry.recipe import Recipe
+from mergeometry.sources import Adapter, Checkpoint, TensorInfo, open_model
+from mergeometry.sources.access import Access, ShowBytes
+from mergeometry.sources.equality import same_values
+from mergeometry.sources.files import naming_model
+from mergeometry.sources.hub import (
+    HubModel,
+    cached_snapshot,
+    fetched,
+    find_model,
+    has_snapshot,
+    is_offline,
+    write_outline,
+)
+from mergeometry.sources.hub.outline import close_outline, places_of, small_files
+
+_UNREAD_TIES = (
+    "whether the halves of a tied table are equal is seen once the weights are fetched; here they are taken to be"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRecipe:
+    """A recipe whose models are all local, and where those came from."""
+
+    recipe: Recipe
+    notes: tuple[str, ...] = ()
+
+
+def prepared_plan(recipe: Recipe, access: Access, *, weights: bool = True, show: ShowBytes | None = None) -> Plan:
+    """Plan a merge of models that may lie on the hub; without ``weights`` nothing but headers is fetched.
+
+    A plan without weights is for reading: it cannot be carried out.
+
+    Raises:
+        MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
+    """
+    if not weights and _remote(recipe) and not (access.offline or is_offline()):
+        return _outlined(recipe).plan
+    local = local_recipe(recipe, access, show)
+    return _noted(make_plan(local.recipe), local.notes)
+
+
+def local_recipe(recipe: Recipe, access: Access, show: ShowBytes | None = None) -> LocalRecipe:
+    """Fetch what a recipe names on the hub, once a plan by its headers shows that the inputs fit together.
+
+    Raises:
+        MergeometryError: the inputs do not fit together, or the hub is not reached or refuses.
+    """
+    remote = _remote(recipe)
+    if not remote:
+        return LocalRecipe(recipe, tuple(_shadowed(recipe)))
+    if access.offline or is_offline():
+        return _from_cache(recipe, remote)
+    outline = _outlined(recipe)
+    folders = fetched([(model, outline.files[path]) for path, model in outline.models.items()], show)
+    placed = dict(zip(outline.models, map(str, folders), strict=True))
+    return LocalRecipe(recipe.with_paths(lambda path: placed.get(path, path)), outline.notes)
+
+
+def local_model(path: str | Path, label: str, access: Access, show: ShowBytes | None = None) -> Path:
+    """The folder of one model, fetched where the path names one on the hub.
+
+    Raises:
+        SourceError: the hub is not reached or refuses, or what it has is no model.
+    """
+    reference = _reference(str(path))
+    if reference is None:
+        return Path(path)
+    with naming_model(label):
+        if access.offline or is_offline():
+            return cached_snapshot(reference)
+        model = find_model(reference)
+        folder = write_outline(model, _temporary())
+        files = _needed(model, open_model(folder, label), folder)
+        close_outline(folder)
+        return fetched([(model, files)], show)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """A plan by headers: the models of the hub by the paths that name them, and the files that each needs."""
+
+    plan: Plan
+    models: Mapping[str, HubModel]
+    files: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def _outlined(recipe: Recipe) -> _Outline:
+    parent, labels = _temporary(), _labels(recipe)
+    models: dict[str, HubModel] = {}
+    folders: dict[str, Path] = {}
+    for path, reference in _remote(recipe).items():
+        with naming_model(labels[path]):
+            models[path] = find_model(reference)
+            folders[path] = write_outline(models[path], parent)
+    notes = tuple(f"{labels[path]}: {model.note}" for path, model in models.items())
+    unread: list[str] = []
+
+    def equal(one: TensorInfo, other: TensorInfo) -> bool:
+        if not one.file.is_relative_to(parent):
+            return same_values(one, other)
+        unread.append(_UNREAD_TIES)
+        return (one.code, one.shape) == (other.code, other.shape)
+
+    try:
+        plan = make_plan(recipe.with_paths(lambda path: str(folders.get(path, path))), equal)
+    finally:
+        for folder in folders.values():
+            close_outline(folder)
+    opened = {str(model.path): model for model in (plan.base, *plan.models)}
+    files = {path: _needed(models[path], opened[str(folder)], folder) for path, folder in folders.items()}
+    return _Outline(_noted(plan, (*notes, *dict.fromkeys(unread))), models, files, notes)
+
+
+def _needed(model: HubModel, opened: Checkpoint | Adapter, folder: Path) -> tuple[str, ...]:
+    weights = [str(file.relative_to(folder)) for file in opened.files]
+    return (*small_files(model, places_of(folder)), *weights)
+
+
+def _from_cache(recipe: Recipe, remote: Mapping[str, HubReference]) -> LocalRecipe:
+    labels = _labels(recipe)
+    placed: dict[str, str] = {}
+    notes = []
+    for path, reference in remote.items():
+        with naming_model(labels[path]):
+            placed[path] = str(cached_snapshot(reference))
+        notes.append(
+            f"{labels[path]}: {reference.repository}, commit {cached_commit(placed[path])}, from the hub's cache"
+        )
+    return LocalRecipe(recipe.with_paths(lambda path: placed.get(path, path)), tuple(notes))
+
+
+def _remote(recipe: Recipe) -> dict[str, HubReference]:
+    """The paths of a recipe that name models on the hub; a local folder of such a name wins."""
+    found = ((path, _reference(path)) for path in _labels(recipe))
+    return {path: reference for path, reference in found if reference is not None}
+
+
+def _reference(path: str) -> HubReference | None:
+    reference = hub_reference(path)
+    return None if reference is None or (not is_long(path) and os.path.lexists(path)) else reference
+
+
+def _shadowed(recipe: Recipe) -> Iterator[str]:
+    """Notes on local folders that are called as models in the hub's cache are."""
+    for path, label in _labels(recipe).items():
+        reference = hub_reference(path)
+        if reference is not None and has_snapshot(reference):
+            yield f"{label}: the folder {path} is taken, and not the model of this name on the hub (hf://{path})"
+
+
+def _labels(recipe: Recipe) -> dict[str, str]:
+    """The recipe's paths, each with the first label that it has."""
+    labels = {recipe.base: "base"}
+    for entry in recipe.models:
+        labels.setdefault(entry.path, entry.name)
+    return labels
+
+
+def _noted(plan: Plan, notes: Sequence[str]) -> Plan:
+    return replace(plan, notes=(*notes, *plan.notes)) if notes else plan
+
+
+def _temporary() -> Path:
+    """A folder for outlines, which lasts as long as the process: a plan's configurations are read again later."""
+    folder = tempfile.mkdtemp(prefix="mergeometry-outlines-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
