@@ -28,8 +28,8 @@ def merge_state_dicts(
     models: Sequence[State] | Mapping[str, State],
     method: Method | str | Mapping[str, Any],
     *,
-    weights: Sequence[float] | None = None,
-    scale: float | str | Mapping[str, Any] = 1.0,
+    weights: Sequence[float | Sequence[Any]] | None = None,
+    scale: float | str | Sequence[Any] | Mapping[str, Any] = 1.0,
     other: Method | str | Mapping[str, Any] | None = None,
     refine: Sequence[Refinement | str | Mapping[str, Any]] = (),
     tensors: Sequence[Mapping[str, Any]] = (),
@@ -41,7 +41,7 @@ def merge_state_dicts(
 ) -> dict[str, Tensor]:
     """Merge fine-tuned state dicts of one base in memory, to the bytes that a merge of the same files writes.
 
-    ``models`` are in order, or by name; ``weights`` holds one per model. The other arguments are a recipe's keys
+    ``models`` are in order, or by name; ``weights`` holds one value per model. The other arguments are a recipe's keys
     (docs/recipes.md), ``dtype`` that of its `output`. ``config`` is the base's configuration, which says what a model
     such as GPT-2 stores transposed. Names that a ``heads`` glob covers stay with their models and are not returned.
     Tensors that share their memory in the base are merged once and shared in the result, unless a model has them apart.
@@ -66,8 +66,8 @@ def merge_modules(
     models: Sequence[nn.Module] | Mapping[str, nn.Module],
     method: Method | str | Mapping[str, Any],
     *,
-    weights: Sequence[float] | None = None,
-    scale: float | str | Mapping[str, Any] = 1.0,
+    weights: Sequence[float | Sequence[Any]] | None = None,
+    scale: float | str | Sequence[Any] | Mapping[str, Any] = 1.0,
     other: Method | str | Mapping[str, Any] | None = None,
     refine: Sequence[Refinement | str | Mapping[str, Any]] = (),
     tensors: Sequence[Mapping[str, Any]] = (),

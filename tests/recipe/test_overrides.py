@@ -77,7 +77,7 @@ def test_a_short_form_takes_keys(tmp_path: Path) -> None:
         ("heads.0.x=3", "'heads.0' holds no keys"),
         ("models.0.weight=much", "models.0.weight: Input should be a valid number"),
         ("models.0.wieght=1", "unknown key 'models.0.wieght', did you mean 'weight'?"),
-        ("scale.0=1", "unknown key 'scale.0'"),
+        ("scale.0=1", "scale: a gradient is a list of two or more numbers"),
         ("output.dtype.x=1", "'output.dtype' holds no keys"),
         ("heads=*.x", "quote what begins with *"),
         ("heads=[*.x]", "quote what begins with *"),

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mergeometry.activations.collect import Moments
+from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.errors import MismatchError
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.norms import frobenius
-from mergeometry.methods import registry
 from mergeometry.methods.base import Activational, accumulate
 from mergeometry.plan.choice import other_of
 from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.values import MethodValues
 from mergeometry.sources import TensorReader
 
 
@@ -28,6 +29,7 @@ def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
         MismatchError: `other` cannot merge one of them.
     """
     tasks, idle, refused = [], [], []
+    layers = LayerNames(plan.base.tensors, plan.base.config)
     for task in plan.tasks:
         if not isinstance(task.method, Activational):
             tasks.append(task)
@@ -36,7 +38,7 @@ def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
         else:
             idle.append(task.name)
             try:
-                tasks.append(_by_other(plan, task))
+                tasks.append(_by_other(plan, task, layers))
             except ValueError as error:
                 refused.append(f"tensor {task.name!r}: {error}")
     if refused:
@@ -52,9 +54,9 @@ def attach(plan: Plan, moments: Moments) -> tuple[Plan, list[str]]:
     return _with_norms(replace(plan, tasks=tuple(tasks))), notes
 
 
-def _by_other(plan: Plan, task: TensorTask) -> TensorTask:
+def _by_other(plan: Plan, task: TensorTask, layers: LayerNames) -> TensorTask:
     choice = other_of(plan.recipe)
-    method = registry.build(choice.name, choice.given)
+    method, _ = MethodValues(choice, plan.recipe.models, "other").at(task.name, layers.place(task.name))
     method.check(len(task.sources), task.shape, task.weights)
     if task.route == "factors" and not method.stays_low_rank:
         raise ValueError("its result is not low-rank, so an adapter cannot hold it")

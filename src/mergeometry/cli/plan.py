@@ -204,6 +204,7 @@ def _as_json(made: Plan, workers: int) -> dict[str, Any]:
                 "method": task.method_name,
                 "refinements": [name for name, _ in task.refinements],
                 "scale": _scale(task),
+                **({"values": dict(task.values)} if task.values else {}),
                 "flops": task.cost.flops,
                 "memory_bytes": task.cost.memory,
                 "seconds": task.cost.seconds,

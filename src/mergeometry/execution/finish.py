@@ -21,6 +21,7 @@ from mergeometry.execution.task_reader import TaskReader
 from mergeometry.hub_names import cached_commit, cached_name, is_hub_name
 from mergeometry.plan.shares import shares_of
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.plan.values import parameters_shown
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
     InputRecord,
@@ -183,11 +184,11 @@ def _methods(plan: Plan) -> Iterator[MethodRecord]:
     used: dict[str, list[TensorTask]] = {}
     for task in plan.tasks:
         if task.method is not None:
-            used.setdefault(f"{task.method_name} {task.method}", []).append(task)
+            used.setdefault(f"{task.method_name} {parameters_shown(task)}", []).append(task)
     for tasks in used.values():
         method = tasks[0].method
         assert method is not None
-        yield MethodRecord(tasks[0].method_name, method.described(), method.source, len(tasks))
+        yield MethodRecord(tasks[0].method_name, parameters_shown(tasks[0]), method.source, len(tasks))
 
 
 def _refinements(plan: Plan) -> Iterator[MethodRecord]:
@@ -219,7 +220,7 @@ def _tensors(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[TensorReco
         for output, digest in zip(task.outputs, outcome.written, strict=True):
             yield TensorRecord(
                 output.name, task.steps, outcome.scale, outcome.seconds, output.code, output.shape, digest,
-                (*outcome.notes, *_range(outcome)),
+                (*outcome.notes, *_range(outcome)), dict(task.values),
             )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mergeometry.conventions.experts import stacked
 from mergeometry.conventions.kinds import is_matrix
+from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.conventions.layouts import Layouts
 from mergeometry.conventions.renames import Renames
 from mergeometry.errors import MismatchError, RecipeError, SourceError
@@ -25,6 +26,7 @@ from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
 from mergeometry.plan.ties import Equal, Ties, settled
 from mergeometry.plan.unstacked import spread_experts
+from mergeometry.plan.values import unused_values
 from mergeometry.recipe import AUTO_HEADS, Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, open_model
@@ -92,6 +94,8 @@ def _plan(
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads, renames.newest) for model in models)
     models, unsettled = settle_stacks(models, matches, base)
     unfit, remarks = compare_companions(recipe, base, models, matches)
+    layers = LayerNames(base.tensors, base.config)
+    unfit += unused_values(recipe, methods.all, layers)
     if reasons := [*unsettled, *mismatches(recipe, base, models, matches), *unfit]:
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
@@ -122,7 +126,7 @@ def _plan(
             stack = stacked(name, shapes, base.config)
             part = Part(
                 name, ties.copies.get(name, name), info, sources, carried, matrix, layouts.is_transposed(name),
-                stack if can_slice(recipe, sources) else None, form,
+                stack if can_slice(recipe, sources) else None, form, layers.place(name),
             )  # fmt: skip
             task = task_of(recipe, methods, part)
             tasks.append(task)

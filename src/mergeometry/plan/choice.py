@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mergeometry.conventions.layer_names import Place
 from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
+from mergeometry.plan.values import MethodValues, scale_for, weights_for
 from mergeometry.recipe import MethodChoice, Recipe
-from mergeometry.recipe.scale import Scale
+from mergeometry.recipe.scale import ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 
 if TYPE_CHECKING:
@@ -22,12 +25,26 @@ def other_of(recipe: Recipe) -> MethodChoice:
     return recipe.other or MethodChoice(name=registry.find(recipe.method.name).others)
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a recipe decides for one tensor."""
+
+    name: str
+    method: Method
+    weights: tuple[float, ...]
+    scale: float
+    scaling: ScaleRule | None
+    values: dict[str, Any]
+    """Those of the weights, the scale and the parameters that the recipe does not give as one number for all."""
+
+
 class RecipeMethods:
-    """The recipe's methods, each built and checked once."""
+    """The recipe's methods, each checked once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.main = self._build(recipe.method)
-        self.other = self._build(other_of(recipe))
+        self._main = MethodValues(recipe.method, recipe.models, "method")
+        self._other = MethodValues(other_of(recipe), recipe.models, "other")
+        self.main = (self._main.name, self._main.prototype)
         if self.main[1].needs_learning and recipe.adapt is None:
             raise RecipeError(
                 f"{recipe.method.name} learns its coefficients on unlabelled data, and there is no `adapt:` section",
@@ -36,24 +53,38 @@ class RecipeMethods:
         self.refinements: tuple[tuple[str, Refinement], ...] = tuple(
             (choice.name, refinement_registry.build(choice.name, choice.given)) for choice in recipe.refine
         )
-        self.rules = [rule and self._build(rule) for rule in (rule.method for rule in recipe.tensors)]
-        _refuse_data(recipe, [self.main, *(rule for rule in self.rules if rule is not None)])
-        if self.other[1].matrices_only:
+        self._rules = [
+            rule.method and MethodValues(rule.method, recipe.models, f"tensors.{place}.method")
+            for place, rule in enumerate(recipe.tensors)
+        ]
+        _refuse_data(recipe, [(one.name, one.prototype) for one in (self._main, *self._rules) if one is not None])
+        if self._other.prototype.matrices_only:
             raise RecipeError(
-                f"`other` is {self.other[0]!r}, which merges matrices only",
+                f"`other` is {self._other.name!r}, which merges matrices only",
                 hint="`other` is for tensors that are not matrices: average, task_arithmetic, ties, ...",
             )
 
-    def choose(self, recipe: Recipe, name: str, *, matrix: bool) -> tuple[tuple[str, Method], Scale]:
-        """The method and the scale of a tensor: the first rule that matches its name, or else what is usual."""
-        usual = self.main if matrix or not self.main[1].matrices_only else self.other
-        for rule, choice in zip(recipe.tensors, self.rules, strict=True):
-            if fnmatchcase(name, rule.match):
-                return choice or usual, recipe.scale if rule.scale is None else rule.scale
-        return usual, recipe.scale
+    @property
+    def all(self) -> list[MethodValues]:
+        """Every method that the recipe names."""
+        return [self._main, self._other, *(rule for rule in self._rules if rule is not None)]
 
-    def _build(self, choice: MethodChoice) -> tuple[str, Method]:
-        return choice.name, registry.build(choice.name, choice.given)
+    def choose(self, recipe: Recipe, name: str, place: Place | None, *, matrix: bool) -> Chosen:
+        """The method, the weights and the scale of a tensor: of the first rule that matches its name, or the usual.
+
+        Raises:
+            ValueError: a value has no case for the tensor; the message fits after "tensor X: ".
+        """
+        chosen = self._main if matrix or not self._main.prototype.matrices_only else self._other
+        scale = recipe.scale
+        for rule, method in zip(recipe.tensors, self._rules, strict=True):
+            if fnmatchcase(name, rule.match):
+                chosen, scale = method or chosen, recipe.scale if rule.scale is None else rule.scale
+                break
+        method, values = chosen.at(name, place)
+        weights, varied = weights_for(recipe, name, place)
+        number, scaling, scaled = scale_for(scale, name, place)
+        return Chosen(chosen.name, method, weights, number, scaling, {**varied, **values, **scaled})
 
 
 def _refuse_data(recipe: Recipe, methods: Sequence[tuple[str, Method]]) -> None:

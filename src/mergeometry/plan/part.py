@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mergeometry.conventions.experts import Stack
+from mergeometry.conventions.layer_names import Place
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.adapter_form import AdapterForm
 from mergeometry.plan.choice import RecipeMethods
@@ -13,7 +14,6 @@ from mergeometry.plan.outputs import output_code
 from mergeometry.plan.slices import slices_of
 from mergeometry.plan.tasks import Source, TensorTask
 from mergeometry.recipe import Recipe
-from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import TensorInfo
 
@@ -34,6 +34,8 @@ class Part:
     """The matrices that it holds, where each can be merged by itself."""
     form: AdapterForm | None
     """How an adapter holds the merge, where the output is one."""
+    place: Place | None
+    """Where it stands among the model's layers."""
 
 
 def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
@@ -44,22 +46,22 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     """
     info, sources, name, stack = part.info, part.sources, part.name, part.stack
     code = output_code(recipe, info)
-    weights = tuple(entry.weight for entry in recipe.models)
     labels = [entry.name for entry in recipe.models]
     if info.code not in MERGEABLE:
         whole = [(label, copy) for label, copy in zip(labels, sources, strict=True) if isinstance(copy, TensorInfo)]
-        return _copy_task(part, (*whole, *part.carried), weights, info.code)
+        return _copy_task(part, (*whole, *part.carried), info.code)
     if all(source is None for source in sources):
-        return _copy_task(part, part.carried, weights, code)
-    (method_name, unbound), chosen = methods.choose(recipe, part.original, matrix=part.matrix or stack is not None)
-    if stack is not None and unbound.needs_activations:
+        return _copy_task(part, part.carried, code)
+    chosen = methods.choose(recipe, part.original, part.place, matrix=part.matrix or stack is not None)
+    if stack is not None and chosen.method.needs_activations:
         stack = None
-        (method_name, unbound), chosen = methods.choose(recipe, part.original, matrix=part.matrix)
-    scale, scaling = (1.0, chosen) if isinstance(chosen, ScaleRule) else (chosen, None)
+        chosen = methods.choose(recipe, part.original, part.place, matrix=part.matrix)
+    unbound, weights = chosen.method, chosen.weights
     shape = tuple(reversed(info.shape)) if part.transposed else info.shape
     weighs_first = unbound.weights_are_shares and not methods.main[1].weights_are_shares and set(weights) != {1.0}
     checked = shape if stack is None else stack.shape
-    unbound.check(len(sources), checked, [1.0] * len(weights) if weighs_first else weights)
+    for one in unbound.each(len(sources)):
+        one.check(len(sources), checked, [1.0] * len(weights) if weighs_first else weights)
     method = unbound.for_tensor(recipe.seed, part.original, labels)
     outputs = (OutputTensor(name, code, info.shape),)
     if part.form is not None:
@@ -67,8 +69,9 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     matrix = part.matrix or stack is not None
     kind: Literal["matrix", "other"] = "matrix" if matrix else "other"
     task = TensorTask(
-        name, kind, info, sources, method, method_name, weights, scale, part.transposed, part.carried, outputs,
-        refinements=methods.refinements if matrix else (), scaling=scaling, weighs_first=weighs_first,
+        name, kind, info, sources, method, chosen.name, weights, chosen.scale, part.transposed, part.carried, outputs,
+        refinements=methods.refinements if matrix else (), scaling=chosen.scaling, weighs_first=weighs_first,
+        values=chosen.values,
     )  # fmt: skip
     if stack is None:
         return task
@@ -78,10 +81,9 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
 def _copy_task(
     part: Part,
     equal: tuple[tuple[str, TensorInfo], ...],
-    weights: tuple[float, ...],
     code: str,
 ) -> TensorTask:
     outputs = (OutputTensor(part.name, code, part.info.shape),)
     if part.form is not None:
         outputs = part.form.copies(part.name, part.info, code)
-    return TensorTask(part.name, "copied", part.info, (), None, "copy", weights, 0.0, False, equal, outputs)
+    return TensorTask(part.name, "copied", part.info, (), None, "copy", (), 0.0, False, equal, outputs)

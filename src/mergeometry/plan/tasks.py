@@ -62,6 +62,9 @@ class TensorTask:
     scaling: ScaleRule | None = None
     """A rule for the scale: of this tensor once it is merged, or of all tensors, whose result is then ``scale``."""
 
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The weights, the scale and the parameters here, where the recipe does not give one number for all."""
+
     slices: tuple[TensorTask, ...] = field(default=(), repr=False)
     """A task for each of the matrices that the tensor holds, in the order in which they lie; none by default."""
 

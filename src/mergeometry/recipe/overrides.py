@@ -82,7 +82,9 @@ def _as_mapping(text: str, kind: Any) -> Any:
 def _wants_a_list(value: Any, kind: Any) -> bool:
     """Whether the key holds a list and the value is one of its items."""
     words = [word for one in _alternatives(kind) if get_origin(one) is Literal for word in get_args(one)]
-    return value is not None and not isinstance(value, list) and value not in words and _is_list(kind)
+    if value is None or isinstance(value, list) or value in words or float in _alternatives(kind):
+        return False
+    return _is_list(kind)
 
 
 def _is_list(kind: Any) -> bool:

@@ -8,17 +8,27 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from mergeometry.recipe.scale import Factor
 from mergeometry.recipe.strict import StrictModel
+from mergeometry.recipe.values import Value
 
 
 class ModelEntry(StrictModel):
-    """One fine-tuned model or adapter: its path, its name, and its weight in the merge."""
+    """One fine-tuned model or adapter: its path, its name, its weight in the merge, and parameters of its own.
+
+    Further keys are parameters of the recipe's methods that may differ per model, such as `density` of TIES.
+    """
 
     shorthand: ClassVar[str] = "path"
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Value]  # pyright: ignore[reportIncompatibleVariableOverride]
     path: Annotated[str, Field(min_length=1)]
     name: str = ""
-    weight: Factor = 1.0
+    weight: Value = 1.0
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The parameters that are given for this model alone."""
+        return dict(self.model_extra or {})
 
 
 class MethodChoice(BaseModel):
@@ -75,7 +85,7 @@ class TensorRule(StrictModel):
 
     match: Annotated[str, Field(min_length=1)]
     method: MethodField | None = None
-    scale: Factor | None = None
+    scale: Value | None = None
 
 
 class AdapterOutput(StrictModel):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mergeometry import limits
 from mergeometry.errors import RecipeError
@@ -16,8 +16,10 @@ from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model, as_text
+from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.recipe.strict import StrictModel, explain
+from mergeometry.recipe.values import is_varied
 from mergeometry.recipe.yaml import parse_yaml
 from mergeometry.words import nearest
 
@@ -56,6 +58,7 @@ class Recipe(StrictModel):
     config: Annotated[str, Field(min_length=1)] | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _named(self) -> Recipe:
@@ -72,6 +75,13 @@ class Recipe(StrictModel):
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_of_models(self) -> Recipe:
+        rules = (rule.method for rule in self.tensors)
+        methods = (self.method, self.other, *rules)
+        refuse_unknown(self.models, (choice.name for choice in methods if choice is not None))
         return self
 
     @model_validator(mode="after")
@@ -95,10 +105,10 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _learning_starts_at_a_number(self) -> Recipe:
-        if isinstance(self.scale, ScaleRule) and self.adapt is not None:
+        if (isinstance(self.scale, ScaleRule) or is_varied(self.scale)) and self.adapt is not None:
             raise ValueError(
                 "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number in place "
-                "of a rule, or leave `adapt` out"
+                "of a rule or a gradient, or leave `adapt` out"
             )
         return self
 
@@ -143,6 +153,10 @@ class Recipe(StrictModel):
         """The recipe with the path of its base and of each model changed."""
         models = tuple(entry.model_copy(update={"path": change(entry.path)}) for entry in self.models)
         return self.model_copy(update={"base": change(self.base), "models": models})
+
+    def where(self, key: str) -> str:
+        """Where the file that the recipe was translated from says what this key does; empty where there is none."""
+        return self._origins.get(key, "")
 
     def as_given(self) -> dict[str, Any]:
         """The keys that were given, as plain values: what `load_recipe` takes again."""

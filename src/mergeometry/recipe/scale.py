@@ -1,4 +1,4 @@
-"""The recipe's `scale:`: a number, or a rule that reads one off the task vectors."""
+"""The recipe's `scale:`: a value, or a rule that reads one off the task vectors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.strict import StrictModel
+from mergeometry.recipe.values import Value
 from mergeometry.scaling import AUTO, find
-
-
-def _no_switch(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"a number is needed, got {str(value).lower()}")
-    return value
-
-
-Factor = Annotated[float, BeforeValidator(_no_switch), Field(ge=-1e30, le=1e30)]
-"""A number to multiply tensors by; it must fit in float32."""
 
 
 class ScaleRule(StrictModel):
@@ -61,11 +52,11 @@ def _as_scale(value: object) -> object:
 
 
 def _kind_of_scale(value: object) -> str:
-    return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<number>"
+    return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<value>"
 
 
 Scale = Annotated[
-    Annotated[Factor, Tag("<number>")] | Annotated[ScaleRule, Tag("<rule>")],
+    Annotated[Value, Tag("<value>")] | Annotated[ScaleRule, Tag("<rule>")],
     Discriminator(_kind_of_scale),
     BeforeValidator(_as_scale),
 ]

@@ -23,7 +23,11 @@ def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str,
 
     ``root`` is the model that was validated, ``not_yet`` the keys that have an explanation of their own.
     """
-    return [_explained(problem, root, not_yet) for problem in error.errors()]
+    problems = error.errors()
+    # A list with an item that is not usable counts as too short as well, which tells a user nothing.
+    spoilt = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
+    told = [problem for problem in problems if not (problem["type"] == "too_short" and problem["loc"] in spoilt)]
+    return [_explained(problem, root, not_yet) for problem in told]
 
 
 def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) -> str:
@@ -47,11 +51,11 @@ def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) 
 
 
 def _keys_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
-    section = root
+    sections = [root]
     for part in location:
-        field = section.model_fields.get(str(part))
-        section = next(_models_in(field.annotation), section) if field else section
-    return list(section.model_fields)
+        fields = [section.model_fields[str(part)] for section in sections if str(part) in section.model_fields]
+        sections = [one for field in fields for one in _models_in(field.annotation)] or sections
+    return list(dict.fromkeys(key for section in sections for key in section.model_fields))
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

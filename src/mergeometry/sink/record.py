@@ -74,10 +74,12 @@ class TensorRecord:
     shape: tuple[int, ...]
     sha256: str
     notes: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Weights, scale and parameters here, where the recipe has more than one number for them."""
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
+        """Read what ``to_json`` wrote; ``SourceError`` if a field is missing or of another type."""
         fields = Fields(value, "a tensor")
         return cls(
             fields.text("name"),
@@ -88,6 +90,7 @@ class TensorRecord:
             fields.integers("shape"),
             fields.text("sha256"),
             fields.texts("notes"),
+            fields.mapping("values") if "values" in value else {},
         )
 
 
@@ -197,6 +200,9 @@ class RunRecord:
         for source in plain["inputs"]:
             for key in [key for key in ("repository", "commit") if not source[key]]:
                 del source[key]
+        for tensor in plain["tensors"]:
+            if not tensor["values"]:
+                del tensor["values"]
         for key in ("adapt", "data"):
             if plain[key] is None:
                 del plain[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias, TypeVar, cast, dataclass_transform
@@ -21,6 +22,7 @@ Pieces: TypeAlias = Literal["entries", "rows", "tensor"]
 """The smallest pieces of a tensor that a method merges independently."""
 
 Kind = TypeVar("Kind")
+Same = TypeVar("Same")
 
 
 @dataclass_transform(frozen_default=True)
@@ -60,6 +62,8 @@ class Method(Registered, ABC):
     """Whether each task vector is released once taken, so that only one at a time is in memory."""
     needs_base: ClassVar[bool] = False
     """Whether the merge depends on the base's own weights, which `begin` then receives."""
+    per_model: ClassVar[tuple[str, ...]] = ()
+    """Parameters that a recipe may give each model for itself, which `each` then finds."""
     needs_learning: ClassVar[bool] = False
     """Whether the method requires an `adapt:` section."""
     needs_activations: ClassVar[bool] = False
@@ -129,6 +133,17 @@ class Method(Registered, ABC):
     def extra_cost(self, sizes: Sizes) -> Work:
         """What this method takes beyond what its family counts."""
         return Work(0.0, 0)
+
+    def for_models(self: Same, each: Sequence[Same]) -> Same:
+        """The method with one method of its kind per model, which holds that model's own parameters."""
+        bound = copy.copy(self)
+        # Not a field: the method of a recipe has one number for all models.
+        object.__setattr__(bound, "_each", tuple(each))
+        return bound
+
+    def each(self: Same, count: int) -> Sequence[Same]:
+        """The method as each of ``count`` models has it: itself, or with the parameters of that model."""
+        return getattr(self, "_each", None) or [self] * count
 
     def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
         """The method for one tensor of a recipe: methods that draw random numbers get their streams here.
