@@ -91,6 +91,25 @@ def elect_and_mean(kept, weights):
     return np.divide(numerator, denominator, out=np.zeros_like(total), where=denominator > 0)
 
 
+def elect(kept, weights, normalize):
+    """What agrees with the sign of the weighted sum: its weighted mean, or its sum."""
+    if normalize:
+        return elect_and_mean(kept, weights)
+    scaled = [w * x for w, x in zip(weights, kept, strict=True)]
+    sign = np.sign(sum(scaled))
+    return sum(np.where(np.sign(x) == sign, x, 0.0) for x in scaled)
+
+
+def add(kept, weights, normalize):
+    total = sum(w * x for w, x in zip(weights, kept, strict=True))
+    return total / sum(weights) if normalize else total
+
+
+def sized(kept: Array, tau: Array) -> Array:
+    """`kept` times what makes its magnitudes add up to those of `tau`."""
+    return kept * np.sum(np.abs(tau)) / np.sum(np.abs(kept)) if np.any(kept) else kept
+
+
 # ------------------------------------------------------------------------------------------------------- methods
 
 
@@ -103,9 +122,10 @@ def average(taus, normalize=True, base=None, weights=None):
     return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / sum(ws)
 
 
-def task_arithmetic(taus, weights=None):
+def task_arithmetic(taus, normalize=False, weights=None):
     taus = as_float64(taus)
-    return sum(w * tau for w, tau in zip(full_weights(taus, weights), taus, strict=True))
+    ws = full_weights(taus, weights)
+    return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / (sum(ws) if normalize else 1)
 
 
 def rows(taus, weights=None):
@@ -124,17 +144,22 @@ def rows(taus, weights=None):
     return merged
 
 
-def slerp(taus, base, t=0.5, weights=None):
+def slerp(taus, base, t=0.5, dot_threshold=1.0, weights=None):
     """The arc between the unit vectors of both models, with the shares that it gives taken of the models themselves."""
     base = np.array(base, dtype=np.float64)
     one, other = (base + w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True))
     cosine = np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other))
+    if abs(cosine) > dot_threshold:
+        return (1 - t) * one + t * other - base
     omega = np.arccos(np.clip(cosine, -1, 1))
     return (np.sin((1 - t) * omega) * one + np.sin(t * omega) * other) / np.sin(omega) - base
 
 
-def nuslerp(taus, row_wise=False, flatten=True, weights=None):
+def nuslerp(taus, row_wise=False, flatten=True, origin="base", base=None, weights=None):
     taus = as_float64(taus)
+    if origin == "zero":
+        start = np.array(base, dtype=np.float64)
+        return nuslerp([start + tau for tau in taus], row_wise, flatten, weights=weights) - start
     ws = full_weights(taus, weights)
     if flatten:
         return arc(taus[0], taus[1], ws[1] / sum(ws))
@@ -150,9 +175,12 @@ def arc(one, other, t):
     return (np.sin((1 - t) * omega) * one + np.sin(t * omega) * other) / np.sin(omega)
 
 
-def multislerp(taus, normalize_weights=True, eps=1e-8, weights=None):
+def multislerp(taus, normalize_weights=True, eps=1e-8, origin="base", base=None, weights=None):
     """The published steps: to the mean direction, along the tangent there, and out to the mean length."""
     taus = as_float64(taus)
+    if origin == "zero":
+        start = np.array(base, dtype=np.float64)
+        return multislerp([start + tau for tau in taus], normalize_weights, eps, weights=weights) - start
     shares = np.array(full_weights(taus, weights))
     if normalize_weights:
         shares = shares / shares.sum()
@@ -223,26 +251,31 @@ def ramplus_tl(taus, r=0.1, alpha=0.2, epsilon=1e-5, weights=None):
     return merged
 
 
-def model_stock(taus, filter_wise=False, weights=None):
+def model_stock(taus, filter_wise=False, clamp=True, skip_zeros=True, weights=None):
     scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
     if filter_wise and scaled[0].ndim > 1:
-        return np.stack([model_stock([tau[i] for tau in scaled]) for i in range(len(scaled[0]))])
-    moved = [tau for tau in scaled if np.any(tau)]
+        return np.stack(
+            [model_stock([tau[i] for tau in scaled], False, clamp, skip_zeros) for i in range(len(scaled[0]))]
+        )
+    moved = [tau for tau in scaled if np.any(tau)] if skip_zeros else scaled
     N = len(moved)
     if N < 2:
         return sum(scaled)
     cosines = [
-        np.sum(moved[s] * moved[t]) / (np.linalg.norm(moved[s]) * np.linalg.norm(moved[t]))
+        np.sum(moved[s] * moved[t]) / max(1e-300, np.linalg.norm(moved[s]) * np.linalg.norm(moved[t]))
         for t in range(N)
         for s in range(t)
     ]
-    cosine = max(0.0, sum(cosines) / len(cosines))
+    cosine = max(0.0 if clamp else -1.0, sum(cosines) / len(cosines))
+    if abs(1 + (N - 1) * cosine) < 1e-6:
+        return np.zeros_like(scaled[0])
     return N * cosine / (1 + (N - 1) * cosine) * sum(moved) / N
 
 
-def ties(taus, density, weights=None):
+def ties(taus, density, rescale=False, normalize=True, weights=None):
     taus = as_float64(taus)
-    return elect_and_mean([trim(tau, density) for tau in taus], full_weights(taus, weights))
+    kept = [sized(trim(tau, density), tau) if rescale else trim(tau, density) for tau in taus]
+    return elect(kept, full_weights(taus, weights), normalize)
 
 
 def adamerging(taus, density=None, weights=None):
@@ -272,21 +305,25 @@ def stay(shape, density, seed, tensor, task):
     return chances < density
 
 
-def after_drop(taus, density, seed, tensor, names):
+def after_drop(taus, chances, rescale, seed, tensor, names):
     names = [str(t) for t in range(len(taus))] if names is None else names
-    return [
-        np.where(stay(tau.shape, density, seed, tensor, name), tau / density, 0.0)
-        for tau, name in zip(taus, names, strict=True)
-    ]
+    kept = []
+    for tau, chance, name in zip(taus, chances, names, strict=True):
+        part = np.where(stay(tau.shape, chance, seed, tensor, name), tau, 0.0)
+        kept.append(sized(part, tau) if rescale == "l1" else part / chance if rescale else part)
+    return kept
 
 
-def dare(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
-    kept = after_drop(as_float64(taus), density, seed, tensor, names)
-    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+def dare(taus, density=0.1, rescale=True, normalize=False, weights=None, seed=0, tensor="", names=None):
+    taus = as_float64(taus)
+    kept = after_drop(taus, [density] * len(taus), rescale, seed, tensor, names)
+    return add(kept, full_weights(taus, weights), normalize)
 
 
-def dare_ties(taus, density=0.1, weights=None, seed=0, tensor="", names=None):
-    return elect_and_mean(after_drop(as_float64(taus), density, seed, tensor, names), full_weights(taus, weights))
+def dare_ties(taus, density=0.1, rescale=True, normalize=True, weights=None, seed=0, tensor="", names=None):
+    taus = as_float64(taus)
+    kept = after_drop(taus, [density] * len(taus), rescale, seed, tensor, names)
+    return elect(kept, full_weights(taus, weights), normalize)
 
 
 def breadcrumbs_mask(tau: Array, density: float, gamma: float) -> Array:
@@ -298,19 +335,18 @@ def breadcrumbs_mask(tau: Array, density: float, gamma: float) -> Array:
     return (np.abs(tau) <= left[0]) & (np.abs(tau) >= left[-1])
 
 
-def breadcrumbs(taus, density=0.1, gamma=0.01, weights=None):
+def breadcrumbs(taus, density=0.1, gamma=0.01, rescale=False, normalize=False, weights=None):
     taus = as_float64(taus)
     kept = [tau * breadcrumbs_mask(tau, density, gamma) for tau in taus]
-    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+    kept = [sized(part, tau) for part, tau in zip(kept, taus, strict=True)] if rescale else kept
+    return add(kept, full_weights(taus, weights), normalize)
 
 
-def breadcrumbs_ties(taus, density=0.1, gamma=0.01, weights=None):
-    """What agrees with the sign of the sum is added, not averaged."""
+def breadcrumbs_ties(taus, density=0.1, gamma=0.01, rescale=False, normalize=False, weights=None):
     taus = as_float64(taus)
-    ws = full_weights(taus, weights)
-    kept = [w * tau * breadcrumbs_mask(tau, density, gamma) for w, tau in zip(ws, taus, strict=True)]
-    sign = np.sign(sum(kept))
-    return sum(np.where(np.sign(tau) == sign, tau, 0.0) for tau in kept)
+    kept = [tau * breadcrumbs_mask(tau, density, gamma) for tau in taus]
+    kept = [sized(part, tau) for part, tau in zip(kept, taus, strict=True)] if rescale else kept
+    return elect(kept, full_weights(taus, weights), normalize)
 
 
 def della_chances(tau: Array, density: float, epsilon: float) -> Array:
@@ -324,26 +360,21 @@ def della_chances(tau: Array, density: float, epsilon: float) -> Array:
     return chances.reshape(tau.shape)
 
 
-def after_magnitude_drop(taus, density, epsilon, seed, tensor, names):
-    names = [str(t) for t in range(len(taus))] if names is None else names
+def della_linear(
+    taus, density=0.5, epsilon=0.15, rescale=True, normalize=False, weights=None, seed=0, tensor="", names=None
+):
+    taus = as_float64(taus)
     chances = [della_chances(tau, density, epsilon) for tau in taus]
-    return [
-        np.where(stay(tau.shape, chance, seed, tensor, name), tau / chance, 0.0)
-        for tau, chance, name in zip(taus, chances, names, strict=True)
-    ]
+    return add(after_drop(taus, chances, rescale, seed, tensor, names), full_weights(taus, weights), normalize)
 
 
-def della_linear(taus, density=0.5, epsilon=0.15, weights=None, seed=0, tensor="", names=None):
-    kept = after_magnitude_drop(as_float64(taus), density, epsilon, seed, tensor, names)
-    return sum(w * tau for w, tau in zip(full_weights(taus, weights), kept, strict=True))
+def della(taus, density=0.5, epsilon=0.15, rescale=True, normalize=True, weights=None, seed=0, tensor="", names=None):
+    taus = as_float64(taus)
+    chances = [della_chances(tau, density, epsilon) for tau in taus]
+    return elect(after_drop(taus, chances, rescale, seed, tensor, names), full_weights(taus, weights), normalize)
 
 
-def della(taus, density=0.5, epsilon=0.15, weights=None, seed=0, tensor="", names=None):
-    kept = after_magnitude_drop(as_float64(taus), density, epsilon, seed, tensor, names)
-    return elect_and_mean(kept, full_weights(taus, weights))
-
-
-def sce(taus, select_topk=1.0, weights=None):
+def sce(taus, select_topk=1.0, uniform_below=0.0, weights=None):
     taus = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
     if select_topk < 1:
         variance = np.var(np.stack([tau - taus[0] for tau in taus]), axis=0)
@@ -351,6 +382,8 @@ def sce(taus, select_topk=1.0, weights=None):
         threshold = sorted(variance.ravel(), reverse=True)[count - 1]
         taus = [np.where(variance >= threshold, tau, 0.0) for tau in taus]
     squares = [np.sum(tau**2) for tau in taus]
+    if sum(squares) / taus[0].size < uniform_below:
+        squares = [1.0] * len(taus)
     sign = np.sign(sum(taus))
     agree = [(np.sign(tau) == sign) & (sign != 0) for tau in taus]
     numerator = sum(q * tau * a for q, tau, a in zip(squares, taus, agree, strict=True))

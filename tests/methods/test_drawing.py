@@ -75,5 +75,5 @@ def test_a_method_called_alone_names_tasks_by_their_places() -> None:
     method = Dare(density=0.5)
     named = method.for_tensor(0, "", ["0", "1"])
     assert torch.equal(method(deltas), named(deltas))
-    assert named == method and named.described() == {"density": 0.5}
+    assert named == method and named.described() == {"density": 0.5, "rescale": True, "normalize": False}
     assert not torch.equal(method.for_tensor(1, "", ["0", "1"])(deltas), named(deltas))

@@ -1,7 +1,7 @@
 """What mergekit 0.1.5 made of two small models, against what we make of them.
 
 `python -m benchmarks.studies.golden_mergekit` writes the files. Random methods are there at density 1, where nothing is
-drawn; below it they agree in distribution only, and DELLA not even in that (docs/methods.md: the rescaling).
+drawn; below it they agree in distribution only, with `rescale: l1` (docs/methods.md).
 """
 
 from __future__ import annotations
@@ -55,4 +55,4 @@ def test_no_case_copies_an_input(architecture: str) -> None:
 
 def test_the_files_stay_small() -> None:
     files = list(golden_mergekit.FOLDER.iterdir())
-    assert len(files) == len(ARCHITECTURES) and sum(file.stat().st_size for file in files) < 300_000
+    assert len(files) == len(ARCHITECTURES) and sum(file.stat().st_size for file in files) < 400_000

@@ -50,6 +50,22 @@ def without_tails(values: Float[Tensor, "*shape"], density: float, gamma: float)
     return torch.where((magnitudes >= bounds[0]) & (magnitudes <= bounds[1]), values, 0)
 
 
+def trimmed(values: Float[Tensor, "*shape"], density: float) -> Float[Tensor, "*shape"]:
+    """Zero all but the share ``density`` of largest magnitude; all entries that tie with the smallest kept are kept."""
+    if values.numel() == 0:
+        return values
+    return _trimmed(values, magnitude_threshold(values, share_of(values.numel(), density)))
+
+
+def with_magnitudes_of(kept: Float[Tensor, "*shape"], values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """``kept`` times one number, which makes the sum of its magnitudes that of ``values``; unchanged where it is zero.
+
+    Source: MergeKit (arXiv 2403.13257), its option ``rescale``.
+    """
+    before, after = (float(torch.linalg.vector_norm(each, 1, dtype=torch.float64)) for each in (values, kept))
+    return kept * (before / after) if before and after else kept
+
+
 def elected_mean(
     tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float], rounding: float = 0.0
 ) -> Float[Tensor, "*shape"]:
@@ -94,6 +110,26 @@ def erase_minority(tasks: Sequence[Float[Tensor, "*shape"]]) -> None:
     sign.sign_()
     for values in tasks:
         values.mul_(values.sign() == sign)
+
+
+def agreeing(tasks: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> list[Float[Tensor, "*shape"]]:
+    """Each task times its weight, zero where it has not the sign of their sum; where that sum is zero, all are.
+
+    Weights may be negative: such a task votes against the signs of its entries.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2, its election alone.
+    """
+    parts = [values * weight for values, weight in zip(tasks, weights, strict=True)]
+    erase_minority(parts)
+    return parts
+
+
+def total_of(parts: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
+    """The sum of tensors, added in their order."""
+    total = torch.zeros_like(parts[0])
+    for part in parts:
+        total.add_(part)
+    return total
 
 
 def elected_shares(

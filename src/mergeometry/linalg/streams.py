@@ -31,8 +31,10 @@ def random_unit(size: int, key: int) -> Float[Tensor, " size"]:
     return torch.from_numpy(drawn / np.linalg.norm(drawn))
 
 
-def dropped(values: Float[Tensor, "*shape"], key: int, density: float) -> Float[Tensor, "*shape"]:
-    """Keep each entry with probability ``density`` and divide it by that; the others become zero.
+def dropped(
+    values: Float[Tensor, "*shape"], key: int, density: float, *, rescale: bool = True
+) -> Float[Tensor, "*shape"]:
+    """Keep each entry with probability ``density`` and, to ``rescale``, divide it by that; the others become zero.
 
     The stream is Philox, counted from the first entry: its numbers do not depend on dtype, threads, or what was
     drawn before, and NumPy guarantees the raw ones across versions.
@@ -45,14 +47,14 @@ def dropped(values: Float[Tensor, "*shape"], key: int, density: float) -> Float[
     for block, drawn in _drawn(flat.numel(), key):
         part = flat[block]
         chosen = torch.from_numpy(drawn < bound) if density < 1 else torch.ones_like(part, dtype=torch.bool)
-        kept[block] = torch.where(chosen, part / density, 0)
+        kept[block] = torch.where(chosen, part / density if rescale else part, 0)
     return kept.reshape(values.shape)
 
 
 def dropped_by_rank(
-    values: Float[Tensor, "*shape"], key: int, density: float, epsilon: float
+    values: Float[Tensor, "*shape"], key: int, density: float, epsilon: float, *, rescale: bool = True
 ) -> Float[Tensor, "*shape"]:
-    """Keep an entry with a probability that grows with its rank in its row, and divide it by that.
+    """Keep an entry with a probability that grows with its rank in its row and, to ``rescale``, divide it by that.
 
     The probability rises evenly from ``density - epsilon`` for the entry of least magnitude to ``density + epsilon``
     for the largest; of equal entries the earlier ranks lower. A row is all that leads to one output: a tensor of fewer
@@ -74,7 +76,7 @@ def dropped_by_rank(
     for block, drawn in _drawn(flat.numel(), key):
         part = chances[block].double()
         chosen = torch.from_numpy(drawn.astype(np.int64)) < (part * _LEVELS).round()
-        kept[block] = torch.where(chosen, flat[block] / part, 0).to(flat.dtype)
+        kept[block] = torch.where(chosen, flat[block] / part if rescale else flat[block], 0).to(flat.dtype)
     return kept.reshape(values.shape)
 
 

@@ -84,23 +84,29 @@ class Breadcrumbs(_Breadcrumbs):
 
     Law, tensor by tensor: ``tau = sum_t w_t (m_t * tau_t)``. The mask ``m_t`` leaves out the share ``gamma`` of entries
     of largest magnitude, then the smallest, until the share ``density`` is left; where both shares together exceed
-    one, fewer of the largest are left out. Entries that tie with the last ones kept are kept.
+    one, fewer of the largest are left out. Entries that tie with the last ones kept are kept. With ``normalize``, it is
+    divided by ``sum_t w_t``.
 
     Source: Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3.
 
     Args:
         density: share of entries kept in each task vector
         gamma: share of largest entries left out of each
+        rescale: multiply what is kept so that its magnitudes add up to what they did before
+        normalize: divide by the sum of the weights
     """
 
-    def __init__(self, density: float = 0.1, gamma: float = 0.01) -> None: ...
+    def __init__(
+        self, density: float = 0.1, gamma: float = 0.01, rescale: bool = False, normalize: bool = False
+    ) -> None: ...
 
 class BreadcrumbsTies(_BreadcrumbsTies):
     """Leave out each task vector's outliers and its small entries, elect a sign, and add what agrees.
 
     Law, tensor by tensor: ``tau = sum_A w_t (m_t * tau_t)`` with the masks ``m_t`` of `breadcrumbs`, over the set ``A``
     of tasks whose term has the sign of ``sum_t w_t (m_t * tau_t)``; zero where that sum is zero. What agrees is
-    added, not averaged as in `ties`: a weight multiplies its task vector.
+    added, not averaged as in `ties`: a weight multiplies its task vector. With ``normalize`` it is divided by
+    ``sum_A w_t``.
 
     Source: Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3; Yadav et al. 2023, TIES-
     merging, arXiv 2306.01708; their combination as in MergeKit, arXiv 2403.13257.
@@ -108,9 +114,13 @@ class BreadcrumbsTies(_BreadcrumbsTies):
     Args:
         density: share of entries kept in each task vector
         gamma: share of largest entries left out of each
+        rescale: multiply what is kept so that its magnitudes add up to what they did before
+        normalize: average what agrees, which weights are shares of; false adds it, times the weights
     """
 
-    def __init__(self, density: float = 0.1, gamma: float = 0.01) -> None: ...
+    def __init__(
+        self, density: float = 0.1, gamma: float = 0.01, rescale: bool = False, normalize: bool = False
+    ) -> None: ...
 
 class DCMerge(_DCMerge):
     """Smooth each task's spectrum, then merge the tasks' coordinates inside their shared subspace.
@@ -144,32 +154,40 @@ class Dare(_Dare):
     """Drop each entry of each task vector at random, rescale those that stay, and add.
 
     Law: ``tau = sum_t w_t (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density`` and
-    zero otherwise; its expectation is the sum of the task vectors. The recipe's ``seed`` decides the ``m_t``.
+    zero otherwise; its expectation is the sum of the task vectors. The recipe's ``seed`` decides the ``m_t``. With
+    ``normalize``, it is divided by ``sum_t w_t``.
 
     Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, section 3.2.
 
     Args:
         density: probability that an entry of a task vector is kept
+        rescale: divide each kept entry by its probability; l1: multiply all alike, so that their magnitudes add up
+            to what they did before; false: neither
+        normalize: divide by the sum of the weights
     """
 
-    def __init__(self, density: float = 0.1) -> None: ...
+    def __init__(self, density: float = 0.1, rescale: bool | Literal["l1"] = True, normalize: bool = False) -> None: ...
 
 class DareTies(_DareTies):
     """Drop each entry of each task vector at random, rescale those that stay, then elect and average as TIES does.
 
     Law: ``tau_t' = (m_t * tau_t) / density``, the entries of ``m_t`` one with probability ``density``; then
     ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t w_t tau_t'``, zero where that sum is zero. The drop replaces the trimming of TIES, which would find
-    nothing left to trim where ``density`` is below the share that it keeps.
+    ``sum_t w_t tau_t'``, zero where that sum is zero. With ``normalize: false`` the weights multiply before the
+    election, and what agrees is added: ``tau = sum_A w_t tau_t'``. The drop replaces the trimming of TIES, which would
+    find nothing left to trim where ``density`` is below the share that it keeps.
 
     Source: Yu et al. 2024, Language models are super Mario, arXiv 2311.03099, sections 3.2 and 3.3; Yadav et al.
     2023, TIES-merging, arXiv 2306.01708.
 
     Args:
         density: probability that an entry of a task vector is kept
+        rescale: divide each kept entry by its probability; l1: multiply all alike, so that their magnitudes add up
+            to what they did before; false: neither
+        normalize: average what agrees, which weights are shares of; false adds it, times the weights
     """
 
-    def __init__(self, density: float = 0.1) -> None: ...
+    def __init__(self, density: float = 0.1, rescale: bool | Literal["l1"] = True, normalize: bool = True) -> None: ...
 
 class Della(_Della):
     """Drop entries at random, small ones more often than large ones, then elect and average as TIES does.
@@ -177,16 +195,22 @@ class Della(_Della):
     Law: ``tau_t' = m_t * tau_t / p_t``, the entries of ``m_t`` one with the probabilities ``p_t``, which rise within a
     row evenly with the rank of an entry's magnitude, from ``density - epsilon`` to ``density + epsilon``; then
     ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t w_t tau_t'``, zero where that sum is zero.
+    ``sum_t w_t tau_t'``, zero where that sum is zero. With ``normalize: false`` the weights multiply before the
+    election, and what agrees is added: ``tau = sum_A w_t tau_t'``.
 
     Source: Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3.
 
     Args:
         density: probability that an entry of a task vector is kept
         epsilon: how far the probabilities of a row's entries lie from density
+        rescale: divide each kept entry by its probability; l1: multiply all alike, so that their magnitudes add up
+            to what they did before; false: neither
+        normalize: average what agrees, which weights are shares of; false adds it, times the weights
     """
 
-    def __init__(self, density: float = 0.5, epsilon: float = 0.15) -> None: ...
+    def __init__(
+        self, density: float = 0.5, epsilon: float = 0.15, rescale: bool | Literal["l1"] = True, normalize: bool = True
+    ) -> None: ...
 
 class DellaLinear(_DellaLinear):
     """Drop entries at random, small ones more often than large ones, rescale each that stays, and add.
@@ -194,15 +218,21 @@ class DellaLinear(_DellaLinear):
     Law: ``tau = sum_t w_t (m_t * tau_t / p_t)``, the entries of ``m_t`` one with the probabilities ``p_t`` and zero
     otherwise; its expectation is the sum of the task vectors. Within a row ``p_t`` rises evenly with the rank of an
     entry's magnitude, from ``density - epsilon`` to ``density + epsilon``. The recipe's ``seed`` decides the ``m_t``.
+    With ``normalize``, it is divided by ``sum_t w_t``.
 
     Source: Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3.1.
 
     Args:
         density: probability that an entry of a task vector is kept
         epsilon: how far the probabilities of a row's entries lie from density
+        rescale: divide each kept entry by its probability; l1: multiply all alike, so that their magnitudes add up
+            to what they did before; false: neither
+        normalize: divide by the sum of the weights
     """
 
-    def __init__(self, density: float = 0.5, epsilon: float = 0.15) -> None: ...
+    def __init__(
+        self, density: float = 0.5, epsilon: float = 0.15, rescale: bool | Literal["l1"] = True, normalize: bool = False
+    ) -> None: ...
 
 class ESM(_ESM):
     """Keep the part of each task vector that shows in its layer's outputs, decorrelate, and favour strong parts.
@@ -332,16 +362,19 @@ class ModelStock(_ModelStock):
 
     Law: ``tau = t mean_t(tau_t)`` with ``t = N cos / (1 + (N - 1) cos)`` and ``cos`` the mean cosine between two of
     the N task vectors: the point nearest to the centre of the shell on which fine-tuned weights lie. ``filter_wise``
-    gives each row of outputs a ratio. Choices: a negative cosine counts as 0; a task vector of zeros, or a row of
-    zeros, is left out of N, cosine and mean; tensors of fewer than two dimensions have one ratio.
+    gives each row of outputs a ratio. Choices: a negative cosine counts as 0 (``clamp``); a task vector of zeros, or a
+    row of zeros, is left out of N, cosine and mean (``skip_zeros``; else its cosines are 0); tensors of fewer than two
+    dimensions have one ratio.
 
     Source: Jang et al. 2024, Model Stock: all we need is just a few fine-tuned models, arXiv 2403.19522.
 
     Args:
         filter_wise: one ratio for each row of outputs, in place of one for the tensor
+        clamp: count a negative mean cosine as 0; false goes past the base, as MergeKit does
+        skip_zeros: leave out task vectors or rows of zeros; false takes them for orthogonal to all others
     """
 
-    def __init__(self, filter_wise: bool = False) -> None: ...
+    def __init__(self, filter_wise: bool = False, clamp: bool = True, skip_zeros: bool = True) -> None: ...
 
 class Multislerp(_Multislerp):
     """Average the directions of the task vectors and their lengths apart, tensor by tensor.
@@ -351,6 +384,7 @@ class Multislerp(_Multislerp):
     The published form takes a step on the sphere from ``m / |m|`` along the weighted sum of the directions' parts
     orthogonal to it; that sum is zero by the choice of ``m``. Where ``m`` is shorter than ``eps``, and so has no
     direction, ``tau = sum_t a_t tau_t``. Task vectors of zeros have a length but no direction.
+    With ``origin: zero``, the weights ``W_t`` take the place of the task vectors, and ``tau = W - W_0``.
 
     Source: Goddard 2024, Multi-SLERP, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea; in MergeKit,
     arXiv 2403.13257.
@@ -358,9 +392,12 @@ class Multislerp(_Multislerp):
     Args:
         normalize_weights: divide the weights by their sum
         eps: length below which the mean of unit vectors has no direction
+        origin: measure from the base, or from zero: merge the weights themselves
     """
 
-    def __init__(self, normalize_weights: bool = True, eps: float = 1e-08) -> None: ...
+    def __init__(
+        self, normalize_weights: bool = True, eps: float = 1e-08, origin: Literal["base", "zero"] = "base"
+    ) -> None: ...
 
 class Nearswap(_Nearswap):
     """Move each entry of the base towards one other model's, but by no more than ``t``.
@@ -384,16 +421,20 @@ class Nuslerp(_Nuslerp):
     ``tau = (sin((1 - t) omega) tau_1 + sin(t omega) tau_2) / sin(omega)``, each tensor taken as one vector. With
     ``flatten: false`` each row of a matrix (what leads to one output) is a vector with an angle of its own; with
     ``row_wise`` too, each column is, as in MergeKit, whose option of that name runs along the outputs. Where one vector
-    is zero, or two are parallel or opposite to within 1e-6, it is ``(1 - t) tau_1 + t tau_2``.
+    is zero, or two are parallel or opposite to within 1e-6, it is ``(1 - t) tau_1 + t tau_2``. With ``origin: zero``,
+    the weights ``W_1`` and ``W_2`` take the place of ``tau_1`` and ``tau_2``, and ``tau = W - W_0``.
 
     Source: Shoemake 1985, Animating rotation with quaternion curves; of task vectors as in MergeKit, arXiv 2403.13257.
 
     Args:
         row_wise: with flatten: false, a vector per column in place of one per row
         flatten: take each tensor as one vector
+        origin: measure from the base, or from zero: merge the weights themselves
     """
 
-    def __init__(self, row_wise: bool = False, flatten: bool = True) -> None: ...
+    def __init__(
+        self, row_wise: bool = False, flatten: bool = True, origin: Literal["base", "zero"] = "base"
+    ) -> None: ...
 
 class OwnBlocks(_OwnBlocks):
     """Keep only what each task does between its own directions of a basis that all tasks share.
@@ -485,30 +526,34 @@ class Sce(_Sce):
     Law, tensor by tensor: of the entries where ``w_t tau_t`` differ between tasks, the share ``select_topk`` of largest
     variance is selected, and ``tau_t'`` is zero elsewhere. With the shares ``eta_t = |tau_t'|^2 / sum_s |tau_s'|^2``,
     ``tau = sum_A eta_t tau_t' / sum_A eta_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t tau_t'``; zero where that sum is zero. Entries that tie at the threshold are all selected.
+    ``sum_t tau_t'``; zero where that sum is zero. Entries that tie at the threshold are all selected. Where the mean
+    squares of the entries of all ``tau_t'`` add up to less than ``uniform_below``, the shares are equal.
 
     Source: Wan et al. 2024, FuseChat, arXiv 2408.07990, section 3.3.
 
     Args:
         select_topk: share of entries selected by variance
+        uniform_below: sum of mean squares below which all tasks have equal shares; 1e-6 in MergeKit
     """
 
-    def __init__(self, select_topk: float = 1.0) -> None: ...
+    def __init__(self, select_topk: float = 1.0, uniform_below: float = 0.0) -> None: ...
 
 class Slerp(_Slerp):
     """Interpolate between the weights of two models along the arc between them, tensor by tensor.
 
     Law: with ``omega`` the angle between ``W_1`` and ``W_2``, each tensor taken as one vector,
     ``W = (sin((1 - t) omega) W_1 + sin(t omega) W_2) / sin(omega)``, and ``tau = W - W_0``. Where one of the two is
-    zero, or they are parallel or opposite to within 1e-6, it is ``W = (1 - t) W_1 + t W_2``.
+    zero, or they are parallel or opposite to within 1e-6, or the cosine's magnitude exceeds ``dot_threshold``, it is
+    ``W = (1 - t) W_1 + t W_2``.
 
     Source: Shoemake 1985, Animating rotation with quaternion curves; of models as in MergeKit, arXiv 2403.13257.
 
     Args:
         t: where on the arc: 0 is the first model, 1 the second
+        dot_threshold: magnitude of the cosine above which a straight line replaces the arc
     """
 
-    def __init__(self, t: float = 0.5) -> None: ...
+    def __init__(self, t: float = 0.5, dot_threshold: float = 1.0) -> None: ...
 
 class TSVM(_TSVM):
     """Put the tasks' leading directions side by side and decorrelate them.
@@ -527,27 +572,33 @@ class TSVM(_TSVM):
 class TaskArithmetic(_TaskArithmetic):
     """Sum of the task vectors, which the recipe's ``scale`` multiplies.
 
-    Law: ``tau = sum_t w_t tau_t``.
+    Law: ``tau = sum_t w_t tau_t``; with ``normalize``, divided by ``sum_t w_t``, which is `average`.
 
     Source: Ilharco et al. 2023, Editing models with task arithmetic, arXiv 2212.04089.
+
+    Args:
+        normalize: divide by the sum of the weights
     """
 
-    def __init__(self) -> None: ...
+    def __init__(self, normalize: bool = False) -> None: ...
 
 class Ties(_Ties):
     """Keep each task's largest entries, elect a sign for each entry, average the tasks that agree with it.
 
     Law, tensor by tensor: ``tau = sum_A w_t trim(tau_t) / sum_A w_t`` over the set ``A`` of tasks whose
     trimmed entry has the sign of ``sum_t w_t trim(tau_t)``; zero where that sum is zero. Entries that
-    tie at the threshold are all kept. The paper trims over the whole model, this method per tensor.
+    tie at the threshold are all kept. With ``normalize: false`` the weights multiply before the election, and what
+    agrees is added: ``tau = sum_A w_t trim(tau_t)``. The paper trims over the whole model, this method per tensor.
 
     Source: Yadav et al. 2023, TIES-merging, arXiv 2306.01708.
 
     Args:
         density: share of entries kept in each task vector
+        rescale: multiply what is kept so that its magnitudes add up to what they did before
+        normalize: average what agrees, which weights are shares of; false adds it, times the weights
     """
 
-    def __init__(self, density: float = 0.2) -> None: ...
+    def __init__(self, density: float = 0.2, rescale: bool = False, normalize: bool = True) -> None: ...
 
 class WUDI(_WUDI):
     """Take each task vector's rows as its layer's inputs, and disturb the outputs on them as little as possible.

@@ -25,7 +25,7 @@ from mergeometry.methods.families.accumulator import Accumulator, Held, LeadingD
 from mergeometry.methods.families.activational import Activational
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS, Sizes, Work
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
-from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing
+from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing, Rescale
 from mergeometry.methods.families.elementwise import Elementwise
 from mergeometry.methods.families.joint import Joint
 from mergeometry.methods.families.linear import Linear, WeightedSum
@@ -34,12 +34,15 @@ from mergeometry.methods.families.method import (
     Method,
     Pieces,
     check_mean,
+    check_votes,
     dense_deltas,
     parameters,
+    shares,
     weighed,
 )
 from mergeometry.methods.families.rowwise import Rowwise
 from mergeometry.methods.families.spectral import Spectral
+from mergeometry.methods.families.spherical import Origin, Spherical
 from mergeometry.methods.families.weightwise import Weightwise
 
 __all__ = [
@@ -56,20 +59,25 @@ __all__ = [
     "Linear",
     "Matrixwise",
     "Method",
+    "Origin",
     "Pieces",
     "Rank",
     "RankedDrawing",
+    "Rescale",
     "Rowwise",
     "Sizes",
     "Spectral",
+    "Spherical",
     "WeightedSum",
     "Weightwise",
     "Work",
     "accumulate",
     "check_mean",
     "check_rank",
+    "check_votes",
     "dense_deltas",
     "parameters",
     "rank_of",
+    "shares",
     "weighed",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import without_tails
-from mergeometry.methods.base import Elementwise, dense_deltas, parameters, weighed
+from mergeometry.linalg.selection import with_magnitudes_of, without_tails
+from mergeometry.methods.base import Elementwise, check_mean, dense_deltas, parameters, shares, weighed
 from mergeometry.values import Delta
 
 
@@ -21,7 +21,8 @@ class Breadcrumbs(Elementwise):
 
     Law, tensor by tensor: ``tau = sum_t w_t (m_t * tau_t)``. The mask ``m_t`` leaves out the share ``gamma`` of entries
     of largest magnitude, then the smallest, until the share ``density`` is left; where both shares together exceed
-    one, fewer of the largest are left out. Entries that tie with the last ones kept are kept.
+    one, fewer of the largest are left out. Entries that tie with the last ones kept are kept. With ``normalize``, it is
+    divided by ``sum_t w_t``.
     """
 
     source: ClassVar[str] = "Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3"
@@ -29,20 +30,38 @@ class Breadcrumbs(Elementwise):
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.1
     gamma: Annotated[float, Field(ge=0, lt=1, description="share of largest entries left out of each")] = 0.01
+    rescale: Annotated[
+        bool, Field(description="multiply what is kept so that its magnitudes add up to what they did before")
+    ] = False
+    normalize: Annotated[bool, Field(description="divide by the sum of the weights")] = False
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
 
     @property
-    def equal_models(self) -> Literal["sum"]:
+    def equal_models(self) -> Literal["same", "sum"]:
         """Equal task vectors have equal masks."""
-        return "sum"
+        return "same" if self.normalize else "sum"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that add up to zero where the sum is divided by them."""
+        super().check(tasks, shape, weights)
+        if self.normalize:
+            check_mean(weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask and add."""
         total = torch.zeros_like(deltas[0])
-        for delta, weight in zip(deltas, weights, strict=True):
-            total.add_(without_tails(delta, self.density, self.gamma), alpha=weight)
+        for delta, share in zip(deltas, shares(weights, normalize=self.normalize), strict=True):
+            total.add_(self._kept(delta), alpha=share)
         return total
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """The kept entries of each task vector times its model's weight."""
-        kept = [without_tails(delta, self.density, self.gamma) for delta in dense_deltas(deltas)]
-        return [weighed(delta, weight) for delta, weight in zip(kept, weights, strict=True)]
+        """The kept entries of each task vector times its model's weight or share."""
+        pairs = zip(dense_deltas(deltas), shares(weights, normalize=self.normalize), strict=True)
+        return [weighed(self._kept(delta), share) for delta, share in pairs]
+
+    def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        kept = without_tails(delta, self.density, self.gamma)
+        return with_magnitudes_of(kept, delta) if self.rescale else kept

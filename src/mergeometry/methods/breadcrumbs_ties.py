@@ -10,8 +10,15 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import erase_minority, without_tails
-from mergeometry.methods.base import Elementwise, Sizes, Work, dense_deltas, parameters
+from mergeometry.linalg.selection import (
+    agreeing,
+    elected_mean,
+    elected_shares,
+    total_of,
+    with_magnitudes_of,
+    without_tails,
+)
+from mergeometry.methods.base import Elementwise, Sizes, Work, check_votes, dense_deltas, parameters
 from mergeometry.values import Delta
 
 
@@ -21,7 +28,8 @@ class BreadcrumbsTies(Elementwise):
 
     Law, tensor by tensor: ``tau = sum_A w_t (m_t * tau_t)`` with the masks ``m_t`` of `breadcrumbs`, over the set ``A``
     of tasks whose term has the sign of ``sum_t w_t (m_t * tau_t)``; zero where that sum is zero. What agrees is
-    added, not averaged as in `ties`: a weight multiplies its task vector.
+    added, not averaged as in `ties`: a weight multiplies its task vector. With ``normalize`` it is divided by
+    ``sum_A w_t``.
     """
 
     source: ClassVar[str] = (
@@ -32,11 +40,27 @@ class BreadcrumbsTies(Elementwise):
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.1
     gamma: Annotated[float, Field(ge=0, lt=1, description="share of largest entries left out of each")] = 0.01
+    rescale: Annotated[
+        bool, Field(description="multiply what is kept so that its magnitudes add up to what they did before")
+    ] = False
+    normalize: Annotated[
+        bool, Field(description="average what agrees, which weights are shares of; false adds it, times the weights")
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
 
     @property
-    def equal_models(self) -> Literal["sum"]:
+    def equal_models(self) -> Literal["same", "sum"]:
         """Equal task vectors have equal masks, and all agree."""
-        return "sum"
+        return "same" if self.normalize else "sum"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that have no weighted mean where one is taken."""
+        super().check(tasks, shape, weights)
+        if self.normalize:
+            check_votes("breadcrumbs_ties", weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The sum and its signs, and what masking one task vector at a time takes."""
@@ -44,18 +68,20 @@ class BreadcrumbsTies(Elementwise):
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask, elect, and add what agrees."""
-        total = torch.zeros_like(deltas[0])
-        for part in self._agreeing(deltas, weights):
-            total.add_(part)
-        return total
+        if deltas[0].numel() == 0:
+            return torch.zeros_like(deltas[0])
+        kept = [self._kept(delta) for delta in deltas]
+        if self.normalize:
+            return elected_mean(kept, kept[0].numel(), weights)
+        return total_of(agreeing(kept, weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """Each task's agreeing entries times its model's weight."""
-        return list(self._agreeing(dense_deltas(deltas), weights))
+        """Each task's agreeing entries times its model's weight, or over the weight of all that agree."""
+        kept = [self._kept(delta) for delta in dense_deltas(deltas)]
+        if self.normalize and kept[0].numel():
+            return list(elected_shares(kept, kept[0].numel(), weights))
+        return list(agreeing(kept, weights))
 
-    def _agreeing(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> list[Tensor]:
-        # Weighed before the election: a model of negative weight votes against the sign of its entries.
-        pairs = zip(deltas, weights, strict=True)
-        kept = [without_tails(delta, self.density, self.gamma) * weight for delta, weight in pairs]
-        erase_minority(kept)
-        return kept
+    def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        kept = without_tails(delta, self.density, self.gamma)
+        return with_magnitudes_of(kept, delta) if self.rescale else kept

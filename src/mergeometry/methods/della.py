@@ -10,8 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, elected_shares
-from mergeometry.methods.base import Density, RankedDrawing, dense_deltas, parameters
+from mergeometry.linalg.selection import agreeing, elected_mean, elected_shares, total_of
+from mergeometry.methods.base import Density, RankedDrawing, Rescale, check_votes, dense_deltas, parameters
 from mergeometry.values import Delta
 
 
@@ -22,7 +22,8 @@ class Della(RankedDrawing):
     Law: ``tau_t' = m_t * tau_t / p_t``, the entries of ``m_t`` one with the probabilities ``p_t``, which rise within a
     row evenly with the rank of an entry's magnitude, from ``density - epsilon`` to ``density + epsilon``; then
     ``tau = sum_A w_t tau_t' / sum_A w_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t w_t tau_t'``, zero where that sum is zero.
+    ``sum_t w_t tau_t'``, zero where that sum is zero. With ``normalize: false`` the weights multiply before the
+    election, and what agrees is added: ``tau = sum_A w_t tau_t'``.
     """
 
     source: ClassVar[str] = "Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3"
@@ -33,22 +34,35 @@ class Della(RankedDrawing):
     epsilon: Annotated[
         float, Field(ge=0, lt=0.5, description="how far the probabilities of a row's entries lie from density")
     ] = 0.15
+    rescale: Rescale = True
+    normalize: Annotated[
+        bool, Field(description="average what agrees, which weights are shares of; false adds it, times the weights")
+    ] = True
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse probabilities outside 0 to 1, and weights that have no weighted mean."""
         super().check(tasks, shape, weights)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError("della elects by weighted vote: weights must not be negative, nor all zero")
+        if self.normalize:
+            check_votes("della", weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        return elected_mean(self.drop(deltas), deltas[0].numel(), weights)
+        kept = self.drop(deltas)
+        if self.normalize:
+            return elected_mean(kept, kept[0].numel(), weights)
+        return total_of(agreeing(kept, weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """Each task's share of the mean: its agreeing entries over the weight of all that agree."""
+        """Each task's share of the mean: its agreeing entries over the weight of all that agree; or these entries."""
         kept = self.drop(dense_deltas(deltas))
         if kept[0].numel() == 0:
             return list(kept)
-        return list(elected_shares(kept, kept[0].numel(), weights))
+        if self.normalize:
+            return list(elected_shares(kept, kept[0].numel(), weights))
+        return list(agreeing(kept, weights))

@@ -10,7 +10,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Density, RankedDrawing, dense_deltas, parameters, weighed
+from mergeometry.methods.base import (
+    Density,
+    RankedDrawing,
+    Rescale,
+    check_mean,
+    dense_deltas,
+    parameters,
+    shares,
+    weighed,
+)
 from mergeometry.values import Delta
 
 
@@ -21,6 +30,7 @@ class DellaLinear(RankedDrawing):
     Law: ``tau = sum_t w_t (m_t * tau_t / p_t)``, the entries of ``m_t`` one with the probabilities ``p_t`` and zero
     otherwise; its expectation is the sum of the task vectors. Within a row ``p_t`` rises evenly with the rank of an
     entry's magnitude, from ``density - epsilon`` to ``density + epsilon``. The recipe's ``seed`` decides the ``m_t``.
+    With ``normalize``, it is divided by ``sum_t w_t``.
     """
 
     source: ClassVar[str] = "Deep et al. 2024, DELLA-Merging, arXiv 2406.11617, section 3.1"
@@ -30,15 +40,27 @@ class DellaLinear(RankedDrawing):
     epsilon: Annotated[
         float, Field(ge=0, lt=0.5, description="how far the probabilities of a row's entries lie from density")
     ] = 0.15
+    rescale: Rescale = True
+    normalize: Annotated[bool, Field(description="divide by the sum of the weights")] = False
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that add up to zero where the sum is divided by them."""
+        super().check(tasks, shape, weights)
+        if self.normalize:
+            check_mean(weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale and add."""
         total = torch.zeros_like(deltas[0])
-        for delta, weight in zip(self.drop(deltas), weights, strict=True):
-            total.add_(delta, alpha=weight)
+        for delta, share in zip(self.drop(deltas), shares(weights, normalize=self.normalize), strict=True):
+            total.add_(delta, alpha=share)
         return total
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """The kept entries of each task vector, rescaled, times its model's weight."""
-        kept = self.drop(dense_deltas(deltas))
-        return [weighed(delta, weight) for delta, weight in zip(kept, weights, strict=True)]
+        """The kept entries of each task vector, rescaled, times its model's weight or share."""
+        pairs = zip(self.drop(dense_deltas(deltas)), shares(weights, normalize=self.normalize), strict=True)
+        return [weighed(delta, share) for delta, share in pairs]

@@ -11,12 +11,15 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.inner import inner
-from mergeometry.methods.base import Joint, Sizes, Work, check_mean, parameters, weighed
+from mergeometry.methods.base import Origin, Sizes, Spherical, Work, check_mean, parameters, weighed
 from mergeometry.values import Delta, sum_of
+
+_ROUNDING = 1e-14
+"""How far coefficients that add up to one may be from it."""
 
 
 @parameters
-class Multislerp(Joint):
+class Multislerp(Spherical):
     """Average the directions of the task vectors and their lengths apart, tensor by tensor.
 
     Law: ``tau = L m / |m|`` with the mean direction ``m = sum_t a_t tau_t / |tau_t|``, the mean length
@@ -24,6 +27,7 @@ class Multislerp(Joint):
     The published form takes a step on the sphere from ``m / |m|`` along the weighted sum of the directions' parts
     orthogonal to it; that sum is zero by the choice of ``m``. Where ``m`` is shorter than ``eps``, and so has no
     direction, ``tau = sum_t a_t tau_t``. Task vectors of zeros have a length but no direction.
+    With ``origin: zero``, the weights ``W_t`` take the place of the task vectors, and ``tau = W - W_0``.
     """
 
     source: ClassVar[str] = (
@@ -37,15 +41,19 @@ class Multislerp(Joint):
     eps: Annotated[float, Field(gt=0, description="length below which the mean of unit vectors has no direction")] = (
         1e-8
     )
+    origin: Origin = "base"
 
     def __post_init__(self) -> None:
         """Weights that are not normalised multiply."""
+        super().__post_init__()
         object.__setattr__(self, "weights_are_shares", self.normalize_weights)
 
     @property
-    def equal_models(self) -> Literal["same", "sum"]:
+    def equal_models(self) -> Literal["same", "sum"] | None:
         """They have one direction, and lengths that add up where the weights are not normalised."""
-        return "same" if self.normalize_weights else "sum"
+        if self.normalize_weights:
+            return "same"
+        return "sum" if self.origin == "base" else None
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that add up to zero where they are normalised."""
@@ -54,21 +62,34 @@ class Multislerp(Joint):
             check_mean(weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The inner products of all pairs of task vectors, some rows at a time; then the sum."""
-        return Work(2.0 * sizes.elements * sizes.tasks**2, sizes.piece)
+        """The inner products of all pairs, some rows at a time; the sum; the weights, where these are merged."""
+        held = 1 + (sizes.tasks if self.needs_base else 0)
+        return Work(2.0 * sizes.elements * sizes.tasks**2, held * sizes.piece)
 
     def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Add the task vectors, each times a coefficient that their inner products give."""
-        gram = torch.tensor([[inner(one, other) for other in deltas] for one in deltas], dtype=torch.float64)
-        factors = self._factors(gram, torch.tensor(weights, dtype=torch.float64))
-        return sum_of([weighed(delta, factor) for delta, factor in zip(deltas, factors.tolist(), strict=True)])
+        pairs = zip(deltas, self._factors(deltas, weights), strict=True)
+        return sum_of([weighed(delta, factor) for delta, factor in pairs])
 
-    def _factors(self, gram: Float[Tensor, "tasks tasks"], weights: Float[Tensor, " tasks"]) -> Float[Tensor, " tasks"]:
+    def merge_weights(
+        self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]
+    ) -> Float[Tensor, "*shape"]:
+        """Add the task vectors, each times its model's coefficient, and the base by what these exceed one by."""
+        factors = self._factors([base + delta for delta in deltas], weights)
+        beyond = sum(factors) - 1
+        merged = base * (beyond if abs(beyond) > _ROUNDING else 0.0)
+        for delta, factor in zip(deltas, factors, strict=True):
+            merged.add_(delta, alpha=factor)
+        return merged
+
+    def _factors(self, vectors: Sequence[Delta], given: Sequence[float]) -> list[float]:
+        gram = torch.tensor([[inner(one, other) for other in vectors] for one in vectors], dtype=torch.float64)
+        weights = torch.tensor(given, dtype=torch.float64)
         shares = weights / weights.sum() if self.normalize_weights else weights
         lengths = gram.diagonal().clamp(min=0).sqrt()
         inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
         directions = gram * inverse[:, None] * inverse
         mean = float((shares @ directions @ shares).clamp(min=0).sqrt())
         if mean < self.eps:
-            return shares
-        return shares * inverse * float(shares @ lengths) / mean
+            return shares.tolist()
+        return (shares * inverse * float(shares @ lengths) / mean).tolist()

@@ -24,12 +24,21 @@ class Sce(Elementwise):
     Law, tensor by tensor: of the entries where ``w_t tau_t`` differ between tasks, the share ``select_topk`` of largest
     variance is selected, and ``tau_t'`` is zero elsewhere. With the shares ``eta_t = |tau_t'|^2 / sum_s |tau_s'|^2``,
     ``tau = sum_A eta_t tau_t' / sum_A eta_t`` over the set ``A`` of tasks whose entry has the sign of
-    ``sum_t tau_t'``; zero where that sum is zero. Entries that tie at the threshold are all selected.
+    ``sum_t tau_t'``; zero where that sum is zero. Entries that tie at the threshold are all selected. Where the mean
+    squares of the entries of all ``tau_t'`` add up to less than ``uniform_below``, the shares are equal.
     """
 
     source: ClassVar[str] = "Wan et al. 2024, FuseChat, arXiv 2408.07990, section 3.3"
 
     select_topk: Annotated[float, Field(gt=0, le=1, description="share of entries selected by variance")] = 1.0
+    uniform_below: Annotated[
+        float, Field(ge=0, description="sum of mean squares below which all tasks have equal shares; 1e-6 in MergeKit")
+    ] = 0.0
+
+    @property
+    def homogeneous(self) -> bool:
+        """The bound is an absolute one."""
+        return self.uniform_below == 0
 
     @property
     def equal_models(self) -> Literal["same"]:
@@ -48,7 +57,8 @@ class Sce(Elementwise):
             selected = spread >= magnitude_threshold(spread, share_of(int(spread.count_nonzero()), self.select_topk))
             moves = [move.mul_(selected) for move in moves]
         sizes = torch.stack([torch.linalg.vector_norm(move, dtype=torch.float64) for move in moves])
-        squares = (sizes / sizes.max()).square() if sizes.any() else torch.ones_like(sizes)
+        even = not sizes.any() or float(sizes.square().sum()) / moves[0].numel() < self.uniform_below
+        squares = torch.ones_like(sizes) if even else (sizes / sizes.max()).square()
         shares = (squares / squares.sum()).tolist()
         total, held = torch.zeros_like(moves[0]), torch.zeros_like(moves[0])
         erase_minority(moves)

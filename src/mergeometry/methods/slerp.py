@@ -26,7 +26,8 @@ class Slerp(Weightwise):
 
     Law: with ``omega`` the angle between ``W_1`` and ``W_2``, each tensor taken as one vector,
     ``W = (sin((1 - t) omega) W_1 + sin(t omega) W_2) / sin(omega)``, and ``tau = W - W_0``. Where one of the two is
-    zero, or they are parallel or opposite to within 1e-6, it is ``W = (1 - t) W_1 + t W_2``.
+    zero, or they are parallel or opposite to within 1e-6, or the cosine's magnitude exceeds ``dot_threshold``, it is
+    ``W = (1 - t) W_1 + t W_2``.
     """
 
     source: ClassVar[str] = (
@@ -35,6 +36,9 @@ class Slerp(Weightwise):
     order_invariant: ClassVar[bool] = False
 
     t: Annotated[float, Field(ge=0, le=1, description="where on the arc: 0 is the first model, 1 the second")] = 0.5
+    dot_threshold: Annotated[
+        float, Field(ge=0, le=1, description="magnitude of the cosine above which a straight line replaces the arc")
+    ] = 1.0
 
     @property
     def equal_models(self) -> Literal["same"]:
@@ -53,7 +57,7 @@ class Slerp(Weightwise):
         """Add both task vectors by their shares, and the base by what the shares exceed one by."""
         first, second = deltas
         angle = _angle(base, first, second)
-        if math.sin(angle) < _PARALLEL:
+        if math.sin(angle) < _PARALLEL or abs(math.cos(angle)) > self.dot_threshold:
             return (first * (1 - self.t)).add_(second, alpha=self.t)
         shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - self.t, self.t)]
         # The shares' sum minus one, in a form that keeps its digits at the small angles between fine-tunes of one base.

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from mergeometry.methods.base import Linear, parameters
+from pydantic import Field
+
+from mergeometry.methods.base import Linear, check_mean, parameters, shares
 
 
 @parameters
 class TaskArithmetic(Linear):
     """Sum of the task vectors, which the recipe's ``scale`` multiplies.
 
-    Law: ``tau = sum_t w_t tau_t``.
+    Law: ``tau = sum_t w_t tau_t``; with ``normalize``, divided by ``sum_t w_t``, which is `average`.
     """
 
     source: ClassVar[str] = "Ilharco et al. 2023, Editing models with task arithmetic, arXiv 2212.04089"
 
+    normalize: Annotated[bool, Field(description="divide by the sum of the weights")] = False
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
+
     @property
-    def equal_models(self) -> Literal["sum"]:
-        """The sum of N equal task vectors."""
-        return "sum"
+    def equal_models(self) -> Literal["same", "sum"]:
+        """The sum of N equal task vectors, or their mean."""
+        return "same" if self.normalize else "sum"
+
+    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
+        """Refuse weights that add up to zero where the sum is divided by them."""
+        super().check(tasks, shape, weights)
+        if self.normalize:
+            check_mean(weights)
 
     def coefficients(self, weights: Sequence[float]) -> list[float]:
-        """Each task's weight as it is."""
-        return list(weights)
+        """Each task's weight as it is, or its share."""
+        return shares(weights, normalize=self.normalize)

@@ -10,8 +10,16 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import elected_mean, elected_shares, share_of
-from mergeometry.methods.base import Elementwise, dense_deltas, parameters
+from mergeometry.linalg.selection import (
+    agreeing,
+    elected_mean,
+    elected_shares,
+    share_of,
+    total_of,
+    trimmed,
+    with_magnitudes_of,
+)
+from mergeometry.methods.base import Elementwise, Sizes, Work, check_votes, dense_deltas, parameters
 from mergeometry.values import Delta
 
 
@@ -21,36 +29,61 @@ class Ties(Elementwise):
 
     Law, tensor by tensor: ``tau = sum_A w_t trim(tau_t) / sum_A w_t`` over the set ``A`` of tasks whose
     trimmed entry has the sign of ``sum_t w_t trim(tau_t)``; zero where that sum is zero. Entries that
-    tie at the threshold are all kept. The paper trims over the whole model, this method per tensor.
+    tie at the threshold are all kept. With ``normalize: false`` the weights multiply before the election, and what
+    agrees is added: ``tau = sum_A w_t trim(tau_t)``. The paper trims over the whole model, this method per tensor.
     """
 
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
     weights_are_shares: ClassVar[bool] = True
-
     has_parts: ClassVar[bool] = True
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.2
+    rescale: Annotated[
+        bool, Field(description="multiply what is kept so that its magnitudes add up to what they did before")
+    ] = False
+    normalize: Annotated[
+        bool, Field(description="average what agrees, which weights are shares of; false adds it, times the weights")
+    ] = True
+
+    def __post_init__(self) -> None:
+        """Of a mean, weights are shares."""
+        object.__setattr__(self, "weights_are_shares", self.normalize)
 
     @property
-    def equal_models(self) -> Literal["same"]:
+    def equal_models(self) -> Literal["same", "sum"]:
         """All agree, and the mean of equal ones is any of them."""
-        return "same"
+        return "same" if self.normalize else "sum"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that have no weighted mean."""
+        """Refuse weights that have no weighted mean where one is taken."""
         super().check(tasks, shape, weights)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError("ties elects by weighted vote: weights must not be negative, nor all zero")
+        if self.normalize:
+            check_votes("ties", weights)
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """The kept entries of each task where these are rescaled or added."""
+        return Work(0.0, sizes.piece * (sizes.tasks + 2) if self.rescale or not self.normalize else 0)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Trim, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)
+        if self.normalize and not self.rescale:
+            return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)
+        kept = [self._kept(delta) for delta in deltas]
+        if self.normalize:
+            return elected_mean(kept, kept[0].numel(), weights)
+        return total_of(agreeing(kept, weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
-        """Each task's share of the mean: its agreeing entries over the weight of all that agree."""
-        dense = dense_deltas(deltas)
-        if dense[0].numel() == 0:
-            return list(dense)
-        return list(elected_shares(dense, share_of(dense[0].numel(), self.density), weights))
+        """Each task's share of the mean: its agreeing entries over the weight of all that agree; or these entries."""
+        kept = [self._kept(delta) for delta in dense_deltas(deltas)]
+        if kept[0].numel() == 0:
+            return list(kept)
+        if self.normalize:
+            return list(elected_shares(kept, kept[0].numel(), weights))
+        return list(agreeing(kept, weights))
+
+    def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        kept = trimmed(delta, self.density)
+        return with_magnitudes_of(kept, delta) if self.rescale else kept

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from mergeometry.linalg.selection import with_magnitudes_of
 from mergeometry.linalg.streams import check_chances, dropped, dropped_by_rank, stream_key
 from mergeometry.methods.families.cost import Sizes, Work
 from mergeometry.methods.families.elementwise import Elementwise
 
 Density = Annotated[float, Field(gt=0, le=1, description="probability that an entry of a task vector is kept")]
 """The probability that an entry is kept."""
+
+Rescale = Annotated[
+    bool | Literal["l1"],
+    Field(
+        description="divide each kept entry by its probability; l1: multiply all alike, so that their magnitudes add "
+        "up to what they did before; false: neither"
+    ),
+]
+"""What makes up for the dropped entries: `True` as published, ``l1`` as in MergeKit."""
 
 
 class Drawing(Elementwise):
@@ -29,6 +39,7 @@ class Drawing(Elementwise):
     family: ClassVar[str] = "drawing"
     order_invariant: ClassVar[bool] = False
     density: Density
+    rescale: Rescale
 
     def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Drawing:
         """The method with the streams of one tensor; ``tasks`` are the models' names."""
@@ -42,8 +53,14 @@ class Drawing(Elementwise):
         return getattr(self, "_keys", None) or [stream_key(0, "", str(place)) for place in range(count)]
 
     def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
-        """The kept entries of each task vector, rescaled so that its expectation is unchanged."""
-        return [dropped(delta, key, self.density) for delta, key in zip(deltas, self.keys(len(deltas)), strict=True)]
+        """The kept entries of each task vector, by default rescaled so that its expectation is unchanged."""
+        kept = [self._drop(delta, key) for delta, key in zip(deltas, self.keys(len(deltas)), strict=True)]
+        if self.rescale != "l1":
+            return kept
+        return [with_magnitudes_of(part, delta) for part, delta in zip(kept, deltas, strict=True)]
+
+    def _drop(self, delta: Float[Tensor, "*shape"], key: int) -> Float[Tensor, "*shape"]:
+        return dropped(delta, key, self.density, rescale=self.rescale is True)
 
 
 class RankedDrawing(Drawing):
@@ -63,7 +80,5 @@ class RankedDrawing(Drawing):
         """Sorting the rows of each task vector, and the probabilities of one."""
         return Work(100.0 * sizes.elements * sizes.tasks, 2 * sizes.piece)
 
-    def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
-        """The kept entries of each task vector, each divided by its own probability."""
-        pairs = zip(deltas, self.keys(len(deltas)), strict=True)
-        return [dropped_by_rank(delta, key, self.density, self.epsilon) for delta, key in pairs]
+    def _drop(self, delta: Float[Tensor, "*shape"], key: int) -> Float[Tensor, "*shape"]:
+        return dropped_by_rank(delta, key, self.density, self.epsilon, rescale=self.rescale is True)

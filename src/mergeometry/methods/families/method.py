@@ -193,6 +193,25 @@ def check_mean(weights: Sequence[float]) -> None:
         raise ValueError("the models' weights add up to zero, so their mean is undefined")
 
 
+def check_votes(name: str, weights: Sequence[float]) -> None:
+    """Refuse weights by which what agrees with an elected sign has no mean.
+
+    Raises:
+        ValueError: one is negative, or all are zero; the message fits after "tensor X: ".
+    """
+    if min(weights) < 0 or max(weights) == 0:
+        raise ValueError(
+            f"{name} averages by weighted vote: weights must not be negative, nor all zero "
+            "(with `normalize: false` it adds, for any weights)"
+        )
+
+
+def shares(weights: Sequence[float], *, normalize: bool) -> list[float]:
+    """The weights, or their shares of their sum."""
+    total = sum(weights) if normalize else 1.0
+    return [weight / total for weight in weights]
+
+
 def dense_deltas(deltas: Sequence[Delta]) -> list[Float[Tensor, "*shape"]]:
     """Task vectors as plain tensors: low-rank ones are multiplied out, in the others' dtype."""
     dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)
