@@ -62,12 +62,20 @@ def hub_reference(text: str) -> HubReference | None:
     return HubReference(match[1], match[2], match[3] if match.lastindex == 3 else "")
 
 
+def halves_of(text: str) -> tuple[str, str] | None:
+    """The two paths of `MODEL+ADAPTER`; None for other texts. A path with a plus in its name is the caller's to see."""
+    model, plus, adapter = text.partition("+")
+    return (model, adapter) if plus and model and adapter and "+" not in adapter else None
+
+
 def anchored(text: str, folder: Path) -> str:
     """The path of a model that is given relative to a folder; a name on the hub stays one where no file has it.
 
     Raises:
         RuntimeError: the text begins with the home folder of a user who is unknown.
     """
+    if (halves := halves_of(text)) is not None and not (folder / text).exists():
+        return "+".join(anchored(half, folder) for half in halves)
     reference = hub_reference(text)
     if reference is not None and (is_long(text) or not (folder / text).exists()):
         return str(reference)
@@ -101,6 +109,8 @@ def cached_commit(path: str) -> str | None:
 
 def folder_name(path: str) -> str:
     """What a model's folder is called: a snapshot in the hub's cache by its repository, not by its hash."""
+    if (halves := halves_of(path)) is not None:
+        return "+".join(map(folder_name, halves))
     reference = hub_reference(path)
     if reference is not None:
         return reference.name

@@ -121,6 +121,15 @@ def test_an_adapter_in_a_subfolder(hub: Hub, tmp_path: Path) -> None:
     assert "first, second" in str(caught.value.hint)
 
 
+def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "made" / "lora", {"layer.0.dense": (torch.ones(2, 6), torch.ones(8, 2))})
+    hub.add("acme/lora", tmp_path / "made" / "lora")
+    keys = {"base": "made/base", "method": "average", "workers": 1}
+    record = mg.merge(models=["acme/one@main+hf://acme/lora"], output="m", **keys)
+    assert record.sha256 == mg.merge(models=["made/one+made/lora"], output="l", **keys).sha256
+    assert record.inputs[1].label == "one+lora"
+
+
 def test_a_revision_is_a_branch_a_tag_or_a_commit(hub: Hub) -> None:
     repository = hub.repositories["acme/one"]
     repository.refs |= {"v1": repository.commit, "refs/pr/1": repository.commit}

@@ -17,10 +17,11 @@ from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan import Plan, make_plan
+from mergeometry.plan.build import open_base
 from mergeometry.recipe import ModelEntry, Recipe
 from mergeometry.recipe.adapt import AdaptTask, DataSource
 from mergeometry.recipe.data import DataSection
-from mergeometry.sources import Checkpoint, open_checkpoint
+from mergeometry.sources import Checkpoint
 from mergeometry.words import nearest
 
 VALIDATION, TEST = "validation", "test"
@@ -96,7 +97,7 @@ def set_up(
     seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
     if not seen and not problems:
         problems.append("every task is unseen, but scales are chosen on the validation inputs of seen tasks")
-    base = open_checkpoint(recipe.base, "base")
+    base = open_base(recipe.base)
     merged = planned[0][1].models if planned else ()
     encoder = with_pooling(tasks.encoder, merged, [task.head for task in tasks.tasks])
     if encoder != tasks.encoder:

@@ -174,6 +174,8 @@ def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRe
         ]
         # A base that an adapter is written for is not read.
         path = str(model.path)
+        if isinstance(model, Checkpoint) and model.adapter is not None:
+            path = f"{path}+{model.adapter}"
         yield InputRecord(
             model.label, role, path, kind, weights_digest(digests) if digests else "",
             cached_name(path) or "", cached_commit(path) or "",

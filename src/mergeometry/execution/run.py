@@ -95,7 +95,7 @@ def sidecars_of(plan: Plan) -> SidecarPlan:
 
 def fingerprint(plan: Plan, more: str = "") -> str:
     """Digest of all that decides the output's bytes: recipe, versions, the identity of every input file, ``more``."""
-    files = {info.file: info.stamp for info in plan.infos()}
+    files = {stored.file: stored.stamp for info in plan.infos() for stored in info.stored}
     identity = {
         "recipe": plan.recipe.canonical(),
         "versions": versions(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from mergeometry.conventions.experts import stacked
 from mergeometry.conventions.kinds import is_matrix
@@ -18,6 +17,7 @@ from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.heads import plain_heads
+from mergeometry.plan.inputs import open_input
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.part import Part, task_of
@@ -29,7 +29,7 @@ from mergeometry.plan.unstacked import spread_experts
 from mergeometry.plan.values import unused_values
 from mergeometry.recipe import AUTO_HEADS, Recipe
 from mergeometry.recipe.scale import ScaleRule
-from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, open_model
+from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 from mergeometry.sources.equality import same_values
 from mergeometry.sources.updates import DoraUpdate
 
@@ -45,10 +45,8 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
         MismatchError: the inputs do not fit together; it lists every reason.
     """
     methods = RecipeMethods(recipe)
-    base = open_model(Path(recipe.base), "base")
-    if isinstance(base, Adapter):
-        raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
-    models = tuple(open_model(Path(entry.path), entry.name) for entry in recipe.models)
+    base = open_base(recipe.base)
+    models = tuple(open_input(entry.path, entry.name, make_plan) for entry in recipe.models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
     ties = settled(base, models, heads, equal)
     if ties.configuration and recipe.adapt is not None:
@@ -57,6 +55,18 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
             hint="leave `adapt` out, or train the adapters on neither half",
         )
     return _plan(recipe, methods, ties, ())
+
+
+def open_base(path: str) -> Checkpoint:
+    """Open the base.
+
+    Raises:
+        SourceError: it cannot be read, or is an adapter.
+    """
+    base = open_input(path, "base", make_plan)
+    if isinstance(base, Adapter):
+        raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
+    return base
 
 
 def plan_of(
@@ -149,8 +159,10 @@ def _plan(
         if match.heads
     }
     layout = lay_out_plan(recipe, base, tasks)
+    described = next((model for model in models if model.label == recipe.config), base)
+    configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
     messages = (*notes(base, models, matches), *ties.notes, *told, *remarks, *note_on_whole(recipe, whole))
-    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages, ties.configuration, form)
+    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form)
 
 
 def _refuse_half_rules(recipe: Recipe, copies: Mapping[str, str]) -> None:

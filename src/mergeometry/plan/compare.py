@@ -52,7 +52,8 @@ def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Seq
                 f"{model.label}: trained on a quantised base ({why}); its update is exact, and the sum with this base "
                 "differs from what was trained by the rounding of that base"
             )
-        if model.path.resolve() == base.path.resolve():
+        adapted = isinstance(model, Checkpoint) and model.adapter != base.adapter
+        if model.path.resolve() == base.path.resolve() and not adapted:
             messages.append(f"{model.label}: is the base itself, so its task vector is zero")
     messages.extend(_other_bases(base, models))
     return messages

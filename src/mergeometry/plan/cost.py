@@ -14,6 +14,7 @@ from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOA
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import find
 from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.sources.formed import FormedTensor
 
 if TYPE_CHECKING:
     from mergeometry.plan.tasks import Source, TensorTask
@@ -69,6 +70,7 @@ def _copy_cost(task: TensorTask) -> Cost:
     read, out = nbytes * (1 + compared), nbytes * written
     # A rotation needs the whole matrix; anything else is copied piece by piece.
     held = 6 * nbytes if task.turned is not None else _PIECES * _WIDEST * min(task.base.elements, CHUNK_ELEMENTS)
+    held += _forming(task.base, *(info for _, info in task.equal))
     return Cost(read, out, 0.0, held, (read + out) / BYTES_PER_SECOND)
 
 
@@ -99,6 +101,7 @@ def _merge_cost(task: TensorTask) -> Cost:
     else:
         memory += whole + widest
     memory += _FORMING * whole * task.forms_updates
+    memory += _forming(task.base, *task.sources)
     if task.weighs_first:
         memory += sizes.piece if sizes.step else whole
     if task.route == "factors" and (sizes.dense or not task.method.stays_low_rank):
@@ -137,6 +140,11 @@ def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[floa
     held = whole * (min(sizes.dense, 1) if streams and "gram" not in needs else sizes.dense)
     memory = int(ALGEBRA_BYTES + 2 * whole + held + ALLOCATOR * working)
     return flops, memory, streams * (1 + ("svc" in needs))
+
+
+def _forming(*sources: Source) -> int:
+    """Bytes that are held while a tensor is formed that no file holds as it is; they are formed one at a time."""
+    return max((source.working for source in sources if isinstance(source, FormedTensor)), default=0)
 
 
 def _low_rank(source: Source) -> int | None:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergeometry.hub_names import HubReference, cached_commit, hub_reference, is_long
+from mergeometry.hub_names import HubReference, cached_commit, halves_of, hub_reference, is_long
 from mergeometry.plan.build import make_plan
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import Recipe
-from mergeometry.sources import Adapter, Checkpoint, TensorInfo, open_model
+from mergeometry.sources import TensorInfo, open_model
 from mergeometry.sources.access import Access, ShowBytes
 from mergeometry.sources.equality import same_values
 from mergeometry.sources.files import naming_model
@@ -73,7 +73,7 @@ def local_recipe(recipe: Recipe, access: Access, show: ShowBytes | None = None) 
     outline = _outlined(recipe)
     folders = fetched([(model, outline.files[path]) for path, model in outline.models.items()], show)
     placed = dict(zip(outline.models, map(str, folders), strict=True))
-    return LocalRecipe(recipe.with_paths(lambda path: placed.get(path, path)), outline.notes)
+    return LocalRecipe(_placed(recipe, placed), outline.notes)
 
 
 def local_model(path: str | Path, label: str, access: Access, show: ShowBytes | None = None) -> Path:
@@ -90,7 +90,7 @@ def local_model(path: str | Path, label: str, access: Access, show: ShowBytes | 
             return cached_snapshot(reference)
         model = find_model(reference)
         folder = write_outline(model, _temporary())
-        files = _needed(model, open_model(folder, label), folder)
+        files = _needed(model, folder, label)
         close_outline(folder)
         return fetched([(model, files)], show)[0]
 
@@ -123,17 +123,17 @@ def _outlined(recipe: Recipe) -> _Outline:
         return (one.code, one.shape) == (other.code, other.shape)
 
     try:
-        plan = make_plan(recipe.with_paths(lambda path: str(folders.get(path, path))), equal)
+        plan = make_plan(_placed(recipe, {path: str(folder) for path, folder in folders.items()}), equal)
+        files = {path: _needed(models[path], folder, labels[path]) for path, folder in folders.items()}
     finally:
         for folder in folders.values():
             close_outline(folder)
-    opened = {str(model.path): model for model in (plan.base, *plan.models)}
-    files = {path: _needed(models[path], opened[str(folder)], folder) for path, folder in folders.items()}
     return _Outline(_noted(plan, (*notes, *dict.fromkeys(unread))), models, files, notes)
 
 
-def _needed(model: HubModel, opened: Checkpoint | Adapter, folder: Path) -> tuple[str, ...]:
-    weights = [str(file.relative_to(folder)) for file in opened.files]
+def _needed(model: HubModel, folder: Path, label: str) -> tuple[str, ...]:
+    """The files of a model of the hub that a merge reads."""
+    weights = [str(file.relative_to(folder)) for file in open_model(folder, label).files]
     return (*small_files(model, places_of(folder)), *weights)
 
 
@@ -147,7 +147,7 @@ def _from_cache(recipe: Recipe, remote: Mapping[str, HubReference]) -> LocalReci
         notes.append(
             f"{labels[path]}: {reference.repository}, commit {cached_commit(placed[path])}, from the hub's cache"
         )
-    return LocalRecipe(recipe.with_paths(lambda path: placed.get(path, path)), tuple(notes))
+    return LocalRecipe(_placed(recipe, placed), tuple(notes))
 
 
 def _remote(recipe: Recipe) -> dict[str, HubReference]:
@@ -170,11 +170,21 @@ def _shadowed(recipe: Recipe) -> Iterator[str]:
 
 
 def _labels(recipe: Recipe) -> dict[str, str]:
-    """The recipe's paths, each with the first label that it has."""
-    labels = {recipe.base: "base"}
-    for entry in recipe.models:
-        labels.setdefault(entry.path, entry.name)
+    """The recipe's paths, those of models and of adapters in them, each with the first label that it has."""
+    labels: dict[str, str] = {}
+    for whole, label in ((recipe.base, "base"), *((entry.path, entry.name) for entry in recipe.models)):
+        for path in _atoms(whole):
+            labels.setdefault(path, label)
     return labels
+
+
+def _atoms(path: str) -> tuple[str, ...]:
+    """The paths that `model+adapter` is made of; a path with a plus in its name wins."""
+    return (path,) if os.path.lexists(path) else halves_of(path) or (path,)
+
+
+def _placed(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
+    return recipe.with_paths(lambda path: "+".join(places.get(atom, atom) for atom in _atoms(path)))
 
 
 def _noted(plan: Plan, notes: Sequence[str]) -> Plan:

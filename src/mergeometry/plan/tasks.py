@@ -148,7 +148,9 @@ class Plan:
         """Where everything lies that the merge reads: models, data and heads."""
         sections = [section for section in (self.recipe.adapt, self.recipe.data) if section is not None]
         places = [Path(place) for section in sections for place in section.places]
-        return [self.base.path, *(model.path for model in self.models), *places]
+        opened = (self.base, *self.models)
+        adapters = [one.adapter for one in opened if isinstance(one, Checkpoint) and one.adapter is not None]
+        return [*(model.path for model in opened), *adapters, *places]
 
     @property
     def output_config(self) -> Mapping[str, Any] | None:

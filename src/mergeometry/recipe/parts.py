@@ -53,7 +53,10 @@ def _as_method(value: object) -> object:
 
 
 def as_model(value: object) -> object:
-    """A model's entry as a mapping, whatever form its path comes in."""
+    """A model's entry as a mapping, whatever form its path comes in; `adapter` stands for `path: PATH+ADAPTER`."""
+    if isinstance(value, Mapping) and isinstance(adapter := value.get("adapter"), str | Path) and "path" in value:
+        rest = {key: item for key, item in value.items() if key not in ("path", "adapter")}
+        return {"path": f"{value['path']}+{adapter}", **rest}
     if isinstance(value, Mapping) and isinstance(value.get("path"), Path):
         return {**value, "path": str(value["path"])}
     return {"path": str(value)} if isinstance(value, str | Path) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class Checkpoint:
     """Every file and subfolder of the model's folder, with what it is."""
     modules: tuple[Module, ...] = ()
     """The modules of a sentence-transformers folder."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of its configuration that are not as in its file; None where a key is gone."""
+    adapter: Path | None = None
+    """The folder of an adapter that is added to its tensors while they are read."""
 
     @property
     def nbytes(self) -> int:

@@ -12,6 +12,7 @@ import torch
 
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import open_regular, read_exactly, stamp_of
+from mergeometry.sources.formed import FormedTensor, read_formed
 from mergeometry.sources.tensors import TensorInfo
 
 
@@ -28,6 +29,8 @@ class TensorReader:
 
     def read(self, info: TensorInfo) -> torch.Tensor:
         """Return the whole tensor in its own dtype and shape; SourceError if the file is no longer what it was."""
+        if isinstance(info, FormedTensor):
+            return read_formed(self, info, 0, info.elements).reshape(info.shape)
         return self._bytes(info, info.start, info.nbytes).view(info.dtype).reshape(info.shape)
 
     def read_range(self, info: TensorInfo, first_element: int, last_element: int) -> torch.Tensor:
@@ -39,6 +42,8 @@ class TensorReader:
         """
         if not 0 <= first_element <= last_element <= info.elements:
             raise ValueError(f"range [{first_element}, {last_element}) outside the {info.elements} of {info.name!r}")
+        if isinstance(info, FormedTensor):
+            return read_formed(self, info, first_element, last_element)
         size = info.dtype.itemsize
         start = info.start + first_element * size
         return self._bytes(info, start, (last_element - first_element) * size).view(info.dtype)

@@ -39,6 +39,11 @@ class TensorInfo:
         return math.prod(self.shape)
 
     @property
+    def stored(self) -> tuple[TensorInfo, ...]:
+        """The tensors on disk that decide its values: itself."""
+        return (self,)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The torch dtype of the elements."""
         return TORCH_DTYPES[self.code]

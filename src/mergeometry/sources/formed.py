@@ -1,0 +1,84 @@
+"""Tensors that no file holds as they are: they are formed from others while they are read.
+
+To a plan and to the engine such a tensor is like one on disk: it has a name, a dtype and a shape, and is read whole or
+a range of entries at a time. How it is formed says a `Form`: from which tensors, and in pieces of how many entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mergeometry.dtypes import CODES
+from mergeometry.sources.tensors import TensorInfo
+
+
+class Reads(Protocol):
+    """Reads tensors on disk: `TensorReader`."""
+
+    def read(self, info: TensorInfo, /) -> Tensor:
+        """The whole tensor."""
+        ...
+
+    def read_range(self, info: TensorInfo, first_element: int, last_element: int, /) -> Tensor:
+        """Some of its entries, as one row."""
+        ...
+
+
+class Form(Protocol):
+    """How a tensor is formed. It is a frozen value, which workers receive."""
+
+    @property
+    def parts(self) -> tuple[TensorInfo, ...]:
+        """The tensors that it is formed from."""
+        ...
+
+    @property
+    def unit(self) -> int:
+        """Entries of the smallest piece that can be formed alone; a larger piece is a whole number of them."""
+        ...
+
+    def entries(self, reader: Reads, first: int, last: int) -> Tensor:
+        """Entries ``first`` to ``last`` (exclusive), each a multiple of the unit, as one row in any dtype."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FormedTensor(TensorInfo):
+    """A tensor that is formed while it is read; its file, place and stamp are those of the first of its parts."""
+
+    form: Form
+
+    @property
+    def stored(self) -> tuple[TensorInfo, ...]:
+        """The tensors on disk that decide its values."""
+        return tuple(info for part in self.form.parts for info in part.stored)
+
+    @property
+    def working(self) -> int:
+        """Bytes that are held while a piece is formed, beside the piece: its parts, and a copy in full precision."""
+        parts = sum(part.nbytes for part in self.form.parts)
+        return 2 * parts + 3 * 4 * self.form.unit
+
+
+def formed(name: str, shape: tuple[int, ...], dtype: torch.dtype, form: Form) -> FormedTensor:
+    """A formed tensor of this name, shape and dtype."""
+    first, elements = form.parts[0], 1
+    for side in shape:
+        elements *= side
+    return FormedTensor(
+        name, CODES[dtype], shape, first.file, first.start, elements * dtype.itemsize, first.stamp, form
+    )
+
+
+def read_formed(reader: Reads, info: FormedTensor, first: int, last: int) -> Tensor:
+    """Entries ``first`` to ``last`` (exclusive) of a formed tensor, as one row in its dtype."""
+    if first == last:
+        return torch.empty(0, dtype=info.dtype)
+    unit = info.form.unit
+    start, end = first // unit * unit, min(-(-last // unit) * unit, info.elements)
+    entries = info.form.entries(reader, start, end).reshape(-1).to(info.dtype)
+    return entries if (start, end) == (first, last) else entries[first - start : last - start].clone()
