@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.api import compare, evaluate, make_plan, merge
+    from mergeometry.api import compare, evaluate, extract, make_plan, merge
     from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
@@ -39,6 +39,7 @@ _HOMES = {
     "RunRecord": "sink",
     "compare": "api",
     "evaluate": "api",
+    "extract": "api",
     "learn": "learning.api",
     "load_recipe": "recipe",
     "make_plan": "api",
@@ -59,6 +60,7 @@ __all__ = [
     "RunRecord",
     "compare",
     "evaluate",
+    "extract",
     "learn",
     "load_recipe",
     "make_plan",

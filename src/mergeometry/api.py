@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from mergeometry.errors import RecipeError
 from mergeometry.notebook import in_notebook, merging
@@ -105,6 +105,45 @@ def merge(
     from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
 
     return adapt(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report)
+
+
+def extract(
+    base: str | Path,
+    model: str | Path,
+    output: str | Path,
+    *,
+    rank: int | float | Literal["auto"],
+    energy: float | None = None,
+    other: Literal["all", "changed", "none"] = "changed",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dtype: str = "base",
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Write the LoRA adapter that leads from ``base`` to ``model`` into the folder ``output``, whole or not at all.
+
+    Matrices are truncated to ``rank``: a number, a share of the full rank, or "auto", which keeps the share ``energy``
+    (0.95) of each squared norm. ``other`` says what becomes of norms, tables, heads and biases: what "changed" is
+    written whole, or "all", or "none". ``include`` and ``exclude`` are globs over modules. The record's ``adapter``
+    says what each module keeps.
+
+    Raises:
+        MergeometryError: the models do not fit together, or a value or the output does not; nothing was published.
+    """
+    from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
+    from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
+    from mergeometry.recipe.extraction import extraction_recipe  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
+
+    recipe = extraction_recipe(
+        base, model, rank, energy=energy, other=other, include=include, exclude=exclude, dtype=dtype
+    )
+    plan = prepared_plan(recipe, Access(offline=offline))
+    return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
 
 
 def compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from mergeometry.errors import printable
@@ -23,15 +23,17 @@ class Show(Protocol):
         ...
 
 
-def tensor_by_tensor(plan: Plan, show: Show) -> Callable[[TensorTask], None]:
+def tensor_by_tensor(
+    plan: Plan, show: Show, text: str = "merging", tasks: Sequence[TensorTask] | None = None
+) -> Callable[[TensorTask], None]:
     """A function that counts finished tensors by their estimated seconds: a few of many often take most of the time."""
-    waiting = plan.ordered()
+    waiting = plan.ordered() if tasks is None else tasks
     total, seconds, finished = sum(task.cost.seconds for task in waiting), 0.0, 0
 
     def advance(task: TensorTask) -> None:
         nonlocal seconds, finished
         seconds, finished = seconds + task.cost.seconds, finished + 1
-        show("merging", seconds, total, item=task.name, count=f"{finished}/{len(waiting)}")
+        show(text, seconds, total, item=task.name, count=f"{finished}/{len(waiting)}")
 
     return advance
 

@@ -12,6 +12,7 @@ import typer
 from mergeometry.cli.compare import compare
 from mergeometry.cli.evaluate import evaluate
 from mergeometry.cli.extensions import add_commands
+from mergeometry.cli.extract import extract
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(merge)
 app.command()(plan)
+app.command()(extract)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)

@@ -110,8 +110,8 @@ class MethodOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Where and how one merge is carried out; they do not change its result."""
+class WriteOptions:
+    """Where one merge is written, and how its work is shared out; they do not change its result."""
 
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write; it must not exist.")] = (
         None
@@ -119,6 +119,16 @@ class RunOptions:
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a small merge.")
     ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
+    ] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False
+
+
+@dataclass(frozen=True)
+class RunOptions(WriteOptions):
+    """The same with where to compute."""
+
     device: Annotated[
         str,
         typer.Option(
@@ -126,10 +136,6 @@ class RunOptions:
         ),
     ] = "auto"
     executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local"
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
-    ] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False
 
     def check(self) -> None:
         """Refuse a device or an executor that there is not."""
@@ -182,7 +188,7 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     texts = (
         {"other": options.other} if how is None else {"method": how.method, "scale": how.scale, "other": options.other}
     )
-    changes |= {key: _value(f"--{key}", text) for key, text in texts.items() if text is not None}
+    changes |= {key: value_of(f"--{key}", text) for key, text in texts.items() if text is not None}
     if options.head:
         changes["heads"] = "auto" if options.head == ["auto"] else list(options.head)
     if options.dtype is not None:
@@ -190,7 +196,7 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     return changes
 
 
-def _value(flag: str, text: str) -> Any:
+def value_of(flag: str, text: str) -> Any:
     """A value as the recipe takes it, in YAML."""
     from mergeometry.recipe.yaml import parse_yaml
 

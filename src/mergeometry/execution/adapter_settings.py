@@ -32,6 +32,7 @@ def write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
         fan_in_fan_out=transposed,
         saved=form.modules,
         biases=form.biases,
+        tokens=form.tokens,
         task_type=form.task_type,
         auto_mapping=_auto_mapping(inputs),
     )

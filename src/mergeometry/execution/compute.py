@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,6 +65,8 @@ class Outcome:
     notes: tuple[str, ...]
     scales: tuple[float, ...] = ()
     """What the merged task vector was multiplied by, for each matrix that the tensor holds; none for a copy."""
+    energies: tuple[float, ...] = ()
+    """Of an update that an adapter holds in factors: the squared norm that they keep, and the whole one."""
 
     @property
     def scale(self) -> float | None:
@@ -99,7 +101,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
             warnings.simplefilter("always", kind)
         inputs = TaskReader(reader, job.labels)
         try:
-            written, scales = _produce(job, inputs, reader, writer)
+            written, scales, energies = _produce(job, inputs, reader, writer)
         except MergeometryError:
             raise
         except Exception as error:
@@ -111,11 +113,16 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     notes = tuple(str(item.message) for item in caught if item.category in _NOTED)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
-    return Outcome(job.task.name, written, read, time.perf_counter() - started, peak, process, notes, scales)
+    seconds = time.perf_counter() - started
+    return Outcome(job.task.name, written, read, seconds, peak, process, notes, scales, energies)
 
 
-Produced: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
-"""The digests of a task's outputs, and the scales of the merged task vectors in them."""
+class Produced(NamedTuple):
+    """The digests of a task's outputs, the scales of the merged task vectors in them, and an update's energies."""
+
+    digests: tuple[str, ...]
+    scales: tuple[float, ...] = ()
+    energies: tuple[float, ...] = ()
 
 
 def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
@@ -123,29 +130,31 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
     task = job.task
     if task.route == "copy":
         if task.turned is not None and task.outputs:
-            return _copy_turned(job, inputs, writer), ()
+            return Produced(_copy_turned(job, inputs, writer))
         digest = copy_in_pieces(task, job.slots[0] if task.outputs else None, inputs, reader, writer)
-        return ((digest,) if task.outputs else ()), ()
+        return Produced((digest,) if task.outputs else ())
     if task.equal:
         refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if task.route == "slices":
         return _produce_slices(job, inputs, reader, writer)
     if task.route in ("chunks", "rows"):
-        return (write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,)
+        return Produced((write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,))
     vectors = TaskVectors(task, inputs)
     delta, deltas = merged_delta(task, vectors)
     scale = scale_for(task, delta, deltas)
     del deltas  # the merge is added without them
     if task.route == "factors":
-        return _write_factors(job, delta, scale, writer), (scale,)
+        return _write_factors(job, delta, scale, writer)
     base = vectors.stored_base
     if isinstance(delta, LowRank):
         delta = delta.dense(base.dtype)
     merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), scale).tensor
     if task.turned is not None:
         merged = merged @ task.turned.to(merged.dtype)
+    if task.rows:
+        merged = merged[torch.tensor(task.rows)]
     stored = as_stored(task, merged, task.outputs[0].code, scale)
-    return (writer.write(job.slots[0], stored),), (scale,)
+    return Produced((writer.write(job.slots[0], stored),), (scale,))
 
 
 def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
@@ -154,10 +163,9 @@ def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes)
     start = slot.start
     for piece in job.task.slices:
         part = replace(slot, start=start, nbytes=piece.outputs[0].nbytes)
-        _, used = _produce(replace(job, task=piece, slots=(part,)), inputs, reader, hashed)
-        scales += used
+        scales += _produce(replace(job, task=piece, slots=(part,)), inputs, reader, hashed).scales
         start += part.nbytes
-    return (hashed.digest(),), tuple(scales)
+    return Produced((hashed.digest(),), tuple(scales))
 
 
 def _copy_turned(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:
@@ -171,7 +179,7 @@ def _copy_turned(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...
     return (writer.write(job.slots[0], stored),)
 
 
-def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tuple[str, ...]:
+def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> Produced:
     """Split a merged update evenly into ``lora_B @ lora_A``; planned directions that the update lacks are zero.
 
     What is left out of an update of higher rank is said in a `TruncationWarning`.
@@ -180,24 +188,29 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> tupl
     first, second = task.outputs
     if task.embedding:
         delta = delta.transposed() if isinstance(delta, LowRank) else delta.mT
+    if isinstance(delta, Tensor):
+        delta = delta.flatten(1)  # a convolution's, whose first factor has the kernel
     rank = first.shape[0]
     directions = top_directions(delta, rank)
+    whole = inner(delta, delta)
+    # Rounding makes the two differ even where nothing is left out.
+    energy = min(whole, float(directions.values.double().square().sum()))
     if rank < (delta.rank if isinstance(delta, LowRank) else min(delta.shape)):
-        whole = inner(delta, delta)
-        kept = min(1.0, float(directions.values.double().square().sum()) / whole) if whole else 1.0
+        kept = energy / whole if whole else 1.0
         warnings.warn(
             f"{TRUNCATED} {rank}, share of the squared norm kept: {kept:.6f}", TruncationWarning, stacklevel=2
         )
     roots = (directions.values * abs(scale)).sqrt()
     sign = -1.0 if scale < 0 else 1.0
     down, up = torch.zeros(first.shape), torch.zeros(second.shape)
-    down[: directions.count] = (directions.right * roots).mT
-    up[:, : directions.count] = sign * directions.left * roots
+    down.flatten(1)[: directions.count] = (directions.right * roots).mT
+    up.flatten(1)[:, : directions.count] = sign * directions.left * roots
     pairs: Sequence[tuple[Slot, Tensor, str]] = (
         (job.slots[0], down, first.code),
         (job.slots[1], up, second.code),
     )
-    return tuple(writer.write(slot, as_stored(task, tensor, code, scale)) for slot, tensor, code in pairs)
+    digests = tuple(writer.write(slot, as_stored(task, tensor, code, scale)) for slot, tensor, code in pairs)
+    return Produced(digests, (scale,), (energy * scale**2, whole * scale**2))
 
 
 def process_usage() -> tuple[int, int]:

@@ -19,6 +19,7 @@ from mergeometry.execution.extras import Extras
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.hub_names import cached_commit, cached_name, is_hub_name
+from mergeometry.plan.adapter_contents import adapter_contents
 from mergeometry.plan.shares import shares_of
 from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
 from mergeometry.plan.values import parameters_shown
@@ -92,6 +93,7 @@ def write_metadata(
         data=extras.data,
         files=tuple(sorted({*staging.names, record_path(staging.target).name, *cards})),
         parameters=shares_of(plan).to_json(),
+        adapter=adapter_contents(plan, {name: outcome.energies for name, outcome in outcomes.items()}),
     )
     write_record(staging, record)
     if not cards:

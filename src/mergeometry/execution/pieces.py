@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -67,18 +67,30 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    base = ChunkedInput(inputs, reader, "base", task.base)
-    parts = [_part(task, index, inputs, reader) for index in range(len(task.sources))]
-    step = step_of(task.route, task.base.shape, CHUNK_ELEMENTS)
-    elements, digest = task.base.elements, hashlib.sha256()
-    for first in range(0, max(elements, 1), step):
-        last = min(first + step, elements)
-        weight = base.read(first, last)
-        delta = _merged(task, parts, first, last, weight)
+    digest = hashlib.sha256()
+    for first, weight, delta in merged_pieces(task, inputs, reader):
         stored = as_stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code, task.scale)
         digest.update(tensor_bytes(stored))
         writer.write_range(slot, first, stored)
     return digest.hexdigest()
+
+
+def merged_pieces(
+    task: TensorTask, inputs: TaskReader, reader: Reads
+) -> Iterator[tuple[int, Float[Tensor, " count"], Float[Tensor, " count"]]]:
+    """Merge a tensor piece by piece: where each begins, the base's entries there, and the merged task vector's.
+
+    Raises:
+        SourceError: an input changed or ends early.
+        NumericalError: an input is not finite.
+    """
+    base = ChunkedInput(inputs, reader, "base", task.base)
+    parts = [_part(task, index, inputs, reader) for index in range(len(task.sources))]
+    step, elements = step_of(task.route, task.base.shape, CHUNK_ELEMENTS), task.base.elements
+    for first in range(0, max(elements, 1), step):
+        last = min(first + step, elements)
+        weight = base.read(first, last)
+        yield first, weight, _merged(task, parts, first, last, weight)
 
 
 def _merged(

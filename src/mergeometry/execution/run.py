@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import ExecutionError
+from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
@@ -55,8 +56,9 @@ def execute(
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = fingerprint(plan, extras.identity)
-            staging.create(plan.layout, identity, extra_bytes=extra)
             plan = with_global_scale(plan, workers)
+            plan = surveyed(plan, workers)
+            staging.create(plan.layout, identity, extra_bytes=extra)
             outcomes = _earlier(plan, staging.completed())
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
@@ -134,7 +136,7 @@ def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         entries = [records[output.name] for output in task.outputs if output.name in records]
         if entries and len(entries) == len(task.outputs):
             values = dict(entries[0]["outcome"])
-            values.update({key: tuple(values[key]) for key in ("written", "notes", "scales")})
+            values.update({key: tuple(values[key]) for key in ("written", "notes", "scales", "energies")})
             # The memory of the earlier run does not count towards this one.
             values["peak_memory"] = 0
             values["read"] = tuple((label, name, digest) for label, name, digest in values["read"])

@@ -3,7 +3,9 @@
 | tensor | in the adapter |
 | --- | --- |
 | the weight of a linear layer, low-rank or truncated to a rank | `lora_A`, `lora_B` |
+| the weight of a convolution, where adapters change it or the base is a model of diffusers | `lora_A`, `lora_B` |
 | an embedding that adapters change by factors | `lora_embedding_A`, `lora_embedding_B` |
+| some rows of a table | `trainable_tokens_delta`, with `trainable_token_indices` |
 | a bias | the bias itself, as PEFT stores it with `bias: all` |
 | all else | its module, whole, as PEFT stores it with `modules_to_save` |
 """
@@ -11,18 +13,21 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mergeometry.conventions.kinds import is_matrix
 from mergeometry.errors import MismatchError
+from mergeometry.plan.adapter_choice import chosen
+from mergeometry.plan.adapter_rank import full_rank, highest
 from mergeometry.plan.adapter_task import names_in_adapter, task_type
 from mergeometry.plan.compare import source_of
 from mergeometry.plan.matching import Match
 from mergeometry.recipe import AdapterOutput
+from mergeometry.recipe.adapter_output import Rank
 from mergeometry.sink import PREFIX, AdapterModule, OutputTensor, adapter_tensors
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
-from mergeometry.sources.updates import DoraUpdate
+from mergeometry.sources.updates import ConvolutionUpdate, DoraUpdate
 
 if TYPE_CHECKING:
     from mergeometry.methods.base import Method
@@ -34,10 +39,23 @@ _RANK_HINT = "output: {adapter: {rank: 16}} truncates it to that rank"
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What a merge was measured to change: squared norms, and what each tensor's leading ranks keep of them."""
+
+    energy: float
+    """Of the whole update."""
+    left_out: Mapping[str, float]
+    """Of tensors that the adapter does not hold, largest first."""
+    unchanged: tuple[str, ...]
+    values: Mapping[str, tuple[float, ...]]
+    """Singular values of matrices, where they were measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterForm:
     """The form of every tensor of the base in an adapter, by the base's name for it."""
 
-    rank: int | None
+    rank: Rank | None
     """The rank to truncate to, None for the exact one."""
     stored: Mapping[str, Stored]
     names: Mapping[str, str]
@@ -45,11 +63,20 @@ class AdapterForm:
     modules: tuple[str, ...]
     """Modules that are written whole, by their names in the adapter."""
     task_type: str | None
+    rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Rows of tables that are written in place of the whole, by the table's name in the base."""
+    survey: Survey | None = None
+    """What was measured beforehand and decided by it."""
 
     @property
     def biases(self) -> bool:
         """Whether a bias is written."""
         return "bias" in self.stored.values()
+
+    @property
+    def tokens(self) -> dict[str, tuple[int, ...]]:
+        """Rows of tables by their modules' names in the adapter."""
+        return {self.module(name): rows for name, rows in self.rows.items()}
 
     def module(self, name: str) -> str:
         """The module of a tensor, by its name in the adapter."""
@@ -64,6 +91,8 @@ class AdapterForm:
             ValueError: an adapter cannot hold it; the message fits after "tensor X: ".
         """
         stored = self.stored[name]
+        if stored == "nothing":
+            return ()
         if self.rank is None:
             if any(isinstance(source, TensorInfo) for source in sources) and stored == "factors":
                 raise ValueError(f"a model holds the tensor itself, so its update is not low-rank; {_RANK_HINT}")
@@ -71,8 +100,7 @@ class AdapterForm:
             if "factors" in stored and not low_rank:
                 raise ValueError(f"the method's result is not low-rank, so an adapter cannot hold it; {_RANK_HINT}")
         if stored in ("factors", "embedding factors"):
-            rank = self._rank_of(info, method, sources)
-            return tuple(adapter_tensors([self.factors(name, shape, rank)], code))
+            return self.factor_pair(name, shape, self._rank_of(info, method, sources), code)
         if not self.module(name):
             raise ValueError("it belongs to no module that an adapter could hold as a whole")
         return self.copies(name, info, code)
@@ -90,17 +118,24 @@ class AdapterForm:
     def factors(self, name: str, shape: Sequence[int], rank: int) -> AdapterModule:
         """The adapted module for a tensor; ``shape`` is that of its task vectors."""
         embedding = self.stored[name] == "embedding factors"
-        outputs, inputs = reversed(shape) if embedding else shape
-        return AdapterModule(self.module(name), rank, outputs, inputs, embedding)
+        outputs, inputs = reversed(shape[:2]) if embedding else shape[:2]
+        return AdapterModule(self.module(name), rank, outputs, inputs, embedding, tuple(shape[2:]))
+
+    def factor_pair(self, name: str, shape: Sequence[int], rank: int, code: str) -> tuple[OutputTensor, ...]:
+        """The two factors of this rank that hold a merged tensor."""
+        return tuple(adapter_tensors([self.factors(name, shape, rank)], code))
 
     def _rank_of(self, info: TensorInfo, method: Method, sources: Sequence[Source]) -> int:
         """The sum of the inputs' ranks, or less if the recipe asks."""
-        ranks = [source.rank if isinstance(source, AdapterDelta) else None for source in sources if source is not None]
+        full = full_rank(info.shape)
+        ranks = [
+            source.rank if isinstance(source, AdapterDelta | ConvolutionUpdate) else None
+            for source in sources
+            if source is not None
+        ]
         known = [rank for rank in ranks if rank is not None]
-        exact = (
-            min(info.shape) if not method.stays_low_rank or len(known) < len(ranks) else min(sum(known), *info.shape)
-        )
-        return exact if self.rank is None else min(exact, self.rank)
+        exact = full if not method.stays_low_rank or len(known) < len(ranks) else min(sum(known), full)
+        return min(exact, highest(self.rank, full))
 
 
 def adapter_form(
@@ -109,23 +144,33 @@ def adapter_form(
     models: Sequence[Checkpoint | Adapter],
     matches: Sequence[Match],
     tables: Container[str],
+    own: Container[str] = (),
 ) -> AdapterForm | None:
-    """Decide the form of every tensor, None where no adapter is wanted; ``tables`` are not linear maps.
+    """Decide the form of every tensor, None where no adapter is wanted.
+
+    ``tables`` are not linear maps, and what is a model's ``own`` is written whole.
 
     Raises:
         MismatchError: a module would have to be adapted and written whole.
+        RecipeError: a glob of the recipe matches no tensor.
     """
     if not wanted:
         return None
     linear = {name for name, info in base.tensors.items() if is_matrix(name, info.shape) and name not in tables}
+    if isinstance(wanted, AdapterOutput) and "_class_name" in (base.config or {}):
+        # In other models a convolution may have groups, which its weight does not show; diffusers' have none.
+        linear |= {name for name, info in base.tensors.items() if len(info.shape) > 2 and 1 not in info.shape[:2]}
     stored: dict[str, Stored] = {}
     for name in base.tensors:
         sources = [source_of(model, match.pairs.get(name)) for model, match in zip(models, matches, strict=True)]
         from_adapters = [isinstance(model, Adapter) for model in models]
-        stored[name] = _stored(name, sources, from_adapters, linear=name in linear)
+        stored[name] = "module" if name in own else _stored(name, sources, from_adapters, linear=name in linear)
     task = task_type(models, [name.rpartition(".")[0] for name, form in stored.items() if form == "module"])
     names = names_in_adapter(base.tensors, models, matches, of_task=task is not None)
-    modules = _saved_modules({names[name] for name, form in stored.items() if form == "module"}, names.values())
+    if isinstance(wanted, AdapterOutput):
+        kept = chosen(wanted, list(base.tensors))
+        stored = {name: form if name in kept else "nothing" for name, form in stored.items()}
+    modules = saved_modules({names[name] for name, form in stored.items() if form == "module"}, names.values())
     reasons = []
     for name, form in stored.items():
         owner = next((module for module in modules if names[name].startswith(f"{module}.")), None)
@@ -144,6 +189,7 @@ def _stored(name: str, sources: Sequence[Source], from_adapters: Sequence[bool],
     if all(source is None for source in sources):
         return "nothing"
     thin = all(source is None or isinstance(source, AdapterDelta) for source in sources)
+    thin |= all(source is None or isinstance(source, ConvolutionUpdate) for source in sources)
     replaced = any(
         isinstance(source, TensorInfo) and adapter for source, adapter in zip(sources, from_adapters, strict=True)
     )
@@ -154,7 +200,7 @@ def _stored(name: str, sources: Sequence[Source], from_adapters: Sequence[bool],
     return "bias" if name.endswith(".bias") else "module"
 
 
-def _saved_modules(tensors: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+def saved_modules(tensors: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     """The outermost modules that PEFT saves whole if it is told those of ``tensors``: it goes by the ends of names."""
     told = {name.rpartition(".")[0] for name in tensors} - {""}
     known = {name[:end] for name in names for end, character in enumerate(name) if character == "."}

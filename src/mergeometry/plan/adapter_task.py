@@ -15,12 +15,33 @@ _HEADS = {
 """Modules that PEFT saves whole, and expects in the file, for a task: `peft/peft_model.py`."""
 
 
+_CLASSES = {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+    "ForCausalLM": "CAUSAL_LM",
+    "LMHeadModel": "CAUSAL_LM",
+}
+"""How the names of the classes end that PEFT has a task for."""
+
+
 def task_type(models: Sequence[Checkpoint | Adapter], whole: Iterable[str]) -> str | None:
-    """The task that all adapters name, unless its head is none of the modules that are written ``whole``."""
+    """The task that all adapters name, unless its head is none of the modules that are written ``whole``.
+
+    Where one full model is all that goes in, its class tells the task.
+    """
     named = {model.task_type for model in models if isinstance(model, Adapter)}
+    if len(models) == 1 and isinstance(models[0], Checkpoint):
+        named = {_task_of(models[0])}
     task = named.pop() if len(named) == 1 else None
     heads = _HEADS.get(task or "", ())
     return None if heads and not any(module.endswith(heads) for module in whole) else task
+
+
+def _task_of(model: Checkpoint) -> str | None:
+    architectures = (model.config or {}).get("architectures")
+    name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    return next((task for end, task in _CLASSES.items() if name.endswith(end)), None)
 
 
 def names_in_adapter(

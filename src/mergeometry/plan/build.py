@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mergeometry.conventions.experts import stacked
@@ -20,11 +21,12 @@ from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.inputs import open_input
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.outputs import lay_out_plan
+from mergeometry.plan.own_tensors import with_own_tensors
 from mergeometry.plan.part import Part, task_of
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
-from mergeometry.plan.ties import Equal, Ties, settled
+from mergeometry.plan.ties import Equal, Ties, changes_tables_whole, settled
 from mergeometry.plan.unstacked import spread_experts
 from mergeometry.plan.values import unused_values
 from mergeometry.recipe import AUTO_HEADS, Recipe
@@ -48,13 +50,16 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     base = open_base(recipe.base)
     models = tuple(open_input(entry.path, entry.name, make_plan) for entry in recipe.models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
-    ties = settled(base, models, heads, equal)
+    base, own, remarks = with_own_tensors(recipe, base, models, Renames(base.config).newest)
+    ties = settled(base, models, heads, equal, both=changes_tables_whole(recipe, models))
     if ties.configuration and recipe.adapt is not None:
         raise RecipeError(
             f"adapt: {ties.notes[0]}; what is run while learning has them as one",
             hint="leave `adapt` out, or train the adapters on neither half",
         )
-    return _plan(recipe, methods, ties, ())
+    own |= {copy for copy, original in ties.copies.items() if original in own}
+    made = _plan(recipe, methods, ties, (), own)
+    return replace(made, notes=(*remarks, *made.notes))
 
 
 def open_base(path: str) -> Checkpoint:
@@ -89,6 +94,7 @@ def _plan(
     methods: RecipeMethods,
     ties: Ties,
     tables: Collection[str],
+    own: frozenset[str] = frozenset(),
 ) -> Plan:
     base, models = ties.base, ties.models
     renames = Renames(base.config)
@@ -115,7 +121,7 @@ def _plan(
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
-    form = adapter_form(recipe.output.adapter, base, models, matches, tables)
+    form = adapter_form(recipe.output.adapter, base, models, matches, tables, own)
     tasks, refused, unplaced, whole = [], [], [], []
     for name, info in base.tensors.items():
         sources = tuple(
@@ -162,7 +168,10 @@ def _plan(
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
     messages = (*notes(base, models, matches), *ties.notes, *told, *remarks, *note_on_whole(recipe, whole))
-    return Plan(recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form)
+    return Plan(
+        recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
+        own, ties.copies,
+    )  # fmt: skip
 
 
 def _refuse_half_rules(recipe: Recipe, copies: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ are rough, from the rates of one core of a common server; memory is an upper bou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,8 @@ def _merge_cost(task: TensorTask) -> Cost:
     if task.weighs_first:
         memory += sizes.piece if sizes.step else whole
     if task.route == "factors" and (sizes.dense or not task.method.stays_low_rank):
-        split = whole_spectrum(Sizes(sizes.shape, (None,), sizes.number))
+        matrix = (sizes.shape[0], math.prod(sizes.shape[1:]))  # a convolution is split as one
+        split = whole_spectrum(Sizes(matrix, (None,), sizes.number))
         flops, memory = flops + split.flops, max(memory, split.memory + 2 * whole + written)
     # A method that takes its task vectors one at a time reads them again for each step after the merge.
     streams = task.method.streams

@@ -34,7 +34,8 @@ def route_of(task: TensorTask) -> Route:
         entrywise = task.method.pieces == "entries" and not whole
         return "chunks" if entrywise else "slices"
     # A refinement, a scale computed from the merge, a rotation and some adapters' updates each need the whole tensor.
-    if task.adapters_only or task.forms_updates or task.refinements or task.scales_itself or task.turned is not None:
+    steps = task.refinements or task.scales_itself or task.turned is not None
+    if task.adapters_only or task.forms_updates or steps or task.rows:
         return "whole"
     if task.method.pieces == "entries":
         return "chunks"

@@ -68,6 +68,9 @@ class TensorTask:
     slices: tuple[TensorTask, ...] = field(default=(), repr=False)
     """A task for each of the matrices that the tensor holds, in the order in which they lie; none by default."""
 
+    rows: tuple[int, ...] = field(default=(), repr=False)
+    """Rows of a merged table that are written in place of the whole, which an adapter can hold; all by default."""
+
     route: Route = field(init=False)
     cost: Cost = field(init=False)
 
@@ -96,6 +99,12 @@ class TensorTask:
     def steps(self) -> str:
         """The method and the refinements after it, in words."""
         return " + ".join([self.method_name, *(name for name, _ in self.refinements)])
+
+    def left_out(self) -> TensorTask:
+        """The same tensor where it is neither computed nor written, as in an adapter that does not change it."""
+        return TensorTask(
+            self.name, "copied", self.base, (), None, "copy", self.weights, 0.0, False, self.equal, ()
+        )  # fmt: skip
 
     @property
     def adapters_only(self) -> bool:
@@ -130,6 +139,10 @@ class Plan:
     """Keys of the output's config.json that are not the base's."""
     form: AdapterForm | None = None
     """How an adapter holds the merge, where the output is one."""
+    own: frozenset[str] = frozenset()
+    """Tensors of the base that are the model's own: heads and grown tables, which an adapter holds whole."""
+    tied: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that are copies of others: each copy's name, and the name of what it is a copy of."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)
@@ -194,6 +207,11 @@ class Plan:
         """Tasks that may refuse the inputs first, then the costliest, so that no big one is left to run alone."""
         waiting = (task for task in self.tasks if task.outputs or task.equal)
         return sorted(waiting, key=lambda task: (not task.equal, -task.cost.seconds, task.name))
+
+    def surveyed_tasks(self) -> list[TensorTask]:
+        """Tasks that a survey of the merge takes, the costliest first; also those that no output holds."""
+        merged = (task for task in self.tasks if task.method is not None)
+        return sorted(merged, key=lambda task: (-task.cost.seconds, task.name))
 
     def peak_memory(self, workers: int) -> int:
         """Upper bound of the resident bytes of all processes, including the parent."""

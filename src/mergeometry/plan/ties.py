@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from mergeometry.conventions.ties import Halves, halves, hidden_output, is_output, is_table, scales_where_tied, tying
 from mergeometry.errors import MismatchError
+from mergeometry.recipe import Recipe
 from mergeometry.sources import Adapter, Checkpoint, TensorInfo
 from mergeometry.sources.updates import TokenRows
 
@@ -53,8 +54,21 @@ class _Input:
         return self.model.tensors[other] if other is not None and self.declared is not False else None
 
 
-def settled(base: Checkpoint, models: Sequence[Model], heads: Sequence[str], equal: Equal) -> Ties:
+def changes_tables_whole(recipe: Recipe, models: Sequence[Model]) -> bool:
+    """Whether the output is an adapter that may hold a table whole, of which PEFT replaces the one half that is named.
+
+    So an adapter of a tied model has to hold both.
+    """
+    rows = (isinstance(u, TokenRows) for m in models if isinstance(m, Adapter) for u in m.updates.values())
+    return bool(recipe.output.adapter) and (any(isinstance(model, Checkpoint) for model in models) or any(rows))
+
+
+def settled(
+    base: Checkpoint, models: Sequence[Model], heads: Sequence[str], equal: Equal, *, both: bool = False
+) -> Ties:
     """Bring the tables of all inputs to one form; ``equal`` reads two tensors of one input and compares them.
+
+    With ``both`` the halves of a tied pair are two tensors, which are merged alike.
 
     Raises:
         MismatchError: a model is declared tied and stores two different halves; or the output would have to be untied,
@@ -77,6 +91,13 @@ def settled(base: Checkpoint, models: Sequence[Model], heads: Sequence[str], equ
         form.of(model, full[model.label]) if isinstance(model, Checkpoint) else form.of_adapter(model)
         for model in models
     )
+    if not parted and both and table is not None and output is None and tied_to is not None:
+        form, output = replace(form, output=tied_to, both=False), tied_to
+        base = form.of(base, own)
+        changed = tuple(
+            form.of(model, full[model.label]) if isinstance(model, Checkpoint) else _rows_of_both(model, table, output)
+            for model in changed
+        )
     if not parted:
         if table is not None and output is not None and not own.apart:
             copies[output] = table

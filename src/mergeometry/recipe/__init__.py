@@ -1,6 +1,7 @@
 """What users write: a recipe and its sections, strict YAML behind them."""
 
-from mergeometry.recipe.parts import AdapterOutput, MethodChoice, ModelEntry
+from mergeometry.recipe.adapter_output import AdapterOutput
+from mergeometry.recipe.parts import MethodChoice, ModelEntry
 from mergeometry.recipe.recipe import AUTO_HEADS, LEARNING_STARTS_AT, Recipe, load_recipe
 
 __all__ = ["AUTO_HEADS", "LEARNING_STARTS_AT", "AdapterOutput", "MethodChoice", "ModelEntry", "Recipe", "load_recipe"]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from mergeometry.recipe.adapter_output import AdapterOutput
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.recipe.values import Value
 
@@ -91,18 +92,15 @@ class TensorRule(StrictModel):
     scale: Value | None = None
 
 
-class AdapterOutput(StrictModel):
-    """Write an adapter, of the exact rank or truncated to the one given."""
-
-    rank: Annotated[int, Field(ge=1)]
-
-
 class OutputOptions(StrictModel):
     """How the result is written."""
 
     dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
     shard_size: Annotated[int, BeforeValidator(_size), Field(ge=1_000_000)] = 5_000_000_000
-    adapter: bool | AdapterOutput = False
+    adapter: Annotated[
+        Annotated[bool, Tag("<switch>")] | Annotated[AdapterOutput, Tag("<options>")],
+        Discriminator(lambda value: "<options>" if isinstance(value, Mapping | AdapterOutput) else "<switch>"),
+    ] = False
 
 
 Heads = Annotated[

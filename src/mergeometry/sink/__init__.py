@@ -1,6 +1,13 @@
 """Writes outputs: laid out beforehand, staged next to the target, published whole or not at all."""
 
-from mergeometry.sink.adapter import PREFIX, AdapterModule, adapter_config, adapter_tensor_names, adapter_tensors
+from mergeometry.sink.adapter import (
+    PREFIX,
+    AdapterModule,
+    adapter_config,
+    adapter_tensor_names,
+    adapter_tensors,
+    token_rows_name,
+)
 from mergeometry.sink.card import model_card
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.folder_files import Sidecar
@@ -62,6 +69,7 @@ __all__ = [
     "safetensors_pieces",
     "sidecar_files",
     "sidecar_notes",
+    "token_rows_name",
     "versions",
     "weights_digest",
     "write_record",

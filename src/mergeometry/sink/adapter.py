@@ -21,7 +21,7 @@ class AdapterModule:
     """One module that the adapter changes by ``B A``: ``A`` is (rank, columns), ``B`` is (rows, rank).
 
     ``columns`` counts the layer's inputs and ``rows`` its outputs, even where its weight is stored transposed. The
-    inputs of an embedding are its tokens.
+    inputs of an embedding are its tokens. A convolution has a ``kernel``, which ``A`` shares.
     """
 
     name: str
@@ -29,6 +29,7 @@ class AdapterModule:
     rows: int
     columns: int
     embedding: bool = False
+    kernel: tuple[int, ...] = ()
 
 
 def adapter_tensor_names(module: str, *, embedding: bool = False) -> tuple[str, str]:
@@ -43,9 +44,15 @@ def adapter_tensors(modules: Iterable[AdapterModule], code: str) -> list[OutputT
     tensors: list[OutputTensor] = []
     for module in modules:
         down, up = adapter_tensor_names(module.name, embedding=module.embedding)
-        tensors.append(OutputTensor(down, code, (module.rank, module.columns)))
-        tensors.append(OutputTensor(up, code, (module.rows, module.rank)))
+        points = tuple(1 for _ in module.kernel)
+        tensors.append(OutputTensor(down, code, (module.rank, module.columns, *module.kernel)))
+        tensors.append(OutputTensor(up, code, (module.rows, module.rank, *points)))
     return tensors
+
+
+def token_rows_name(module: str) -> str:
+    """Return the name of the rows that a table's module has in place of the base's."""
+    return f"{PREFIX}{module}.token_adapter.trainable_tokens_delta"
 
 
 def adapter_config(
@@ -55,12 +62,14 @@ def adapter_config(
     fan_in_fan_out: bool = False,
     saved: Sequence[str] = (),
     biases: bool = False,
+    tokens: Mapping[str, Sequence[int]] | None = None,
     task_type: str | None = None,
     auto_mapping: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return ``adapter_config.json`` for these modules, with alpha equal to the rank, so that each adds ``B A`` itself.
 
-    ``saved`` are modules that the file holds whole. ``r`` is the largest rank, since vLLM takes it for all.
+    ``saved`` are modules that the file holds whole, and ``tokens`` the rows of tables that it holds by their modules.
+    ``r`` is the largest rank, since vLLM takes it for all.
 
     Raises:
         OutputError: there are no modules, a rank is below 1, or PEFT would read a name as a pattern.
@@ -94,4 +103,5 @@ def adapter_config(
         "use_rslora": False,
         "use_dora": False,
         "modules_to_save": sorted(saved) or None,
+        **({"trainable_token_indices": {module: list(rows) for module, rows in tokens.items()}} if tokens else {}),
     }

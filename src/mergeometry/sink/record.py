@@ -185,6 +185,8 @@ class RunRecord:
     """Every file of the output, by which `--overwrite` tells what somebody else put there."""
     parameters: Mapping[str, int] = field(default_factory=dict)
     """Parameters merged by the method itself, by `other`, by the methods of `tensors:` rules, and copied."""
+    adapter: Mapping[str, Any] | None = None
+    """What an adapter holds: the rank and the energy kept of each module, what is whole and what is left out."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -203,7 +205,7 @@ class RunRecord:
         for tensor in plain["tensors"]:
             if not tensor["values"]:
                 del tensor["values"]
-        for key in ("adapt", "data"):
+        for key in ("adapt", "data", "adapter"):
             if plain[key] is None:
                 del plain[key]
         if not self.refinements:
@@ -235,6 +237,7 @@ class RunRecord:
             fields.mapping("data") if value.get("data") is not None else None,
             fields.texts("files"),
             fields.mapping("parameters"),
+            fields.mapping("adapter") if value.get("adapter") is not None else None,
         )
 
 

@@ -97,6 +97,11 @@ class ConvolutionUpdate:
         return (self.inner, self.outer)
 
     @property
+    def rank(self) -> int:
+        """Channels between the two convolutions."""
+        return self.inner.shape[0]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the base's weight."""
         return (self.outer.shape[0], *self.inner.shape[1:])
