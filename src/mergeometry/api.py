@@ -44,11 +44,13 @@ def make_plan(
     recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     *,
     offline: bool = False,
+    allow_pickle: bool = False,
     **keys: Unpack[RecipeKeys],
 ) -> Plan:
     """Match all inputs by their headers and say what a merge would read, compute and write.
 
     Of models on the hub only headers and small files are fetched; with ``offline``, its cache is all there is.
+    ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
 
     ``keys`` override the recipe's, or stand for one: ``make_plan(base="b", models=["a", "c"], method="ties")``.
 
@@ -58,7 +60,7 @@ def make_plan(
     from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415  (needs torch)
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    return prepared_plan(_recipe(recipe, keys), Access(offline=offline), weights=False)
+    return prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle), weights=False)
 
 
 def merge(
@@ -69,6 +71,7 @@ def merge(
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
+    allow_pickle: bool = False,
     progress: Progress | None = None,
     report: Report | None = None,
     **keys: Unpack[RecipeKeys],
@@ -81,8 +84,9 @@ def merge(
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
     not change the result. Models on the hub are fetched once their headers fit together; with ``offline`` its cache is
-    all there is. ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a
-    bar shows them), ``report`` with each `Point` of learning.
+    all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md). ``progress`` is
+    called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them), ``report`` with each
+    `Point` of learning.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
@@ -93,7 +97,7 @@ def merge(
 
     if output is None:
         raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
-    plan = prepared_plan(_recipe(recipe, keys), Access(offline=offline))
+    plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
     if progress is None and in_notebook():
         progress = merging(plan)
     if plan.recipe.data is not None:
@@ -157,6 +161,7 @@ def compare(
     leave_out: Collection[str] = (),
     workers: int | None = None,
     offline: bool = False,
+    allow_pickle: bool = False,
     say: Say | None = None,
 ) -> Comparison:
     """Merge the models of a recipe by many methods, score each at every scale, and say what each keeps.
@@ -183,7 +188,9 @@ def compare(
 
     entries, everything = read_entries(methods)
     scale_values, scale_rules, scored_tasks = read_scales(scales), read_rules(rules), load_tasks(tasks)
-    common = local_recipe(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline=offline)).recipe
+    common = local_recipe(
+        recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
+    ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
     return run_comparison(setup, Path(output), scale_values, rules=scale_rules, workers=workers, say=say)
 
@@ -195,6 +202,7 @@ def evaluate(
     base: str | Path | None = None,
     generate: bool = False,
     offline: bool = False,
+    allow_pickle: bool = False,
 ) -> Evaluation:
     """Score the model in the folder ``model``, merged or not, on every task's test inputs.
 
@@ -211,7 +219,7 @@ def evaluate(
     from mergeometry.plan.prepared import local_model  # noqa: PLC0415
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    access = Access(offline=offline)
+    access = Access(offline, allow_pickle)
     base_folder = None if base is None else local_model(base, "base", access)
     return evaluation.evaluate(
         local_model(model, "the model", access), load_tasks(tasks), base_folder, generate=generate

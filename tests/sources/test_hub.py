@@ -130,6 +130,20 @@ def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) ->
     assert record.inputs[1].label == "one+lora"
 
 
+@pytest.mark.suite
+def test_a_repository_of_pickles_alone(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "made" / "old").mkdir()
+    torch.save(tuned(BASE, 1), tmp_path / "made" / "old" / "pytorch_model.bin")
+    (tmp_path / "made" / "old" / "config.json").write_text('{"model_type": "toy"}')
+    hub.add("acme/old", tmp_path / "made" / "old")
+    with pytest.raises(SourceError, match="pickled weights only"):
+        mg.merge(recipe(models=["acme/old"]), "merged")
+    assert "pytorch_model.bin" not in hub.fetched()
+    record = mg.merge(recipe(models=["acme/old"]), "merged", workers=1, allow_pickle=True)
+    assert record.sha256 == mg.merge(recipe(models=["acme/one"]), "l", workers=1).sha256
+    assert record.inputs[1].repository == "acme/old"
+
+
 def test_a_revision_is_a_branch_a_tag_or_a_commit(hub: Hub) -> None:
     repository = hub.repositories["acme/one"]
     repository.refs |= {"v1": repository.commit, "refs/pr/1": repository.commit}

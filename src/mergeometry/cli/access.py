@@ -31,13 +31,21 @@ class AccessOptions:
             rich_help_panel=_PANEL,
         ),
     ] = False
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Convert pickled weights (.bin, .pt, .pth) of people whom you trust, in a process of its own.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
 
     @property
     def access(self) -> Access:
         """What is allowed."""
         from mergeometry.sources.access import Access
 
-        return Access(offline=self.offline)
+        return Access(offline=self.offline, allow_pickle=self.allow_pickle)
 
 
 @contextmanager

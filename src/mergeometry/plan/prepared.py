@@ -30,7 +30,8 @@ from mergeometry.sources.hub import (
     is_offline,
     write_outline,
 )
-from mergeometry.sources.hub.outline import close_outline, places_of, small_files
+from mergeometry.sources.hub.outline import close_outline, pickled_files, places_of, small_files
+from mergeometry.sources.pickles import converted
 
 _UNREAD_TIES = (
     "whether the halves of a tied table are equal is seen once the weights are fetched; here they are taken to be"
@@ -54,7 +55,7 @@ def prepared_plan(recipe: Recipe, access: Access, *, weights: bool = True, show:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
     """
     if not weights and _remote(recipe) and not (access.offline or is_offline()):
-        return _outlined(recipe).plan
+        return _outlined(recipe, access).plan
     local = local_recipe(recipe, access, show)
     return _noted(make_plan(local.recipe), local.notes)
 
@@ -67,13 +68,13 @@ def local_recipe(recipe: Recipe, access: Access, show: ShowBytes | None = None) 
     """
     remote = _remote(recipe)
     if not remote:
-        return LocalRecipe(recipe, tuple(_shadowed(recipe)))
+        return _unpickled(LocalRecipe(recipe, tuple(_shadowed(recipe))), access)
     if access.offline or is_offline():
-        return _from_cache(recipe, remote)
-    outline = _outlined(recipe)
+        return _unpickled(_from_cache(recipe, remote), access)
+    outline = _outlined(recipe, access, show)
     folders = fetched([(model, outline.files[path]) for path, model in outline.models.items()], show)
     placed = dict(zip(outline.models, map(str, folders), strict=True))
-    return LocalRecipe(_placed(recipe, placed), outline.notes)
+    return _unpickled(LocalRecipe(_placed(recipe, placed), outline.notes), access)
 
 
 def local_model(path: str | Path, label: str, access: Access, show: ShowBytes | None = None) -> Path:
@@ -82,17 +83,38 @@ def local_model(path: str | Path, label: str, access: Access, show: ShowBytes | 
     Raises:
         SourceError: the hub is not reached or refuses, or what it has is no model.
     """
-    reference = _reference(str(path))
+    with naming_model(label):
+        place = _one_fetched(str(path), label, access, show)
+        unpickled = converted(place) if access.allow_pickle else None
+        return place if unpickled is None else unpickled[0]
+
+
+def _one_fetched(path: str, label: str, access: Access, show: ShowBytes | None) -> Path:
+    reference = _reference(path)
     if reference is None:
         return Path(path)
-    with naming_model(label):
-        if access.offline or is_offline():
-            return cached_snapshot(reference)
-        model = find_model(reference)
-        folder = write_outline(model, _temporary())
-        files = _needed(model, folder, label)
-        close_outline(folder)
-        return fetched([(model, files)], show)[0]
+    if access.offline or is_offline():
+        return cached_snapshot(reference)
+    model = find_model(reference)
+    if access.allow_pickle and (names := pickled_files(model)):
+        return fetched([(model, names)], show)[0]
+    folder = write_outline(model, _temporary())
+    files = _needed(model, folder, label)
+    close_outline(folder)
+    return fetched([(model, files)], show)[0]
+
+
+def _unpickled(local: LocalRecipe, access: Access) -> LocalRecipe:
+    """The recipe with copies in safetensors in place of pickled weights, where those are allowed."""
+    if not access.allow_pickle:
+        return local
+    places, notes = dict[str, str](), list[str]()
+    for path, label in _labels(local.recipe).items():
+        with naming_model(label):
+            if (copy := converted(Path(path))) is not None:
+                places[path] = str(copy[0])
+                notes += [f"{label}: {note}" for note in copy[1]]
+    return LocalRecipe(_placed(local.recipe, places), (*local.notes, *notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +127,21 @@ class _Outline:
     notes: tuple[str, ...]
 
 
-def _outlined(recipe: Recipe) -> _Outline:
+def _outlined(recipe: Recipe, access: Access, show: ShowBytes | None = None) -> _Outline:
     parent, labels = _temporary(), _labels(recipe)
     models: dict[str, HubModel] = {}
     folders: dict[str, Path] = {}
+    whole: dict[str, str] = {}
+    files: dict[str, tuple[str, ...]] = {}
     for path, reference in _remote(recipe).items():
         with naming_model(labels[path]):
             models[path] = find_model(reference)
-            folders[path] = write_outline(models[path], parent)
+            if access.allow_pickle and (names := pickled_files(models[path])):
+                # Their names and shapes are inside the pickle.
+                files[path] = names
+                whole[path] = str(fetched([(models[path], names)], show)[0])
+            else:
+                folders[path] = write_outline(models[path], parent)
     notes = tuple(f"{labels[path]}: {model.note}" for path, model in models.items())
     unread: list[str] = []
 
@@ -123,8 +152,10 @@ def _outlined(recipe: Recipe) -> _Outline:
         return (one.code, one.shape) == (other.code, other.shape)
 
     try:
-        plan = make_plan(_placed(recipe, {path: str(folder) for path, folder in folders.items()}), equal)
-        files = {path: _needed(models[path], folder, labels[path]) for path, folder in folders.items()}
+        places = {**whole, **{path: str(folder) for path, folder in folders.items()}}
+        local = _unpickled(LocalRecipe(_placed(recipe, places)), access)
+        plan = _noted(make_plan(local.recipe, equal), local.notes)
+        files |= {path: _needed(models[path], folder, labels[path]) for path, folder in folders.items()}
     finally:
         for folder in folders.values():
             close_outline(folder)

@@ -16,3 +16,5 @@ class Access:
 
     offline: bool = False
     """Take models of the hub from its cache alone."""
+    allow_pickle: bool = False
+    """Convert pickled weights, in a process of its own."""

@@ -9,9 +9,8 @@ from mergeometry.errors import SourceError
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 CONVERT_HINT = (
-    "convert it where you trust it: load the model with transformers and call "
-    "save_pretrained(folder, safe_serialization=True), or torch.load(file, weights_only=True) and "
-    "safetensors.torch.save_file"
+    "--allow-pickle (allow_pickle=True in Python) converts it in a process of its own that is given no network; a "
+    "pickle may still use a flaw of the unpickler, so allow it for files of people whom you trust"
 )
 
 _MAGIC = (

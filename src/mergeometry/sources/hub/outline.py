@@ -21,6 +21,7 @@ from mergeometry.sources.files import read_small
 from mergeometry.sources.hub.client import download, first_bytes
 from mergeometry.sources.hub.repository import HubModel
 from mergeometry.sources.index import read_index
+from mergeometry.sources.pickles.find import pickles_among
 from mergeometry.sources.strict_json import parse_json
 from mergeometry.sources.weights import ADAPTER_FILE, find_weights, has_weights
 
@@ -77,6 +78,22 @@ def small_files(model: HubModel, places: Collection[str]) -> Iterator[str]:
                 file=f"{model.reference}: {name}",
             )
         yield name
+
+
+def pickled_files(model: HubModel) -> tuple[str, ...]:
+    """The pickled weights of a model that has no others, and the small files next to them; none where it has.
+
+    Raises:
+        SourceError: several pickled files could be the model.
+    """
+    here = [name for name in model.files if "/" not in name]
+    chosen = pickles_among(here, Path(model.place))
+    if chosen is None:
+        return ()
+    # An index names its shards, which are called as it is.
+    start = chosen.removesuffix(".bin.index.json")
+    shards = [name for name in here if chosen.endswith(".json") and name.startswith(start) and name.endswith(".bin")]
+    return (*small_files(model, [""]), chosen, *shards)
 
 
 def write_header(model: HubModel, name: str, path: Path) -> None:
