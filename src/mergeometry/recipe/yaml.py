@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mergeometry.errors import RecipeError
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
+
+Result = TypeVar("Result")
 
 _TWO_MEANINGS = re.compile(
     r"[-+]?0b[01_]+|[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?"
@@ -24,18 +30,37 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
     Raises:
         RecipeError: the text is not YAML, gives a key twice, or uses aliases, tags or directives.
     """
+    return _parsed(text, file, lambda yaml: yaml.load(text))
+
+
+def parse_documents(text: str, file: str | Path | None = None) -> list[tuple[Any, Any]]:
+    """Read every document of a YAML text, each as plain values and as the parser's nodes, which know their lines.
+
+    Raises:
+        RecipeError: as `parse_yaml` does.
+    """
+    return _parsed(text, file, lambda yaml: list(zip(yaml.load_all(text), _new().compose_all(text), strict=True)))
+
+
+def _new() -> YAML:
     from ruamel.yaml import YAML  # noqa: PLC0415  (costs start-up time)
+
+    return YAML(typ="safe", pure=True)
+
+
+def _parsed(text: str, file: str | Path | None, load: Callable[[YAML], Result]) -> Result:
+    """What ``load`` makes of a text whose events are all plain."""
     from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent  # noqa: PLC0415
 
     try:
         depth = 0
-        for event in YAML(typ="safe", pure=True).parse(text):
+        for event in _new().parse(text):
             _refuse_unplain(event, file)
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > _NESTING:
                 # The parser's time grows with the square of the depth.
                 raise RecipeError(f"the YAML is nested deeper than {_NESTING} levels", file=file)
-        return YAML(typ="safe", pure=True).load(text)
+        return load(_new())
     except RecipeError:
         raise
     # The parser answers some malformed texts with IndexError and the like, which mean the same to a user.
