@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mergeometry as mg
+from mergeometry.methods import registry
+from mergeometry.sink.record import read_record
 
 NAMES = [
     "model.embed_tokens.weight",
@@ -78,3 +82,63 @@ def test_a_gradient_needs_layers() -> None:
     states = {"one": {"w": torch.ones(2, 2)}, "other": {"w": torch.ones(2, 2)}}
     with pytest.raises(mg.MergeometryError, match=r"method\.t: depends on the layer, and no tensor"):
         mg.merge_state_dicts({"w": torch.zeros(2, 2)}, states, {"name": "slerp", "t": [0, 1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "own"),
+    [
+        ("ties", {}, {"density": 0.3}),
+        ("ties", {"rescale": True, "normalize": False}, {"density": 0.3}),
+        ("breadcrumbs", {"density": 0.5}, {"gamma": 0.2}),
+        ("breadcrumbs_ties", {}, {"density": 0.4, "gamma": 0.2}),
+        ("dare", {}, {"density": 0.4}),
+        ("dare_ties", {}, {"density": 0.4}),
+        ("della", {}, {"density": 0.4, "epsilon": 0.1}),
+        ("della_linear", {}, {"epsilon": 0.1}),
+    ],
+)
+def test_parameters_of_one_model(name: str, shared: dict[str, Any], own: dict[str, Any]) -> None:
+    """With the same parameters for each model it is the merge by these; with others for one model it is another."""
+    delta = [
+        ONE["model.norm.weight"] - BASE["model.norm.weight"],
+        OTHER["model.norm.weight"] - BASE["model.norm.weight"],
+    ]
+    kind = registry.find(name)
+    usual, single = kind(**shared), kind(**shared, **own)
+    assert torch.equal(usual.for_models([single, single])(delta), single(delta))
+    mixed = usual.for_models([single, usual])(delta)
+    assert not torch.equal(mixed, usual(delta))
+    assert not torch.equal(mixed, single(delta))
+
+
+def test_a_model_has_parameters_of_its_own(tmp_path: Path) -> None:
+    for label, state in (("base", BASE), ("one", ONE), ("other", OTHER)):
+        (tmp_path / label).mkdir()
+        save_file(state, tmp_path / label / "model.safetensors")
+    recipe = {
+        "base": tmp_path / "base",
+        "models": [
+            {"path": tmp_path / "one", "density": [0.2, 1], "weight": [{"match": "*mlp*", "value": 2}, {"value": 1}]},
+            {"path": tmp_path / "other"},
+        ],
+        "method": {"name": "ties", "density": 0.5},
+    }
+    record = mg.merge(recipe, output=tmp_path / "merged", workers=1)
+    name = "model.layers.1.mlp.up_proj.weight"
+    vectors = [ONE[name] - BASE[name], OTHER[name] - BASE[name]]
+    each = [mg.methods.Ties(density=0.6), mg.methods.Ties(density=0.5)]
+    expected = BASE[name] + mg.methods.Ties().for_models(each)(vectors, [2.0, 1.0])
+    assert torch.allclose(load_file(tmp_path / "merged" / "model.safetensors")[name], expected, atol=1e-6)
+    values = {tensor.name: tensor.values for tensor in record.tensors}
+    assert values[name] == {"weight": [2.0, 1.0], "density": [0.6, 0.5]}
+    assert values["model.norm.weight"] == {"weight": [1.0, 1.0], "density": [0.2, 0.5]}
+    assert [(method.name, method.parameters["density"]) for method in record.methods] == [("ties", "differs")]
+    assert read_record(tmp_path / "merged").tensors == record.tensors
+
+
+def test_a_parameter_that_no_method_takes_per_model() -> None:
+    with pytest.raises(mg.MergeometryError) as caught:
+        mg.load_recipe({"base": "b", "models": [{"path": "a", "densty": 0.3}], "method": "ties"})
+    assert "unknown key 'models.0.densty', did you mean 'density'?" in str(caught.value)
+    with pytest.raises(mg.MergeometryError, match=r"average: no parameter may differ per model"):
+        mg.load_recipe({"base": "b", "models": [{"path": "a", "density": 0.3}], "method": "average"})

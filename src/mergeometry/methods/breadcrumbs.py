@@ -27,6 +27,7 @@ class Breadcrumbs(Elementwise):
 
     source: ClassVar[str] = "Davari and Belilovsky 2023, Model breadcrumbs, arXiv 2312.06795, section 3"
     has_parts: ClassVar[bool] = True
+    per_model: ClassVar[tuple[str, ...]] = ("density", "gamma")
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.1
     gamma: Annotated[float, Field(ge=0, lt=1, description="share of largest entries left out of each")] = 0.01
@@ -53,14 +54,16 @@ class Breadcrumbs(Elementwise):
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask and add."""
         total = torch.zeros_like(deltas[0])
-        for delta, share in zip(deltas, shares(weights, normalize=self.normalize), strict=True):
-            total.add_(self._kept(delta), alpha=share)
+        factors = shares(weights, normalize=self.normalize)
+        for one, delta, share in zip(self.each(len(deltas)), deltas, factors, strict=True):
+            total.add_(one._kept(delta), alpha=share)
         return total
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """The kept entries of each task vector times its model's weight or share."""
-        pairs = zip(dense_deltas(deltas), shares(weights, normalize=self.normalize), strict=True)
-        return [weighed(self._kept(delta), share) for delta, share in pairs]
+        factors = shares(weights, normalize=self.normalize)
+        tasks = zip(self.each(len(deltas)), dense_deltas(deltas), factors, strict=True)
+        return [weighed(one._kept(delta), share) for one, delta, share in tasks]
 
     def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         kept = without_tails(delta, self.density, self.gamma)

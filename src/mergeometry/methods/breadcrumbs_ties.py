@@ -37,6 +37,7 @@ class BreadcrumbsTies(Elementwise):
         "Yadav et al. 2023, TIES-merging, arXiv 2306.01708; their combination as in MergeKit, arXiv 2403.13257"
     )
     has_parts: ClassVar[bool] = True
+    per_model: ClassVar[tuple[str, ...]] = ("density", "gamma")
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.1
     gamma: Annotated[float, Field(ge=0, lt=1, description="share of largest entries left out of each")] = 0.01
@@ -70,17 +71,20 @@ class BreadcrumbsTies(Elementwise):
         """Mask, elect, and add what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        kept = [self._kept(delta) for delta in deltas]
+        kept = self._each_kept(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)
         return total_of(agreeing(kept, weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task's agreeing entries times its model's weight, or over the weight of all that agree."""
-        kept = [self._kept(delta) for delta in dense_deltas(deltas)]
+        kept = self._each_kept(dense_deltas(deltas))
         if self.normalize and kept[0].numel():
             return list(elected_shares(kept, kept[0].numel(), weights))
         return list(agreeing(kept, weights))
+
+    def _each_kept(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
+        return [one._kept(delta) for one, delta in zip(self.each(len(deltas)), deltas, strict=True)]
 
     def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         kept = without_tails(delta, self.density, self.gamma)

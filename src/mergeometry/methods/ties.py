@@ -36,6 +36,7 @@ class Ties(Elementwise):
     source: ClassVar[str] = "Yadav et al. 2023, TIES-merging, arXiv 2306.01708"
     weights_are_shares: ClassVar[bool] = True
     has_parts: ClassVar[bool] = True
+    per_model: ClassVar[tuple[str, ...]] = ("density",)
 
     density: Annotated[float, Field(gt=0, le=1, description="share of entries kept in each task vector")] = 0.2
     rescale: Annotated[
@@ -62,27 +63,30 @@ class Ties(Elementwise):
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The kept entries of each task where these are rescaled or added."""
-        return Work(0.0, sizes.piece * (sizes.tasks + 2) if self.rescale or not self.normalize else 0)
+        return Work(0.0, sizes.piece * (sizes.tasks + 2) if self.varies or self.rescale or not self.normalize else 0)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Trim, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        if self.normalize and not self.rescale:
+        if self.normalize and not self.rescale and not self.varies:
             return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)
-        kept = [self._kept(delta) for delta in deltas]
+        kept = self._each_kept(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)
         return total_of(agreeing(kept, weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task's share of the mean: its agreeing entries over the weight of all that agree; or these entries."""
-        kept = [self._kept(delta) for delta in dense_deltas(deltas)]
+        kept = self._each_kept(dense_deltas(deltas))
         if kept[0].numel() == 0:
             return list(kept)
         if self.normalize:
             return list(elected_shares(kept, kept[0].numel(), weights))
         return list(agreeing(kept, weights))
+
+    def _each_kept(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
+        return [one._kept(delta) for one, delta in zip(self.each(len(deltas)), deltas, strict=True)]
 
     def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         kept = trimmed(delta, self.density)

@@ -38,6 +38,7 @@ class Drawing(Elementwise):
 
     family: ClassVar[str] = "drawing"
     order_invariant: ClassVar[bool] = False
+    per_model: ClassVar[tuple[str, ...]] = ("density",)
     density: Density
     rescale: Rescale
 
@@ -54,7 +55,9 @@ class Drawing(Elementwise):
 
     def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
         """The kept entries of each task vector, by default rescaled so that its expectation is unchanged."""
-        kept = [self._drop(delta, key) for delta, key in zip(deltas, self.keys(len(deltas)), strict=True)]
+        count = len(deltas)
+        tasks = zip(self.each(count), deltas, self.keys(count), strict=True)
+        kept = [one._drop(delta, key) for one, delta, key in tasks]
         if self.rescale != "l1":
             return kept
         return [with_magnitudes_of(part, delta) for part, delta in zip(kept, deltas, strict=True)]
@@ -69,6 +72,7 @@ class RankedDrawing(Drawing):
     Source: DELLA-Merging (arXiv 2406.11617) section 3.1.
     """
 
+    per_model: ClassVar[tuple[str, ...]] = ("density", "epsilon")
     epsilon: float
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:

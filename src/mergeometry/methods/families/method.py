@@ -141,6 +141,11 @@ class Method(Registered, ABC):
         object.__setattr__(bound, "_each", tuple(each))
         return bound
 
+    @property
+    def varies(self) -> bool:
+        """Whether models have parameters of their own."""
+        return bool(getattr(self, "_each", ()))
+
     def each(self: Same, count: int) -> Sequence[Same]:
         """The method as each of ``count`` models has it: itself, or with the parameters of that model."""
         return getattr(self, "_each", None) or [self] * count
