@@ -167,7 +167,8 @@ def _plan(
     layout = lay_out_plan(recipe, base, tasks)
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
-    messages = (*notes(base, models, matches), *ties.notes, *told, *remarks, *note_on_whole(recipe, whole))
+    told = (*recipe.notes, *notes(base, models, matches), *ties.notes, *told)
+    messages = (*told, *remarks, *note_on_whole(recipe, whole))
     return Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
         own, ties.copies,

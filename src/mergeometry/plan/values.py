@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -118,11 +119,15 @@ def parameters_shown(task: TensorTask) -> dict[str, Any]:
 
 
 def _unused(case: Case, layers: LayerNames) -> str:
-    if case.match is not None and not any(Case(match=case.match, value=0.0).holds(name, None) for name in layers.names):
+    if case.match is not None and not any(fnmatchcase(name, case.match) for name in layers.names):
         return f"{case.match!r} matches no tensor{Nearest().hint(case.match, list(layers.names))}"
-    if not any(case.holds(name, layers.place(name)) for name in layers.names):
-        span = case.layers if isinstance(case.layers, str) else f"layers {list(case.layers or ())}"
-        return f"no tensor is in {span}" + (f" and matches {case.match!r}" if case.match else "")
+    anywhere = case.model_copy(update={"match": None})
+    if not any(anywhere.holds(name, layers.place(name)) for name in layers.names):
+        return (
+            f"no tensor is in layers {list(case.layers or ())}"
+            if not isinstance(case.layers, str)
+            else (f"no tensor comes {case.layers} the layers")
+        )
     return ""
 
 

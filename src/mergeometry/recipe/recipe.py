@@ -9,24 +9,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from mergeometry import limits
 from mergeometry.errors import RecipeError
-from mergeometry.hub_names import anchored, folder_name
+from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.files import read_given, resolved
 from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model, as_text
 from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.values import is_varied
-from mergeometry.recipe.yaml import parse_yaml
 from mergeometry.words import nearest
-
-_NOT_YET = {
-    "merge_method": "this is a mergekit recipe: write `method` and each model's `path` and `weight` instead",
-}
-
 
 AUTO_HEADS = "auto"
 """In place of globs: the plan names the heads, where they are plain."""
@@ -58,7 +52,8 @@ class Recipe(StrictModel):
     config: Annotated[str, Field(min_length=1)] | None = None
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
-    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _named(self) -> Recipe:
@@ -154,6 +149,11 @@ class Recipe(StrictModel):
         models = tuple(entry.model_copy(update={"path": change(entry.path)}) for entry in self.models)
         return self.model_copy(update={"base": change(self.base), "models": models})
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how it was written, where that was another form than ours."""
+        return self._notes
+
     def where(self, key: str) -> str:
         """Where the file that the recipe was translated from says what this key does; empty where there is none."""
         return self._origins.get(key, "")
@@ -186,61 +186,30 @@ def load_recipe(
     Raises:
         RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
     """
-    origin = None if isinstance(source, Mapping) else Path(source)
-    given = dict(source) if isinstance(source, Mapping) else _read(Path(source))
+    read = read_given(source)
+    given = read.given
     for key, value in (changes or {}).items():
         given = with_key(given, key, value, Recipe)
     for text in overrides:
         given = override(given, text, Recipe)
-    recipe = _validate(given, origin)
-    if origin is None:
+    recipe = _validate(given, None if isinstance(source, Mapping) else Path(source))
+    recipe._notes, recipe._origins = read.notes, read.origins
+    if read.located is not None:
+        recipe = recipe.with_paths(read.located)
+    if isinstance(source, Mapping):
         return recipe
-    folder = origin.parent
-    recipe = recipe.with_paths(lambda path: _anchored(path, folder))
-    adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: _resolved(path, folder))
-    data = recipe.data and recipe.data.with_paths(lambda path: _resolved(path, folder))
+    folder = Path(source).parent
+    adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: resolved(path, folder))
+    data = recipe.data and recipe.data.with_paths(lambda path: resolved(path, folder))
     return recipe.model_copy(update={"adapt": adapt, "data": data})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(limits.RECIPE_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(f"the recipe cannot be read: {error.strerror}", file=path) from error
-    if len(raw) > limits.RECIPE_BYTES:
-        raise RecipeError(f"the recipe is larger than {limits.RECIPE_BYTES} bytes", file=path)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError("the recipe is not UTF-8 text", file=path) from error
-    given = parse_yaml(text, path)
-    if not isinstance(given, dict):
-        raise RecipeError("a recipe must be a mapping of keys to values", file=path, hint="see docs/recipes.md")
-    return given
 
 
 def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
-        reasons = explain(error, Recipe, _NOT_YET)
+        reasons = explain(error, Recipe, {})
         raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
-
-
-def _anchored(path: str, folder: Path) -> str:
-    """The path of a model, which may be a name on the hub."""
-    try:
-        return anchored(path, folder)
-    except RuntimeError as error:
-        raise RecipeError(f"the home folder in {path!r} is unknown", hint="write the full path") from error
-
-
-def _resolved(path: str, folder: Path) -> str:
-    try:
-        return str(folder / Path(path).expanduser())
-    except RuntimeError as error:
-        raise RecipeError(f"the home folder in {path!r} is unknown", hint="write the full path") from error
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

@@ -201,7 +201,7 @@ class _Translator:
                 key = self._document.slices[place].key if source is None else source.key
                 model = "" if source is None else f" of {source.model.text!r}"
                 raise self._lines.error(
-                    key, f"{self._document.method} needs `{parameter.name}`{model}, and has no default"
+                    key, f"{self._document.method} needs `{parameter.name}`{model}, which has no default"
                 )
 
     def _remember(self, key: str, rules: Sequence[Rule], value: Any) -> None:
@@ -283,5 +283,8 @@ class Names:
             taken = {"base", "union", *(other["name"] for other in self._entries if "name" in other)}
             wanted = folder_name(self._models[place][0].model.path) or "model"
             numbered = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
-            entry["name"] = next(name for name in numbered if name not in taken)
+            own = dict(entry)
+            entry.clear()
+            entry |= {key: own.pop(key) for key in ("path", "stack") if key in own}
+            entry |= {"name": next(name for name in numbered if name not in taken), **own}
         return entry["name"]
