@@ -120,7 +120,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         ({"tensors": [{"mach": "*"}]}, "did you mean 'match'"),
         ({"zzz": 1}, "known: base, models"),
         ({"adapt": {"stpes": 3}}, "unknown key 'adapt.stpes', did you mean 'steps'"),
-        ({"merge_method": "ties"}, "mergekit"),
+        ({"merge_method": "ties"}, "base: unknown key, did you mean 'base_model'?"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(changes: dict[str, Any], wanted: str) -> None:

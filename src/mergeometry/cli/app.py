@@ -13,6 +13,7 @@ from mergeometry.cli.compare import compare
 from mergeometry.cli.evaluate import evaluate
 from mergeometry.cli.extensions import add_commands
 from mergeometry.cli.extract import extract
+from mergeometry.cli.import_recipe import import_recipe
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan
@@ -31,6 +32,7 @@ app.command()(extract)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)
+app.command("import-recipe")(import_recipe)
 app.command()(clean)
 add_commands(app)
 

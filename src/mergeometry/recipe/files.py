@@ -38,17 +38,26 @@ def read_given(source: str | Path | Mapping[str, Any]) -> Read:
         return _translated(translate(source), "this", None)
     path = Path(source)
     documents = documents_of(path)
-    if len(documents) != 1:
-        what = (
-            "the file is empty" if not documents else f"the file holds {len(documents)} recipes, and one is needed here"
-        )
-        raise RecipeError(what, file=path, hint="`mergeometry merge` and `plan` take several stages of mergekit's form")
-    ((given, lines),) = documents
+    if len(documents) > 1:
+        hint = "`mergeometry merge` and `mergeometry plan` take several, which are the stages of a merge"
+        raise RecipeError(f"the file holds {len(documents)} recipes, and one is needed here", file=path, hint=hint)
+    if not documents:
+        documents = [(None, Lines(path))]
+    return read_document(*documents[0])
+
+
+def read_document(given: Any, lines: Lines) -> Read:
+    """Read one document of a file.
+
+    Raises:
+        RecipeError: it is no mapping, or a mergekit recipe that cannot be translated.
+    """
+    folder = Path() if lines.file is None else lines.file.parent
     if is_mergekit(given):
-        return _translated(translate(given, lines), path.name, path.parent)
+        return _translated(translate(given, lines), "this file" if lines.file is None else lines.file.name, folder)
     if not isinstance(given, dict):
-        raise RecipeError("a recipe must be a mapping of keys to values", file=path, hint="see docs/recipes.md")
-    return Read(given, lambda place: _anchored(place, path.parent))
+        raise RecipeError("a recipe must be a mapping of keys to values", file=lines.file, hint="see docs/recipes.md")
+    return Read(given, lambda place: _anchored(place, folder))
 
 
 def documents_of(path: Path) -> list[tuple[Any, Lines]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
-from mergeometry.recipe.files import read_given, resolved
+from mergeometry.recipe.files import Read, read_given, resolved
 from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model, as_text
 from mergeometry.recipe.per_model import refuse_unknown
@@ -192,13 +193,23 @@ def load_recipe(
         given = with_key(given, key, value, Recipe)
     for text in overrides:
         given = override(given, text, Recipe)
-    recipe = _validate(given, None if isinstance(source, Mapping) else Path(source))
+    file = None if isinstance(source, Mapping) else Path(source)
+    return recipe_of(replace(read, given=given), file, read.located)
+
+
+def recipe_of(read: Read, file: Path | None, located: Callable[[str], str] | None) -> Recipe:
+    """Check a recipe as it was read, and give the paths of its models as ``located`` does.
+
+    Raises:
+        RecipeError: a key is unknown, or a value does not fit.
+    """
+    recipe = _validate(read.given, file)
     recipe._notes, recipe._origins = read.notes, read.origins
-    if read.located is not None:
-        recipe = recipe.with_paths(read.located)
-    if isinstance(source, Mapping):
+    if located is not None:
+        recipe = recipe.with_paths(located)
+    if file is None:
         return recipe
-    folder = Path(source).parent
+    folder = file.parent
     adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: resolved(path, folder))
     data = recipe.data and recipe.data.with_paths(lambda path: resolved(path, folder))
     return recipe.model_copy(update={"adapt": adapt, "data": data})
