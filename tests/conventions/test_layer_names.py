@@ -41,7 +41,7 @@ def test_layers_and_what_surrounds_them(
 ) -> None:
     names = _names(kind, tmp_path)
     assert names.main is not None
-    assert (names.main.name, names.main.count, names.main.section, names.main.key) == (tower, 2, section, key)
+    assert (names.main.name, names.main.count, names.main.section, names.main.keys) == (tower, 2, section, (key,))
     for name, depth in ((before, 0.0), (after, 1.0)):
         place = names.place(name)
         assert place is not None
@@ -54,7 +54,7 @@ def test_layers_and_what_surrounds_them(
 def test_a_vision_tower_counts_its_own_layers(tmp_path: Path) -> None:
     names = _names("qwen2_vl", tmp_path)
     tower = names.towers["visual.blocks"]
-    assert (tower.count, tower.section, tower.key) == (1, "vision_config", "depth")
+    assert (tower.count, tower.section, tower.keys) == (1, "vision_config", ("depth",))
     place = names.place("visual.patch_embed.proj.weight")
     assert place is not None
     assert (place.tower.name, place.after) == ("visual.blocks", False)
@@ -63,8 +63,8 @@ def test_a_vision_tower_counts_its_own_layers(tmp_path: Path) -> None:
 def test_an_encoder_and_a_decoder_have_no_main_tower(tmp_path: Path) -> None:
     names = _names("t5", tmp_path)
     assert names.main is None
-    assert names.towers["encoder.block"].key == "num_layers"
-    assert names.towers["decoder.block"].key == "num_decoder_layers"
+    assert names.towers["encoder.block"].keys == ("num_layers",)
+    assert names.towers["decoder.block"].keys[0] == "num_decoder_layers"
     place = names.place("decoder.final_layer_norm.weight")
     assert place is not None
     assert (place.tower.name, place.depth) == ("decoder.block", 1.0)

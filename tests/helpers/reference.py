@@ -122,6 +122,11 @@ def average(taus, normalize=True, base=None, weights=None):
     return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / sum(ws)
 
 
+def passthrough(taus, scale=1.0, base=None, weights=None):
+    (tau,) = as_float64(taus)
+    return tau if scale == 1 else scale * (np.array(base, dtype=np.float64) + tau) - np.array(base, dtype=np.float64)
+
+
 def task_arithmetic(taus, normalize=False, weights=None):
     taus = as_float64(taus)
     ws = full_weights(taus, weights)

@@ -29,6 +29,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("average", {}),
     ("average", {"normalize": False}),
     *(("task_arithmetic", {"normalize": normalize}) for normalize in (False, True)),
+    *(("passthrough", {"scale": scale}) for scale in (1.0, 0.0, 0.5)),
     ("rows", {}),
     *(("slerp", {"t": t}) for t in (0.0, 0.3, 0.5, 1.0)),
     ("slerp", {"dot_threshold": 0.5}),

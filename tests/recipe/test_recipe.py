@@ -134,7 +134,7 @@ def test_an_unknown_key_names_the_nearest(changes: dict[str, Any], wanted: str) 
         ({"models": [{"path": "m", "weight": float("nan")}]}, "weight"),
         ({"models": [{"path": "m", "weight": float("inf")}]}, "weight"),
         ({"models": [{"path": ""}]}, "path"),
-        ({"models": [{"name": "m"}]}, "'models.0.path' is missing"),
+        ({"models": [{"name": "m"}]}, "models.0: give either `path`, or `stack`"),
         ({"models": "m"}, "models"),
         ({"scale": float("inf")}, "scale"),
         ({"scale": float("nan")}, "scale"),

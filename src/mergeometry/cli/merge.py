@@ -28,6 +28,7 @@ from mergeometry.cli.show import (
 )
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
+from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan
@@ -107,7 +108,7 @@ def merge(
 def _print(plan: Plan, record: RunRecord, output: Path) -> None:
     totals, target = record.totals, console()
     target.print(
-        f"merged {len(plan.models)} models by {plain(plan.recipe.method.name)} into {plain(output)}: "
+        f"merged {counted(len(plan.models), 'model')} by {plain(plan.recipe.method.name)} into {plain(output)}: "
         f"{len(record.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
         f"peak memory {size(totals.peak_memory)}"
     )

@@ -87,7 +87,7 @@ def _print(made: Plan, workers: int, tensors: bool) -> None:
     from mergeometry.sink.shares import shares_in_words
 
     target = console()
-    table = Table(title=f"{len(made.models)} models onto {plain(made.base.path)}", title_justify="left")
+    table = Table(title=f"{counted(len(made.models), 'model')} onto {plain(made.base.described)}", title_justify="left")
     for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
         table.add_column(column, justify="left" if column in {"what", "method"} else "right")
     for (kind, method, scale), tasks in _groups(made).items():

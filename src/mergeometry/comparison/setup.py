@@ -17,7 +17,7 @@ from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan import Plan, make_plan
-from mergeometry.plan.build import open_base
+from mergeometry.plan.opening import open_base
 from mergeometry.recipe import ModelEntry, Recipe
 from mergeometry.recipe.adapt import AdaptTask, DataSource
 from mergeometry.recipe.data import DataSection
@@ -71,13 +71,18 @@ def set_up(
     fit these models are left out with a note instead of being refused.
 
     Raises:
-        RecipeError: the recipe has an `adapt:` section, or nothing is left to merge.
+        RecipeError: the recipe has an `adapt:` section or a stack for a base, or nothing is left to merge.
         MismatchError: methods, tasks, heads and inputs do not fit together; it lists every reason.
     """
     if recipe.adapt is not None:
         raise RecipeError(
             "the recipe has an `adapt:` section, and comparisons merge without learning",
             hint="remove the section; `mergeometry evaluate` scores the output of a merge with it",
+        )
+    if not isinstance(recipe.base, str):
+        raise RecipeError(
+            "the base is a stack of layers, and a comparison runs models from the base's folder",
+            hint="write the stack first, with `method: passthrough`, and give its output as the base",
         )
     problems, notes = [], []
     names = [entry.name for entry in recipe.models]
@@ -97,7 +102,7 @@ def set_up(
     seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
     if not seen and not problems:
         problems.append("every task is unseen, but scales are chosen on the validation inputs of seen tasks")
-    base = open_base(recipe.base)
+    base = open_base(recipe.base, make_plan)
     merged = planned[0][1].models if planned else ()
     encoder = with_pooling(tasks.encoder, merged, [task.head for task in tasks.tasks])
     if encoder != tasks.encoder:

@@ -58,7 +58,7 @@ _LANGUAGE = frozenset({"text_config", "llm_config", "language_config"})
 
 COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers",
-    "depth",
+    "num_transformer_layers", "depth",
 )  # fmt: skip
 """Keys of a configuration that count layers."""
 
@@ -72,8 +72,8 @@ class Tower:
     count: int
     section: str = ""
     """The section of the configuration that describes them, dotted: "" or `text_config`."""
-    key: str | None = None
-    """The key in it that counts them; None where the configuration does not count them."""
+    keys: tuple[str, ...] = ()
+    """The keys in it that count them; none where the configuration does not count them."""
 
 
 class Place(NamedTuple):
@@ -165,11 +165,11 @@ def _tower(name: str, found: int, config: Mapping[str, Any] | None) -> Tower:
     paths += [path for path in by_path if path.rpartition(".")[2] in named]
     paths += [""] if sense is not None and len(by_path) == 1 else []
     for path in dict.fromkeys(paths):
-        for key in _keys_for(name):
-            value = by_path[path].get(key)
-            if type(value) is int and 0 < value <= found:
-                return Tower(name, value, path, key)
-    return Tower(name, found)
+        counts = {key: value for key in _keys_for(name) if type(value := by_path[path].get(key)) is int}
+        count = next((value for value in counts.values() if 0 < value <= found), None)
+        if count is not None:
+            return Tower(name, count, path, tuple(key for key, value in counts.items() if value == count))
+    return Tower(name, found, next(iter(paths), ""))
 
 
 def _keys_for(name: str) -> tuple[str, ...]:

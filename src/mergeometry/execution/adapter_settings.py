@@ -26,9 +26,11 @@ def write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
             transposed |= task.transposed
     inputs = [model for model in plan.models if isinstance(model, Adapter)]
     declared = {model.base_name for model in inputs if model.base_name}
+    base = plan.recipe.base
+    assert isinstance(base, str)  # a plan of an adapter for a stack is refused
     config = adapter_config(
         modules,
-        base_model=declared.pop() if len(declared) == 1 else plan.recipe.base,
+        base_model=declared.pop() if len(declared) == 1 else base,
         fan_in_fan_out=transposed,
         saved=form.modules,
         biases=form.biases,

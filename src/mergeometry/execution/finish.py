@@ -16,16 +16,16 @@ from mergeometry.dtypes import CODES
 from mergeometry.execution.adapter_settings import write_adapter_config
 from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
 from mergeometry.execution.extras import Extras
+from mergeometry.execution.input_records import input_records, stacked_names
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.hub_names import cached_commit, cached_name, is_hub_name
+from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.adapter_contents import adapter_contents
 from mergeometry.plan.shares import shares_of
-from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.plan.values import parameters_shown
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
-    InputRecord,
     MethodRecord,
     OutputTensor,
     RunRecord,
@@ -81,7 +81,7 @@ def write_metadata(
         fingerprint=fingerprint,
         sha256=weights_digest(_written(plan, outcomes)),
         versions=versions(),
-        inputs=tuple(_inputs(plan, {**read, **head_digests})),
+        inputs=tuple(input_records(plan, {**read, **head_digests})),
         methods=tuple(_methods(plan)),
         refinements=tuple(_refinements(plan)),
         scaling=_scaling(plan, outcomes),
@@ -99,7 +99,9 @@ def write_metadata(
     if not cards:
         return record
     architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))
-    card = model_card(record, library=library, architecture=architecture, names=_declared_names(plan))
+    card = model_card(
+        record, library=library, architecture=architecture, names={**_declared_names(plan), **stacked_names(plan)}
+    )
     staging.write_file(_CARD, card.encode())
     return record
 
@@ -164,24 +166,6 @@ def _written(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str,
         if task.outputs:
             for output, digest in zip(task.outputs, outcomes[task.name].written, strict=True):
                 yield output.name, output.code, output.shape, digest
-
-
-def _inputs(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRecord]:
-    for model, role in ((plan.base, "base"), *((model, "model") for model in plan.models)):
-        kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
-        digests = [
-            (info.name, info.code, info.shape, read[model.label, info.name])
-            for info in tensors_of(model)
-            if (model.label, info.name) in read
-        ]
-        # A base that an adapter is written for is not read.
-        path = str(model.path)
-        if isinstance(model, Checkpoint) and model.adapter is not None:
-            path = f"{path}+{model.adapter}"
-        yield InputRecord(
-            model.label, role, path, kind, weights_digest(digests) if digests else "",
-            cached_name(path) or "", cached_commit(path) or "",
-        )  # fmt: skip
 
 
 def _methods(plan: Plan) -> Iterator[MethodRecord]:

@@ -11,15 +11,16 @@ from mergeometry.conventions.kinds import is_matrix
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.conventions.layouts import Layouts
 from mergeometry.conventions.renames import Renames
-from mergeometry.errors import MismatchError, RecipeError, SourceError
+from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.heads import plain_heads
-from mergeometry.plan.inputs import open_input
+from mergeometry.plan.layer_stacks import compare_stacks
 from mergeometry.plan.matching import match_names
+from mergeometry.plan.opening import open_base, open_entry, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.own_tensors import with_own_tensors
 from mergeometry.plan.part import Part, task_of
@@ -47,8 +48,9 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
         MismatchError: the inputs do not fit together; it lists every reason.
     """
     methods = RecipeMethods(recipe)
-    base = open_base(recipe.base)
-    models = tuple(open_input(entry.path, entry.name, make_plan) for entry in recipe.models)
+    base = open_base(recipe.base, make_plan)
+    refuse_stacked(recipe, base)
+    models = tuple(open_entry(entry, make_plan) for entry in recipe.models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
     base, own, remarks = with_own_tensors(recipe, base, models, Renames(base.config).newest)
     ties = settled(base, models, heads, equal, both=changes_tables_whole(recipe, models))
@@ -60,18 +62,6 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     own |= {copy for copy, original in ties.copies.items() if original in own}
     made = _plan(recipe, methods, ties, (), own)
     return replace(made, notes=(*remarks, *made.notes))
-
-
-def open_base(path: str) -> Checkpoint:
-    """Open the base.
-
-    Raises:
-        SourceError: it cannot be read, or is an adapter.
-    """
-    base = open_input(path, "base", make_plan)
-    if isinstance(base, Adapter):
-        raise SourceError("the base is an adapter", file=base.path, hint="give the full model it was trained on")
-    return base
 
 
 def plan_of(
@@ -112,7 +102,8 @@ def _plan(
     unfit, remarks = compare_companions(recipe, base, models, matches)
     layers = LayerNames(base.tensors, base.config)
     unfit += unused_values(recipe, methods.all, layers)
-    if reasons := [*unsettled, *mismatches(recipe, base, models, matches), *unfit]:
+    misfits, stacked_notes = compare_stacks(recipe, base, models)
+    if reasons := [*unsettled, *misfits, *mismatches(recipe, base, models, matches), *unfit]:
         raise MismatchError(
             f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
             reasons,
@@ -167,7 +158,7 @@ def _plan(
     layout = lay_out_plan(recipe, base, tasks)
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
-    told = (*recipe.notes, *notes(base, models, matches), *ties.notes, *told)
+    told = (*recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told)
     messages = (*told, *remarks, *note_on_whole(recipe, whole))
     return Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,

@@ -14,6 +14,7 @@ from mergeometry.plan.heads import OFTEN_TIED, keeping, suggestion
 from mergeometry.plan.matching import Match, Nearest
 from mergeometry.plan.tasks import Source
 from mergeometry.recipe import Recipe
+from mergeometry.recipe.passthrough import PASSTHROUGH
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
 from mergeometry.sources.updates import BiasUpdate, DoraUpdate
 
@@ -34,7 +35,9 @@ def mismatches(
     return reasons
 
 
-def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]) -> list[str]:
+def notes(
+    recipe: Recipe, base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Sequence[Match]
+) -> list[str]:
     """What a user should know although nothing is wrong."""
     messages = [note for model in (base, *models) for note in passed_over(model)]
     for model, match in zip(models, matches, strict=True):
@@ -52,11 +55,18 @@ def notes(base: Checkpoint, models: Sequence[Checkpoint | Adapter], matches: Seq
                 f"{model.label}: trained on a quantised base ({why}); its update is exact, and the sum with this base "
                 "differs from what was trained by the rounding of that base"
             )
-        adapted = isinstance(model, Checkpoint) and model.adapter != base.adapter
-        if model.path.resolve() == base.path.resolve() and not adapted:
+        if is_base(model, base) and recipe.method.name != PASSTHROUGH:
             messages.append(f"{model.label}: is the base itself, so its task vector is zero")
     messages.extend(_other_bases(base, models))
     return messages
+
+
+def is_base(model: Checkpoint | Adapter, base: Checkpoint) -> bool:
+    """Whether a model is the base's own files, stacked alike and with the same adapter in them, if any."""
+    if isinstance(model, Adapter) or model.adapter != base.adapter:
+        return False
+    stacks = [one.stack.ranges if one.stack else () for one in (model, base)]
+    return stacks[0] == stacks[1] and model.path.resolve() == base.path.resolve()
 
 
 def source_of(model: Checkpoint | Adapter, own: str | None) -> Source:

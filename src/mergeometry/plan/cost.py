@@ -50,7 +50,7 @@ def cost_of(task: TensorTask) -> Cost:
     """Cost of one task by its route."""
     if task.route == "slices":
         return _cost_of_slices(task)
-    return _copy_cost(task) if task.method is None else _merge_cost(task)
+    return _copy_cost(task) if task.route == "copy" else _merge_cost(task)
 
 
 def sizes_of(task: TensorTask) -> Sizes:

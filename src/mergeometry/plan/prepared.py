@@ -203,7 +203,7 @@ def _shadowed(recipe: Recipe) -> Iterator[str]:
 def _labels(recipe: Recipe) -> dict[str, str]:
     """The recipe's paths, those of models and of adapters in them, each with the first label that it has."""
     labels: dict[str, str] = {}
-    for whole, label in ((recipe.base, "base"), *((entry.path, entry.name) for entry in recipe.models)):
+    for whole, label in recipe.labelled_paths().items():
         for path in _atoms(whole):
             labels.setdefault(path, label)
     return labels

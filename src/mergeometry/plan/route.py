@@ -13,7 +13,7 @@ Route: TypeAlias = Literal["copy", "chunks", "rows", "factors", "slices", "whole
 
 | route     | what happens                                                                         |
 | --------- | ------------------------------------------------------------------------------------ |
-| `copy`    | the base's tensor is copied                                                          |
+| `copy`    | the base's tensor is copied, where no model changes it                               |
 | `chunks`  | read, merged and written some entries at a time, in the order in which they lie      |
 | `rows`    | the same with whole rows of a matrix                                                 |
 | `factors` | merged without the base, and written as the two factors of an adapter                |
@@ -24,7 +24,7 @@ Route: TypeAlias = Literal["copy", "chunks", "rows", "factors", "slices", "whole
 
 def route_of(task: TensorTask) -> Route:
     """Decide a task's route."""
-    if task.method is None:
+    if task.method is None or _is_base_itself(task):
         return "copy"
     if len(task.outputs) == 2:
         return "factors"
@@ -41,6 +41,12 @@ def route_of(task: TensorTask) -> Route:
         return "chunks"
     in_rows = len(task.base.shape) == 2 and 0 not in task.base.shape and not task.transposed
     return "rows" if task.method.pieces == "rows" and in_rows else "whole"
+
+
+def _is_base_itself(task: TensorTask) -> bool:
+    """Whether the one model holds the base's own bytes, and the method keeps them as they are."""
+    changed = task.refinements or task.scaling is not None or task.turned is not None or len(task.outputs) != 1
+    return task.method is not None and task.method.copies and task.sources == (task.base,) and not changed
 
 
 def step_of(route: Route, shape: Sequence[int], elements: int) -> int:

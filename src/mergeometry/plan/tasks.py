@@ -147,7 +147,7 @@ class Plan:
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)
         return (
-            f"Plan({len(self.models)} models onto {str(self.base.path)!r} by {self.recipe.method.name}: "
+            f"Plan({len(self.models)} models onto {self.base.described!r} by {self.recipe.method.name}: "
             f"{merged} tensors merged, {len(self.tasks) - merged} copied, {self.bytes_written:,} bytes to write)"
         )
 
@@ -161,9 +161,9 @@ class Plan:
         """Where everything lies that the merge reads: models, data and heads."""
         sections = [section for section in (self.recipe.adapt, self.recipe.data) if section is not None]
         places = [Path(place) for section in sections for place in section.places]
-        opened = (self.base, *self.models)
-        adapters = [one.adapter for one in opened if isinstance(one, Checkpoint) and one.adapter is not None]
-        return [*(model.path for model in opened), *adapters, *places]
+        parts = [part for model in (self.base, *self.models) for part in parts_of(model)]
+        adapters = [part.adapter for part in parts if isinstance(part, Checkpoint) and part.adapter is not None]
+        return [*(part.path for part in parts), *adapters, *places]
 
     @property
     def output_config(self) -> Mapping[str, Any] | None:
@@ -243,6 +243,13 @@ def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> di
     names[Kind.TEMPLATE] = recipe.chat_template or recipe.tokenizer
     folders = {model.label: model.path for model in models}
     return {kind: folders[name] for kind, name in names.items() if name in folders}
+
+
+def parts_of(model: Checkpoint | Adapter) -> list[Checkpoint | Adapter]:
+    """The models whose files a model consists of: itself, or those that it is stacked from, once each."""
+    if isinstance(model, Checkpoint) and model.stack is not None:
+        return list({entry.checkpoint.described: entry.checkpoint for entry in model.stack.entries}.values())
+    return [model]
 
 
 def tensors_of(model: Checkpoint | Adapter) -> Iterator[TensorInfo]:

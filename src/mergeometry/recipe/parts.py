@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
+from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapter_output import AdapterOutput
+from mergeometry.recipe.stack import LayerRange
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.recipe.values import Value
 
 
 class ModelEntry(StrictModel):
-    """One fine-tuned model or adapter: its path, its name, its weight in the merge, and parameters of its own.
+    """One fine-tuned model or adapter: its path, or the layers that it is put together from, its name and its weight.
 
     Further keys are parameters of the recipe's methods that may differ per model, such as `density` of TIES.
     """
@@ -22,9 +34,37 @@ class ModelEntry(StrictModel):
     shorthand: ClassVar[str] = "path"
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, Value]  # pyright: ignore[reportIncompatibleVariableOverride]
-    path: Annotated[str, Field(min_length=1)]
+    path: str = ""
     name: str = ""
     weight: Value = 1.0
+    stack: tuple[LayerRange, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelEntry:
+        if bool(self.path) == bool(self.stack):
+            raise ValueError("give either `path`, or `stack` with at least one entry of `path` and `layers`")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unused = "path" if self.stack else "stack"
+        return {key: value for key, value in serialize(self).items() if key != unused}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its path, or those of the models that it is stacked from."""
+        return tuple(entry.path for entry in self.stack) or (self.path,)
+
+    @property
+    def folder(self) -> str:
+        """What the model is called by its folder; a stack by those of all its entries."""
+        return "+".join(dict.fromkeys(folder_name(path) for path in self.paths))
+
+    def located(self, locate: Callable[[str], str]) -> ModelEntry:
+        """The same with every path as ``locate`` gives it."""
+        if not self.stack:
+            return self.model_copy(update={"path": locate(self.path)})
+        return self.model_copy(update={"stack": tuple(entry.located(locate) for entry in self.stack)})
 
     @property
     def own(self) -> dict[str, Any]:
@@ -45,7 +85,7 @@ class MethodChoice(BaseModel):
         return dict(self.model_extra or {})
 
 
-def _as_method(value: object) -> object:
+def as_method(value: object) -> object:
     """A name, a mapping, or a method or refinement itself, which says how a recipe writes it."""
     choice = getattr(value, "choice", None)
     if callable(choice):
@@ -63,11 +103,6 @@ def as_model(value: object) -> object:
     return {"path": str(value)} if isinstance(value, str | Path) else value
 
 
-def as_text(value: object) -> object:
-    """A path as text; anything else as it is."""
-    return str(value) if isinstance(value, Path) else value
-
-
 def _size(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -81,7 +116,7 @@ def _size(value: object) -> object:
     return int(number) if number.isdigit() else value
 
 
-MethodField = Annotated[MethodChoice, BeforeValidator(_as_method)]
+MethodField = Annotated[MethodChoice, BeforeValidator(as_method)]
 
 
 class TensorRule(StrictModel):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from mergeometry.recipe.parts import ModelEntry
 from mergeometry.words import nearest
 
-_KEYS = ("path", "name", "weight")
+_KEYS = ("path", "name", "weight", "stack")
 
 
 def refuse_unknown(models: Sequence[ModelEntry], methods: Iterable[str]) -> None:

@@ -11,14 +11,15 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mergeometry.errors import RecipeError
-from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.files import Read, read_given, resolved
 from mergeometry.recipe.overrides import override, with_key
-from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model, as_text
+from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model
+from mergeometry.recipe.passthrough import with_base
 from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleRule
+from mergeometry.recipe.stack import Base, located_base, paths_of_base
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.values import is_varied
 from mergeometry.words import nearest
@@ -38,7 +39,7 @@ LEARNING_STARTS_AT = 0.3
 class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
-    base: Annotated[str, BeforeValidator(as_text), Field(min_length=1)]
+    base: Base
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(as_model)], ...], Field(min_length=1)]
     method: MethodField
     scale: Scale = 1.0
@@ -56,6 +57,11 @@ class Recipe(StrictModel):
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _base_of_a_copy(cls, given: Any) -> Any:
+        return with_base(given)
+
     @model_validator(mode="after")
     def _named(self) -> Recipe:
         taken = {"base"}
@@ -67,7 +73,7 @@ class Recipe(StrictModel):
             taken.add(entry.name)
         unique = []
         for entry in self.models:
-            name = entry.name or _free_name(folder_name(entry.path) or "model", taken)
+            name = entry.name or _free_name(entry.folder or "model", taken)
             taken.add(name)
             unique.append(entry.model_copy(update={"name": name}))
         object.__setattr__(self, "models", tuple(unique))
@@ -147,8 +153,16 @@ class Recipe(StrictModel):
 
     def with_paths(self, change: Callable[[str], str]) -> Recipe:
         """The recipe with the path of its base and of each model changed."""
-        models = tuple(entry.model_copy(update={"path": change(entry.path)}) for entry in self.models)
-        return self.model_copy(update={"base": change(self.base), "models": models})
+        models = tuple(entry.located(change) for entry in self.models)
+        return self.model_copy(update={"base": located_base(self.base, change), "models": models})
+
+    def labelled_paths(self) -> dict[str, str]:
+        """The paths of the base, the models and what they are stacked from, each with the first label that it has."""
+        labels = dict.fromkeys(paths_of_base(self.base), "base")
+        for entry in self.models:
+            for path in entry.paths:
+                labels.setdefault(path, entry.name)
+        return labels
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -166,7 +180,7 @@ class Recipe(StrictModel):
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """Only what was given: the defaults would hide it."""
         for key, value in self.as_given().items():
-            yield key, [model["path"] for model in value] if key == "models" else value
+            yield key, [model.get("path") or model for model in value] if key == "models" else value
 
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""

@@ -32,6 +32,8 @@ class Rewritten:
 def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any] | None = None) -> Rewritten | None:
     """Return the configuration as the output needs it, with ``keys`` set; None if it can be copied byte for byte.
 
+    A key's dots lead into sections that the configuration has.
+
     Raises:
         SourceError: the file is too large, malformed or nested too deeply, or names a key twice.
     """
@@ -45,8 +47,9 @@ def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any]
             if code is not None:
                 changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
         for key, value in (keys or {}).items():
-            if isinstance(content, dict) and content.get(key) != value:
-                changes.append(_with_key(content, key, value))
+            holder, last = _holder(content, key)
+            if holder is not None and holder.get(last) != value:
+                changes.append(_with_key(holder, last, value, key))
         data = f"{json.dumps(content, indent=2)}\n".encode()
     except RecursionError as error:
         raise SourceError("a configuration is nested too deeply", file=source) from error
@@ -77,14 +80,22 @@ def parsed_configuration(source: Path) -> Any:
         raise SourceError("a configuration is not valid JSON", file=source) from error
 
 
-def _with_key(content: dict[str, Any], key: str, value: Any) -> str:
+def _holder(content: Any, key: str) -> tuple[dict[str, Any] | None, str]:
+    """The section that a dotted key is in, None where there is no such section, and the key's last part."""
+    *path, last = key.split(".")
+    for part in path:
+        content = content.get(part) if isinstance(content, dict) else None
+    return (content if isinstance(content, dict) else None), last
+
+
+def _with_key(content: dict[str, Any], key: str, value: Any, shown: str) -> str:
     """Set a key, or remove it where the value is None, and return the change in words."""
     if value is None:
         del content[key]
-        return f"{key} removed"
+        return f"{shown} removed"
     content[key] = value
     text = json.dumps(value)
-    return f"{key} set to {text}" if len(text) <= _LONGEST else f"{key} set"
+    return f"{shown} set to {text}" if len(text) <= _LONGEST else f"{shown} set"
 
 
 def _without_code(mapping: dict[str, Any]) -> Iterator[str]:

@@ -29,6 +29,8 @@ class SidecarPlan:
     notes: tuple[str, ...]
     template: Any = None
     """The chat template to set in the tokenizer's settings; an empty text removes theirs, None leaves it."""
+    main: str = ""
+    """The subfolder of the model's own config.json, where sentence-transformers keeps it in one."""
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +67,7 @@ def sidecar_files(base_folder: Path, chosen: Mapping[Kind, Path] | None = None) 
         files.extend(replace(file, name=_placed(file.name, survey.main, main)) for file in survey.files)
         notes.extend(survey.notes)
     template = _template(chosen[Kind.TEMPLATE], files) if Kind.TEMPLATE in chosen else None
-    return SidecarPlan(tuple(files), tuple(left_out), tuple(notes), template)
+    return SidecarPlan(tuple(files), tuple(left_out), tuple(notes), template, main)
 
 
 def check_sidecars(plan: SidecarPlan, code: str | None = None) -> None:
@@ -115,7 +117,7 @@ def sidecar_notes(plan: SidecarPlan, *, code: str | None = None) -> tuple[str, .
 
 
 def _rewritten(plan: SidecarPlan, file: Sidecar, code: str | None, keys: Mapping[str, Any]) -> Rewritten | None:
-    wanted = dict(keys) if file.name == "config.json" else {}
+    wanted = dict(keys) if file.name == (f"{plan.main}/config.json" if plan.main else "config.json") else {}
     if plan.template is not None and file.name.endswith(_TOKENIZER_SETTINGS):
         wanted[_TEMPLATE_KEY] = plan.template or None
     return rewritten(file.source, file.name, code, wanted) if file.name.endswith(".json") else None

@@ -18,10 +18,12 @@ from mergeometry.conventions.quantised import (
     quantised_tensor,
 )
 from mergeometry.errors import SourceError, printable
+from mergeometry.hub_names import folder_name
 from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.kinds import refuse_suffix
 from mergeometry.sources.modules import read_modules
+from mergeometry.sources.stacked import LayerStack
 from mergeometry.sources.strict_json import parse_object
 from mergeometry.sources.survey import Entry, survey
 from mergeometry.sources.tensors import TensorInfo
@@ -56,9 +58,24 @@ class Checkpoint:
     modules: tuple[Module, ...] = ()
     """The modules of a sentence-transformers folder."""
     changed: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of its configuration that are not as in its file; None where a key is gone."""
+    """Keys of its configuration that are not as in its file, dots leading into sections; None where a key is gone."""
     adapter: Path | None = None
     """The folder of an adapter that is added to its tensors while they are read."""
+    stack: LayerStack | None = None
+    """Where it was put together from layers of others; its path is then that of the first of them."""
+
+    @property
+    def described(self) -> str:
+        """What it is, in words: its path, with an adapter's if one is in it; or how it was put together."""
+        if self.stack is not None:
+            return self.stack.described
+        return str(self.path) if self.adapter is None else f"{self.path}+{self.adapter}"
+
+    @property
+    def name(self) -> str:
+        """What its folder is called, with an adapter's if one is in it."""
+        places = [self.path] if self.adapter is None else [self.path, self.adapter]
+        return "+".join(folder_name(str(place)) for place in places)
 
     @property
     def nbytes(self) -> int:

@@ -85,6 +85,11 @@ class Method(Registered, ABC):
         return None
 
     @property
+    def copies(self) -> bool:
+        """Whether the merge of one model is that model, bit by bit, so that its tensors can be copied."""
+        return False
+
+    @property
     def homogeneous(self) -> bool:
         """Whether multiplying all task vectors by a number multiplies their merge by it."""
         return True

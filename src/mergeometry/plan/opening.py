@@ -1,0 +1,72 @@
+"""Opens what a recipe names: checkpoints, adapters, and stacks of layers of several checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from mergeometry.errors import RecipeError, SourceError
+from mergeometry.plan.inputs import open_input
+from mergeometry.recipe import ModelEntry, Recipe
+from mergeometry.recipe.stack import LayerRange, StackedBase
+from mergeometry.sources import Adapter, Checkpoint
+from mergeometry.sources.files import naming_model
+from mergeometry.sources.layer_stack import assemble
+from mergeometry.sources.stacked import StackedLayers
+
+if TYPE_CHECKING:
+    from mergeometry.plan.tasks import Plan
+
+Planning: TypeAlias = "Callable[[Recipe], Plan]"
+"""Plans a merge; `make_plan`, which opens models itself."""
+
+
+def open_base(base: str | StackedBase, plan: Planning) -> Checkpoint:
+    """Open a recipe's base; ``plan`` plans the merge of an adapter into its model.
+
+    Raises:
+        SourceError: it cannot be read, or is an adapter.
+    """
+    if not isinstance(base, str):
+        return _open_stack(base.stack, "base", plan)
+    opened = open_input(base, "base", plan)
+    if isinstance(opened, Adapter):
+        raise SourceError("the base is an adapter", file=opened.path, hint="give the full model it was trained on")
+    return opened
+
+
+def open_entry(entry: ModelEntry, plan: Planning) -> Checkpoint | Adapter:
+    """Open one of the recipe's models; SourceError if it cannot be read."""
+    return _open_stack(entry.stack, entry.name, plan) if entry.stack else open_input(entry.path, entry.name, plan)
+
+
+def refuse_stacked(recipe: Recipe, base: Checkpoint) -> None:
+    """Refuse what needs the base in a folder of its own, where it is a stack.
+
+    Raises:
+        RecipeError: the recipe runs the base, or writes an adapter for it.
+    """
+    if base.stack is None:
+        return
+    hint = "write the stack first, with `method: passthrough`, and give its output as the base"
+    for key, wanted in (("adapt", recipe.adapt), ("data", recipe.data)):
+        if wanted is not None:
+            raise RecipeError(f"{key}: the base is a stack of layers, which has no folder to be run from", hint=hint)
+    if recipe.output.adapter:
+        raise RecipeError("output.adapter: the base is a stack of layers, which no adapter can name", hint=hint)
+
+
+def _open_stack(ranges: Sequence[LayerRange], label: str, plan: Planning) -> Checkpoint:
+    opened: dict[str, Checkpoint] = {}
+    with naming_model(label):
+        for one in ranges:
+            if one.path not in opened:
+                model = open_input(one.path, label, plan)
+                if isinstance(model, Adapter):
+                    raise SourceError(
+                        "an entry of a stack is an adapter, which has no layers of its own",
+                        file=model.path,
+                        hint="write MODEL+ADAPTER, the model with the adapter in it",
+                    )
+                opened[one.path] = model
+        return assemble([StackedLayers(opened[one.path], *one.layers) for one in ranges], label)
