@@ -288,4 +288,4 @@ def test_commands_take_names_of_the_hub(hub: Hub) -> None:
     assert refused.exit_code == 1 and "run once without --offline" in refused.output
     assert "acme/one on the hub, commit" in invoke("plan", *given).output
     merged = invoke("merge", *given, "--output", "merged", "--workers", "1")
-    assert merged.exit_code == 0 and "merged 1 models by average" in merged.output
+    assert merged.exit_code == 0 and "merged 1 model by average" in merged.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ CONFIG = {"model_type": "llama", "num_hidden_layers": 3}
 
 
 def model(
-    folder: Path, config: dict[str, Any] | None = None, *, layers: int = 3, width: int = 4, **more: Any
+    folder: Path,
+    config: dict[str, Any] | None = None,
+    more: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    width: int = 4,
 ) -> Checkpoint:
     names = ("self_attn.q_proj.weight", "mlp.up_proj.weight")
-    tensors = {f"model.layers.{n}.{name}": torch.zeros(width, 4) for n in range(layers) for name in names}
+    tensors = {f"model.layers.{n}.{name}": torch.zeros(width, 4) for n in range(3) for name in names}
     tensors |= {"model.embed_tokens.weight": torch.zeros(6, 4), "model.norm.weight": torch.zeros(4)}
-    tensors |= {name: torch.zeros(shape) for name, shape in more.items()}
+    tensors |= {name: torch.zeros(shape) for name, shape in (more or {}).items()}
     write_model(folder, tensors, CONFIG if config is None else config)
     return open_checkpoint(folder, "model")
 
@@ -68,13 +73,13 @@ def test_another_width(tmp_path: Path) -> None:
 
 
 def test_a_tensor_more(tmp_path: Path) -> None:
-    other = model(tmp_path / "b", **{f"model.layers.{n}.self_attn.q_norm.weight": (4,) for n in range(3)})
+    other = model(tmp_path / "b", None, {f"model.layers.{n}.self_attn.q_norm.weight": (4,) for n in range(3)})
     text = refused((model(tmp_path / "a"), 0, 2), (other, 1, 3))
     assert "layer 1 has this tensor, unlike the layers of the stack's first entry" in text
 
 
 def test_what_only_one_layer_has_stays_where_it_is(tmp_path: Path) -> None:
-    first = model(tmp_path / "a", **{"model.layers.0.position_bias.weight": (4, 4)})
+    first = model(tmp_path / "a", None, {"model.layers.0.position_bias.weight": (4, 4)})
     assert "position_bias.weight" in " ".join(stacked((first, 0, 2), (first, 1, 3)).tensors)
     assert "layer 0 has this tensor, unlike layer 1 of the stack's first entry, where it would stand" in refused(
         (first, 0, 1), (first, 0, 3)
@@ -83,7 +88,7 @@ def test_what_only_one_layer_has_stays_where_it_is(tmp_path: Path) -> None:
 
 def test_layers_of_different_kinds_follow_their_configuration(tmp_path: Path) -> None:
     config = {**CONFIG, "layer_types": ["full_attention", "conv", "full_attention"]}
-    first = model(tmp_path / "a", config, **{"model.layers.1.conv.weight": (2, 2)})
+    first = model(tmp_path / "a", config, {"model.layers.1.conv.weight": (2, 2)})
     deep = stacked((first, 1, 3), (first, 1, 2))
     assert deep.config is not None
     assert deep.config["layer_types"] == ["conv", "full_attention", "conv"]
@@ -92,15 +97,15 @@ def test_layers_of_different_kinds_follow_their_configuration(tmp_path: Path) ->
 
 def test_an_end_with_another_vocabulary(tmp_path: Path) -> None:
     untied = {**CONFIG, "tie_word_embeddings": False}
-    first = model(tmp_path / "a", untied, **{"lm_head.weight": (6, 4)})
-    other = model(tmp_path / "b", untied, **{"lm_head.weight": (7, 4)})
+    first = model(tmp_path / "a", untied, {"lm_head.weight": (6, 4)})
+    other = model(tmp_path / "b", untied, {"lm_head.weight": (7, 4)})
     text = refused((first, 0, 2), (other, 1, 3))
     assert "lm_head.weight" in text
     assert "has shape [7, 4], and in the stack's first entry has shape [6, 4]" in text
 
 
 def test_a_tied_start_with_an_untied_end(tmp_path: Path) -> None:
-    other = model(tmp_path / "b", {**CONFIG, "tie_word_embeddings": False}, **{"lm_head.weight": (6, 4)})
+    other = model(tmp_path / "b", {**CONFIG, "tie_word_embeddings": False}, {"lm_head.weight": (6, 4)})
     assert "does not tie its output layer to its table of words, and the stack's first entry does" in refused(
         (model(tmp_path / "a"), 0, 2), (other, 1, 3)
     )

@@ -27,6 +27,7 @@ from mergeometry.methods.multislerp import Multislerp as _Multislerp
 from mergeometry.methods.nearswap import Nearswap as _Nearswap
 from mergeometry.methods.nuslerp import Nuslerp as _Nuslerp
 from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
+from mergeometry.methods.passthrough import Passthrough as _Passthrough
 from mergeometry.methods.ram import Ram as _Ram
 from mergeometry.methods.ramplus_tl import RamplusTL as _RamplusTL
 from mergeometry.methods.regmean import RegMean as _RegMean
@@ -454,6 +455,20 @@ class OwnBlocks(_OwnBlocks):
     """
 
     def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class Passthrough(_Passthrough):
+    """Copy the weights of one model, times a number; a stack of layers makes it a self-merge.
+
+    Law: ``W = s (W_0 + tau)``, which is ``tau' = s tau + (s - 1) W_0`` at scale 1. Where the recipe names no base, the
+    model is its own, and at ``s = 1`` every tensor is copied bit by bit.
+
+    Source: Kim et al. 2023, SOLAR 10.7B: depth up-scaling, arXiv 2312.15166; mergekit's passthrough.
+
+    Args:
+        scale: what the weights are multiplied by; 0 empties a tensor
+    """
+
+    def __init__(self, scale: float = 1.0) -> None: ...
 
 class Ram(_Ram):
     """Average each entry over the tasks that changed it.
