@@ -33,9 +33,7 @@ def compare_stacks(
     for model in (base, *(model for model in models if not is_base(model, base))):
         if isinstance(model, Adapter):
             if base.stack is not None:
-                notes.append(
-                    f"{model.label}: adapts the stacked base by its new numbers: it must be trained on that stack"
-                )
+                notes.append(f"{model.label}: adapts the stacked base by its new numbers, so it must be of it")
             continue
         if model.stack is None:
             continue
