@@ -158,8 +158,10 @@ def _plan(
     layout = lay_out_plan(recipe, base, tasks)
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
-    told = (*recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told)
-    messages = (*told, *remarks, *note_on_whole(recipe, whole))
+    messages = (
+        *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *remarks,
+        *note_on_whole(recipe, whole),
+    )  # fmt: skip
     return Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
         own, ties.copies,
