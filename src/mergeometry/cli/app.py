@@ -14,6 +14,7 @@ from mergeometry.cli.evaluate import evaluate
 from mergeometry.cli.extensions import add_commands
 from mergeometry.cli.extract import extract
 from mergeometry.cli.import_recipe import import_recipe
+from mergeometry.cli.inspect import inspect
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(merge)
 app.command()(plan)
 app.command()(extract)
+app.command()(inspect)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)

@@ -1,0 +1,121 @@
+"""An inspection on a terminal: the verdict, and tables with bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mergeometry.cli.show import console, plain
+from mergeometry.grouping import grouped
+from mergeometry.progress import duration
+from mergeometry.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mergeometry.inspection.result import Inspection
+
+_MARKS = {"warning": "!!", "attention": "! ", "note": "- "}
+_WIDTH = 16
+_MATRIX = 8
+"""Models up to which every pair is listed."""
+_LAYERS = 48
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Print the verdict first, then models, pairs and layers."""
+    target = console()
+    merged = " and in their merge" if inspection.output else ""
+    target.print(
+        f"{counted(len(inspection.models), 'model')} of {plain(inspection.base.path)}: how their updates lie to each "
+        f"other{merged}, by {counted(len(inspection.tensors), 'tensor')} in {duration(inspection.seconds)}",
+        soft_wrap=True,
+    )
+    for sentence in inspection.verdict:
+        target.print(f"{_MARKS[sentence.level]} {plain(sentence.text)}", soft_wrap=True)
+    for table in (_models(inspection, target), _pairs(inspection, target), _layers(inspection, target)):
+        if table is not None:
+            target.print(table)
+    for note in grouped(inspection.notes):
+        target.print(f"note: {plain(note)}")
+
+
+def _models(inspection: Inspection, target: Console) -> Table:
+    from rich.table import Table
+
+    totals = inspection.totals.models
+    table = Table(title="Models", title_justify="left")
+    for column in ("model", "moved", ""):
+        table.add_column(column, justify="right" if column == "moved" else "left")
+    after = inspection.output is not None
+    columns = ["of the base", "alignment with it", "effective rank"]
+    for column in columns + after * ["held in the merge", "alignment", "consistency"]:
+        table.add_column(column, justify="right")
+    most = max((own.norm for own in totals), default=0.0)
+    for own in totals:
+        cells = [f"{100 * own.relative_norm:.1f} %", f"{own.base_alignment:.3f}", _figure(own.effective_rank, ".1f")]
+        cells += after * [_figure(own.share_held), _figure(own.alignment), _figure(own.consistency)]
+        table.add_row(plain(own.label), f"{own.norm:.3g}", _bar(own.norm, most, target), *cells)
+    return table
+
+
+def _pairs(inspection: Inspection, target: Console) -> Table | None:
+    from rich.table import Table
+
+    pairs = inspection.totals.pairs
+    if not pairs:
+        return None
+    shown = sorted(pairs, key=lambda pair: -(pair.interference or pair.conflict))
+    title = "Pairs"
+    if len(inspection.models) > _MATRIX:
+        shown, title = shown[:_MATRIX], f"The {_MATRIX} pairs that interfere most, of {len(pairs):,}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("models")
+    for column in ("cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "interference"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    most = max((pair.interference or 0.0 for pair in pairs), default=0.0)
+    for pair in shown:
+        table.add_row(
+            plain(f"{pair.one}, {pair.other}"), f"{pair.cosine:.3f}", f"{100 * pair.conflict:.1f} %",
+            _figure(pair.overlap_left), _figure(pair.overlap_right), _figure(pair.interference),
+            _bar(pair.interference or 0.0, most, target),
+        )  # fmt: skip
+    return table
+
+
+def _layers(inspection: Inspection, target: Console) -> Table | None:
+    from rich.table import Table
+
+    layers = [layer for layer in inspection.totals.layers if layer.interference is not None]
+    if not layers or len(inspection.models) < 2:
+        return None
+    several = len({layer.tower for layer in layers}) > 1
+    title = "Layers"
+    if len(layers) > _LAYERS:
+        layers = sorted(layers, key=lambda layer: -(layer.interference or 0.0))[:_LAYERS]
+        title = f"The {_LAYERS} layers of most interference"
+    table = Table(title=title, title_justify="left")
+    for column in ("layer", "moved", "interference", ""):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_column("outvoted", justify="right")
+    most = max(layer.interference or 0.0 for layer in layers)
+    for layer in layers:
+        table.add_row(
+            plain(f"{layer.tower}.{layer.layer}") if several else str(layer.layer), f"{layer.norm:.3g}",
+            _figure(layer.interference), _bar(layer.interference or 0.0, most, target),
+            f"{100 * layer.outvoted:.1f} %",
+        )  # fmt: skip
+    return table
+
+
+def _figure(value: float | None, how: str = ".2f") -> str:
+    return "" if value is None else format(value, how)
+
+
+def _bar(value: float, most: float, target: Console) -> str:
+    """A bar of blocks, or of hashes where the terminal has no blocks."""
+    eighths = round(8 * _WIDTH * value / most) if most > 0 else 0
+    if not (target.encoding or "").lower().startswith("utf"):
+        return "#" * round(eighths / 8)
+    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]

@@ -1,0 +1,80 @@
+"""``mergeometry inspect``: how the updates lie to each other, before they are merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mergeometry.cli.figures import print_inspection
+from mergeometry.cli.options import spread
+from mergeometry.cli.progress import progress
+from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors
+
+if TYPE_CHECKING:
+    from mergeometry.inspection.result import Inspection
+    from mergeometry.progress import Show
+
+FOLDER = Path("inspection")
+
+
+@spread
+def inspect(
+    recipe: RecipeOptions,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the page and the figures; new, or of an earlier one.")
+    ] = FOLDER,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for small models.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show how the updates of models lie to each other: who overlaps, who fights, and in which layers.
+
+        mergeometry inspect recipe.yaml
+
+        mergeometry inspect --base B --model A --model C --head 'classifier.*' --output inspection
+
+    Every tensor is read once; nothing is merged. The page (index.html) and the figures (inspection.json) go into the
+    output folder; docs/reading-the-report.md explains each figure. No figure estimates a score: that takes data
+    (`mergeometry compare`).
+    """
+    with plain_errors(debug):
+        given = recipe_from(recipe)
+        from mergeometry.inspection.own_folder import refuse_foreign_folder
+        from mergeometry.inspection.run import inspect_plan
+        from mergeometry.plan import make_plan
+
+        plan = make_plan(given)
+        refuse_foreign_folder(output, plan.inputs)
+        with progress("inspecting", hidden=quiet or as_json, timed=True) as show:
+            inspection = inspect_plan(plan, workers=workers, progress=tensors(show))
+        finish(inspection, output, as_json=as_json, quiet=quiet)
+
+
+def tensors(show: Show | None) -> Callable[[str, float, float, str], None] | None:
+    """A function that shows each tensor as it is measured."""
+    if show is None:
+        return None
+    return lambda name, done, total, count: show("inspecting", done, total, item=name, count=count)
+
+
+def finish(inspection: Inspection, output: Path, *, as_json: bool, quiet: bool) -> None:
+    """Write the page and the figures, and print them."""
+    from mergeometry.inspection.own_folder import FIGURES, PAGE, write_files
+    from mergeometry.report.inspection import inspection_page
+
+    document = inspection.to_json()
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    write_files(output, {FIGURES: text, PAGE: inspection_page(document)})
+    if as_json:
+        typer.echo(text, nl=False)
+    elif not quiet:
+        print_inspection(inspection)
+        console().print(f"page: {plain(output / PAGE)}", soft_wrap=True)

@@ -1,0 +1,166 @@
+"""The figures of one tensor: its inputs are read once, each task vector is decomposed once."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mergeometry.diagnostics.accumulation import accumulation
+from mergeometry.diagnostics.alignment import ENERGY, directional_consistency, share_held, subspace_alignment
+from mergeometry.diagnostics.angles import subspace_overlap
+from mergeometry.diagnostics.decomposed import Decomposed
+from mergeometry.diagnostics.entries import statistics_of_entries
+from mergeometry.diagnostics.frames import deviation, residual
+from mergeometry.diagnostics.interference import singular_task_interference, strength
+from mergeometry.diagnostics.spectra import effective_rank, energy_kept, stable_rank
+from mergeometry.errors import NumericalError
+from mergeometry.execution.task_reader import Reads, TaskReader
+from mergeometry.execution.task_vectors import TaskVectors
+from mergeometry.inspection.figures import Measured, MeasureJob, figures_of, numbers
+from mergeometry.inspection.pieces import can_read_in_pieces, measured_in_pieces
+from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
+from mergeometry.linalg.inner import inner
+from mergeometry.linalg.norms import frobenius
+from mergeometry.linalg.responses import resolve_equal_values
+from mergeometry.linalg.svd import DecompositionFallbackWarning
+from mergeometry.methods.families.directional import rank_of
+from mergeometry.sources import TensorReader
+from mergeometry.values import Delta, Directions, LowRank
+
+_SHOWN = 32
+"""Merged directions whose over-accumulation is kept one by one; their mean is of all."""
+
+
+def measure(job: MeasureJob) -> Measured:
+    """Read one tensor of every model and measure it.
+
+    Raises:
+        SourceError: an input changed or ends early.
+    """
+    with TensorReader() as reader:
+        return measured(job, reader)
+
+
+def measured(job: MeasureJob, reader: Reads) -> Measured:
+    """The same with inputs wherever they are."""
+    started = time.perf_counter()
+    inputs = TaskReader(reader, job.labels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DecompositionFallbackWarning)  # the merge itself warns
+            if can_read_in_pieces(job.task):
+                figures = measured_in_pieces(job, inputs, reader, started)
+            else:
+                figures = _measured_whole(job, inputs, started)
+    except NumericalError as error:
+        figures = Problem(job.task.name, " ".join(str(error).split()))
+    read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
+    return Measured(figures, read)
+
+
+def _measured_whole(job: MeasureJob, inputs: TaskReader, started: float) -> TensorFigures:
+    vectors = TaskVectors(job.task, inputs)
+    deltas = [vectors[index] for index in range(len(vectors))]
+    merged = deltas.pop() if job.merged else None
+    base = vectors.base
+    entries = statistics_of_entries(deltas)
+    along = tuple(inner(delta, base.to(_dtype(delta))) for delta in deltas)
+    norm = frobenius(base)
+    del vectors, base
+    matrix, outcome = None, None
+    if job.task.kind == "matrix":
+        matrix, outcome = _of_matrix(deltas, merged, numbers(entries.norms()))
+    elif merged is not None:
+        outcome = _of_other(deltas, merged, numbers(entries.norms()))
+    return figures_of(job, norm, along, entries, started, matrix=matrix, merged=outcome)
+
+
+def _of_matrix(
+    deltas: Sequence[Delta], merged: Delta | None, norms: Figures
+) -> tuple[MatrixFigures, MergedFigures | None]:
+    shape, tasks = (deltas[0].shape[0], deltas[0].shape[1]), len(deltas)
+    whole = [Decomposed.of(delta, rank_of("auto", shape, tasks, _held(delta))) for delta in deltas]
+    tops = [one.leading for one in whole]
+    ranks = _powers_of_two(min(shape))
+    pairs = [(tops[one], tops[other]) for one, other in pairs_of(tasks)]
+    matrix = MatrixFigures(
+        rank=tuple(top.count for top in tops),
+        strength=tuple(float(top.values.sum()) for top in tops),
+        effective_rank=tuple(effective_rank(one.values) for one in whole),
+        stable_rank=tuple(stable_rank(one.values) for one in whole),
+        energy_ranks=ranks,
+        energy_kept=tuple(_kept(one.values, ranks) for one in whole),
+        overlap_left=tuple(subspace_overlap(one.left, other.left) for one, other in pairs),
+        overlap_right=tuple(subspace_overlap(one.right, other.right) for one, other in pairs),
+        largest_cosine=tuple(_largest_cosine(one, other) for one, other in pairs),
+        pair_interference=tuple(_relative_interference(pair) for pair in pairs),
+        interference=_relative_interference(tops),
+    )
+    return matrix, None if merged is None else _of_merged(deltas, merged, tops, norms, ranks)
+
+
+def _of_merged(
+    deltas: Sequence[Delta], merged: Delta, tops: Sequence[Directions], norms: Figures, ranks: tuple[int, ...]
+) -> MergedFigures:
+    whole = Decomposed.of(merged, min(merged.shape))
+    held = whole.holding(ENERGY)
+    counted = accumulation(resolve_equal_values(whole.leading, deltas), deltas)
+    energy = whole.leading.values.square()
+    outcome = _of_other(deltas, merged, norms)
+    return MergedFigures(
+        norm=outcome.norm,
+        share_held=outcome.share_held,
+        alignment=tuple(subspace_alignment(held, delta, norm) for delta, norm in zip(deltas, norms, strict=True)),
+        consistency=tuple(directional_consistency(top, whole.leading.left) for top in tops),
+        effective_rank=effective_rank(whole.values),
+        stable_rank=stable_rank(whole.values),
+        energy_kept=_kept(whole.values, ranks),
+        accumulation=numbers(counted[:_SHOWN]),
+        accumulated=float((counted * energy).sum() / energy.sum()) if counted.numel() else None,
+        deviation=deviation(merged, tops),
+        residual=residual(merged, tops),
+    )
+
+
+def _of_other(deltas: Sequence[Delta], merged: Delta, norms: Figures) -> MergedFigures:
+    along = [inner(merged, delta.to(merged.dtype) if _both_dense(merged, delta) else delta) for delta in deltas]
+    return MergedFigures(
+        frobenius(merged), tuple(share_held(one, norm) for one, norm in zip(along, norms, strict=True))
+    )
+
+
+def _relative_interference(tops: Sequence[Directions]) -> float:
+    size = strength(tops)
+    return singular_task_interference(tops) / size if size > 0 else 0.0
+
+
+def _largest_cosine(one: Directions, other: Directions) -> float:
+    between = one.left.mT @ other.left
+    return min(1.0, float(torch.linalg.matrix_norm(between, 2))) if between.numel() else 0.0
+
+
+def _powers_of_two(short: int) -> tuple[int, ...]:
+    return tuple(sorted({min(1 << power, short) for power in range(short.bit_length() + 1)}))
+
+
+def _kept(values: Tensor, ranks: Sequence[int]) -> Figures:
+    kept = energy_kept(values)
+    if not kept.numel() or not kept[-1] > 0:
+        return tuple(0.0 for _ in ranks)
+    return tuple(float(kept[min(rank, len(kept)) - 1]) for rank in ranks)
+
+
+def _held(delta: Delta) -> int | None:
+    return delta.rank if isinstance(delta, LowRank) else None
+
+
+def _dtype(delta: Delta) -> torch.dtype:
+    return delta.left.dtype if isinstance(delta, LowRank) else delta.dtype
+
+
+def _both_dense(one: Delta, other: Delta) -> bool:
+    return isinstance(one, Tensor) and isinstance(other, Tensor)

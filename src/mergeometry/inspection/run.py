@@ -1,0 +1,118 @@
+"""Measures every tensor of a plan, side by side, each input read once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from mergeometry.conventions.layer_names import LayerNames
+from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.workers import workers_within
+from mergeometry.inspection.cost import measure_cost
+from mergeometry.inspection.figures import Measured, MeasureJob
+from mergeometry.inspection.measure import measure
+from mergeometry.inspection.result import Inspection, Model, Problem, TensorFigures
+from mergeometry.inspection.totals import totals_of
+from mergeometry.inspection.verdict import verdict_on
+from mergeometry.plan.machine import PROCESS_BYTES
+from mergeometry.plan.slices import pieces_of
+from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.sink import versions, weights_digest
+from mergeometry.sources import Adapter, Checkpoint
+
+Progress = Callable[[str, float, float, str], None]
+"""Called with a finished tensor's name, the seconds of work done and of all, estimated, and a count such as 3/40."""
+
+
+def inspect_plan(plan: Plan, *, workers: int | None = None, progress: Progress | None = None) -> Inspection:
+    """Measure how the task vectors of a plan lie to each other, before they are merged.
+
+    Raises:
+        RecipeError: fewer than one worker is asked for, or it needs more memory than there is.
+        SourceError: an input changed or ends early.
+        ExecutionError: a worker dies.
+    """
+    return measure_all(plan, workers=workers, progress=progress, merged=False)
+
+
+def measure_all(plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool) -> Inspection:
+    """The same, where the plan's last model is the merged one if ``merged``."""
+    started = time.perf_counter()
+    jobs = measure_jobs(plan, merged=merged)
+    costs = {job.task.name: measure_cost(job.task, merged=merged) for job in jobs}
+    total, largest = sum(cost.seconds for cost in costs.values()), sorted(cost.memory for cost in costs.values())[::-1]
+    count = workers_within(
+        workers,
+        total,
+        lambda many: (many > 1) * PROCESS_BYTES + sum(PROCESS_BYTES + memory for memory in largest[:many]),
+    )
+    done: list[tuple[MeasureJob, Measured]] = []
+    seconds = 0.0
+    with closing(side_by_side(measure, deque(jobs), min(count, len(jobs)))) as finished:
+        for job, result in finished:
+            done.append((job, result))
+            seconds += costs[job.task.name].seconds
+            if progress is not None:
+                progress(job.task.name, seconds, total, f"{len(done)}/{len(jobs)}")
+    places = {name: place for place, name in enumerate(task.name for task in _tasks(plan))}
+    done.sort(key=lambda one: places[one[0].task.name])
+    figures = [result.figures for _, result in done]
+    stacked = any(task.slices for task in plan.tasks)
+    read = {} if stacked else {(label, name): digest for _, result in done for label, name, digest in result.read}
+    models = [_model(model, read) for model in (plan.base, *plan.models)]
+    output = models.pop() if merged else None
+    tensors = tuple(one for one in figures if isinstance(one, TensorFigures))
+    inspection = Inspection(
+        version=versions()["mergeometry"],
+        recipe=plan.recipe.canonical(),
+        base=models[0],
+        models=tuple(models[1:]),
+        totals=totals_of(tensors, [model.label for model in models[1:]]),
+        tensors=tensors,
+        problems=tuple(one for one in figures if isinstance(one, Problem)),
+        notes=(*plan.notes, *plan.sidecar_notes()),
+        seconds=time.perf_counter() - started,
+        output=output,
+    )
+    return replace(inspection, verdict=verdict_on(inspection))
+
+
+def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
+    """The tensors to measure, the costliest first, so that no big one is left to run alone."""
+    labels = tuple(model.label for model in plan.models)
+    names = LayerNames(plan.base.tensors, plan.base.config)
+    jobs = []
+    for task in plan.tasks:
+        for piece in pieces_of(task):
+            # A tensor that no model changes has nothing to measure, and one without entries neither.
+            if piece.method is not None and piece.base.elements:
+                jobs.append(MeasureJob(piece, labels, *_place(names, task.name), merged=merged))
+    return sorted(jobs, key=lambda job: (-measure_cost(job.task, merged=merged).seconds, job.task.name))
+
+
+def _tasks(plan: Plan) -> Sequence[TensorTask]:
+    return [piece for task in plan.tasks for piece in pieces_of(task)]
+
+
+def _place(names: LayerNames, name: str) -> tuple[str, int | None, str]:
+    """The tower, the layer, and the module's name within it."""
+    place, number = names.place(name), names.number(name)
+    module = name.removesuffix(".weight")
+    if place is None or number is None:
+        return "", None, module
+    tower = place.tower.name
+    prefix = f"{tower}.{number}."
+    return (tower, number, module[len(prefix) :]) if module.startswith(prefix) else ("", None, module)
+
+
+def _model(model: Checkpoint | Adapter, read: dict[tuple[str, str], str]) -> Model:
+    digests = [
+        (info.name, info.code, info.shape, read[model.label, info.name])
+        for info in tensors_of(model)
+        if (model.label, info.name) in read
+    ]
+    kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
+    return Model(model.label, str(model.path), kind, weights_digest(digests) if digests else "")

@@ -1,0 +1,147 @@
+"""An inspection as one HTML page that loads nothing: its style and its script are inside, and named by their hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from mergeometry.errors import printable
+from mergeometry.grouping import grouped
+from mergeometry.progress import duration
+from mergeometry.report.definitions import AFTER, BEFORE
+from mergeometry.words import counted
+
+_DIGITS = 4
+_MOST_PAIR_FIGURES = 120_000
+"""Figures of pairs of tensors that a page holds: past that it would exceed two megabytes."""
+
+_LEVELS = {"warning": "Warning", "attention": "Look", "note": "Note"}
+
+
+def inspection_page(document: Mapping[str, Any]) -> str:
+    """Draw an inspection from its JSON; every name is escaped, and the page can load nothing and send nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "shown": lambda text: printable(str(text)),
+        "shown_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
+        "figure": _figure,
+        "percent": lambda share: _figure(100 * share),
+        "seconds": duration,
+        "parameters": _parameters,
+    }
+    style, script = (
+        files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    totals, after = document["totals"]["models"], document["output"] is not None
+    record = document["record"]
+    return environment.get_template("inspection.html.jinja").render(
+        document=document,
+        title=_title(document),
+        levels=_LEVELS,
+        after=after,
+        record=record,
+        most_moved=max((own["norm"] or 0.0 for own in totals), default=0.0),
+        most_held=max([1.0, *(own["share_held"] or 0.0 for own in totals)]),
+        tables=[one for one in document["tensors"] if one["rows_moved_by"] and one["shape"][0] > 1],
+        inputs=[document["base"], *document["models"], *([document["output"]] if after else [])],
+        notes=grouped([*document["notes"], *(record["warnings"] if record else ())]),
+        recipe=json.dumps(document["recipe"], indent=1, ensure_ascii=False),
+        definitions=[*BEFORE, *(AFTER if after else ())],
+        # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        data=_embedded(_data(document)),
+    )
+
+
+def _title(document: Mapping[str, Any]) -> str:
+    models = counted(len(document["models"]), "model")
+    if document["output"] is not None:
+        return f"What became of {models} in the merge"
+    return f"How the updates of {models} lie to each other" if len(document["models"]) > 1 else "What one model changed"
+
+
+def _data(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the script draws from: short, and rounded."""
+    tensors, totals = document["tensors"], document["totals"]
+    count = len(document["models"])
+    towers = sorted({one["tower"] for one in tensors})
+    pairs = [[one, other] for one in range(count) for other in range(one + 1, count)]
+    matrices = sum(one["matrix"] is not None for one in tensors)
+    left_out = len(pairs) * (2 * len(tensors) + 4 * matrices) > _MOST_PAIR_FIGURES
+    return {
+        "models": [printable(model["label"]) for model in document["models"]],
+        "pairs": pairs,
+        "towers": [printable(tower) for tower in towers],
+        "after": document["output"] is not None,
+        "totals": [[_round(value) for key, value in own.items() if key != "label"] for own in totals["models"]],
+        "pair_totals": {
+            key: [_round(pair[key]) for pair in totals["pairs"]]
+            for key in ("cosine", "conflict", "overlap_left", "overlap_right", "interference")
+        },
+        "pairs_left_out": left_out,
+        "tensors": [_tensor(one, towers, left_out) for one in tensors],
+    }
+
+
+def _tensor(one: Mapping[str, Any], towers: Sequence[str], left_out: bool) -> dict[str, Any]:
+    entries = {
+        "name": printable(one["name"]), "matrix": one["matrix"] is not None, "shape": one["shape"],
+        "tower": towers.index(one["tower"]), "layer": one["layer"], "module": printable(one["module"]),
+        "base": one["base_norm"], "norm": one["norm"], "outvoted": one["outvoted"],
+    }  # fmt: skip
+    pairs = {"cosine": one["cosine"], "conflict": one["conflict"]}
+    if (matrix := one["matrix"]) is not None:
+        keys = ("effective_rank", "stable_rank", "energy_ranks", "energy_kept", "interference")
+        entries |= {key: matrix[key] for key in keys}
+        pairs |= {key: matrix[key] for key in ("overlap_left", "overlap_right", "largest_cosine", "pair_interference")}
+    if (merged := one["merged"]) is not None:
+        keys = ("share_held", "alignment", "consistency", "accumulated", "deviation", "residual")
+        entries |= {key: merged[key] for key in keys}
+        entries["merged_energy"] = merged["energy_kept"]
+    return {key: _round(value) for key, value in (entries if left_out else {**entries, **pairs}).items()}
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, float):
+        rounded = float(f"{value:.{_DIGITS}g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    return [_round(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _embedded(value: Any) -> Markup:
+    """JSON that cannot end its script element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # all of it ASCII
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _figure(value: float | None) -> str:
+    """A number with three digits, as the script writes them; a dash where there is none."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if value != 0 and (size >= 1e5 or size < 1e-3):
+        return f"{value:.2e}"
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def _parameters(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in parameters.items())
