@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.api import compare, evaluate, extract, make_plan, merge
+    from mergeometry.api import compare, evaluate, extract, inspect, make_plan, merge
     from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
     from mergeometry.learning.api import Learned, learn
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
+    from mergeometry.results import Inspection
     from mergeometry.sink import RunRecord
     from mergeometry.state_dicts import merge_modules, merge_state_dicts
     from mergeometry.values import Directions, LowRank
@@ -31,6 +32,7 @@ _HOMES = {
     "Comparison": "comparison.result",
     "Directions": "values",
     "Evaluation": "comparison.evaluate",
+    "Inspection": "results",
     "Learned": "learning.api",
     "LowRank": "values",
     "MergeometryError": "errors",
@@ -40,6 +42,7 @@ _HOMES = {
     "compare": "api",
     "evaluate": "api",
     "extract": "api",
+    "inspect": "api",
     "learn": "learning.api",
     "load_recipe": "recipe",
     "make_plan": "api",
@@ -52,6 +55,7 @@ __all__ = [
     "Comparison",
     "Directions",
     "Evaluation",
+    "Inspection",
     "Learned",
     "LowRank",
     "MergeometryError",
@@ -61,6 +65,7 @@ __all__ = [
     "compare",
     "evaluate",
     "extract",
+    "inspect",
     "learn",
     "load_recipe",
     "make_plan",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.plan import Plan
     from mergeometry.refinements.base import Refinement
+    from mergeometry.results import Inspection
     from mergeometry.sink import RunRecord
 
 
@@ -193,6 +194,28 @@ def compare(
     ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
     return run_comparison(setup, Path(output), scale_values, rules=scale_rules, workers=workers, say=say)
+
+
+def inspect(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    workers: int | None = None,
+    **keys: Unpack[RecipeKeys],
+) -> Inspection:
+    """Measure how the updates of a recipe's models lie to each other, before they are merged.
+
+    ``keys`` override the recipe's, or stand for one; the method may be left out. Every tensor is read once. The result
+    shows itself in a notebook, and ``save`` writes its page and its figures (docs/reading-the-report.md).
+
+    Raises:
+        MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
+    """
+    from mergeometry.inspection.run import inspect_plan  # noqa: PLC0415  (needs torch)
+    from mergeometry.results import Inspection  # noqa: PLC0415
+
+    if recipe is None and "method" not in keys:
+        keys["method"] = "average"
+    return Inspection.of(inspect_plan(make_plan(recipe, **keys), workers=workers))
 
 
 def evaluate(

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"warning": "!!", "attention": "! ", "note": "- "}
 _WIDTH = 16
-_MATRIX = 8
-"""Models up to which every pair is listed."""
+_PAIRS = 10
 _LAYERS = 48
 
 
@@ -67,8 +66,8 @@ def _pairs(inspection: Inspection, target: Console) -> Table | None:
         return None
     shown = sorted(pairs, key=lambda pair: -(pair.interference or pair.conflict))
     title = "Pairs"
-    if len(inspection.models) > _MATRIX:
-        shown, title = shown[:_MATRIX], f"The {_MATRIX} pairs that interfere most, of {len(pairs):,}"
+    if len(pairs) > _PAIRS:
+        shown, title = shown[:_PAIRS], f"The {_PAIRS} pairs that interfere most, of {len(pairs):,}"
     table = Table(title=title, title_justify="left")
     table.add_column("models")
     for column in ("cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "interference"):

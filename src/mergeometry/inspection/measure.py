@@ -127,7 +127,7 @@ def _of_merged(
 
 
 def _of_other(deltas: Sequence[Delta], merged: Delta, norms: Figures) -> MergedFigures:
-    along = [inner(merged, delta.to(merged.dtype) if _both_dense(merged, delta) else delta) for delta in deltas]
+    along = [inner(merged, delta) for delta in deltas]
     return MergedFigures(
         frobenius(merged), tuple(share_held(one, norm) for one, norm in zip(along, norms, strict=True))
     )
@@ -160,7 +160,3 @@ def _held(delta: Delta) -> int | None:
 
 def _dtype(delta: Delta) -> torch.dtype:
     return delta.left.dtype if isinstance(delta, LowRank) else delta.dtype
-
-
-def _both_dense(one: Delta, other: Delta) -> bool:
-    return isinstance(one, Tensor) and isinstance(other, Tensor)

@@ -165,6 +165,7 @@ class LayerTotals:
     norm: float
     outvoted: float
     interference: float | None
+    """Mean over the pairs, as the overlap."""
     overlap_left: float | None
     pairs: tuple[float | None, ...]
     """Interference of each pair."""

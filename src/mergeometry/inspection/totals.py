@@ -103,15 +103,15 @@ def _layer(tower: str, layer: int, tensors: Sequence[TensorFigures]) -> LayerTot
     matrices, tasks = matrices_of(tensors), len(tensors[0].norm)
     pairs = pairs_of(tasks)
     overlaps = [_overlap(matrices, place, pair, lambda matrix: matrix.overlap_left) for place, pair in enumerate(pairs)]
-    known = [overlap for overlap in overlaps if overlap is not None]
+    interference = [pair_interference(matrices, place, pair) for place, pair in enumerate(pairs)]
     return LayerTotals(
         tower,
         layer,
         math.sqrt(math.fsum(map(_energy, tensors))),
         outvoted(tensors),
-        _ratio((_of(each).interference * sum(_of(each).strength), sum(_of(each).strength)) for each in matrices),
-        sum(known) / len(known) if known else None,
-        tuple(pair_interference(matrices, place, pair) for place, pair in enumerate(pairs)),
+        _mean(interference),
+        _mean(overlaps),
+        tuple(interference),
     )
 
 
@@ -136,6 +136,11 @@ def _energy(tensor: TensorFigures) -> float:
 
 def _both(figures: Sequence[float], pair: tuple[int, int]) -> float:
     return figures[pair[0]] + figures[pair[1]]
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _ratio(terms: Iterable[tuple[float, float]]) -> float | None:

@@ -12,14 +12,14 @@ BEFORE = (
     ),
     (
         "Effective rank",
-        "exp of the entropy of the squared singular values: in how many directions the update moves. Stable rank is the "
-        "squared norm over that of the strongest direction.",
+        "exp of the entropy of the squared singular values: in how many directions the update moves. Stable rank is "
+        "the squared norm over that of the strongest direction.",
     ),
     ("Cosine", "Of two updates laid flat. Updates of unrelated tasks have about 0, copies about 1."),
     (
         "Sign conflicts",
-        "Share of the magnitude of the updates whose sign the others outvote. Of two independent updates 0.146, of many "
-        "nearly 0.5.",
+        "Share of the magnitude of the updates whose sign the others outvote. Of two independent updates 0.146, of "
+        "many nearly 0.5.",
     ),
     (
         "Overlap",
@@ -29,7 +29,7 @@ BEFORE = (
     (
         "Interference",
         "Singular task interference (arXiv 2412.00081) over the sum of the singular values: how much the directions of "
-        "different models disturb each other when they are added.",
+        "different models disturb each other when they are added. Of several models, the mean over their pairs.",
     ),
 )
 AFTER = (

@@ -2,8 +2,8 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
-  const { models, pairs, tensors, after } = data;
-  const count = models.length;
+  const { pairs, tensors, after } = data;
+  const count = data.models.length;
 
   // Elements are made one by one and names are only ever text, so that no name can be markup.
   const make = (tag, attributes = {}, ...children) => {
@@ -18,6 +18,9 @@
     made.append(...children);
     return made;
   };
+  // Names break after their dots.
+  const dotted = (name) => name.split(/(?<=\.)/).flatMap((part) => [part, make("wbr")]);
+  const brief = (name) => (name.length > 60 ? `${name.slice(0, 40)}…${name.slice(-15)}` : name);
   const known = (value) => typeof value === "number";
   const shown = (value) => {
     if (!known(value)) return "–";
@@ -30,6 +33,8 @@
     return all.length ? all.reduce((sum, value) => sum + value, 0) / all.length : null;
   };
   const angle = (cosine) => (known(cosine) ? `${Math.round((Math.acos(Math.min(1, Math.max(-1, cosine))) * 180) / Math.PI)}°` : "–");
+
+  const models = data.models.map(brief);
 
   // ---- theme
   const themes = ["system", "light", "dark"];
@@ -61,7 +66,7 @@
     one.addEventListener("click", () => save(one.dataset.csv, tables[one.dataset.csv]()));
   tables.models = () => [
     ["model", "norm", "relative_norm", "base_alignment", "effective_rank", "share_held", "alignment", "consistency"],
-    ...data.totals.map((row, index) => [models[index], ...row]),
+    ...data.totals.map((row, index) => [data.models[index], ...row]),
   ];
   if (!tensors.length) return;
 
@@ -72,7 +77,7 @@
   const FIGURES = {
     interference: { name: "Interference", per: "pair", value: (t, of) => (of === null ? t.interference : t.pair_interference?.[of]), about: "Singular task interference over the strength of the updates: 0 where the directions of different models are orthogonal." },
     conflict: { name: "Sign conflicts", per: "pair", value: (t, of) => (of === null ? t.outvoted : t.conflict?.[of]), most: 0.5, about: "Share of the updates' magnitude that the other models outvote: 0 where all signs agree, 0.5 at most." },
-    cosine: { name: "Cosine", per: "pair", value: perPair("cosine"), both: true, about: "Cosine of the task vectors: 0 for unrelated updates, 1 for the same one, below 0 where they move against each other." },
+    cosine: { name: "Cosine", per: "pair", value: perPair("cosine"), about: "Cosine of the task vectors: 0 for unrelated updates, 1 for the same one, below 0 where they move against each other." },
     overlap_left: { name: "Overlap of output directions", per: "pair", value: perPair("overlap_left"), most: 1, about: "Mean squared cosine of the principal angles between the output directions: 1 where the models write into the same subspace." },
     overlap_right: { name: "Overlap of input directions", per: "pair", value: perPair("overlap_right"), most: 1, about: "The same of the input directions: 1 where the models react to the same inputs." },
     moved: { name: "Moved, over the base", per: "model", value: (t, of) => { const norm = of === null ? Math.hypot(...t.norm) : t.norm[of]; return t.base ? norm / t.base : null; }, about: "Norm of the update over the norm of the base's tensor." },
@@ -80,7 +85,7 @@
     stable_rank: { name: "Stable rank", per: "model", value: perModel("stable_rank"), about: "Squared norm over that of the strongest direction: near 1 where one direction dominates." },
   };
   if (after) Object.assign(FIGURES, {
-    share_held: { name: "Held in the merge", per: "model", value: perModel("share_held"), both: true, about: "How much of a model's update the merged one holds along it: 1 where it is whole, 0 where it is lost." },
+    share_held: { name: "Held in the merge", per: "model", value: perModel("share_held"), about: "How much of a model's update the merged one holds along it: 1 where it is whole, 0 where it is lost." },
     alignment: { name: "Alignment with the merge", per: "model", value: perModel("alignment"), most: 1, about: "Subspace alignment ratio: share of the update's norm inside the merged matrix's main subspace." },
     consistency: { name: "Directional consistency", per: "model", value: perModel("consistency"), most: 1, about: "Cosine of each direction of a model with its best match in the merged matrix, weighted by strength." },
     accumulated: { name: "Over-accumulation", per: "none", value: single("accumulated"), about: "How often the merged matrix counts what its models share: above 1, more than they ask for." },
@@ -99,24 +104,25 @@
     target.classList.toggle("below", value < 0);
     target.style.setProperty("--v", Math.min(1, Math.abs(value) / most).toFixed(3));
   };
-  const legend = (target, figure, most) => {
-    target.classList.toggle("both", Boolean(figure.both));
-    target.replaceChildren(shown(figure.both ? -most : 0), make("i"), shown(most));
+  const legend = (target, values, most) => {
+    const both = values.some((value) => value < 0);
+    target.classList.toggle("both", both);
+    target.replaceChildren(both ? shown(-most) : "0", make("i"), shown(most));
   };
 
   // ---- pairs
   if (count > 1) {
     const kinds = { cosine: "cosine", conflict: "conflict", overlap_left: "overlap_left", overlap_right: "overlap_right", interference: "interference" };
     const select = byId("pair-figure");
-    for (const key of Object.keys(kinds)) if (data.pair_totals[key].some(known)) select.append(make("option", { value: key }, { ...FIGURES[key] }.name ?? key));
+    for (const key of Object.keys(kinds)) if (data.pair_totals[key].some(known)) select.append(make("option", { value: key }, FIGURES[key].name));
     const table = byId("pair-matrix");
     const show = () => {
       const key = select.value, figure = FIGURES[key], values = data.pair_totals[key], most = rangeOf(figure, values);
       byId("pairs-about").textContent = figure.about;
       table.classList.toggle("many", count > 16);
       const at = new Map(pairs.map(([one, other], place) => [one * count + other, values[place]]));
-      const head = make("tr", {}, make("td"), ...models.map((name) => make("th", { scope: "col" }, name)));
-      const body = models.map((name, row) => make("tr", {}, make("th", { scope: "row" }, name), ...models.map((other, column) => {
+      const head = make("tr", {}, make("td"), ...models.map((name, index) => make("th", { scope: "col", title: data.models[index] }, name)));
+      const body = models.map((name, row) => make("tr", {}, make("th", { scope: "row", title: data.models[row] }, name), ...models.map((other, column) => {
         if (row === column) return make("td", { class: "none" });
         const value = at.get(Math.min(row, column) * count + Math.max(row, column));
         const made = make("td", { title: `${name}, ${other}: ${shown(value)}` }, shown(value));
@@ -124,13 +130,13 @@
         return made;
       })));
       table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
-      legend(byId("pair-legend"), figure, most);
+      legend(byId("pair-legend"), values, most);
     };
     select.addEventListener("change", show);
     show();
     tables.pairs = () => [
       ["one", "other", ...Object.keys(kinds)],
-      ...pairs.map(([one, other], place) => [models[one], models[other], ...Object.keys(kinds).map((key) => data.pair_totals[key][place])]),
+      ...pairs.map(([one, other], place) => [data.models[one], data.models[other], ...Object.keys(kinds).map((key) => data.pair_totals[key][place])]),
     ];
   }
 
@@ -195,14 +201,14 @@
           return one;
         });
         cells.push(line);
-        return make("tr", {}, make("th", { scope: "row" }, module), ...made);
+        return make("tr", {}, make("th", { scope: "row", title: module }, ...dotted(brief(module))), ...made);
       });
       const table = make("table", { class: "heat", role: "grid", "aria-label": `${figure.name}: ${title}` }, make("caption", {}, title), make("thead", {}, head), make("tbody", {}, ...body));
       return make("div", { class: "scroll" }, table);
     });
     heat.replaceChildren(...(grids.length ? grids : [make("p", {}, "No name fits.")]));
     if (cells.length && cells[0].length) cells[0][0].tabIndex = 0;
-    legend(byId("layer-legend"), figure, most);
+    legend(byId("layer-legend"), values, most);
     showTensors();
   };
   const cellOf = (event) => (event.target.own ? event.target : null);
@@ -261,7 +267,7 @@
   const showDetail = (own) => {
     const tensor = own[0];
     chosen = tensor;
-    const parts = [make("h3", {}, tensor.name, " ", make("small", {}, `${tensor.shape.join(" × ") || "scalar"}${own.length > 1 ? `; the first of ${own.length}` : ""}`))];
+    const parts = [make("h3", {}, ...dotted(tensor.name), " ", make("small", {}, `${tensor.shape.join(" × ") || "scalar"}${own.length > 1 ? `; the first of ${own.length}` : ""}`))];
     parts.push(tensor.matrix ? spectrum(tensor) : make("p", {}, "Not a matrix: it has entries, and no spectrum."));
     const columns = [["moved", (i) => tensor.norm[i]], ["of the base", (i) => (tensor.base ? tensor.norm[i] / tensor.base : null)]];
     if (tensor.matrix) columns.push(["effective rank", (i) => tensor.effective_rank[i]], ["stable rank", (i) => tensor.stable_rank[i]]);
@@ -269,8 +275,10 @@
     if (tensor.alignment?.length) columns.push(["alignment", (i) => tensor.alignment[i]], ["consistency", (i) => tensor.consistency[i]]);
     const right = [plainTable("Models", ["model", ...columns.map(([name]) => name)], models.map((name, index) => [name, ...columns.map(([, value]) => value(index))]))];
     if (known(tensor.deviation) || known(tensor.accumulated)) right.push(make("p", {}, `Merged: over-accumulation ${shown(tensor.accumulated)}, distance from a simplex ${shown(tensor.deviation)}, outside the frame ${shown(tensor.residual)}.`));
-    if (count > 1 && tensor.cosine) right.push(plainTable("Pairs", tensor.matrix ? ["pair", "cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "smallest angle", "interference"] : ["pair", "cosine", "sign conflicts"],
-      pairs.map((_, place) => [pairName(place), tensor.cosine[place], tensor.conflict[place], ...(tensor.matrix ? [tensor.overlap_left[place], tensor.overlap_right[place], angle(tensor.largest_cosine[place]), tensor.pair_interference[place]] : [])])));
+    const few = pairs.length <= 6;
+    const folded = (table) => (few ? table : make("details", {}, make("summary", {}, `${pairs.length} pairs`), table));
+    if (count > 1 && tensor.cosine) right.push(folded(plainTable("Pairs", tensor.matrix ? ["pair", "cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "smallest angle", "interference"] : ["pair", "cosine", "sign conflicts"],
+      pairs.map((_, place) => [pairName(place), tensor.cosine[place], tensor.conflict[place], ...(tensor.matrix ? [tensor.overlap_left[place], tensor.overlap_right[place], angle(tensor.largest_cosine[place]), tensor.pair_interference[place]] : [])]))));
     else if (data.pairs_left_out && count > 1) right.push(make("p", { class: "soft" }, "The figures of its pairs are in inspection.json: here they would make the page too large."));
     detail.replaceChildren(...parts, make("div", {}, ...right));
   };
@@ -304,7 +312,7 @@
     }));
     const body = rows.slice(0, ROWS).map((tensor) => make("tr", {}, ...columns.map(([, value], place) => {
       const figure = value(tensor);
-      return place ? make("td", {}, typeof figure === "string" ? figure : shown(figure)) : make("th", { scope: "row" }, figure);
+      return place ? make("td", {}, typeof figure === "string" ? figure : shown(figure)) : make("th", { scope: "row", title: figure }, ...dotted(figure.length > 120 ? brief(figure) : figure));
     })));
     byId("tensor-table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
   };
@@ -327,4 +335,8 @@
   filter.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(showLayers, 120); });
   fillOf();
   showLayers();
+  // One tensor is shown from the start: the one with the largest figure.
+  const first = FIGURES[figureSelect.value];
+  const largest = cells.flat().reduce((most, one) => ((first?.value(one.own[0], null) ?? -Infinity) > (first?.value(most.own[0], null) ?? -Infinity) ? one : most), cells[0]?.[0]);
+  if (largest) choose(largest);
 })();

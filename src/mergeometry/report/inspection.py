@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
-from mergeometry.progress import duration
 from mergeometry.report.definitions import AFTER, BEFORE
 from mergeometry.words import counted
 
@@ -27,6 +26,47 @@ _LEVELS = {"warning": "Warning", "attention": "Look", "note": "Note"}
 
 def inspection_page(document: Mapping[str, Any]) -> str:
     """Draw an inspection from its JSON; every name is escaped, and the page can load nothing and send nothing."""
+    style, script = (
+        files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    totals, after = document["totals"]["models"], document["output"] is not None
+    record = document["record"]
+    return (
+        _environment()
+        .get_template("inspection.html.jinja")
+        .render(
+            document=document,
+            title=_title(document),
+            levels=_LEVELS,
+            after=after,
+            record=record,
+            most_moved=max((own["norm"] or 0.0 for own in totals), default=0.0),
+            most_held=max([1.0, *(own["share_held"] or 0.0 for own in totals)]),
+            tables=[one for one in document["tensors"] if one["rows_moved_by"] and one["shape"][0] > 1],
+            inputs=[document["base"], *document["models"], *([document["output"]] if after else [])],
+            notes=grouped([*document["notes"], *(record["warnings"] if record else ())]),
+            recipe=json.dumps(document["recipe"], indent=1, ensure_ascii=False),
+            definitions=[*BEFORE, *(AFTER if after else ())],
+            # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
+            style=Markup(style),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            data=_embedded(_data(document)),
+        )
+    )
+
+
+def inspection_cell(document: Mapping[str, Any]) -> str:
+    """The verdict and the models as a few elements for a notebook's cell; every name is escaped."""
+    return (
+        _environment()
+        .get_template("inspection_cell.html.jinja")
+        .render(document=document, title=_title(document), levels=_LEVELS, after=document["output"] is not None)
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -34,36 +74,13 @@ def inspection_page(document: Mapping[str, Any]) -> str:
     environment.filters |= {
         "shown": lambda text: printable(str(text)),
         "shown_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
+        "brief": _brief,
         "figure": _figure,
-        "percent": lambda share: _figure(100 * share),
-        "seconds": duration,
+        "percent": lambda share: _figure(None if share is None else 100 * share),
+        "seconds": lambda seconds: f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min",
         "parameters": _parameters,
     }
-    style, script = (
-        files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8") for kind in ("css", "js")
-    )
-    totals, after = document["totals"]["models"], document["output"] is not None
-    record = document["record"]
-    return environment.get_template("inspection.html.jinja").render(
-        document=document,
-        title=_title(document),
-        levels=_LEVELS,
-        after=after,
-        record=record,
-        most_moved=max((own["norm"] or 0.0 for own in totals), default=0.0),
-        most_held=max([1.0, *(own["share_held"] or 0.0 for own in totals)]),
-        tables=[one for one in document["tensors"] if one["rows_moved_by"] and one["shape"][0] > 1],
-        inputs=[document["base"], *document["models"], *([document["output"]] if after else [])],
-        notes=grouped([*document["notes"], *(record["warnings"] if record else ())]),
-        recipe=json.dumps(document["recipe"], indent=1, ensure_ascii=False),
-        definitions=[*BEFORE, *(AFTER if after else ())],
-        # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
-        style=Markup(style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        data=_embedded(_data(document)),
-    )
+    return environment
 
 
 def _title(document: Mapping[str, Any]) -> str:
@@ -104,8 +121,10 @@ def _tensor(one: Mapping[str, Any], towers: Sequence[str], left_out: bool) -> di
     }  # fmt: skip
     pairs = {"cosine": one["cosine"], "conflict": one["conflict"]}
     if (matrix := one["matrix"]) is not None:
-        keys = ("effective_rank", "stable_rank", "energy_ranks", "energy_kept", "interference")
+        keys = ("effective_rank", "stable_rank", "energy_ranks", "energy_kept")
         entries |= {key: matrix[key] for key in keys}
+        own = [value for value in matrix["pair_interference"] if value is not None]
+        entries["interference"] = sum(own) / len(own) if own else None
         pairs |= {key: matrix[key] for key in ("overlap_left", "overlap_right", "largest_cosine", "pair_interference")}
     if (merged := one["merged"]) is not None:
         keys = ("share_held", "alignment", "consistency", "accumulated", "deviation", "residual")
@@ -141,6 +160,12 @@ def _figure(value: float | None) -> str:
     if value != 0 and (size >= 1e5 or size < 1e-3):
         return f"{value:.2e}"
     return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def _brief(name: str) -> str:
+    """A name that fits a heading, shortened as the script shortens it."""
+    shown = printable(name)
+    return f"{shown[:40]}…{shown[-15:]}" if len(shown) > 60 else shown
 
 
 def _parameters(parameters: Mapping[str, Any]) -> str:

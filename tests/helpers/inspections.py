@@ -1,0 +1,60 @@
+"""Inspections made up of drawn numbers, of any size and with any names, for the page that shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mergeometry.inspection.result import (
+    Inspection,
+    MatrixFigures,
+    MergedFigures,
+    Model,
+    Sentence,
+    TensorFigures,
+    pairs_of,
+)
+from mergeometry.inspection.totals import totals_of
+from mergeometry.inspection.verdict import verdict_on
+
+HOSTILE = "</script><script>alert(1)</script>'\"<img src=x onerror=alert(2)>\u202egnp.exe\x1b[31m&amp;"
+
+
+def drawn(labels: list[str], tensors: int = 14, *, after: bool = False, layers: int = 2) -> Inspection:
+    """An inspection of models of these names."""
+    draw = np.random.default_rng(0)
+    figures = tuple(_tensor(draw, place, len(labels), layers, after=after) for place in range(tensors))
+    inspection = Inspection(
+        version="0.1.0", recipe={"base": "base", "method": {"name": "tsv_m"}}, base=Model("base", "base", "checkpoint"),
+        models=tuple(Model(label, label, "checkpoint", "ab" * 32) for label in labels),
+        totals=totals_of(figures, labels), tensors=figures, problems=(), notes=(f"note on {labels[0]}",), seconds=1.5,
+        output=Model("merged", "merged", "checkpoint") if after else None,
+    )  # fmt: skip
+    return replace(inspection, verdict=(*verdict_on(inspection), Sentence("attention", f"look at {labels[0]}")))
+
+
+def _tensor(draw: np.random.Generator, place: int, count: int, layers: int, *, after: bool) -> TensorFigures:
+    layer, number = place % layers, place // layers
+    table, pairs = number == 6, len(pairs_of(count))
+    module = f"block.part{number}" if number else "block.<b>bold</b>"
+
+    def numbers(size: int, low: float = 0.0, high: float = 1.0) -> tuple[float, ...]:
+        return tuple(float(value) for value in draw.uniform(low, high, size))
+
+    ranks = tuple(1 << power for power in range(11))
+    kept = tuple(tuple(np.sort(draw.uniform(0, 1, len(ranks))).tolist()) for _ in range(count))
+    matrix = MatrixFigures(
+        (16,) * count, numbers(count, 5, 9), numbers(count, 2, 40), numbers(count, 1, 9), ranks, kept, numbers(pairs),
+        numbers(pairs), numbers(pairs), numbers(pairs, 0, 2), 1.5,
+    )  # fmt: skip
+    merged = MergedFigures(
+        1.0, numbers(count), numbers(count), numbers(count), 20.0, 5.0, kept[0], numbers(32, 0.5, 2), 1.2, 0.4, 0.3
+    )
+    return TensorFigures(
+        f"model.layers.{layer}.{module}.weight", "other" if table else "matrix", (1024, 1024), "model.layers", layer,
+        module, 30.0, numbers(count, 0.5, 2), numbers(count, -0.1, 0.1), numbers(count, 90, 110),
+        numbers(pairs, -0.2, 0.4), numbers(pairs, 0, 0.5), 0.3, 0.01, None if table else matrix,
+        (10, *(1,) * count) if table else (), (1,) * count if table else (),
+        replace(merged, alignment=(), consistency=()) if after and table else merged if after else None,
+    )  # fmt: skip
