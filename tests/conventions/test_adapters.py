@@ -10,7 +10,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.conventions.adapters import FOREIGN_ADAPTERS, foreign_adapter, quantised_base
-from mergeometry.errors import SourceError
+from mergeometry.errors import MismatchError, SourceError
 from tests.helpers import models
 
 NAMES = {
@@ -60,17 +60,21 @@ def test_no_model_is_taken_for_an_adapter() -> None:
     assert foreign_adapter(plain) is None
 
 
-@pytest.mark.parametrize("role", ["base", "models"])
 @pytest.mark.parametrize("folder", [False, True])
-def test_a_lora_file_is_named_as_base_and_as_model(role: str, folder: bool, tmp_path: Path) -> None:
+def test_a_lora_file_is_named_as_base_and_its_modules_as_model(folder: bool, tmp_path: Path) -> None:
     family = models.write_family(tmp_path, count=1)
     file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
     file.parent.mkdir()
-    safetensors.torch.save_file({"unet.mid.to_q.lora_A.weight": torch.ones(2, 3)}, file)
+    factors = {"A": torch.ones(2, 3), "B": torch.ones(3, 2)}
+    tensors = {f"unet.mid.to_q.lora_{factor}.weight": tensor for factor, tensor in factors.items()}
+    safetensors.torch.save_file(tensors, file)
     place = str(file.parent if folder else file)
     with pytest.raises(SourceError, match="are a LoRA of a diffusion model, not a model") as caught:
-        mg.make_plan({**family, role: place if role == "base" else [place], "method": "average"})
-    assert caught.value.tensor == "unet.mid.to_q.lora_A.weight" and "fuse_lora" in (caught.value.hint or "")
+        mg.make_plan({**family, "base": place, "method": "average"})
+    assert caught.value.tensor in tensors and "give it under `models`" in (caught.value.hint or "")
+    with pytest.raises(MismatchError) as refused:
+        mg.make_plan({**family, "models": [place], "method": "average"})
+    assert any("1 of 1 modules of unet are not the base's: mid.to_q" in one for one in refused.value.mismatches)
 
 
 def test_an_adapter_of_a_quantised_base_is_merged_with_a_note(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+_FILE_HINT = "give it under `models`, with the unet, transformer or text encoder that it is for as the base"
 _DIFFUSERS_HINT = (
     "fold it into its base with diffusers: pipe.load_lora_weights(folder, weight_name=file); pipe.fuse_lora(); "
     "pipe.unload_lora_weights(); pipe.save_pretrained(output); and give output/unet or output/transformer"
@@ -49,7 +50,7 @@ FOREIGN_ADAPTERS = (
     ForeignAdapter(
         "a LoRA in kohya's format",
         re.compile(r"lora_(unet|te\d?|transformer|prior|llm)_.+\.(lora_(down|up|mid)\.weight|alpha|dora_scale)"),
-        _DIFFUSERS_HINT,
+        _FILE_HINT,
     ),
     ForeignAdapter(
         "a LoRA in XLabs' format",
@@ -62,7 +63,7 @@ FOREIGN_ADAPTERS = (
             r"(unet|transformer|transformer_2|prior|text_encoder(_\d)?|diffusion_model)\..+"
             r"\.(lora_[AB](\.default)?|lora_(down|up)|(to_\w+_)?lora\.(down|up)|lora_linear_layer\.(down|up))\.weight"
         ),
-        _DIFFUSERS_HINT,
+        _FILE_HINT,
     ),
     ForeignAdapter(
         "a PEFT adapter without its settings",

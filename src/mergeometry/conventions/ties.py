@@ -92,8 +92,11 @@ def hidden_output(names: Iterable[str], config: Mapping[str, Any] | None) -> str
         for output in _OUTPUTS:
             module = output.removesuffix(".weight")
             for bias in (f"{module}.bias", _BIASES.get(f"{module}.bias", "")):
+                weight = f"{name.removesuffix(bias)}{output}"
                 if bias and _ends(name, (bias,)) and not (bias == "lm_head.bias" and _has_layers(stored)):
-                    return f"{name.removesuffix(bias)}{output}"
+                    if weight in stored:
+                        continue  # a layer of its own, as the `proj_out` of diffusion models
+                    return weight
     if any(_ends(name, ("lm_head.bias",)) for name in stored):
         return "lm_head.decoder.weight"
     architectures = (config or {}).get("architectures")

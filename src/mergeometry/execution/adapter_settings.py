@@ -12,13 +12,15 @@ from mergeometry.sources import Adapter
 
 
 def write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
-    """Write adapter_config.json into the staging folder.
+    """Write adapter_config.json into the staging folder; a file of diffusers or kohya has no settings.
 
     Raises:
         OutputError: the file cannot be written, or PEFT would read a module's name as a pattern.
     """
     form = plan.form
     assert form is not None
+    if form.layout != "peft":
+        return SidecarRecord(notes=(f"a LoRA file in the format of {form.layout}: load it on its base",))
     modules, transposed = [], False
     for task in plan.tasks:
         if task.route == "factors":

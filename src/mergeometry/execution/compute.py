@@ -33,6 +33,10 @@ TRUNCATED = "truncated to rank"
 """How the note begins on an update whose rank is higher than that of the adapter that holds it."""
 
 
+_ALL = 1 - 1e-10
+"""Share of a squared norm from which what is missing is rounding, as of a convolution's update of known rank."""
+
+
 class TruncationWarning(UserWarning):
     """An update was truncated."""
 
@@ -195,8 +199,8 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> Prod
     whole = inner(delta, delta)
     # Rounding makes the two differ even where nothing is left out.
     energy = min(whole, float(directions.values.double().square().sum()))
-    if rank < (delta.rank if isinstance(delta, LowRank) else min(delta.shape)):
-        kept = energy / whole if whole else 1.0
+    kept = energy / whole if whole else 1.0
+    if rank < (delta.rank if isinstance(delta, LowRank) else min(delta.shape)) and kept < _ALL:
         warnings.warn(
             f"{TRUNCATED} {rank}, share of the squared norm kept: {kept:.6f}", TruncationWarning, stacklevel=2
         )

@@ -66,7 +66,8 @@ def write_metadata(
     for name, data in extras.files.items():
         staging.write_file(name, data)
     if plan.recipe.output.adapter:
-        copied, library = write_adapter_config(plan, staging), "peft"
+        copied = write_adapter_config(plan, staging)
+        library = "diffusers" if plan.form is not None and plan.form.layout != "peft" else "peft"
     else:
         copied, library = (
             copy_sidecars(

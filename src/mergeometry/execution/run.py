@@ -57,7 +57,7 @@ def execute(
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = fingerprint(plan, extras.identity)
             plan = with_global_scale(plan, workers)
-            plan = surveyed(plan, workers)
+            plan = written_to(surveyed(plan, workers), staging.target)
             staging.create(plan.layout, identity, extra_bytes=extra)
             outcomes = _earlier(plan, staging.completed())
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.

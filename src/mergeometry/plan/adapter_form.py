@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -25,7 +26,7 @@ from mergeometry.plan.compare import source_of
 from mergeometry.plan.matching import Match
 from mergeometry.recipe import AdapterOutput
 from mergeometry.recipe.adapter_output import Rank
-from mergeometry.sink import PREFIX, AdapterModule, OutputTensor, adapter_tensors
+from mergeometry.sink import PREFIX, AdapterModule, OutputTensor, adapter_tensors, common_component, lora_tensors
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 from mergeometry.sources.updates import ConvolutionUpdate, DoraUpdate
 
@@ -63,6 +64,10 @@ class AdapterForm:
     modules: tuple[str, ...]
     """Modules that are written whole, by their names in the adapter."""
     task_type: str | None
+    layout: Literal["peft", "diffusers", "kohya"] = "peft"
+    """Whose names the tensors have."""
+    component: str = ""
+    """The model that a file of diffusers or kohya is for."""
     rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Rows of tables that are written in place of the whole, by the table's name in the base."""
     survey: Survey | None = None
@@ -123,7 +128,10 @@ class AdapterForm:
 
     def factor_pair(self, name: str, shape: Sequence[int], rank: int, code: str) -> tuple[OutputTensor, ...]:
         """The two factors of this rank that hold a merged tensor."""
-        return tuple(adapter_tensors([self.factors(name, shape, rank)], code))
+        module = self.factors(name, shape, rank)
+        if self.layout == "peft":
+            return tuple(adapter_tensors([module], code))
+        return tuple(lora_tensors([module], code, self.layout, self.component))
 
     def _rank_of(self, info: TensorInfo, method: Method, sources: Sequence[Source]) -> int:
         """The sum of the inputs' ranks, or less if the recipe asks."""
@@ -181,8 +189,34 @@ def adapter_form(
         stored[name] = "module"
     if reasons:
         raise MismatchError("an adapter cannot hold this merge", reasons)
-    rank = wanted.rank if isinstance(wanted, AdapterOutput) else None
-    return AdapterForm(rank, stored, names, modules, task)
+    if not isinstance(wanted, AdapterOutput):
+        return AdapterForm(None, stored, names, modules, task)
+    if wanted.format == "peft":
+        return AdapterForm(wanted.rank, stored, names, modules, task)
+    component = common_component(
+        [model.component for model in models if isinstance(model, Adapter)],
+        str((base.config or {}).get("_class_name", "")),
+    )
+    form = AdapterForm(wanted.rank, stored, names, modules, task, wanted.format, component)
+    _refuse_other_forms(form, wanted)
+    return form
+
+
+def _refuse_other_forms(form: AdapterForm, wanted: AdapterOutput) -> None:
+    """Refuse what only PEFT's format holds, unless it is to be left out; and names that are one in kohya's."""
+    kept = [name for name, stored in form.stored.items() if stored not in ("factors", "nothing")]
+    if kept and wanted.other != "none":
+        raise MismatchError(
+            f"the format {form.layout!r} holds factors of matrices and convolutions only",
+            [f"tensor {name!r}: would be written whole or as factors of a table" for name in kept],
+            hint="output: {adapter: {other: none}} leaves them out, and a note says what that loses; PEFT's format "
+            "holds them",
+        )
+    modules = [form.module(name) for name, stored in form.stored.items() if stored == "factors"]
+    short = Counter(module.replace(".", "_") for module in modules)
+    twice = [module for module in modules if form.layout == "kohya" and short[module.replace(".", "_")] > 1]
+    if twice:
+        raise MismatchError("kohya's names cannot tell these modules apart", twice, hint="choose format: diffusers")
 
 
 def _stored(name: str, sources: Sequence[Source], from_adapters: Sequence[bool], *, linear: bool) -> Stored:

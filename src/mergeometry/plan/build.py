@@ -20,7 +20,7 @@ from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, so
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.layer_stacks import compare_stacks
 from mergeometry.plan.matching import match_names
-from mergeometry.plan.opening import open_base, open_entry, refuse_stacked
+from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.own_tensors import with_own_tensors
 from mergeometry.plan.part import Part, task_of
@@ -50,7 +50,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     methods = RecipeMethods(recipe)
     base = open_base(recipe.base, make_plan)
     refuse_stacked(recipe, base)
-    models = tuple(open_entry(entry, make_plan) for entry in recipe.models)
+    models, of_files = open_models(recipe, base, make_plan)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
     base, own, remarks = with_own_tensors(recipe, base, models, Renames(base.config).newest)
     ties = settled(base, models, heads, equal, both=changes_tables_whole(recipe, models))
@@ -61,7 +61,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
         )
     own |= {copy for copy, original in ties.copies.items() if original in own}
     made = _plan(recipe, methods, ties, (), own)
-    return replace(made, notes=(*remarks, *made.notes))
+    return replace(made, notes=(*of_files, *remarks, *made.notes))
 
 
 def plan_of(

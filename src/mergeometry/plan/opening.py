@@ -12,6 +12,8 @@ from mergeometry.recipe.stack import LayerRange, StackedBase
 from mergeometry.sources import Adapter, Checkpoint
 from mergeometry.sources.files import naming_model
 from mergeometry.sources.layer_stack import assemble
+from mergeometry.sources.lora_file import open_lora_file
+from mergeometry.sources.lora_resolution import resolved
 from mergeometry.sources.stacked import StackedLayers
 
 if TYPE_CHECKING:
@@ -33,6 +35,27 @@ def open_base(base: str | StackedBase, plan: Planning) -> Checkpoint:
     if isinstance(opened, Adapter):
         raise SourceError("the base is an adapter", file=opened.path, hint="give the full model it was trained on")
     return opened
+
+
+def open_models(recipe: Recipe, base: Checkpoint, plan: Planning) -> tuple[tuple[Checkpoint | Adapter, ...], list[str]]:
+    """Open a recipe's models, LoRA files by the names of the base's modules, and say what those hold for others.
+
+    Raises:
+        SourceError: a model cannot be read.
+        MismatchError: a LoRA file, or the adapter of a `model+adapter`, does not fit.
+    """
+    models: list[Checkpoint | Adapter] = []
+    notes: list[str] = []
+    for entry in recipe.models:
+        file = None if entry.stack else open_lora_file(entry.path, entry.name)
+        if file is None:
+            models.append(open_entry(entry, plan))
+            continue
+        with naming_model(entry.name):
+            adapter, remarks = resolved(file, base)
+        models.append(adapter)
+        notes += remarks
+    return tuple(models), notes
 
 
 def open_entry(entry: ModelEntry, plan: Planning) -> Checkpoint | Adapter:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mergeometry.conventions.modules import Part
 from mergeometry.dtypes import NAMED_CODES
 from mergeometry.errors import RecipeError
-from mergeometry.recipe import Recipe
-from mergeometry.sink import Layout, lay_out, lay_out_parts
+from mergeometry.recipe import AdapterOutput, Recipe
+from mergeometry.sink import LORA_STEM, Layout, lay_out, lay_out_parts
 from mergeometry.sources import Checkpoint, TensorInfo
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ def lay_out_plan(recipe: Recipe, base: Checkpoint, tasks: Sequence[TensorTask]) 
         return lay_out_parts(outputs, _output_parts(base), shard_size=recipe.output.shard_size)
     if not outputs:
         raise RecipeError("output.adapter: no tensor is changed by any adapter")
-    # PEFT reads one weights file only.
-    return lay_out(outputs, shard_size=2**62, stem="adapter_model")
+    wanted = recipe.output.adapter
+    in_peft = not isinstance(wanted, AdapterOutput) or wanted.format == "peft"
+    # PEFT and diffusers read one weights file only.
+    return lay_out(outputs, shard_size=2**62, stem="adapter_model" if in_peft else LORA_STEM)
 
 
 def _output_parts(base: Checkpoint) -> list[Part]:

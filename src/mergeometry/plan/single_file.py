@@ -21,15 +21,20 @@ def written_to(plan: Plan, target: Path) -> Plan:
     """
     if not is_single_file(target):
         return plan
-    if plan.base.path.is_dir():
+    outputs = [output for task in plan.tasks for output in task.outputs]
+    alone = plan.form is not None and plan.form.layout != "peft"
+    if plan.base.path.is_dir() and not alone:
         raise OutputError(
             "the output is one file, and the base is a folder with more than weights",
             file=target,
             hint="give an output without .safetensors at its end: a folder",
         )
     recipe = plan.recipe
-    for what, wanted in (("output.adapter", recipe.output.adapter), ("heads", plan.heads), ("adapt", recipe.adapt)):
+    for what, wanted in (
+        ("output.adapter", recipe.output.adapter and not alone),
+        ("heads", plan.heads),
+        ("adapt", recipe.adapt),
+    ):
         if wanted:
             raise RecipeError(f"{what}: the output is one file, which has no room for it", hint="give a folder")
-    outputs = [output for task in plan.tasks for output in task.outputs]
     return replace(plan, layout=lay_out(outputs, shard_size=_LARGEST, stem=target.stem))

@@ -24,14 +24,15 @@ Rank: TypeAlias = Annotated[int | float | Literal["auto"], BeforeValidator(_rank
 
 
 class AdapterOutput(StrictModel):
-    """Write an adapter whose factors are truncated to a rank.
+    """Write an adapter, of the exact rank or truncated to one, as PEFT, diffusers or kohya store it.
 
     ``other`` says what becomes of what no factors hold, such as norms and tables: "all" of it is written whole, or
     only what is "changed" by the merge, or "none". ``include`` and ``exclude`` are globs over the base's tensors:
     what they leave out is not in the adapter.
     """
 
-    rank: Rank
+    rank: Rank | None = None
+    format: Literal["peft", "diffusers", "kohya"] = "peft"
     energy: Annotated[float, Field(gt=0, le=1)] | None = None
     other: Literal["all", "changed", "none"] = "all"
     include: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from mergeometry.sink.files import FileSystem
 from mergeometry.sink.folder_files import Sidecar
 from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_out, weights_digest
 from mergeometry.sink.learning_place import LearningPlace, remove_learning
+from mergeometry.sink.lora_file import LORA_STEM, common_component, lora_tensors
 from mergeometry.sink.parts import lay_out_parts
 from mergeometry.sink.record import (
     CopiedFile,
@@ -33,6 +34,7 @@ from mergeometry.sink.target import is_single_file
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
 
 __all__ = [
+    "LORA_STEM",
     "PREFIX",
     "AdapterModule",
     "CopiedFile",
@@ -57,10 +59,12 @@ __all__ = [
     "adapter_tensor_names",
     "adapter_tensors",
     "check_sidecars",
+    "common_component",
     "copy_sidecars",
     "is_single_file",
     "lay_out",
     "lay_out_parts",
+    "lora_tensors",
     "model_card",
     "read_record",
     "remove_learning",

@@ -45,6 +45,8 @@ class Adapter:
     config: Mapping[str, Any]
     metadata: Mapping[str, str]
     files: tuple[Path, ...]
+    component: str = ""
+    """The model that a LoRA file says it is for, such as `unet` or `te1`; empty where it says nothing."""
     contents: tuple[Entry, ...] = ()
     """Every file and subfolder of the adapter's folder, with what it is."""
 

@@ -109,6 +109,12 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             file=file,
             hint=MERGE_HINT,
         )
+    return adapter_config_of(values, file)
+
+
+def adapter_config_of(values: Mapping[str, Any], file: Path) -> AdapterConfig:
+    """Validate the settings of a LoRA, wherever they stand; SourceError names the setting that is not understood."""
+    kind = str(values.get("peft_type"))
     _check_plain(values, file)
     fields = Fields(values, file)
     return AdapterConfig(

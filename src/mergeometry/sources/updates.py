@@ -5,6 +5,7 @@
 | `BiasUpdate` | the bias of B | `scaling * bias` |
 | `TokenRows` | some rows of an embedding | `rows - base[tokens]` in those rows |
 | `ConvolutionUpdate` | A (r, in, k...), B (out, r, 1...) | `scaling * B @ A`, with A and B as matrices |
+| `TuckerUpdate` | A (r, in, 1...), T (r, r, k...), B (out, r, 1...) | `scaling * B @ T @ A` at each point |
 | `DoraUpdate` | factors and a magnitude | `m * (W + U) / norm(W + U) - W`, U the update by the factors |
 | `ExpertsUpdate` | A (experts * r, in), B (out, r * experts) | `scaling * B_e @ A_e` for each expert e |
 
@@ -117,6 +118,37 @@ class ConvolutionUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class TuckerUpdate:
+    """LyCORIS's `lora_mid`: a convolution to r channels, one of the kernel among them, and one to the outputs."""
+
+    inner: TensorInfo
+    middle: TensorInfo
+    outer: TensorInfo
+    scaling: float
+
+    @property
+    def infos(self) -> tuple[TensorInfo, ...]:
+        """The tensors on disk."""
+        return (self.inner, self.middle, self.outer)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the base's weight."""
+        return (self.outer.shape[0], self.inner.shape[1], *self.middle.shape[2:])
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of the base of this shape can be updated."""
+        ranks = (self.outer.shape[1], self.inner.shape[0])
+        return shape == self.shape and tuple(self.middle.shape[:2]) == ranks
+
+    def of(self, read: Read, base: Float[Tensor, "out in *kernel"]) -> Float[Tensor, "out in *kernel"]:
+        """The update of the base's weight."""
+        inner, middle, outer = (read(info).to(base.dtype) for info in self.infos)
+        product = torch.einsum("or,rs...,si->oi...", outer.flatten(1), middle, inner.flatten(1))
+        return self.scaling * product
+
+
+@dataclass(frozen=True, slots=True)
 class DoraUpdate:
     """DoRA: the weight with its update by the factors, each output's part of it set to a length that was learned."""
 
@@ -216,5 +248,5 @@ class ExpertsUpdate:
         return self.scaling * left[first : first + base.shape[0]] @ right
 
 
-DenseUpdate: TypeAlias = BiasUpdate | TokenRows | ConvolutionUpdate | DoraUpdate | ExpertsUpdate
+DenseUpdate: TypeAlias = BiasUpdate | TokenRows | ConvolutionUpdate | TuckerUpdate | DoraUpdate | ExpertsUpdate
 """An update that is formed from the base's tensor as a whole."""
