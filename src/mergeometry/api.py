@@ -37,6 +37,9 @@ class RecipeKeys(TypedDict, total=False):
     heads: Sequence[str]
     adapt: Mapping[str, Any]
     data: Mapping[str, Any]
+    tokenizer: str | Mapping[str, Any]
+    chat_template: str
+    config: str
     dtype: str
     seed: int
 

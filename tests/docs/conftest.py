@@ -45,6 +45,7 @@ def written_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         what_learning_reads(folder, name)
     tokenizer().save_pretrained(folder / "base")
     language_models(folder)
+    language_models_of_other_tokens(folder)
     return folder
 
 
@@ -64,6 +65,17 @@ def language_models(folder: Path) -> None:
         moved(adapted, 0.05, only="lora_")
         adapted.save_pretrained(folder / f"{name}-adapter")
         what_learning_reads(folder, name)
+
+
+def language_models_of_other_tokens(folder: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    for name, added in (("chat-model", ["<|turn|>", "<|end|>"]), ("tools-model", ["<|tool|>", "<|end|>"])):
+        model, own = LlamaForCausalLM.from_pretrained(folder / "language-model"), tokenizer()
+        own.add_special_tokens({"additional_special_tokens": added})
+        moved(model, 0.02)
+        model.save_pretrained(folder / name)
+        own.save_pretrained(folder / name)
 
 
 WORDS = re.findall(r"\S+", "which of the two is it a red or green blue one where when who not yes no ?")

@@ -23,6 +23,9 @@ _OUTPUTS = (
 _BIASES = {"predictions.decoder.bias": "predictions.bias", "lm_head.decoder.bias": "lm_head.bias"}
 """The bias of an output layer, and the parameter of the module around it that it is."""
 
+OUTPUT_BIASES = (*(f"{name.removesuffix('.weight')}.bias" for name in _OUTPUTS), *_BIASES.values(), "mlm_score.bias")
+"""Biases with an entry for each token."""
+
 _PREDICTS_WORDS = ("ForCausalLM", "LMHead", "ForConditionalGeneration", "DoubleHeads")
 _PROJECTS_OUT = frozenset({"whisper", "moonshine"})
 

@@ -21,7 +21,7 @@ from mergeometry.execution.pool import run_jobs
 from mergeometry.execution.workers import workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, sidecar_files, versions
+from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, versions
 from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
@@ -89,7 +89,7 @@ def sidecars_of(plan: Plan) -> SidecarPlan:
     Raises:
         SourceError: a file is not one to copy, cannot be read, or is malformed.
     """
-    sidecars = sidecar_files(plan.base.path, plan.chosen)
+    sidecars = plan.sidecars()
     if not plan.recipe.output.adapter:
         check_sidecars(sidecars)
     return sidecars
@@ -102,6 +102,7 @@ def fingerprint(plan: Plan, more: str = "") -> str:
         "recipe": plan.recipe.canonical(),
         "versions": versions(),
         "files": sorted([str(path), *stamp] for path, stamp in files.items()),
+        **({"vocabulary": plan.vocabulary.digest} if plan.vocabulary else {}),
         **({"more": more} if more else {}),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from mergeometry.conventions.renames import Renames
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
+from mergeometry.plan.alignment import aligned
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
@@ -27,6 +28,7 @@ from mergeometry.plan.part import Part, task_of
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
+from mergeometry.plan.templates import with_template_settled
 from mergeometry.plan.ties import Equal, Ties, changes_tables_whole, settled
 from mergeometry.plan.unstacked import spread_experts
 from mergeometry.plan.values import unused_values
@@ -51,6 +53,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     base = open_base(recipe.base, make_plan)
     refuse_stacked(recipe, base)
     models, of_files = open_models(recipe, base, make_plan)
+    recipe = with_template_settled(recipe, base, models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
     base, own, remarks = with_own_tensors(recipe, base, models, Renames(base.config).newest)
     ties = settled(base, models, heads, equal, both=changes_tables_whole(recipe, models))
@@ -99,16 +102,13 @@ def _plan(
     models = spread_experts(models, base, renames)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads, renames.newest) for model in models)
     models, unsettled = settle_stacks(models, matches, base)
+    alignment = aligned(recipe, base, models, matches)
+    base, models = alignment.base, alignment.models
     unfit, remarks = compare_companions(recipe, base, models, matches)
     layers = LayerNames(base.tensors, base.config)
     unfit += unused_values(recipe, methods.all, layers)
     misfits, stacked_notes = compare_stacks(recipe, base, models)
-    if reasons := [*unsettled, *misfits, *mismatches(recipe, base, models, matches), *unfit]:
-        raise MismatchError(
-            f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
-            reasons,
-            hint="nothing was read or written" + ("" if grouped(reasons) == reasons else _ALL_LISTED),
-        )
+    _refuse([*unsettled, *misfits, *alignment.reasons, *mismatches(recipe, base, models, matches), *unfit])
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
@@ -159,13 +159,23 @@ def _plan(
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
     messages = (
-        *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *remarks,
-        *note_on_whole(recipe, whole),
+        *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *alignment.notes,
+        *remarks, *note_on_whole(recipe, whole),
     )  # fmt: skip
     return Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
-        own, ties.copies,
+        own, ties.copies, alignment.vocabulary,
     )  # fmt: skip
+
+
+def _refuse(reasons: list[str]) -> None:
+    """Refuse inputs that do not fit together, with every reason."""
+    if reasons:
+        raise MismatchError(
+            f"the inputs do not fit together ({len(reasons)} mismatch{'es' if len(reasons) > 1 else ''})",
+            reasons,
+            hint="nothing was read or written" + ("" if grouped(reasons) == reasons else _ALL_LISTED),
+        )
 
 
 def _refuse_half_rules(recipe: Recipe, copies: Mapping[str, str]) -> None:

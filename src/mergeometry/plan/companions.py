@@ -49,8 +49,9 @@ def _compare_tokenizers(
 ) -> tuple[list[str], list[str]]:
     reasons: list[str] = []
     notes: list[str] = []
-    choice = Choice("tokenizer", recipe.tokenizer)
-    template = Choice("chat_template", recipe.chat_template or recipe.tokenizer)
+    vocabulary = recipe.vocabulary and recipe.vocabulary.source
+    choice = Choice("tokenizer", vocabulary)
+    template = Choice("chat_template", recipe.chat_template or vocabulary)
     with naming_model(base.label):
         expected = tokenizer_of(base)
     for model in models:
@@ -62,7 +63,7 @@ def _compare_tokenizers(
             elif own is not None and choice.name is None:
                 notes.append(f"{model.label}: has a tokenizer, and the base none; `tokenizer: {model.label}` takes it")
             notes.extend(template_remarks(template, model.label, own, expected))
-        if recipe.tokenizer == model.label and own is None:
+        if vocabulary == model.label and own is None:
             reasons.append(f"tokenizer: {model.label!r} has no tokenizer in its folder")
         if recipe.chat_template == model.label and (own is None or not own.template):
             reasons.append(f"chat_template: {model.label!r} has no chat template in its folder")

@@ -143,7 +143,10 @@ def _tensor(
         return
     if source.shape != expected.shape:
         rows_differ = len(source.shape) == len(expected.shape) and source.shape[1:] == expected.shape[1:]
-        vocabulary = " (vocabularies of different size; resize one model's embeddings)"
+        vocabulary = (
+            " (vocabularies of different size: `tokenizer: union`, `tokenizer: base` or "
+            f"`tokenizer: {model.label}` brings them to one, by their tokens)"
+        )
         yield (
             f"{model.label}: {name!r} has shape {list(source.shape)}, the base {list(expected.shape)}"
             f"{vocabulary if rows_differ and len(source.shape) == 2 and is_vocabulary(name) else ''}"

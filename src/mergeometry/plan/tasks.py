@@ -15,7 +15,16 @@ from mergeometry.plan.matching import Match
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
-from mergeometry.sink import Layout, OutputTensor, sidecar_files, sidecar_notes
+from mergeometry.recipe.tokenizer import is_template
+from mergeometry.sink import (
+    Layout,
+    OutputTensor,
+    SidecarPlan,
+    sidecar_files,
+    sidecar_notes,
+    with_template,
+    with_vocabulary,
+)
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from mergeometry.methods.base import Method
     from mergeometry.plan.adapter_form import AdapterForm
+    from mergeometry.plan.alignment import OutputVocabulary
     from mergeometry.refinements.base import Refinement
 
 Source: TypeAlias = TensorInfo | AdapterDelta | DenseUpdate | None
@@ -143,6 +153,8 @@ class Plan:
     """Tensors of the base that are the model's own: heads and grown tables, which an adapter holds whole."""
     tied: Mapping[str, str] = field(default_factory=dict)
     """Tensors that are copies of others: each copy's name, and the name of what it is a copy of."""
+    vocabulary: OutputVocabulary | None = None
+    """What the output's files say of its tokens, where its tables have other rows than the base's."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)
@@ -176,6 +188,14 @@ class Plan:
         """The dtype that configurations are to name; None where the output has the base's."""
         return NAMED_CODES.get(self.recipe.output.dtype)
 
+    def sidecars(self) -> SidecarPlan:
+        """The files that the output gets next to its weights; SourceError if one is not to be copied."""
+        files = sidecar_files(self.base.path, self.chosen)
+        if self.recipe.chat_template is not None and is_template(self.recipe.chat_template):
+            files = with_template(files, self.recipe.chat_template)
+        chosen = self.vocabulary
+        return files if chosen is None else with_vocabulary(files, chosen.files, chosen.keys)
+
     def sidecar_notes(self) -> tuple[str, ...]:
         """What happens to the files next to the weights and is not said in ``notes``.
 
@@ -184,7 +204,7 @@ class Plan:
         """
         if self.recipe.output.adapter:
             return ()
-        return sidecar_notes(sidecar_files(self.base.path, self.chosen), code=self.output_code)
+        return sidecar_notes(self.sidecars(), code=self.output_code)
 
     @property
     def bytes_read(self) -> int:
@@ -239,8 +259,9 @@ def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> di
 
     A tokenizer brings its chat template along, unless the recipe chooses that too.
     """
-    names = {Kind.TOKENIZER: recipe.tokenizer, Kind.CONFIGURATION: recipe.config}
-    names[Kind.TEMPLATE] = recipe.chat_template or recipe.tokenizer
+    vocabulary = recipe.vocabulary and recipe.vocabulary.source
+    names = {Kind.TOKENIZER: vocabulary, Kind.CONFIGURATION: recipe.config}
+    names[Kind.TEMPLATE] = recipe.chat_template or vocabulary
     folders = {model.label: model.path for model in models}
     return {kind: folders[name] for kind, name in names.items() if name in folders}
 

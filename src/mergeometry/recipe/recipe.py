@@ -21,6 +21,7 @@ from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleRule
 from mergeometry.recipe.stack import Base, located_base, paths_of_base
 from mergeometry.recipe.strict import StrictModel, explain
+from mergeometry.recipe.tokenizer import TokenizerField, TokenizerOptions, is_template, tokenizer_options, unknown_names
 from mergeometry.recipe.values import is_varied
 from mergeometry.words import nearest
 
@@ -49,7 +50,7 @@ class Recipe(StrictModel):
     heads: Heads = ()
     adapt: AdaptSection | None = None
     data: DataSection | None = None
-    tokenizer: Annotated[str, Field(min_length=1)] | None = None
+    tokenizer: TokenizerField | None = None
     chat_template: Annotated[str, Field(min_length=1)] | None = None
     config: Annotated[str, Field(min_length=1)] | None = None
     output: OutputOptions = OutputOptions()
@@ -90,7 +91,11 @@ class Recipe(StrictModel):
     def _files_of_known_models(self) -> Recipe:
         known = ["base", *(entry.name for entry in self.models)]
         for key in CHOICES:
-            if (name := getattr(self, key)) is not None and name not in known:
+            name = getattr(self, key)
+            if key == "tokenizer" and self.vocabulary is not None:
+                if problem := next(unknown_names(self.vocabulary, known), None):
+                    raise ValueError(problem)
+            elif name is not None and name not in known and not (key == "chat_template" and is_template(name)):
                 raise ValueError(f"{key}: no model is named {name!r}{nearest(name, known)}")
             if name not in (None, "base") and self.output.adapter:
                 raise ValueError(f"{key}: the output is an adapter, whose folder has no such files: leave it out")
@@ -172,6 +177,11 @@ class Recipe(StrictModel):
     def where(self, key: str) -> str:
         """Where the file that the recipe was translated from says what this key does; empty where there is none."""
         return self._origins.get(key, "")
+
+    @property
+    def vocabulary(self) -> TokenizerOptions | None:
+        """What `tokenizer` says, in its long form."""
+        return tokenizer_options(self.tokenizer)
 
     def as_given(self) -> dict[str, Any]:
         """The keys that were given, as plain values: what `load_recipe` takes again."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mergeometry.words import nearest
+
+_OWN = "tokens"
+"""A section whose keys are users' own, and may be in brackets."""
 
 
 class StrictModel(BaseModel):
@@ -35,7 +39,8 @@ def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) 
     *outer, last = problem["loc"] or (None,)
     unknown = problem["type"] == "extra_forbidden"
     tagged = last is None or (not unknown and str(last).startswith("<"))
-    problem["loc"] = (*(part for part in outer if not str(part).startswith("<")), *([] if tagged else [last]))
+    kept = [part for before, part in pairwise([None, *outer]) if before == _OWN or not str(part).startswith("<")]
+    problem["loc"] = (*kept, *([] if tagged and outer[-1:] != [_OWN] else [last]))
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])

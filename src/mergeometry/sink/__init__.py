@@ -28,7 +28,15 @@ from mergeometry.sink.record import (
     versions,
     write_record,
 )
-from mergeometry.sink.sidecars import SidecarPlan, check_sidecars, copy_sidecars, sidecar_files, sidecar_notes
+from mergeometry.sink.sidecars import (
+    SidecarPlan,
+    check_sidecars,
+    copy_sidecars,
+    sidecar_files,
+    sidecar_notes,
+    with_template,
+    with_vocabulary,
+)
 from mergeometry.sink.staging import Staging, remove_stale
 from mergeometry.sink.target import is_single_file
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
@@ -76,5 +84,7 @@ __all__ = [
     "token_rows_name",
     "versions",
     "weights_digest",
+    "with_template",
+    "with_vocabulary",
     "write_record",
 ]

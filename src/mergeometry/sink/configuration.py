@@ -29,8 +29,16 @@ class Rewritten:
     changes: tuple[str, ...]
 
 
-def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any] | None = None) -> Rewritten | None:
-    """Return the configuration as the output needs it, with ``keys`` set; None if it can be copied byte for byte.
+def rewritten(
+    source: Path,
+    name: str,
+    code: str | None,
+    keys: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Rewritten | None:
+    """Return the configuration as the output needs it; None if it can be copied byte for byte.
+
+    ``keys`` are set, or removed where they are None; ``values`` are set under dotted keys, whatever they are.
 
     A key's dots lead into sections that the configuration has.
 
@@ -50,6 +58,11 @@ def rewritten(source: Path, name: str, code: str | None, keys: Mapping[str, Any]
             holder, last = _holder(content, key)
             if holder is not None and holder.get(last) != value:
                 changes.append(_with_key(holder, last, value, key))
+        for key, value in (values or {}).items():
+            holder, last = _holder(content, key)
+            if holder is not None and (last not in holder or holder[last] != value):
+                holder[last] = value
+                changes.append(_set_to(key, value))
         data = f"{json.dumps(content, indent=2)}\n".encode()
     except RecursionError as error:
         raise SourceError("a configuration is nested too deeply", file=source) from error
@@ -94,8 +107,12 @@ def _with_key(content: dict[str, Any], key: str, value: Any, shown: str) -> str:
         del content[key]
         return f"{shown} removed"
     content[key] = value
+    return _set_to(shown, value)
+
+
+def _set_to(key: str, value: Any) -> str:
     text = json.dumps(value)
-    return f"{shown} set to {text}" if len(text) <= _LONGEST else f"{shown} set"
+    return f"{key} set to {text}" if len(text) <= _LONGEST else f"{key} set"
 
 
 def _without_code(mapping: dict[str, Any]) -> Iterator[str]:

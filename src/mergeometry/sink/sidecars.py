@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ COPIED = frozenset({Kind.TOKENIZER, Kind.TEMPLATE, Kind.CONFIGURATION, Kind.DOCU
 """Kinds of files that an output needs next to its weights."""
 _TOKENIZER_SETTINGS = "tokenizer_config.json"
 _TEMPLATE_KEY = "chat_template"
+_WRITTEN = "written for this merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,15 @@ class SidecarPlan:
     """The chat template to set in the tokenizer's settings; an empty text removes theirs, None leaves it."""
     main: str = ""
     """The subfolder of the model's own config.json, where sentence-transformers keeps it in one."""
+    written: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Files that are written in place of any folder's, by their names in the output."""
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """Dotted keys to set in configurations, by their names in the output."""
 
     @property
     def nbytes(self) -> int:
         """Bytes that the copies take."""
-        return sum(file.nbytes for file in self.files)
+        return sum(file.nbytes for file in self.files) + sum(map(len, self.written.values()))
 
 
 def sidecar_files(base_folder: Path, chosen: Mapping[Kind, Path] | None = None) -> SidecarPlan:
@@ -68,6 +73,30 @@ def sidecar_files(base_folder: Path, chosen: Mapping[Kind, Path] | None = None) 
         notes.extend(survey.notes)
     template = _template(chosen[Kind.TEMPLATE], files) if Kind.TEMPLATE in chosen else None
     return SidecarPlan(tuple(files), tuple(left_out), tuple(notes), template, main)
+
+
+def with_vocabulary(
+    plan: SidecarPlan, files: Mapping[str, bytes | None], values: Mapping[str, Mapping[str, Any]]
+) -> SidecarPlan:
+    """The same with whole files of a tokenizer, None for one to leave out, and dotted keys of configurations.
+
+    Names are those in the folder of the model's encoder.
+    """
+    folder = f"{plan.main}/" if plan.main else ""
+    placed = {f"{folder}{name}": data for name, data in files.items()}
+    kept = tuple(file for file in plan.files if file.name not in placed)
+    written = {name: data for name, data in placed.items() if data is not None}
+    named = {f"{folder}{name}": keys for name, keys in values.items()}
+    return replace(plan, files=kept, written={**plan.written, **written}, values=named)
+
+
+def with_template(plan: SidecarPlan, template: str) -> SidecarPlan:
+    """The same with a chat template that is given by its text."""
+    kept = tuple(file for file in plan.files if not file.name.rpartition("/")[2].startswith(_TEMPLATE_KEY))
+    settings = any(file.name.endswith(_TOKENIZER_SETTINGS) for file in kept)
+    # What transformers writes; the key in the settings is what every version reads.
+    written = {} if settings else {f"{plan.main}/{_TEMPLATE_KEY}.jinja".removeprefix("/"): template.encode()}
+    return replace(plan, files=kept, template=template if settings else None, written=written)
 
 
 def check_sidecars(plan: SidecarPlan, code: str | None = None) -> None:
@@ -106,6 +135,8 @@ def copy_sidecars(
             copied.append(CopiedFile(file.name, staging.copy_file(file.name, file.source), ()))
         else:
             copied.append(CopiedFile(file.name, staging.write_file(file.name, new.data), new.changes))
+    for name, data in plan.written.items():
+        copied.append(CopiedFile(name, staging.write_file(name, data), (_WRITTEN,)))
     changes = [f"{file.name}: {change}" for file in copied for change in file.changes]
     return SidecarRecord(tuple(copied), plan.left_out, (*plan.notes, *changes))
 
@@ -113,14 +144,20 @@ def copy_sidecars(
 def sidecar_notes(plan: SidecarPlan, *, code: str | None = None) -> tuple[str, ...]:
     """What a merge will tell of the files next to the weights; ``SourceError`` if a configuration is malformed."""
     rewritten_files = [(file.name, _rewritten(plan, file, code, {})) for file in plan.files]
-    return (*plan.notes, *(f"{name}: {change}" for name, new in rewritten_files if new for change in new.changes))
+    written = [f"{name}: {_WRITTEN}" for name in plan.written]
+    return (
+        *plan.notes,
+        *written,
+        *(f"{name}: {change}" for name, new in rewritten_files if new for change in new.changes),
+    )
 
 
 def _rewritten(plan: SidecarPlan, file: Sidecar, code: str | None, keys: Mapping[str, Any]) -> Rewritten | None:
     wanted = dict(keys) if file.name == (f"{plan.main}/config.json" if plan.main else "config.json") else {}
     if plan.template is not None and file.name.endswith(_TOKENIZER_SETTINGS):
         wanted[_TEMPLATE_KEY] = plan.template or None
-    return rewritten(file.source, file.name, code, wanted) if file.name.endswith(".json") else None
+    values = plan.values.get(file.name)
+    return rewritten(file.source, file.name, code, wanted, values) if file.name.endswith(".json") else None
 
 
 def _placed(name: str, main: str, wanted: str) -> str:

@@ -26,6 +26,11 @@ class LowRankSum:
         return (self.base, *self.update.infos)
 
     @property
+    def held(self) -> int:
+        """All of them."""
+        return sum(part.nbytes for part in self.parts)
+
+    @property
     def unit(self) -> int:
         """One row."""
         return self.base.shape[1]
@@ -49,6 +54,11 @@ class FormedSum:
     def parts(self) -> tuple[TensorInfo, ...]:
         """The base's tensor and those of the update."""
         return (self.base, *self.update.infos)
+
+    @property
+    def held(self) -> int:
+        """All of them."""
+        return sum(part.nbytes for part in self.parts)
 
     @property
     def unit(self) -> int:
@@ -75,6 +85,11 @@ class InPrecisionOf:
     def parts(self) -> tuple[TensorInfo, ...]:
         """The adapter's tensor."""
         return (self.replaced,)
+
+    @property
+    def held(self) -> int:
+        """All of them."""
+        return sum(part.nbytes for part in self.parts)
 
     @property
     def unit(self) -> int:

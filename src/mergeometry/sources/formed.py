@@ -37,6 +37,11 @@ class Form(Protocol):
         ...
 
     @property
+    def held(self) -> int:
+        """Bytes of them that are in memory while a piece is formed."""
+        ...
+
+    @property
     def unit(self) -> int:
         """Entries of the smallest piece that can be formed alone; a larger piece is a whole number of them."""
         ...
@@ -60,8 +65,7 @@ class FormedTensor(TensorInfo):
     @property
     def working(self) -> int:
         """Bytes that are held while a piece is formed, beside the piece: its parts, and a copy in full precision."""
-        parts = sum(part.nbytes for part in self.form.parts)
-        return 2 * parts + 3 * 4 * self.form.unit
+        return 2 * self.form.held + 3 * 4 * self.form.unit
 
 
 def formed(name: str, shape: tuple[int, ...], dtype: torch.dtype, form: Form) -> FormedTensor:

@@ -45,7 +45,7 @@ class Tokenizer:
         for name in (*VOCABULARY_FILES, *(name for name in self._read if name.endswith(_SENTENCEPIECE_END))):
             if name in self._read:
                 try:
-                    added = added_tokens_of(self._parsed(ADDED_FILE), self._parsed(SETTINGS_FILE))
+                    added = added_tokens_of(self.parsed(ADDED_FILE), self.parsed(SETTINGS_FILE))
                     return self._vocabulary(name) | added
                 except ValueError as error:
                     raise SourceError(f"the vocabulary cannot be read: {error}", file=self._folder / name) from error
@@ -53,7 +53,7 @@ class Tokenizer:
 
     def steps(self) -> dict[str, Any]:
         """How texts are split into tokens, as far as tokenizer.json says so."""
-        return steps_of(self._parsed(VOCABULARY_FILES[0]))
+        return steps_of(self.parsed(VOCABULARY_FILES[0]))
 
     def _vocabulary(self, name: str) -> dict[str, int]:
         raw = self._read[name]
@@ -62,9 +62,10 @@ class Tokenizer:
         if name.endswith(".txt"):
             # As BertTokenizer reads it; str.splitlines would also split at other characters.
             return tokens_of(name, raw.decode().removesuffix("\n").split("\n"))
-        return tokens_of(name, self._parsed(name))
+        return tokens_of(name, self.parsed(name))
 
-    def _parsed(self, name: str) -> Any:
+    def parsed(self, name: str) -> Any:
+        """A JSON file of the folder, or None where it has none; ``SourceError`` if it is malformed."""
         return _json(self._read, name, self._folder)
 
 
