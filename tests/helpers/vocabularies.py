@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,20 @@ PAGE = """A model learns from examples. Merging models adds what each of them ha
 model answers the questions of all. The words of a text are split into tokens, each token has a row in a table, and
 the rows of two tables that stand for one token must meet. Where the tables differ in order or in length, rows are
 found by their tokens. New tokens such as those of a chat begin and end a turn."""
+TOKENS = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}
 ROWS = 127
 """Tokens of the trained vocabularies: a prime, so that no other size of a model is equal."""
+
+
+def write_tokenizer(
+    folder: Path, tokens: dict[str, int] | None = None, template: str | None = None, **more: Any
+) -> None:
+    """A tokenizer.json of few words, and its settings."""
+    vocabulary = tokens or TOKENS
+    content = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": vocabulary, **more}}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    settings = {"pad_token": "[PAD]", **({"chat_template": template} if template else {})}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def bpe(text: str = PAGE, size: int = ROWS) -> Any:

@@ -13,20 +13,10 @@ import mergeometry as mg
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from tests.helpers.commands import invoke
 from tests.helpers.models import MODULES, random_factors, write_adapter, write_family
+from tests.helpers.vocabularies import TOKENS, write_tokenizer
 
-TOKENS = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}
 CONFIG = {"model_type": "llama", "rms_norm_eps": 1e-6, "rope_theta": 500000.0, "hidden_act": "silu",
           "num_attention_heads": 4, "num_key_value_heads": 2, "transformers_version": "4.50.0"}  # fmt: skip
-
-
-def write_tokenizer(
-    folder: Path, tokens: dict[str, int] | None = None, template: str | None = None, **more: Any
-) -> None:
-    vocabulary = tokens or TOKENS
-    content = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": vocabulary, **more}}
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    settings = {"pad_token": "[PAD]", **({"chat_template": template} if template else {})}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture

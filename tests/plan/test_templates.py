@@ -11,7 +11,7 @@ import pytest
 import mergeometry as mg
 from mergeometry.errors import RecipeError
 from tests.helpers.models import write_family
-from tests.plan.test_companions import write_tokenizer
+from tests.helpers.vocabularies import write_tokenizer
 
 TEXT = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
