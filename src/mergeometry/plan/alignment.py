@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mergeometry.conventions.tokenizers import SETTINGS_FILE
 from mergeometry.conventions.vocabularies import is_token_table, moved_ids, sizes_in, vocabulary_axis
@@ -39,8 +39,7 @@ class OutputVocabulary:
     """Of all tokens and where their rows come from."""
 
 
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """The inputs with tables of equal shape, and what follows for the output."""
 
     base: Checkpoint

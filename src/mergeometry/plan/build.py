@@ -102,13 +102,12 @@ def _plan(
     models = spread_experts(models, base, renames)
     matches = tuple(match_names(base.tensors, names_of(model), recipe.heads, renames.newest) for model in models)
     models, unsettled = settle_stacks(models, matches, base)
-    alignment = aligned(recipe, base, models, matches)
-    base, models = alignment.base, alignment.models
+    base, models, vocabulary, unaligned, told_of_tokens = aligned(recipe, base, models, matches)
     unfit, remarks = compare_companions(recipe, base, models, matches)
     layers = LayerNames(base.tensors, base.config)
     unfit += unused_values(recipe, methods.all, layers)
     misfits, stacked_notes = compare_stacks(recipe, base, models)
-    _refuse([*unsettled, *misfits, *alignment.reasons, *mismatches(recipe, base, models, matches), *unfit])
+    _refuse([*unsettled, *misfits, *unaligned, *mismatches(recipe, base, models, matches), *unfit])
     _refuse_half_rules(recipe, ties.copies)
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
@@ -159,12 +158,12 @@ def _plan(
     described = next((model for model in models if model.label == recipe.config), base)
     configuration = {**(described.changed if isinstance(described, Checkpoint) else {}), **ties.configuration}
     messages = (
-        *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *alignment.notes,
+        *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *told_of_tokens,
         *remarks, *note_on_whole(recipe, whole),
     )  # fmt: skip
     return Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
-        own, ties.copies, alignment.vocabulary,
+        own, ties.copies, vocabulary,
     )  # fmt: skip
 
 
