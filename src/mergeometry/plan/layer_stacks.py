@@ -43,7 +43,12 @@ def compare_stacks(
             reasons.extend(unread_weights(other))
             notes.extend(note for note in passed_over(other) if note not in notes)
             _sort(Choice("config", recipe.config), _settings(model.label, other, first), reasons, notes)
-            _sort(Choice("tokenizer", recipe.tokenizer), _tokens(model.label, other, first), reasons, notes)
+            _sort(
+                Choice("tokenizer", recipe.vocabulary and recipe.vocabulary.source),
+                _tokens(model.label, other, first),
+                reasons,
+                notes,
+            )
         if "dtype" not in recipe.output.model_fields_set:
             reasons.extend(_precisions(model))
         notes.extend(_by_number(model))
