@@ -32,6 +32,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "multislerp": [{"normalize_weights": False}, {"origin": "zero"}],
     "karcher": [{"max_iter": 50, "tol": 1e-9}],
     "nearswap": [{"t": 0.0}, {"t": 1.0}],
+    "pcb": [{"density": 1.0}],
     "ram": [{"epsilon": 0.0}, {"epsilon": 0.1}],
     "ramplus_tl": [{"epsilon": 0.1, "r": 0.5, "alpha": 1.0}],
     "model_stock": [{"filter_wise": True}, {"filter_wise": True, "clamp": False, "skip_zeros": False}],

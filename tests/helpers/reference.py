@@ -238,6 +238,23 @@ def magmax(taus, weights=None):
     return np.take_along_axis(moves, np.argmax(np.abs(moves), axis=0)[None], axis=0)[0]
 
 
+def pcb(taus, density=0.1, weights=None):
+    taus = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+
+    def softmax_of(product, factor):
+        raised = np.exp(factor * product / np.max(np.abs(product)))
+        return raised / np.sum(raised)
+
+    kept = []
+    for tau in taus:
+        beta = softmax_of(tau * tau, len(taus)) * sum(softmax_of(tau * other, 1) for other in taus)
+        beta = np.where(tau != 0, beta, 0.0)
+        count = max(1, math.floor(density * tau.size + 1e-9))
+        kept.append(np.where(beta >= sorted(beta.ravel(), reverse=True)[count - 1], beta, 0.0))
+    total = sum(beta * tau for beta, tau in zip(kept, taus, strict=True))
+    return np.divide(total, sum(kept), out=np.zeros_like(total), where=sum(kept) > 0)
+
+
 def ram(taus, epsilon=1e-5, weights=None):
     moves = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
     count = sum(np.abs(move) > epsilon for move in moves)

@@ -41,6 +41,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("nearswap", {"t": t}) for t in (1e-4, 0.02)),
     ("arcee_fusion", {}),
     ("magmax", {}),
+    *(("pcb", {"density": density}) for density in (0.1, 0.5, 1.0)),
     *(("ram", {"epsilon": epsilon}) for epsilon in (1e-5, 0.02)),
     *(("ramplus_tl", given) for given in ({}, {"epsilon": 0.02, "r": 0.5, "alpha": 1.0})),
     ("model_stock", {}),
