@@ -8,16 +8,20 @@ DOCS_STAMP := $(VENV)/.docs-installed
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-suite test-slow lint format stubs bench leaderboard docs clean
+.PHONY: demo test test-suite test-outputs test-slow lint format stubs bench leaderboard docs clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not suite"
+	$(PYTEST) -m "not slow and not suite and not outputs"
 
 test-suite: $(STAMP)
 	$(PYTEST) -m "suite and not slow"
+
+# Makes three environments in the cache folder on its first run.
+test-outputs: $(STAMP)
+	$(BIN)/python -m pytest -m outputs tests/outputs
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow

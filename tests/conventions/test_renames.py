@@ -47,3 +47,11 @@ def test_names_that_changed_in_every_model(old: str, new: str) -> None:
 def test_a_rule_of_one_family_leaves_the_others_alone() -> None:
     name = "bert.encoder.layer.0.attention.output.dense.weight"
     assert Renames({"model_type": "bert"}).newest(name) == name
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_towers_lost_a_name(prefix: str) -> None:
+    for kind in ("llava", "paligemma"):
+        renames = Renames({"model_type": kind})
+        for name in ("vision_tower.vision_model.embeddings.bias", "vision_tower.embeddings.bias"):
+            assert renames.newest(prefix + name) == "model.vision_tower.embeddings.bias"

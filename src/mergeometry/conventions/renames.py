@@ -75,6 +75,8 @@ _TOWERS = (
     (r"^language_model\.", "model.language_model."),
     (r"^(vision_tower|vision_model|audio_tower|image_tower|video_tower|multi_modal_projector|image_newline|"
      r"vision_embed_tokens)(?=\.|$)", r"model.\1"),
+    # Until version 5, a tower of CLIP or SigLIP held its layers one name deeper.
+    (r"\bvision_tower\.vision_model\.", "vision_tower."),
 )  # fmt: skip
 _QWEN2_VL = (
     (r"^visual\.", "model.visual."),

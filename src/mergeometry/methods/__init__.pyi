@@ -28,6 +28,7 @@ from mergeometry.methods.nearswap import Nearswap as _Nearswap
 from mergeometry.methods.nuslerp import Nuslerp as _Nuslerp
 from mergeometry.methods.own_blocks import OwnBlocks as _OwnBlocks
 from mergeometry.methods.passthrough import Passthrough as _Passthrough
+from mergeometry.methods.pcb import PCB as _PCB
 from mergeometry.methods.ram import Ram as _Ram
 from mergeometry.methods.ramplus_tl import RamplusTL as _RamplusTL
 from mergeometry.methods.regmean import RegMean as _RegMean
@@ -455,6 +456,23 @@ class OwnBlocks(_OwnBlocks):
     """
 
     def __init__(self, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class PCB(_PCB):
+    """Average the task vectors entry by entry, by how much an entry matters to its task and agrees with the others.
+
+    Law, tensor by tensor, with ``x_ij = tau_i * tau_j`` over its largest magnitude, for N tasks and softmaxes over the
+    entries: ``beta_i = softmax(N x_ii) * sum_j softmax(x_ij)``. The share ``density`` of largest ``beta_i`` is kept for
+    each task, and ``tau = sum_i beta_i tau_i / sum_i beta_i`` over those kept; zero where none is. A model's weight
+    multiplies its task vector first. Choices: products are divided by their largest magnitude, since the paper's norm
+    is not defined there; scores are per tensor; entries of zero are not kept; those that tie at the threshold all are.
+
+    Source: Du et al. 2024, Parameter competition balancing for model merging, arXiv 2410.02396, section 3.
+
+    Args:
+        density: share of entries kept in each task vector
+    """
+
+    def __init__(self, density: float = 0.1) -> None: ...
 
 class Passthrough(_Passthrough):
     """Copy the weights of one model, times a number; a stack of layers makes it a self-merge.
