@@ -67,7 +67,7 @@ def test_the_page_names_all_that_a_peer_lists(title: str, names: str) -> None:
 
 def test_ours_beyond_mergekits_are_all_ours() -> None:
     beyond = PAGE.partition("Ours beyond these:")[2].partition("and the refinements")[0]
-    theirs = {"average", "dare"} | set(MERGEKIT.split())
+    theirs = {"average", "dare"} | set(MERGEKIT.split()) | set(PEFT.split())
     assert sorted(named(beyond)) == sorted(set(registry.own()) - theirs)
 
 
