@@ -35,7 +35,7 @@ WRONG = {
     "surface": ("mg.mergee", "mergee"),
 }
 REVEALED = {
-    'mg.merge("recipe.yaml", "merged")': "RunRecord",
+    'mg.merge("recipe.yaml", "merged")': "Run",
     'mg.make_plan("recipe.yaml")': "Plan",
     'mg.load_recipe("recipe.yaml")': "Recipe",
     'mg.evaluate("merged", {}, base="base").mean': "float",

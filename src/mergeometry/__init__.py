@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mergeometry.learning.api import Learned, learn
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
-    from mergeometry.results import Inspection
+    from mergeometry.results import Inspection, Run
     from mergeometry.sink import RunRecord
     from mergeometry.state_dicts import merge_modules, merge_state_dicts
     from mergeometry.values import Directions, LowRank
@@ -38,6 +38,7 @@ _HOMES = {
     "MergeometryError": "errors",
     "Plan": "plan",
     "Recipe": "recipe",
+    "Run": "results",
     "RunRecord": "sink",
     "compare": "api",
     "evaluate": "api",
@@ -61,6 +62,7 @@ __all__ = [
     "MergeometryError",
     "Plan",
     "Recipe",
+    "Run",
     "RunRecord",
     "compare",
     "evaluate",

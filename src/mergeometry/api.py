@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.plan import Plan
     from mergeometry.refinements.base import Refinement
-    from mergeometry.results import Inspection
+    from mergeometry.results import Inspection, Run
     from mergeometry.sink import RunRecord
 
 
@@ -79,7 +79,7 @@ def merge(
     progress: Progress | None = None,
     report: Report | None = None,
     **keys: Unpack[RecipeKeys],
-) -> RunRecord:
+) -> Run:
     """Merge the models of a recipe into the folder ``output``, which appears whole or not at all.
 
     ``keys`` override the recipe's, or stand for one:
@@ -90,13 +90,14 @@ def merge(
     not change the result. Models on the hub are fetched once their headers fit together; with ``offline`` its cache is
     all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md). ``progress`` is
     called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them), ``report`` with each
-    `Point` of learning.
+    `Point` of learning. The record's ``report()`` says what became of every model.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
     """
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
     from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
+    from mergeometry.results import Run  # noqa: PLC0415
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
     if output is None:
@@ -107,12 +108,16 @@ def merge(
     if plan.recipe.data is not None:
         from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
-        return merge_on_data(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
-    if plan.recipe.adapt is None:
-        return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
-    from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
+        record = merge_on_data(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    elif plan.recipe.adapt is None:
+        record = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    else:
+        from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
 
-    return adapt(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report)
+        record = adapt(
+            plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report
+        )
+    return Run.of(record, output)
 
 
 def extract(
@@ -203,22 +208,28 @@ def inspect(
     recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     *,
     workers: int | None = None,
+    offline: bool = False,
+    allow_pickle: bool = False,
     **keys: Unpack[RecipeKeys],
 ) -> Inspection:
     """Measure how the updates of a recipe's models lie to each other, before they are merged.
 
     ``keys`` override the recipe's, or stand for one; the method may be left out. Every tensor is read once. The result
-    shows itself in a notebook, and ``save`` writes its page and its figures (docs/reading-the-report.md).
+    shows itself in a notebook, and ``save`` writes its page and its figures (docs/reading-the-report.md). ``offline``
+    and ``allow_pickle`` are those of `merge`.
 
     Raises:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
     """
     from mergeometry.inspection.run import inspect_plan  # noqa: PLC0415  (needs torch)
+    from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
     from mergeometry.results import Inspection  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
 
     if recipe is None and "method" not in keys:
         keys["method"] = "average"
-    return Inspection.of(inspect_plan(make_plan(recipe, **keys), workers=workers))
+    plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
+    return Inspection.of(inspect_plan(plan, workers=workers))
 
 
 def evaluate(

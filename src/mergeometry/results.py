@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from mergeometry.inspection import result
 from mergeometry.inspection.own_folder import FIGURES, PAGE, refuse_foreign_folder, write_files
 from mergeometry.report.inspection import inspection_cell, inspection_page
+from mergeometry.sink import RunRecord, read_record
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,3 +38,43 @@ class Inspection(result.Inspection):
 
     def _repr_html_(self) -> str:
         return inspection_cell(self.to_json())
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Run(RunRecord):
+    """The record of a merge, which knows where its output is."""
+
+    output: Path = Path()
+
+    @classmethod
+    def of(cls, record: RunRecord, output: str | Path) -> Self:
+        """The same record."""
+        return cls(**{field.name: getattr(record, field.name) for field in fields(record)}, output=Path(output))
+
+    @classmethod
+    def read(cls, output: str | Path) -> Self:
+        """The record of an earlier merge, from its output.
+
+        Raises:
+            SourceError: there is no run record, or it is malformed or of another version.
+        """
+        return cls.of(read_record(Path(output)), output)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values: what the output's mergeometry.json holds."""
+        return {key: value for key, value in RunRecord.to_json(self).items() if key != "output"}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunRecord) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  (records hold mappings)
+
+    def report(self, *, workers: int | None = None) -> Inspection:
+        """Measure what became of every model in the merge; shown in a notebook, and written by ``save``.
+
+        Raises:
+            MergeometryError: the output is gone, or a worker dies.
+        """
+        from mergeometry.inspection.after import report_on  # noqa: PLC0415  (needs torch)
+
+        return Inspection.of(report_on(self.output, workers=workers))

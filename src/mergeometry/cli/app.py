@@ -18,6 +18,7 @@ from mergeometry.cli.inspect import inspect
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
 from mergeometry.cli.plan import plan
+from mergeometry.cli.report import report
 
 app = typer.Typer(
     name="mergeometry",
@@ -31,6 +32,7 @@ app.command()(merge)
 app.command()(plan)
 app.command()(extract)
 app.command()(inspect)
+app.command()(report)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)

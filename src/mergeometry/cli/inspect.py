@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.figures import print_inspection
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
@@ -25,6 +26,7 @@ FOLDER = Path("inspection")
 @spread
 def inspect(
     recipe: RecipeOptions,
+    where: AccessOptions,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the page and the figures; new, or of an earlier one.")
     ] = FOLDER,
@@ -49,9 +51,10 @@ def inspect(
         given = recipe_from(recipe)
         from mergeometry.inspection.own_folder import refuse_foreign_folder
         from mergeometry.inspection.run import inspect_plan
-        from mergeometry.plan import make_plan
+        from mergeometry.plan.prepared import prepared_plan
 
-        plan = make_plan(given)
+        with fetching(hidden=quiet or as_json) as fetched:
+            plan = prepared_plan(given, where.access, show=fetched)
         refuse_foreign_folder(output, plan.inputs)
         with progress("inspecting", hidden=quiet or as_json, timed=True) as show:
             inspection = inspect_plan(plan, workers=workers, progress=tensors(show))

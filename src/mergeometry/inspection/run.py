@@ -35,11 +35,14 @@ def inspect_plan(plan: Plan, *, workers: int | None = None, progress: Progress |
         SourceError: an input changed or ends early.
         ExecutionError: a worker dies.
     """
-    return measure_all(plan, workers=workers, progress=progress, merged=False)
+    inspection, _ = measure_all(plan, workers=workers, progress=progress, merged=False)
+    return inspection
 
 
-def measure_all(plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool) -> Inspection:
-    """The same, where the plan's last model is the merged one if ``merged``."""
+def measure_all(
+    plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool
+) -> tuple[Inspection, dict[tuple[str, str], str]]:
+    """The same with the digests of what was read; the plan's last model is the merged one if ``merged``."""
     started = time.perf_counter()
     jobs = measure_jobs(plan, merged=merged)
     costs = {job.task.name: measure_cost(job.task, merged=merged) for job in jobs}
@@ -77,7 +80,7 @@ def measure_all(plan: Plan, *, workers: int | None, progress: Progress | None, m
         seconds=time.perf_counter() - started,
         output=output,
     )
-    return replace(inspection, verdict=verdict_on(inspection))
+    return replace(inspection, verdict=verdict_on(inspection)), read
 
 
 def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
@@ -88,7 +91,8 @@ def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
     for task in plan.tasks:
         for piece in pieces_of(task):
             # A tensor that no model changes has nothing to measure, and one without entries neither.
-            if piece.method is not None and piece.base.elements:
+            sources = piece.sources[: len(piece.sources) - merged]
+            if piece.method is not None and piece.base.elements and any(source is not None for source in sources):
                 jobs.append(MeasureJob(piece, labels, *_place(names, task.name), merged=merged))
     return sorted(jobs, key=lambda job: (-measure_cost(job.task, merged=merged).seconds, job.task.name))
 

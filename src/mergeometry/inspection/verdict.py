@@ -25,6 +25,9 @@ FAR = 3.0
 _UNEVEN = 1.25
 """Interference of a layer over that of the median layer from which on it is named."""
 
+_COUNTED = 1.2
+"""Over-accumulation from which on it is named."""
+
 _LAYERS, _MODULES = 3, 3
 _LEAST_SHARE = 0.1
 
@@ -43,7 +46,7 @@ def verdict_on(inspection: Inspection) -> tuple[Sentence, ...]:
     told = [*_pulling_apart(inspection, totals), *_signs(inspection, totals), *_modules(totals), *_rows(inspection)]
     if not inspection.tensors:
         told = [Sentence("attention", "No tensor could be measured.")]
-    elif not grave:
+    elif not grave and inspection.output is None:
         told.insert(0, Sentence("note", _nothing_against(inspection)))
     return (*grave, *_after(inspection, totals), *told)
 
@@ -216,3 +219,17 @@ def _after(inspection: Inspection, totals: Totals) -> Iterator[Sentence]:
         low = min(aligned)
         text += f" Its main subspace covers {low[1]} least (alignment {low[0]:.2f})."
     yield Sentence("note", text)
+    counted = _accumulated(inspection.tensors)
+    if counted is not None and counted > _COUNTED:
+        yield Sentence(
+            "note",
+            f"Along its own directions the merged model holds {counted:.1f} times what its models ask for on average: "
+            "what they share is counted more than once. `refine: [svc]` divides by it, and so does a smaller scale.",
+        )
+
+
+def _accumulated(tensors: Sequence[TensorFigures]) -> float | None:
+    """Over-accumulation over all merged matrices, by energy; None where there is none."""
+    known = [(own.accumulated, own.norm**2) for own in (one.merged for one in tensors) if own and own.accumulated]
+    energy = math.fsum(weight for _, weight in known)
+    return math.fsum(value * weight for value, weight in known) / energy if energy > 0 else None

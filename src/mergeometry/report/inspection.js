@@ -143,6 +143,7 @@
   // ---- layers
   const figureSelect = byId("layer-figure"), ofSelect = byId("layer-of"), filter = byId("filter"), allKinds = byId("all-kinds");
   for (const [key, figure] of Object.entries(FIGURES)) figureSelect.append(make("option", { value: key }, figure.name));
+  if (FIGURES.share_held) figureSelect.value = "share_held";
   if (!tensors.some((tensor) => tensor.matrix)) allKinds.checked = true;
   const fillOf = () => {
     const figure = FIGURES[figureSelect.value], kept = ofSelect.value;

@@ -40,6 +40,7 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             levels=_LEVELS,
             after=after,
             record=record,
+            scaling=record.get("scaling") if record else None,
             most_moved=max((own["norm"] or 0.0 for own in totals), default=0.0),
             most_held=max([1.0, *(own["share_held"] or 0.0 for own in totals)]),
             tables=[one for one in document["tensors"] if one["rows_moved_by"] and one["shape"][0] > 1],

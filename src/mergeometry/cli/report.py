@@ -1,0 +1,48 @@
+"""``mergeometry report``: what became of every model in a merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mergeometry.cli.inspect import finish, tensors
+from mergeometry.cli.progress import progress
+from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
+
+
+def report(
+    merged: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="What `mergeometry merge` wrote: a folder or a file.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the page and the figures; by default OUTPUT-report."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for small models.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what became of every model in a merge: how much of each update it holds, and in which layers.
+
+        mergeometry report merged
+
+        mergeometry report merged --output merged-report --json
+
+    The output's run record says what went in. Where those models still are, every tensor of them and of the output is
+    read once; where one is gone, the page stands on the record. The page (index.html) and the figures
+    (inspection.json) go into a folder beside the output; docs/reading-the-report.md explains each figure.
+    """
+    with plain_errors(debug):
+        from mergeometry.inspection.after import report_on
+        from mergeometry.inspection.own_folder import refuse_foreign_folder
+
+        target = output or merged.with_name(f"{merged.resolve().name}-report")
+        refuse_foreign_folder(target, [merged])
+        with progress("measuring", hidden=quiet or as_json, timed=True) as show:
+            inspection = report_on(merged, workers=workers, progress=tensors(show))
+        finish(inspection, target, as_json=as_json, quiet=quiet)

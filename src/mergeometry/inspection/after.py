@@ -1,0 +1,124 @@
+"""Looks at a merge that is done: its run record, and the weights of its inputs and its output where they are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mergeometry.errors import MergeometryError, SourceError
+from mergeometry.inspection.result import Inspection, Model, Sentence
+from mergeometry.inspection.run import Progress, measure_all
+from mergeometry.inspection.totals import totals_of
+from mergeometry.plan.prepared import prepared_plan
+from mergeometry.plan.tasks import Plan
+from mergeometry.recipe import load_recipe
+from mergeometry.sink import RunRecord, read_record, versions
+from mergeometry.sink.target import record_path
+from mergeometry.sources.access import Access
+
+_OF_THE_MERGE = frozenset({"method", "scale", "other", "refine", "tensors", "adapt", "data", "output", "seed"})
+"""Keys of a recipe that say how its models are merged, and nothing of which they are."""
+_OF_A_MODEL = frozenset({"path", "stack", "name"})
+_MERGED = "merged"
+
+
+def report_on(output: Path, *, workers: int | None = None, progress: Progress | None = None) -> Inspection:
+    """Measure what became of every model in a merge, from the output's run record and the weights.
+
+    Where an input is gone, or the record is of another version, the result stands on what is left and says so.
+
+    Raises:
+        SourceError: there is no run record, or it is malformed.
+        RecipeError: fewer than one worker is asked for, or it needs more memory than there is.
+        ExecutionError: a worker dies.
+    """
+    record, plain, doubt = _record_of(output)
+    try:
+        plan = _plan(plain["recipe"], output)
+    except (MergeometryError, KeyError, TypeError, AttributeError) as error:
+        what = error.what if isinstance(error, MergeometryError) else "its recipe cannot be read"
+        place = f" ({error.file})" if isinstance(error, MergeometryError) and error.file else ""
+        gone = Sentence(
+            "attention", f"The weights cannot be compared: {what}{place}. This page stands on the run record."
+        )
+        return _from_record_alone(output, record, plain, [*doubt, gone])
+    measured, read = measure_all(plan, workers=workers, progress=progress, merged=True)
+    assert measured.output is not None
+    changed = [] if record is None else _changed(record, measured.output.label, read)
+    notes = record.sidecars.notes if record else ()
+    return replace(
+        measured,
+        recipe=plain["recipe"],
+        notes=notes,
+        record=None if record is None else record.to_json(),
+        output=Model(_MERGED, str(output), measured.output.kind, record.sha256 if record else ""),
+        verdict=(*doubt, *changed, *measured.verdict),
+    )
+
+
+def _record_of(output: Path) -> tuple[RunRecord | None, Mapping[str, Any], list[Sentence]]:
+    """The record, its plain values, and what to say where it is of another version."""
+    try:
+        record = read_record(output)
+    except SourceError as error:
+        try:
+            plain = json.loads(record_path(output).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            raise error from None
+        if not isinstance(plain, dict) or "recipe" not in plain or "schema" not in plain:
+            raise
+        return None, plain, [Sentence("attention", f"Of the run record only its recipe could be used: {error.what}.")]
+    return record, record.to_json(), []
+
+
+def _plan(recipe: Mapping[str, Any], output: Path) -> Plan:
+    """The recipe's models with the merged one as the last of them."""
+    kept = {key: value for key, value in recipe.items() if key not in _OF_THE_MERGE}
+    models = [{key: value for key, value in entry.items() if key in _OF_A_MODEL} for entry in recipe["models"]]
+    label = _MERGED
+    while label in {entry.get("name") for entry in models}:
+        label += "'"
+    merged = {"path": str(output.resolve()), "name": label}
+    given = {**kept, "models": [*models, merged], "method": "average", "output": {"dtype": "float32"}}
+    # Nothing is fetched: what is gone is gone.
+    return prepared_plan(load_recipe(given), Access(offline=True))
+
+
+def _changed(record: RunRecord, label: str, read: Mapping[tuple[str, str], str]) -> list[Sentence]:
+    """What to say where the output's tensors are not those that the merge wrote."""
+    written = {tensor.name: tensor.sha256 for tensor in record.tensors}
+    other = [name for (model, name), digest in read.items() if model == label and written.get(name, digest) != digest]
+    if not other:
+        return []
+    more = f" and {len(other) - 1} more tensors" if len(other) > 1 else ""
+    return [Sentence("warning", f"The output changed since the merge: {other[0]!r}{more} differ from the run record.")]
+
+
+def _from_record_alone(
+    output: Path, record: RunRecord | None, plain: Mapping[str, Any], said: list[Sentence]
+) -> Inspection:
+    inputs = record.inputs if record else ()
+    bases = [one for one in inputs if one.role == "base"]
+    models = tuple(
+        Model(one.label, one.path, "adapter" if one.kind == "adapter" else "checkpoint", one.sha256)
+        for one in inputs
+        if one.role != "base"
+    )
+    base = Model("base", bases[0].path, "checkpoint", bases[0].sha256) if bases else Model("base", "", "checkpoint")
+    return Inspection(
+        version=versions()["mergeometry"],
+        recipe=plain["recipe"] if isinstance(plain["recipe"], dict) else {},
+        base=base,
+        models=models,
+        totals=totals_of((), [model.label for model in models]),
+        tensors=(),
+        problems=(),
+        notes=record.sidecars.notes if record else (),
+        seconds=0.0,
+        verdict=tuple(said),
+        output=Model(_MERGED, str(output), "checkpoint", record.sha256 if record else ""),
+        record=None if record is None else record.to_json(),
+    )
