@@ -12,6 +12,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
+from tests.helpers.sentence_models import write_sentence_model
+
 
 @pytest.fixture
 def models(written_models: Path, tmp_path: Path) -> Path:
@@ -46,6 +48,8 @@ def written_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer().save_pretrained(folder / "base")
     language_models(folder)
     language_models_of_other_tokens(folder)
+    for seed, name in enumerate(("base", "first", "second")):
+        write_sentence_model(folder / f"sentence-{name}", seed)
     return folder
 
 
