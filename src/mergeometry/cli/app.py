@@ -17,6 +17,7 @@ from mergeometry.cli.import_recipe import import_recipe
 from mergeometry.cli.inspect import inspect
 from mergeometry.cli.merge import clean, merge
 from mergeometry.cli.methods import methods
+from mergeometry.cli.mixture import mixture
 from mergeometry.cli.plan import plan
 from mergeometry.cli.report import report
 
@@ -33,6 +34,7 @@ app.command()(plan)
 app.command()(extract)
 app.command()(inspect)
 app.command()(report)
+app.command()(mixture)
 app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)

@@ -102,10 +102,11 @@ def merge(
         if as_json:
             typer.echo(json.dumps(record.to_json(), indent=1))
         elif not quiet:
-            _print(plan, record, run.output)
+            print_record(plan, record, run.output)
 
 
-def _print(plan: Plan, record: RunRecord, output: Path) -> None:
+def print_record(plan: Plan, record: RunRecord, output: Path) -> None:
+    """Print what a merge has done."""
     totals, target = record.totals, console()
     target.print(
         f"merged {counted(len(plan.models), 'model')} by {plain(plan.recipe.method.name)} into {plain(output)}: "

@@ -70,16 +70,17 @@ def plan(
         except RecipeError as error:
             count, refused = run.workers or 1, error
         if as_json:
-            typer.echo(json.dumps({**_as_json(made, count), **estimates}, indent=1))
+            typer.echo(json.dumps({**plan_as_json(made, count), **estimates}, indent=1))
         elif not quiet:
-            _print(made, count, tensors)
+            print_plan(made, count, tensors)
             _print_learning(estimates)
             _print_collecting(estimates)
         if refused is not None:
             raise refused
 
 
-def _print(made: Plan, workers: int, tensors: bool) -> None:
+def print_plan(made: Plan, workers: int, tensors: bool) -> None:
+    """Print what a merge would read, compute and write."""
     from rich.table import Table
 
     from mergeometry.plan.machine import available_memory
@@ -188,7 +189,8 @@ def _scale(task: TensorTask) -> Any:
     return task.scale if task.scaling is None else task.scaling.model_dump()
 
 
-def _as_json(made: Plan, workers: int) -> dict[str, Any]:
+def plan_as_json(made: Plan, workers: int) -> dict[str, Any]:
+    """What a merge would read, compute and write, as plain JSON values."""
     from mergeometry.plan.machine import available_memory
     from mergeometry.plan.shares import shares_of
 

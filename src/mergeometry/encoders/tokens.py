@@ -61,6 +61,18 @@ class Tokens:
             raise DataError(f"no text has at least {shortest} token{'s' if shortest > 1 else ''}")
         return pieces
 
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt: the token that begins a text, where there is one, and the prompt's own.
+
+        Raises:
+            DataError: the prompt has no token.
+        """
+        first = self._tokenizer.bos_token or ""
+        numbers = self._tokenizer(first + text, add_special_tokens=False, truncation=True, max_length=self.longest)
+        if not numbers["input_ids"]:
+            raise DataError(f"the prompt {text!r} has no token")
+        return list(numbers["input_ids"])
+
     def padded(self, items: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b s"], Int[Tensor, "b s"]]:
         """Token ids padded to the longest, and the mask of those that are not padding."""
         length = max(map(len, items))

@@ -38,6 +38,8 @@ def compare_stacks(
         if model.stack is None:
             continue
         notes.append(f"{model.label}: {model.stack.described}")
+        if not model.stack.runs_as_one:
+            continue
         first = model.stack.entries[0].checkpoint
         for other in _others(model.stack):
             reasons.extend(unread_weights(other))

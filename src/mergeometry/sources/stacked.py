@@ -52,6 +52,11 @@ class LayerStack:
         return f"{self.count} layers: {', '.join(entry.described for entry in self.entries)}"
 
     @property
+    def runs_as_one(self) -> bool:
+        """Whether the models' layers follow each other, so that all settings and tokens must agree."""
+        return True
+
+    @property
     def ranges(self) -> tuple[tuple[str, int, int], ...]:
         """What tells one stack from another: each entry's path and layers."""
         return tuple((entry.checkpoint.described, entry.first, entry.last) for entry in self.entries)

@@ -1,0 +1,114 @@
+"""``mergeometry mixture``: dense models as the experts of a sparse one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.merge import print_record
+from mergeometry.cli.options import spread
+from mergeometry.cli.plan import plan_as_json, print_plan
+from mergeometry.cli.progress import merging
+from mergeometry.cli.recipes import WriteOptions
+from mergeometry.cli.show import Debug, Json, Quiet, plain_errors, wrong_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mergeometry.plan import Plan
+    from mergeometry.plan.mixture import Opened
+    from mergeometry.recipe.mixture import MixtureRecipe
+    from mergeometry.sink import RunRecord
+    from mergeometry.sources.access import Access
+
+
+@spread
+def mixture(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe of a mixture, ours or mergekit-moe's.")],
+    run: WriteOptions,
+    where: AccessOptions,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be read and written; run no model.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Put dense models together to a mixture of experts: their MLPs as experts, all else from the base.
+
+    The recipe names the base, the experts with prompts that should lead to them, and how gates are made
+    (docs/mixtures.md); mergekit-moe's files are taken as they are.
+
+        mergeometry mixture mixture.yaml --output mixture
+
+        mergeometry mixture mixture.yaml --dry-run
+
+    Gates from prompts run the base, which needs the extra `adapt`.
+    """
+    if run.output is None and not dry_run:
+        wrong_usage("--output says where to write; there is no default")
+    with plain_errors(debug):
+        from mergeometry.execution.workers import workers_for
+        from mergeometry.plan.mixture import open_mixture
+        from mergeometry.recipe.mixture import load_mixture
+
+        hidden = quiet or as_json
+        with fetching(hidden=hidden) as show:
+            opened = open_mixture(_local(load_mixture(recipe), where.access, show))
+        if run.output is None or dry_run:
+            plan = _outline(opened)
+            workers = workers_for(plan, run.workers)
+            if as_json:
+                typer.echo(json.dumps(plan_as_json(plan, workers), indent=1))
+            elif not quiet:
+                print_plan(plan, workers, tensors=False)
+            return
+        plan, record = _write(opened, run.output, run, hidden=hidden)
+        if as_json:
+            typer.echo(json.dumps(record.to_json(), indent=1))
+        elif not quiet:
+            print_record(plan, record, run.output)
+
+
+def _outline(opened: Opened) -> Plan:
+    """The plan of a mixture whose gates are still to be made, which are as large whatever they hold."""
+    import torch
+
+    from mergeometry.plan.mixture import plan_mixture
+
+    return plan_mixture(opened, torch.eye(*opened.shape[1:]).expand(opened.shape))
+
+
+def _write(opened: Opened, output: Path, run: WriteOptions, *, hidden: bool) -> tuple[Plan, RunRecord]:
+    """Make the gates, and write the mixture."""
+    from mergeometry.execution.extras import Extras
+    from mergeometry.execution.run import execute
+    from mergeometry.plan.mixture import plan_mixture, unprompted
+
+    if opened.prompted:
+        from mergeometry.encoders.gates import prompted_gates
+
+        gates = prompted_gates(opened)
+    else:
+        gates = unprompted(opened)
+    plan = plan_mixture(opened, gates)
+    extras = Extras(identity=hashlib.sha256(gates.contiguous().numpy().tobytes()).hexdigest())
+    with merging(plan, hidden=hidden) as advance:
+        record = execute(
+            plan, output, workers=run.workers, overwrite=run.overwrite, resume=run.resume, progress=advance,
+            extras=extras,
+        )  # fmt: skip
+    return plan, record
+
+
+def _local(recipe: MixtureRecipe, access: Access, show: Callable[[str, int, int], None]) -> MixtureRecipe:
+    """The recipe with every model of the hub fetched."""
+    from mergeometry.plan.prepared import local_model
+
+    places = {path: str(local_model(path, path, access, show)) for path in recipe.paths}
+    return recipe.with_paths(lambda path: places[path])
