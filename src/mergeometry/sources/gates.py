@@ -26,6 +26,11 @@ class Fixed:
         return (self.beside,)
 
     @property
+    def held(self) -> int:
+        """The values themselves."""
+        return self.values.nbytes
+
+    @property
     def unit(self) -> int:
         """One entry."""
         return 1
@@ -49,6 +54,11 @@ class Disturbed:
     def parts(self) -> tuple[TensorInfo, ...]:
         """The expert's tensor."""
         return (self.tensor,)
+
+    @property
+    def held(self) -> int:
+        """What is read of the tensor: all of it where there is noise."""
+        return self.tensor.nbytes if self.noise else 0
 
     @property
     def unit(self) -> int:
