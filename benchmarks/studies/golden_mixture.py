@@ -87,7 +87,7 @@ def inputs() -> dict[str, dict[str, Tensor]]:
 
 def main() -> None:
     MERGEKIT.make()
-    states, together = inputs(), {}
+    states, together, made = inputs(), {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write(states, folder)
