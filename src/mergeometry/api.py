@@ -40,6 +40,7 @@ class RecipeKeys(TypedDict, total=False):
     tokenizer: str | Mapping[str, Any]
     chat_template: str
     config: str
+    dequantise: bool
     dtype: str
     seed: int
 

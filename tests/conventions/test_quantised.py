@@ -113,7 +113,7 @@ def test_a_model_without_a_configuration_is_refused_by_name(tmp_path: Path) -> N
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(SourceError, match="DeepSeek") as caught:
         open_checkpoint(tmp_path, "base")
-    assert caught.value.tensor == f"{LAYER}.weight_scale_inv" and "dequantize" in str(caught.value.hint)
+    assert caught.value.tensor == f"{LAYER}.weight_scale_inv" and "dequantise" in str(caught.value.hint)
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {"quantization_config": {"quant_method": "awq"}}}))
     with pytest.raises(SourceError, match=r"quantised \(awq\)"):
         open_checkpoint(tmp_path, "base")

@@ -130,6 +130,21 @@ def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) ->
     assert record.inputs[1].label == "one+lora"
 
 
+def test_a_quantised_model_is_fetched_and_read_as_a_local_one(hub: Hub, tmp_path: Path) -> None:
+    from tests.sources.test_quantised import bnb_4bit, stored
+
+    case = bnb_4bit(nested=True)
+    stored(tmp_path / "made" / "four", case)
+    write_model(tmp_path / "made" / "full", {"layer.weight": case[2] + 1}, {"model_type": "toy"})
+    for name in ("four", "full"):
+        hub.add(f"acme/{name}", tmp_path / "made" / name)
+    with pytest.raises(SourceError, match="the model is quantised"):
+        mg.make_plan(base="acme/full", models=["acme/four"], method="average")
+    keys = {"method": "average", "dequantise": True, "workers": 1}
+    record = mg.merge(base="acme/full", models=["acme/four"], output="m", **keys)
+    assert record.sha256 == mg.merge(base="made/full", models=["made/four"], output="l", **keys).sha256
+
+
 @pytest.mark.suite
 def test_a_repository_of_pickles_alone(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "made" / "old").mkdir()

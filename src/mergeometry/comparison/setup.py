@@ -102,7 +102,7 @@ def set_up(
     seen = tuple(task.name for task in tasks.tasks if not task.unseen and task.name not in leave_out)
     if not seen and not problems:
         problems.append("every task is unseen, but scales are chosen on the validation inputs of seen tasks")
-    base = open_base(recipe.base, make_plan)
+    base = open_base(recipe, make_plan)
     merged = planned[0][1].models if planned else ()
     encoder = with_pooling(tasks.encoder, merged, [task.head for task in tasks.tasks])
     if encoder != tasks.encoder:

@@ -14,6 +14,7 @@ _FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 _WORDS = frozenset({"I32", "U32", "I16"})
 
 ORIGINAL_HINT = "merge the model in 16 or 32 bit that it was made from"
+RECIPE_HINT = "write `dequantise: true` in the recipe (--set dequantise=true), or merge the model that it was made from"
 DEQUANTISE_HINT = "load it with transformers, call model.dequantize(), and save that with save_pretrained"
 
 
@@ -27,30 +28,30 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format("GPTQ", ((".qweight", _WORDS), (".qzeros", _WORDS), (".g_idx", None)), ORIGINAL_HINT, "AutoGPTQ qlinear"),
-    Format("AWQ", ((".qweight", _WORDS), (".qzeros", None), (".scales", None)), ORIGINAL_HINT, "AutoAWQ gemm.py"),
+    Format("GPTQ", ((".qweight", _WORDS), (".qzeros", _WORDS), (".g_idx", None)), RECIPE_HINT, "AutoGPTQ qlinear"),
+    Format("AWQ", ((".qweight", _WORDS), (".qzeros", None), (".scales", None)), RECIPE_HINT, "AutoAWQ gemm.py"),
     Format(
         "SVDQuant", ((".qweight", _BYTES), (".wscales", None)), ORIGINAL_HINT, "nunchaku models/linear.py",
     ),
     Format(
-        "bitsandbytes 4 bit", ((".absmax", None), (".quant_map", None)), DEQUANTISE_HINT,
+        "bitsandbytes 4 bit", ((".absmax", None), (".quant_map", None)), RECIPE_HINT,
         "bitsandbytes functional.py, QuantState.as_dict: weight.absmax, weight.quant_state.bitsandbytes__nf4",
     ),
-    Format("bitsandbytes 8 bit", ((".SCB", None), (".weight", _BYTES)), DEQUANTISE_HINT, "bitsandbytes nn/modules.py"),
+    Format("bitsandbytes 8 bit", ((".SCB", None), (".weight", _BYTES)), RECIPE_HINT, "bitsandbytes nn/modules.py"),
     Format(
         "compressed-tensors, packed", ((".weight_packed", None), (".weight_scale", None)),
-        "load it with transformers and CompressedTensorsConfig(run_compressed=False), and save that",
+        RECIPE_HINT,
         "compressed-tensors compressors/quantized_compressors",
     ),
     Format("compressed-tensors, sparse", ((".compressed", None), (".bitmask", _BYTES)), DEQUANTISE_HINT,
            "compressed-tensors compressors/sparse_compressors/sparse_bitmask.py"),
     Format(
         "scaled 8 bit (compressed-tensors, fbgemm, BitNet)", ((".weight_scale", None), (".weight", _FP8 | _BYTES)),
-        DEQUANTISE_HINT, "compressed-tensors naive_quantized.py; transformers integrations/bitnet.py",
+        RECIPE_HINT, "compressed-tensors naive_quantized.py; transformers integrations/bitnet.py",
     ),
     Format(
         "scaled fp8 in blocks (DeepSeek)", ((".weight_scale_inv", None), (".weight", _FP8)),
-        DEQUANTISE_HINT, "DeepSeek-V3 inference/fp8_cast_bf16.py; transformers integrations/finegrained_fp8.py",
+        RECIPE_HINT, "DeepSeek-V3 inference/fp8_cast_bf16.py; transformers integrations/finegrained_fp8.py",
     ),
     Format(
         "scaled fp8 of expert stacks", (("_proj_scale_inv", None), ("_proj", _FP8)),
@@ -60,7 +61,7 @@ FORMATS = (
     Format("quantised by ComfyUI", ((".comfy_quant", None), (".weight", None)), ORIGINAL_HINT, "ComfyUI comfy/ops.py"),
     Format(
         "MXFP4", (("_blocks", frozenset({"U8"})), ("_scales", frozenset({"U8", "F8_E8M0"}))),
-        "load it with transformers and Mxfp4Config(dequantize=True), and save that",
+        RECIPE_HINT,
         "transformers integrations/mxfp4.py: gate_up_proj_blocks, gate_up_proj_scales",
     ),
     Format("quanto", (("._data", _BYTES | _FP8), ("._scale", None)), DEQUANTISE_HINT, "optimum-quanto qbytes.py"),

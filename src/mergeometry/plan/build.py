@@ -50,7 +50,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
         MismatchError: the inputs do not fit together; it lists every reason.
     """
     methods = RecipeMethods(recipe)
-    base = open_base(recipe.base, make_plan)
+    base = open_base(recipe, make_plan)
     refuse_stacked(recipe, base)
     models, of_files = open_models(recipe, base, make_plan)
     recipe = with_template_settled(recipe, base, models)

@@ -40,6 +40,11 @@ def notes(
 ) -> list[str]:
     """What a user should know although nothing is wrong."""
     messages = [note for model in (base, *models) for note in passed_over(model)]
+    messages += [
+        f"{model.label}: {model.dequantised}"
+        for model in (base, *models)
+        if isinstance(model, Checkpoint) and model.dequantised
+    ]
     for model, match in zip(models, matches, strict=True):
         messages.extend(f"{model.label}: {text}" for text in match.describe())
         for name in match.missing:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mergeometry.plan.tasks import Plan
 
 
-def open_input(path: str, label: str, plan: Callable[[Recipe], Plan]) -> Checkpoint | Adapter:
+def open_input(
+    path: str, label: str, plan: Callable[[Recipe], Plan], *, dequantise: bool | None = False
+) -> Checkpoint | Adapter:
     """Open the model at a path; ``plan`` plans the merge of an adapter into its model.
 
     Raises:
@@ -29,25 +31,26 @@ def open_input(path: str, label: str, plan: Callable[[Recipe], Plan]) -> Checkpo
     """
     halves = None if os.path.lexists(path) else halves_of(path)
     if halves is None:
-        return open_model(Path(path), label)
+        return open_model(Path(path), label, dequantise=bool(dequantise))
     model, adapter = halves
     opened = open_model(Path(adapter), label)
     if not isinstance(opened, Adapter):
         raise SourceError("what follows the + is no adapter", model=label, file=adapter, hint="write MODEL+ADAPTER")
-    if isinstance(open_model(Path(model), label), Adapter):
+    if isinstance(open_model(Path(model), label, dequantise=bool(dequantise)), Adapter):
         raise SourceError(
             "what precedes the + is an adapter itself", model=label, file=model, hint="write MODEL+ADAPTER"
         )
     try:
-        return _with_adapter(plan(_recipe(model, adapter, label)), label)
+        return _with_adapter(plan(_recipe(model, adapter, label, dequantise)), label)
     except MismatchError as error:
         reasons = [reason.replace("the base", "its model") for reason in error.mismatches]
         raise MismatchError(f"{label}: the adapter does not fit its model", reasons, hint=error.hint) from error
 
 
-def _recipe(model: str, adapter: str, label: str) -> Recipe:
+def _recipe(model: str, adapter: str, label: str, dequantise: bool | None) -> Recipe:
     entry = {"path": adapter, "name": label if label != "base" else "adapter"}
-    return load_recipe({"base": model, "models": [entry], "method": "task_arithmetic"})
+    keys = {"dequantise": True} if dequantise else {}
+    return load_recipe({"base": model, "models": [entry], "method": "task_arithmetic", **keys})
 
 
 def _with_adapter(plan: Plan, label: str) -> Checkpoint:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from mergeometry.errors import RecipeError, SourceError
 from mergeometry.plan.inputs import open_input
 from mergeometry.recipe import ModelEntry, Recipe
-from mergeometry.recipe.stack import LayerRange, StackedBase
+from mergeometry.recipe.stack import LayerRange
 from mergeometry.sources import Adapter, Checkpoint
 from mergeometry.sources.files import naming_model
 from mergeometry.sources.layer_stack import assemble
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
 
 Planning: TypeAlias = "Callable[[Recipe], Plan]"
 """Plans a merge; `make_plan`, which opens models itself."""
+Opens: TypeAlias = Callable[[str, str], Checkpoint | Adapter]
+"""Opens the model at a path under a label."""
 
 
-def open_base(base: str | StackedBase, plan: Planning) -> Checkpoint:
+def open_base(recipe: Recipe, plan: Planning) -> Checkpoint:
     """Open a recipe's base; ``plan`` plans the merge of an adapter into its model.
 
     Raises:
         SourceError: it cannot be read, or is an adapter.
     """
-    if not isinstance(base, str):
-        return _open_stack(base.stack, "base", plan)
-    opened = open_input(base, "base", plan)
+    opens = _opens(recipe, plan)
+    if not isinstance(recipe.base, str):
+        return _open_stack(recipe.base.stack, "base", opens)
+    opened = opens(recipe.base, "base")
     if isinstance(opened, Adapter):
         raise SourceError("the base is an adapter", file=opened.path, hint="give the full model it was trained on")
     return opened
@@ -49,18 +53,13 @@ def open_models(recipe: Recipe, base: Checkpoint, plan: Planning) -> tuple[tuple
     for entry in recipe.models:
         file = None if entry.stack else open_lora_file(entry.path, entry.name)
         if file is None:
-            models.append(open_entry(entry, plan))
+            models.append(_open_entry(entry, _opens(recipe, plan)))
             continue
         with naming_model(entry.name):
             adapter, remarks = resolved(file, base)
         models.append(adapter)
         notes += remarks
     return tuple(models), notes
-
-
-def open_entry(entry: ModelEntry, plan: Planning) -> Checkpoint | Adapter:
-    """Open one of the recipe's models; SourceError if it cannot be read."""
-    return _open_stack(entry.stack, entry.name, plan) if entry.stack else open_input(entry.path, entry.name, plan)
 
 
 def refuse_stacked(recipe: Recipe, base: Checkpoint) -> None:
@@ -79,12 +78,20 @@ def refuse_stacked(recipe: Recipe, base: Checkpoint) -> None:
         raise RecipeError("output.adapter: the base is a stack of layers, which no adapter can name", hint=hint)
 
 
-def _open_stack(ranges: Sequence[LayerRange], label: str, plan: Planning) -> Checkpoint:
+def _opens(recipe: Recipe, plan: Planning) -> Opens:
+    return partial(open_input, plan=plan, dequantise=recipe.dequantise)
+
+
+def _open_entry(entry: ModelEntry, opens: Opens) -> Checkpoint | Adapter:
+    return _open_stack(entry.stack, entry.name, opens) if entry.stack else opens(entry.path, entry.name)
+
+
+def _open_stack(ranges: Sequence[LayerRange], label: str, opens: Opens) -> Checkpoint:
     opened: dict[str, Checkpoint] = {}
     with naming_model(label):
         for one in ranges:
             if one.path not in opened:
-                model = open_input(one.path, label, plan)
+                model = opens(one.path, label)
                 if isinstance(model, Adapter):
                     raise SourceError(
                         "an entry of a stack is an adapter, which has no layers of its own",

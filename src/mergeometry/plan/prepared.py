@@ -19,6 +19,7 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import Recipe
 from mergeometry.sources import TensorInfo, open_model
 from mergeometry.sources.access import Access, ShowBytes
+from mergeometry.sources.checkpoint import is_quantised
 from mergeometry.sources.equality import same_values
 from mergeometry.sources.files import naming_model
 from mergeometry.sources.hub import (
@@ -30,7 +31,7 @@ from mergeometry.sources.hub import (
     is_offline,
     write_outline,
 )
-from mergeometry.sources.hub.outline import close_outline, pickled_files, places_of, small_files
+from mergeometry.sources.hub.outline import close_outline, pickled_files, places_of, small_files, weight_files
 from mergeometry.sources.pickles import converted
 
 _UNREAD_TIES = (
@@ -142,6 +143,12 @@ def _outlined(recipe: Recipe, access: Access, show: ShowBytes | None = None) -> 
                 whole[path] = str(fetched([(models[path], names)], show)[0])
             else:
                 folders[path] = write_outline(models[path], parent)
+            if recipe.dequantise and path in folders and is_quantised(folders[path]):
+                # What says how they are packed lies among the weights.
+                folder = folders.pop(path)
+                places = places_of(folder)
+                files[path] = (*small_files(models[path], places), *weight_files(models[path], folder, places))
+                whole[path] = str(fetched([(models[path], files[path])], show)[0])
     notes = tuple(f"{labels[path]}: {model.note}" for path, model in models.items())
     unread: list[str] = []
 

@@ -30,7 +30,7 @@ AUTO_HEADS = "auto"
 
 CHOICES = ("tokenizer", "chat_template", "config")
 """Keys that name the model, or the base, whose files of a kind the output gets."""
-_OPTIONAL = ("adapt", "data", *CHOICES)
+_OPTIONAL = ("adapt", "data", "dequantise", *CHOICES)
 """Keys that the record of a recipe leaves out where it does not have them."""
 
 LEARNING_STARTS_AT = 0.3
@@ -53,6 +53,8 @@ class Recipe(StrictModel):
     tokenizer: TokenizerField | None = None
     chat_template: Annotated[str, Field(min_length=1)] | None = None
     config: Annotated[str, Field(min_length=1)] | None = None
+    dequantise: bool | None = None
+    """Whether weights that are stored scaled or packed are turned into numbers; they are refused otherwise."""
     output: OutputOptions = OutputOptions()
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

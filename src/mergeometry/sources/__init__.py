@@ -32,8 +32,10 @@ __all__ = [
 ]
 
 
-def open_model(path: str | os.PathLike[str], label: str) -> Checkpoint | Adapter:
+def open_model(path: str | os.PathLike[str], label: str, *, dequantise: bool = False) -> Checkpoint | Adapter:
     """Open whatever model is at the path: a folder with adapter_config.json is an adapter, all else a checkpoint.
+
+    With ``dequantise``, weights that are stored scaled or packed are formed as numbers while they are read.
 
     Raises:
         SourceError: the model cannot be read; the error names its label.
@@ -41,7 +43,7 @@ def open_model(path: str | os.PathLike[str], label: str) -> Checkpoint | Adapter
     with naming_model(label):
         folder = located(path)
         if not folder.is_dir() or not os.path.lexists(folder / _ADAPTER_CONFIG):
-            return open_checkpoint(folder, label)
+            return open_checkpoint(folder, label, dequantise=dequantise)
         full = [name for name in (SINGLE_FILE, INDEX_FILE) if os.path.lexists(folder / name)]
         if full and os.path.lexists(folder / ADAPTER_FILE):
             raise SourceError(

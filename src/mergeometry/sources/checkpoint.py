@@ -12,8 +12,7 @@ from mergeometry import limits
 from mergeometry.conventions.folders import stem_of
 from mergeometry.conventions.modules import Module, Part
 from mergeometry.conventions.quantised import (
-    DEQUANTISE_HINT,
-    ORIGINAL_HINT,
+    RECIPE_HINT,
     quantisation_settings,
     quantised_tensor,
 )
@@ -23,6 +22,7 @@ from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.kinds import refuse_suffix
 from mergeometry.sources.modules import read_modules
+from mergeometry.sources.quantised import dequantised
 from mergeometry.sources.stacked import LayerStack
 from mergeometry.sources.strict_json import parse_object
 from mergeometry.sources.survey import Entry, survey
@@ -59,6 +59,8 @@ class Checkpoint:
     """The modules of a sentence-transformers folder."""
     changed: Mapping[str, Any] = field(default_factory=dict)
     """Keys of its configuration that are not as in its file, dots leading into sections; None where a key is gone."""
+    dequantised: str = ""
+    """Which weights are formed from a quantised format while they are read, in words."""
     adapter: Path | None = None
     """The folder of an adapter that is added to its tensors while they are read."""
     stack: LayerStack | None = None
@@ -83,8 +85,10 @@ class Checkpoint:
         return sum(info.nbytes for info in self.tensors.values())
 
 
-def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
+def open_checkpoint(path: str | os.PathLike[str], label: str, *, dequantise: bool = False) -> Checkpoint:
     """Open a model's folder or a single safetensors file by reading headers only.
+
+    With ``dequantise``, weights that are stored scaled or packed are formed as numbers while they are read.
 
     Raises:
         SourceError: a file is missing, malformed, hostile or of a kind that is never read; the error names the label.
@@ -98,16 +102,16 @@ def open_checkpoint(path: str | os.PathLike[str], label: str) -> Checkpoint:
                     "an adapter's weights mean nothing without its settings", file=place, hint="give its folder"
                 )
             # Only the canonical name shows that the config.json next to it belongs to the same model.
-            config = read_config(place.parent) if place.name == SINGLE_FILE else None
+            config = read_config(place.parent, quantised=dequantise) if place.name == SINGLE_FILE else None
             header = read_header(place)
-            return _checkpoint(place, label, header.tensors, {place: header}, config)
-        return _open_folder(place, label)
+            return _checkpoint(place, label, header.tensors, {place: header}, config, dequantise=dequantise)
+        return _open_folder(place, label, dequantise=dequantise)
 
 
-def read_config(folder: Path, root: Path | None = None) -> dict[str, Any] | None:
+def read_config(folder: Path, root: Path | None = None, *, quantised: bool = False) -> dict[str, Any] | None:
     """Parse the folder's config.json, None if it is missing; SourceError if it is malformed or of a quantised model.
 
-    Links may not leave ``root``, which is the folder itself unless given.
+    Links may not leave ``root``, which is the folder itself unless given. With ``quantised``, such a model is let pass.
     """
     path = folder / CONFIG_FILE
     if not path.exists() and not path.is_symlink():
@@ -115,21 +119,30 @@ def read_config(folder: Path, root: Path | None = None) -> dict[str, Any] | None
     raw = read_small(path, root or folder, limits.JSON_BYTES, CONFIG_FILE)
     # Infinity is no JSON, but published state-space models have it in their time-step limits.
     config = parse_object(raw, path, CONFIG_FILE, nesting=limits.JSON_NESTING, finite=False)
-    for quantization in quantisation_settings(config):
+    for quantization in () if quantised else quantisation_settings(config):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise SourceError(
             f"the model is quantised ({printable(method[:40]) if isinstance(method, str) else 'quantization_config'}); "
             "arithmetic on quantised numbers means nothing",
             file=path,
-            hint=f"{ORIGINAL_HINT}; or {DEQUANTISE_HINT}",
+            hint=RECIPE_HINT,
         )
     return config
 
 
-def _open_folder(place: Path, label: str) -> Checkpoint:
+def is_quantised(folder: Path) -> bool:
+    """Whether the folder's config.json says that the model is quantised.
+
+    Raises:
+        SourceError: it is malformed.
+    """
+    return any(quantisation_settings(read_config(folder, quantised=True) or {}))
+
+
+def _open_folder(place: Path, label: str, *, dequantise: bool) -> Checkpoint:
     modules = read_modules(place)
     main = next((module.path for module in modules if module.is_encoder), "")
-    config = read_config(place / main, place)
+    config = read_config(place / main, place, quantised=dequantise)
     parts: list[Part] = []
     headers: dict[Path, Header] = {}
     tensors: dict[str, TensorInfo] = {}
@@ -146,7 +159,7 @@ def _open_folder(place: Path, label: str) -> Checkpoint:
                     raise SourceError("two modules hold a tensor of this name", file=info.file, tensor=whole)
                 tensors[whole] = replace(info, name=whole) if part.prefix else info
     contents = survey(place, frozenset(headers), parts, frozenset(module.path for module in modules))
-    checkpoint = _checkpoint(place, label, tensors, headers, config)
+    checkpoint = _checkpoint(place, label, tensors, headers, config, dequantise=dequantise)
     return replace(checkpoint, parts=tuple(parts), contents=contents, modules=modules)
 
 
@@ -156,8 +169,13 @@ def _checkpoint(
     tensors: Mapping[str, TensorInfo],
     headers: dict[Path, Header],
     config: dict[str, Any] | None,
+    *,
+    dequantise: bool,
 ) -> Checkpoint:
     refuse_foreign_adapter(tensors)
+    changed, note = dict[str, Any](), ""
+    if dequantise:
+        tensors, config, changed, note = dequantised(tensors, config)
     if found := quantised_tensor({name: info.code for name, info in tensors.items()}):
         name, form = found
         raise SourceError(
@@ -176,4 +194,6 @@ def _checkpoint(
         metadata=metadata,
         config=config,
         files=tuple(headers),
+        changed=changed,
+        dequantised=note,
     )

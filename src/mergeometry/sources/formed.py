@@ -15,6 +15,11 @@ from torch import Tensor
 from mergeometry.dtypes import CODES
 from mergeometry.sources.tensors import TensorInfo
 
+_PIECE = 1 << 22
+"""Entries that are formed at a time, unless a unit is larger."""
+_PIECE_BYTES = 32
+"""Bytes per entry of a piece while it is formed: indexes of 64 bits, numbers, scales, products."""
+
 
 class Reads(Protocol):
     """Reads tensors on disk: `TensorReader`."""
@@ -64,8 +69,8 @@ class FormedTensor(TensorInfo):
 
     @property
     def working(self) -> int:
-        """Bytes that are held while a piece is formed, beside the piece: its parts, and a copy in full precision."""
-        return 2 * self.form.held + 3 * 4 * self.form.unit
+        """Bytes that are held while it is formed, beside the result: its parts, and one piece in several forms."""
+        return 2 * self.form.held + _PIECE_BYTES * min(self.elements, max(self.form.unit, _PIECE))
 
 
 def formed(name: str, shape: tuple[int, ...], dtype: torch.dtype, form: Form) -> FormedTensor:
@@ -80,9 +85,12 @@ def formed(name: str, shape: tuple[int, ...], dtype: torch.dtype, form: Form) ->
 
 def read_formed(reader: Reads, info: FormedTensor, first: int, last: int) -> Tensor:
     """Entries ``first`` to ``last`` (exclusive) of a formed tensor, as one row in its dtype."""
-    if first == last:
-        return torch.empty(0, dtype=info.dtype)
-    unit = info.form.unit
-    start, end = first // unit * unit, min(-(-last // unit) * unit, info.elements)
-    entries = info.form.entries(reader, start, end).reshape(-1).to(info.dtype)
-    return entries if (start, end) == (first, last) else entries[first - start : last - start].clone()
+    unit = max(1, info.form.unit)
+    result = torch.empty(last - first, dtype=info.dtype)
+    step = max(unit, _PIECE // unit * unit)
+    for start in range(first // unit * unit, last, step):
+        end = min(start + step, -(-last // unit) * unit, info.elements)
+        entries = info.form.entries(reader, start, end).reshape(-1)
+        before, after = max(first, start), min(last, end)
+        result[before - first : after - first] = entries[before - start : after - start]
+    return result

@@ -53,7 +53,7 @@ def write_outline(model: HubModel, parent: Path) -> Path:
     places = places_of(folder)
     for name in small_files(model, places):
         _copy(model, name, folder)
-    for name in _headed(model, folder, places):
+    for name in weight_files(model, folder, places):
         write_header(model, name, folder / name)
     return folder
 
@@ -129,7 +129,7 @@ def _copy(model: HubModel, name: str, folder: Path) -> None:
     shutil.copyfile(download(model, name), folder / name)
 
 
-def _headed(model: HubModel, folder: Path, places: Collection[str]) -> Iterator[str]:
+def weight_files(model: HubModel, folder: Path, places: Collection[str]) -> Iterator[str]:
     """The files of weights whose headers decide what the model is."""
     if _SETTINGS in model.files:
         yield from (name for name in (ADAPTER_FILE,) if name in model.files)
