@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,12 +27,15 @@ from mergeometry.cli.show import (
     spoken_for,
     wrong_usage,
 )
+from mergeometry.cli.stages import checked, merged, stages_of
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan
+    from mergeometry.recipe import Recipe
+    from mergeometry.recipe.stages import Stage
     from mergeometry.sink import RunRecord
 
 
@@ -71,6 +75,9 @@ def merge(
 
         accelerate launch -m mergeometry merge recipe.yaml --output merged
 
+    mergekit's recipes are taken as they are (docs/coming-from-mergekit.md). A file of several recipes is merged in
+    stages (docs/recipes.md): a `name` makes one a model of the others, and the one without gives the output.
+
     A recipe with a `data:` section first runs every model on a few unlabelled inputs, for methods that merge by
     activations.
     """
@@ -78,31 +85,66 @@ def merge(
         wrong_usage("--output says where to write; there is no default")
     run.check()
     with plain_errors(debug):
-        given = recipe_from(recipe, how)
-        from mergeometry.plan.prepared import prepared_plan
-
-        run.check_for(given)
         hidden = quiet or as_json or spoken_for()
-        with fetching(hidden=hidden) as show:
-            plan = prepared_plan(given, where.access, show=show)
-        options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
-        if given.adapt is None:
-            _refuse_several_processes()
-            if given.data is not None:
-                from mergeometry.activations.run import merge_on_data as execute
-            else:
-                from mergeometry.execution.run import execute
-
-            with merging(plan, hidden=hidden) as advance:
-                record = execute(plan, run.output, progress=advance, **options)
-        else:
-            record = learn(plan, run.output, device=run.device, hidden=hidden, **options)
+        if stages := stages_of(recipe, how):
+            _merge_stages(stages, run, where, as_json=as_json, hidden=hidden)
+            return
+        plan, record = _merged(recipe_from(recipe, how), run, where, hidden=hidden)
         if spoken_for():
             return
         if as_json:
             typer.echo(json.dumps(record.to_json(), indent=1))
         elif not quiet:
             print_record(plan, record, run.output)
+
+
+def _merged(given: Recipe, run: RunOptions, where: AccessOptions, *, hidden: bool) -> tuple[Plan, RunRecord]:
+    """Plan and carry out one merge."""
+    from mergeometry.plan.prepared import prepared_plan
+
+    assert run.output is not None
+    run.check_for(given)
+    with fetching(hidden=hidden) as show:
+        plan = prepared_plan(given, where.access, show=show)
+    options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+    if given.adapt is not None:
+        return plan, learn(plan, run.output, device=run.device, hidden=hidden, **options)
+    _refuse_several_processes()
+    if given.data is not None:
+        from mergeometry.activations.run import merge_on_data as execute
+    else:
+        from mergeometry.execution.run import execute
+
+    with merging(plan, hidden=hidden) as advance:
+        return plan, execute(plan, run.output, progress=advance, **options)
+
+
+def _merge_stages(
+    stages: tuple[Stage, ...], run: RunOptions, where: AccessOptions, *, as_json: bool, hidden: bool
+) -> None:
+    """Merge several stages, each once those that it needs are there."""
+    from mergeometry.plan.prepared import prepared_plan
+    from mergeometry.sink.replaceable import refuse_taken
+    from mergeometry.sink.target import resolved_target
+
+    assert run.output is not None
+    _refuse_several_processes()
+    if any(stage.name is None for stage in stages):
+        refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=[])
+    checked(stages, run.output, lambda recipe: _discard(prepared_plan(recipe, where.access, weights=False)))
+    records = merged(
+        stages,
+        run.output,
+        lambda recipe, target: _merged(recipe, replace(run, output=target), where, hidden=hidden)[1],
+        resume=run.resume,
+        quiet=hidden,
+    )
+    if as_json:
+        typer.echo(json.dumps([record.to_json() for record in records], indent=1))
+
+
+def _discard(_: object) -> None:
+    """Ask for nothing but that something can be made."""
 
 
 def print_record(plan: Plan, record: RunRecord, output: Path) -> None:
@@ -141,8 +183,8 @@ def clean(
 ) -> None:
     """Remove what an interrupted merge left next to its output; a merge that is still running is left alone."""
     with plain_errors(debug):
+        from mergeometry.execution.stages import remove_stages
         from mergeometry.sink import remove_learning, remove_stale
 
-        staged, learned = remove_stale(output), remove_learning(output)
-        removed = staged or learned
+        removed = any([remove_stale(output), remove_learning(output), remove_stages(output)])
         typer.echo(f"removed what was staged for {plain(output)}" if removed else "nothing was staged")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from mergeometry.cli.access import AccessOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size
+from mergeometry.cli.stages import planned, stages_of
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
@@ -18,6 +21,7 @@ from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
+    from mergeometry.recipe import Recipe
 
 
 @spread
@@ -43,6 +47,13 @@ def plan(
     """
     run.check()
     with plain_errors(debug):
+        if stages := stages_of(recipe, how):
+            hidden = as_json or quiet
+            plan_one = partial(_of_stage, run=run, where=where, tensors=tensors, hidden=hidden)
+            found = planned(stages, run.output or Path("merged"), plan_one, show=not hidden)
+            if as_json:
+                typer.echo(json.dumps(found, indent=1))
+            return
         given = recipe_from(recipe, how)
         from mergeometry.execution.run import sidecars_of
         from mergeometry.execution.workers import workers_for
@@ -77,6 +88,18 @@ def plan(
             _print_collecting(estimates)
         if refused is not None:
             raise refused
+
+
+def _of_stage(given: Recipe, *, run: RunOptions, where: AccessOptions, tensors: bool, hidden: bool) -> dict[str, Any]:
+    """The plan of one stage."""
+    from mergeometry.execution.workers import workers_for
+    from mergeometry.plan.prepared import prepared_plan
+
+    made = prepared_plan(given, where.access, weights=False)
+    count = workers_for(made, run.workers)
+    if not hidden:
+        print_plan(made, count, tensors)
+    return plan_as_json(made, count)
 
 
 def print_plan(made: Plan, workers: int, tensors: bool) -> None:

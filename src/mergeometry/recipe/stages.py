@@ -30,6 +30,11 @@ class Stage:
     needs: tuple[str, ...]
     """The stages whose results are among its models."""
 
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return "the last stage" if self.name is None else f"stage {self.name!r}"
+
     def recipe(self, place: Callable[[str], Path]) -> Recipe:
         """The recipe, with the results of other stages where ``place`` says.
 
