@@ -51,7 +51,7 @@ def test_blocks_of_a_tensor_are_one_vector(monkeypatch: pytest.MonkeyPatch) -> N
     generator = torch.Generator().manual_seed(0)
     base, *deltas = (torch.randn(40, 7, generator=generator, dtype=torch.float64) for _ in range(3))
     whole = HALFWAY(deltas, base=base)
-    monkeypatch.setattr("mergeometry.methods.slerp._ENTRIES", 20)
+    monkeypatch.setattr("mergeometry.methods.families.on_sphere._ENTRIES", 20)
     torch.testing.assert_close(HALFWAY(deltas, base=base), whole)
     transposed = HALFWAY([delta.mT for delta in deltas], base=base.mT)
     assert isinstance(transposed, torch.Tensor)

@@ -27,9 +27,10 @@ def task_of(folder: Path, name: str, **given: Any) -> TensorTask:
     [
         ({"method": "average"}, "chunks", "chunks"),
         ({"method": "rows"}, "rows", "whole"),
-        ({"method": "ties"}, "whole", "whole"),
+        ({"method": "ties"}, "passes", "passes"),
         ({"method": "tsv_m"}, "whole", "chunks"),
-        ({"method": "slerp"}, "whole", "whole"),
+        ({"method": "slerp"}, "passes", "passes"),
+        ({"method": "knots"}, "whole", "chunks"),
         ({"method": "average", "refine": ["norm"]}, "whole", "chunks"),
         ({"method": "average", "scale": {"rule": "projection", "per": "tensor"}}, "whole", "whole"),
         ({"method": "average", "scale": {"rule": "projection", "per": "model"}}, "chunks", "chunks"),

@@ -82,7 +82,7 @@ def survey(job: SurveyJob) -> Finding:
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
         warnings.simplefilter("ignore", UndefinedScaleWarning)
         task, inputs = job.task, TaskReader(reader, job.labels)
-        if task.route in ("chunks", "rows"):
+        if task.route in ("chunks", "rows", "passes"):
             return _in_pieces(task, inputs, reader)
         energy, values, rows = 0.0, (), None
         for piece in pieces_of(task):

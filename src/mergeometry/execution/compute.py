@@ -141,7 +141,7 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
         refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if task.route == "slices":
         return _produce_slices(job, inputs, reader, writer)
-    if task.route in ("chunks", "rows"):
+    if task.route in ("chunks", "rows", "passes"):
         return Produced((write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,))
     vectors = TaskVectors(task, inputs)
     delta, deltas = merged_delta(task, vectors)

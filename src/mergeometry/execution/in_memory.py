@@ -34,10 +34,17 @@ class MemoryReader:
 
     def read_range(self, info: TensorInfo, first_element: int, last_element: int, /) -> Tensor:
         """A copy of elements from the first up to, not including, the last."""
+        return self._elements(info, first_element, last_element).cpu().clone()
+
+    def read_into(self, info: TensorInfo, first_element: int, last_element: int, out: Tensor, /) -> None:
+        """Copy the same into ``out``."""
+        out.copy_(self._elements(info, first_element, last_element))
+
+    def _elements(self, info: TensorInfo, first_element: int, last_element: int) -> Tensor:
         flat = self._states[info.file][info.name].detach().reshape(-1)
         # A slice of a stacked tensor starts after the tensor's first bytes.
         start = info.start // flat.itemsize
-        return flat[start + first_element : start + last_element].cpu().clone()
+        return flat[start + first_element : start + last_element]
 
 
 class MemoryWriter:

@@ -1,28 +1,24 @@
-"""Merges a tensor piece by piece, a few entries or rows at a time, for methods that allow it."""
+"""Merges a tensor piece by piece, for methods that allow it: no task vector is in memory as a whole."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.dtypes import compute_dtype
-from mergeometry.execution.stored import as_stored
-from mergeometry.execution.task_reader import ChunkedInput, Reads, TaskReader
-from mergeometry.execution.task_vectors import begin_piece
-from mergeometry.methods.families.cost import CHUNK_ELEMENTS
-from mergeometry.plan.route import step_of
+from mergeometry.dtypes import TORCH_DTYPES, compute_dtype
+from mergeometry.execution.read_ahead import ReadAhead
+from mergeometry.execution.stored import store
+from mergeometry.execution.task_reader import Reads, TaskReader
+from mergeometry.plan.cost import chunk_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo
-
-Part = Callable[[int, int, Float[Tensor, " count"]], Float[Tensor, " count"]]
-"""A model's task vector from one entry to another (exclusive), given the base's weights there."""
 
 
 class Writes(Protocol):
@@ -67,12 +63,17 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    digest = hashlib.sha256()
-    for first, weight, delta in merged_pieces(task, inputs, reader):
-        stored = as_stored(task, weight.add_(delta, alpha=task.scale), task.outputs[0].code, task.scale)
-        digest.update(tensor_bytes(stored))
-        writer.write_range(slot, first, stored)
-    return digest.hexdigest()
+    hashed = InOrder(writer)
+    size = min(chunk_of(task), task.base.elements)
+    output, begun, filled = torch.empty(size, dtype=TORCH_DTYPES[task.outputs[0].code]), 0, 0
+    for first, base, delta in merged_pieces(task, inputs, reader):
+        if filled + len(base) > size:
+            hashed.write_range(slot, begun, output[:filled])
+            begun, filled = first, 0
+        store(task, base.add_(delta, alpha=task.scale), output[filled : filled + len(base)], task.scale)
+        filled += len(base)
+    hashed.write_range(slot, begun, output[:filled])
+    return hashed.digest()
 
 
 def merged_pieces(
@@ -80,40 +81,81 @@ def merged_pieces(
 ) -> Iterator[tuple[int, Float[Tensor, " count"], Float[Tensor, " count"]]]:
     """Merge a tensor piece by piece: where each begins, the base's entries there, and the merged task vector's.
 
+    Each is valid until the next is asked for.
+
     Raises:
         SourceError: an input changed or ends early.
         NumericalError: an input is not finite.
     """
-    base = ChunkedInput(inputs, reader, "base", task.base)
-    parts = [_part(task, index, inputs, reader) for index in range(len(task.sources))]
-    step, elements = step_of(task.route, task.base.shape, CHUNK_ELEMENTS), task.base.elements
-    for first in range(0, max(elements, 1), step):
-        last = min(first + step, elements)
-        weight = base.read(first, last)
-        yield first, weight, _merged(task, parts, first, last, weight)
+    assert task.method is not None
+    weights = [1.0] * len(task.weights) if task.weighs_first else task.weights
+    piecewise = task.method.piecewise(weights, task.shape)
+    pieces = _Pieces(task, inputs, reader, piecewise.step)
+    while piecewise.measuring:
+        for _, base, deltas in pieces:
+            piecewise.measure(deltas, base)
+        piecewise.measured()
+    for first, base, deltas in pieces:
+        yield first, base, piecewise.merge(deltas, base)
 
 
-def _merged(
-    task: TensorTask, parts: list[Part], first: int, last: int, weight: Float[Tensor, " count"]
-) -> Float[Tensor, " count"]:
-    """The merge of one piece: flat entries, or whole rows on the route `rows`."""
-    shape = (-1, task.base.shape[1]) if task.route == "rows" else (-1,)
-    accumulator = begin_piece(task, weight.view(shape))
-    for index, part in enumerate(parts):
-        accumulator.take(index, part(first, last, weight).view(shape))
-    merged = accumulator.result()
-    assert isinstance(merged, Tensor)
-    return merged.reshape(-1)
+class _Pieces:
+    """The base's weights and the task vectors of one tensor, some entries at a time, in memory that is used again."""
 
+    def __init__(self, task: TensorTask, inputs: TaskReader, reader: Reads, piece: int) -> None:
+        self._task, self._inputs, self._piece = task, inputs, max(1, piece)
+        self._dtype = compute_dtype(task.base.code)
+        self._dense = [
+            (place, inputs.label(place), source)
+            for place, source in enumerate(task.sources)
+            if isinstance(source, TensorInfo)
+        ]
+        self._updates: dict[int, Tensor] = {}
+        for place, source in enumerate(task.sources):
+            if isinstance(source, AdapterDelta):
+                update = inputs.low_rank(inputs.label(place), source).dense(self._dtype).reshape(-1)
+                self._updates[place] = update * task.weights[place] if task.weighs_first else update
+            else:  # what is formed from the whole tensor has another route
+                assert source is None or isinstance(source, TensorInfo)
+        read = [("base", task.base), *((label, info) for _, label, info in self._dense)]
+        self._ahead = ReadAhead(inputs, reader, read, max(1, chunk_of(task) // self._piece) * self._piece)
+        size = min(self._piece, task.base.elements)
+        self._base = torch.empty(size, dtype=self._dtype)
+        self._deltas = [
+            None if place in self._updates else torch.zeros(size, dtype=self._dtype)
+            for place in range(len(task.sources))
+        ]
+        self._checked = False
 
-def _part(task: TensorTask, index: int, inputs: TaskReader, reader: Reads) -> Part:
-    source, label = task.sources[index], inputs.label(index)
-    if isinstance(source, TensorInfo):
-        weights = ChunkedInput(inputs, reader, label, source)
-        # In place: nothing else refers to what was just read.
-        return lambda first, last, weight: weights.read(first, last).to(weight.dtype).sub_(weight)
-    if isinstance(source, AdapterDelta):
-        update = inputs.low_rank(label, source).dense(compute_dtype(task.base.code)).reshape(-1)
-        return lambda first, last, _weight: update[first:last]
-    assert source is None  # what is formed from the whole tensor has another route
-    return lambda _first, _last, weight: torch.zeros_like(weight)
+    def __iter__(self) -> Iterator[tuple[int, Float[Tensor, " count"], list[Float[Tensor, " count"]]]]:
+        """Each piece: where it begins, the base's weights, the task vectors.
+
+        Raises:
+            SourceError: an input changed or ends early.
+            NumericalError: an entry is NaN or infinite.
+        """
+        for chunk, stored in self._ahead:
+            for start in range(0, max(1, len(stored[0])), self._piece):
+                yield chunk + start, *self._of(chunk, slice(start, min(start + self._piece, len(stored[0]))), stored)
+        self._checked = True
+
+    def _of(self, chunk: int, part: slice, stored: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        size = part.stop - part.start
+        base = self._numbers("base", self._task.base, stored[0][part], self._base[:size])
+        deltas = [
+            self._updates[place][chunk + part.start : chunk + part.stop] if held is None else held[:size]
+            for place, held in enumerate(self._deltas)
+        ]
+        for (place, label, info), weights in zip(self._dense, stored[1:], strict=True):
+            delta = self._numbers(label, info, weights[part], deltas[place]).sub_(base)
+            if self._task.weighs_first:
+                delta.mul_(self._task.weights[place])
+        return base, deltas
+
+    def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
+        """Convert what was read to the dtype that arithmetic runs in, and check it in the first pass."""
+        if compute_dtype(info.code) is self._dtype:
+            numbers.copy_(stored)
+            return numbers if self._checked else self._inputs.checked(label, info, numbers)
+        values = stored.to(compute_dtype(info.code))
+        return numbers.copy_(values if self._checked else self._inputs.checked(label, info, values))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.dtypes import CODES, TORCH_DTYPES
 from mergeometry.errors import NumericalError
 from mergeometry.plan.tasks import TensorTask
 
@@ -18,14 +20,28 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, sca
         NumericalError: a value becomes NaN or infinite, or leaves the dtype's range.
     """
     stored = values.to(TORCH_DTYPES[code])
+    _check(task, values, stored, scale)
+    return stored
+
+
+def store(task: TensorTask, values: Float[Tensor, " count"], stored: Float[Tensor, " count"], scale: float) -> None:
+    """Convert the same into memory that is there.
+
+    Raises:
+        NumericalError: a value becomes NaN or infinite, or leaves the dtype's range.
+    """
+    stored.copy_(values)
+    _check(task, values, stored, scale)
+
+
+def _check(task: TensorTask, values: Tensor, stored: Tensor, scale: float) -> None:
     bad = _misrepresented(values, stored)
     if bad:
         raise NumericalError(
-            f"{bad} of {values.numel()} merged values are NaN or infinite in {code}",
+            f"{bad} of {values.numel()} merged values are NaN or infinite in {CODES[stored.dtype]}",
             tensor=task.name,
             hint=f"method {task.steps}, scale {scale}: lower the scale, or set output.dtype wider",
         )
-    return stored
 
 
 def _misrepresented(values: Tensor, stored: Tensor) -> int:
@@ -34,6 +50,6 @@ def _misrepresented(values: Tensor, stored: Tensor) -> int:
         # torch clamps to float8_e4m3fn silently, infinity included; values that round to the largest lose nothing.
         limits = torch.finfo(stored.dtype)
         return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
-    if bool(torch.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None))):
+    if math.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None).item()):
         return 0
     return int((~torch.isfinite(stored)).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -32,6 +33,10 @@ class Reads(Protocol):
 
     def read_range(self, info: TensorInfo, first_element: int, last_element: int, /) -> Tensor:
         """Elements from the first up to, not including, the last, as one row."""
+        ...
+
+    def read_into(self, info: TensorInfo, first_element: int, last_element: int, out: Tensor, /) -> None:
+        """The same, into a row of the tensor's dtype that is in main memory."""
         ...
 
 
@@ -106,7 +111,7 @@ class TaskReader:
     def checked(self, label: str, info: TensorInfo, values: Tensor) -> Tensor:
         """Return the values if every one is finite; their sum shows it at a fraction of an exact test's cost."""
         numbers = values.is_floating_point() or values.is_complex()
-        if numbers and not bool(torch.isfinite(values.sum())):
+        if numbers and not cmath.isfinite(values.sum().item()):
             bad = int((~torch.isfinite(values)).sum())
             if bad:
                 raise NumericalError(

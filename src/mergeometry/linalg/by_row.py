@@ -19,9 +19,14 @@ def inner_by_row(one: Delta, other: Delta) -> Float[Tensor, " rows"]:
         return (one.left.double() @ between * other.left.double()).sum(dim=1)
     assert isinstance(one, Tensor) and isinstance(other, Tensor)
     first, second = (delta.flatten(1) if delta.dim() > 1 else delta.reshape(1, -1) for delta in (one, other))
-    rows = max(1, _ENTRIES // max(1, first.shape[1]))
+    rows = rows_together(first.shape[1])
     pairs = zip(first.split(rows), second.split(rows), strict=True)
     return torch.cat([(block.double() * along.double()).sum(dim=1) for block, along in pairs])
+
+
+def rows_together(width: int) -> int:
+    """How many rows of this width are multiplied at a time."""
+    return max(1, _ENTRIES // max(1, width))
 
 
 def scaled_by_row(delta: Delta, factors: Float[Tensor, " rows"]) -> Delta:

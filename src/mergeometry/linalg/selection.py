@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
+
+from mergeometry.linalg.order import LargestMagnitudes
 
 _BLOCK = 1 << 16
 """Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def share_of(size: int, share: float) -> int:
@@ -22,32 +29,55 @@ def share_of(size: int, share: float) -> int:
 
 
 def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
-    """Magnitude of the ``count``-th largest entry, exactly; partition takes linear time where a sort does not."""
-    magnitudes = values.abs().flatten().numpy()
-    if count >= magnitudes.size:
+    """Magnitude of the ``count``-th largest entry, exactly; 0 where there are no more entries than that."""
+    if count >= values.numel():
         return 0.0
-    magnitudes.partition(magnitudes.size - count)
-    return float(magnitudes[magnitudes.size - count])
+    return _largest(values, [count])[0]
 
 
-def without_tails(values: Float[Tensor, "*shape"], density: float, gamma: float) -> Float[Tensor, "*shape"]:
-    """Zero the share ``gamma`` of entries of largest magnitude, then the smallest until the share ``density`` is left.
+def tails(size: int, density: float, gamma: float) -> tuple[int, int] | None:
+    """How many entries are at least as large as the smallest and as the largest of those kept; None if all are kept.
 
-    Where both shares together exceed one, fewer of the largest are zeroed. All entries that tie with the first or the
-    last of those kept are kept.
+    Left out are the share ``gamma`` of entries of largest magnitude, then the smallest until the share ``density`` is
+    left. Where both shares together exceed one, fewer of the largest are left out.
 
     Source: Model breadcrumbs (arXiv 2312.06795) section 3.
     """
-    size = values.numel()
     kept = share_of(size, density)
     if kept >= size:
+        return None
+    outliers = min(math.floor(size * gamma * (1 + 1e-12)), size - kept)
+    return outliers + kept, outliers + 1
+
+
+def without_tails(values: Float[Tensor, "*shape"], density: float, gamma: float) -> Float[Tensor, "*shape"]:
+    """Zero the largest and the smallest entries, as `tails` counts them; entries that tie with those kept are kept."""
+    counts = tails(values.numel(), density, gamma)
+    if counts is None:
         return values
-    largest = size - min(math.floor(size * gamma * (1 + 1e-12)), size - kept) - 1
-    magnitudes = values.abs().flatten().numpy()
-    magnitudes.partition([largest - kept + 1, largest])
-    bounds = float(magnitudes[largest - kept + 1]), float(magnitudes[largest])
-    magnitudes = values.abs()
-    return torch.where((magnitudes >= bounds[0]) & (magnitudes <= bounds[1]), values, 0)
+    flat = values.reshape(-1)
+    least, largest = _largest(flat, counts)
+    return between(flat, least, largest, torch.empty_like(flat)).reshape(values.shape)
+
+
+def between(
+    values: Float[Tensor, " count"], least: float, largest: float, out: Float[Tensor, " count"]
+) -> Float[Tensor, " count"]:
+    """Zero the entries whose magnitude lies outside these bounds, which belong to the inside."""
+    magnitudes = torch.abs(values, out=out).numpy()
+    inside = (magnitudes >= least) & (magnitudes <= largest)
+    out.copy_(values)
+    return masked(out, inside)
+
+
+def masked(values: Float[Tensor, " count"], kept: NDArray[np.bool_]) -> Float[Tensor, " count"]:
+    """Zero, in place, what is not kept.
+
+    The bits are multiplied, as integers: a fraction of what a choice by booleans takes, and infinities leave no NaN.
+    """
+    bits = values.view(_INTEGERS[values.itemsize]).numpy()
+    np.multiply(bits, kept, out=bits)
+    return values
 
 
 def trimmed(values: Float[Tensor, "*shape"], density: float) -> Float[Tensor, "*shape"]:
@@ -79,11 +109,11 @@ def elected_mean(
     """
     thresholds = [magnitude_threshold(task, count) * (1 - rounding) for task in tasks]
     flat = [task.reshape(-1) for task in tasks]
-    merged = torch.empty_like(flat[0])
+    merged, vote = torch.empty_like(flat[0]), Vote(weights)
     for first in range(0, merged.numel(), _BLOCK):
         block = slice(first, first + _BLOCK)
         kept = [_trimmed(task[block], threshold) for task, threshold in zip(flat, thresholds, strict=True)]
-        merged[block] = _vote(kept, weights)
+        merged[block] = vote(kept)
     return merged.reshape(tasks[0].shape)
 
 
@@ -146,20 +176,51 @@ def elected_shares(
 
 
 def _trimmed(values: Float[Tensor, "*shape"], threshold: float) -> Float[Tensor, "*shape"]:
-    # Hard shrinkage zeroes |x| <= bound, one vector instruction where a mask takes eighteen times as long;
-    # the next number below the threshold as the bound keeps the entries that equal it.
-    bound = torch.nextafter(torch.tensor(threshold, dtype=values.dtype), torch.tensor(-1.0, dtype=values.dtype))
-    return torch.nn.functional.hardshrink(values, float(bound))
+    return shrunk(values, next_below(threshold, values.dtype), torch.empty_like(values))
 
 
-def _vote(kept: Sequence[Float[Tensor, " n"]], weights: Sequence[float]) -> Float[Tensor, " n"]:
-    sign = torch.zeros_like(kept[0])
-    for values, weight in zip(kept, weights, strict=True):
-        sign.add_(values, alpha=weight)
-    sign.sign_()
-    total, share = torch.zeros_like(sign), torch.zeros_like(sign)
-    for values, weight in zip(kept, weights, strict=True):
-        agreeing = (values * sign).clamp_(min=0)
-        total.add_(agreeing, alpha=weight)
-        share.add_(agreeing.sign_(), alpha=weight)
-    return total.mul_(sign).div_(share.clamp_(min=torch.finfo(share.dtype).tiny))
+def shrunk(values: Float[Tensor, "*shape"], bound: float, out: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Zero what is at most ``bound``: one vector instruction, where a mask takes eighteen times as long."""
+    return torch.ops.aten.hardshrink.out(values, bound, out=out)
+
+
+def next_below(threshold: float, dtype: torch.dtype) -> float:
+    """The next number below a threshold: as a bound it keeps the entries that equal the threshold."""
+    return float(torch.nextafter(torch.tensor(threshold, dtype=dtype), torch.tensor(-1.0, dtype=dtype)))
+
+
+def _largest(values: Float[Tensor, "*shape"], counts: Sequence[int]) -> list[float]:
+    search = LargestMagnitudes(counts)
+    while search.unfinished:
+        for piece in values.reshape(-1).split(_BLOCK):
+            search.add(piece)
+        search.end_pass()
+    return search.magnitudes
+
+
+class Vote:
+    """Elects a sign for each entry and averages the tasks that have it; what it returns is valid until its next call.
+
+    Source: TIES-merging (arXiv 2306.01708) section 3.2.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self._weights = weights
+        self._scratch = torch.empty(0)
+
+    def __call__(self, kept: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, " n"]:
+        """Merge some entries of the trimmed tasks."""
+        if self._scratch.shape[-1] != len(kept[0]) or self._scratch.dtype is not kept[0].dtype:
+            self._scratch = torch.empty(4, len(kept[0]), dtype=kept[0].dtype)
+        sign, agreeing, total, share = self._scratch
+        sign.zero_()
+        for values, weight in zip(kept, self._weights, strict=True):
+            sign.add_(values, alpha=weight)
+        sign.sign_()
+        total.zero_()
+        share.zero_()
+        for values, weight in zip(kept, self._weights, strict=True):
+            torch.mul(values, sign, out=agreeing).clamp_(min=0)
+            total.add_(agreeing, alpha=weight)
+            share.add_(agreeing.sign_(), alpha=weight)
+        return total.mul_(sign).div_(share.clamp_(min=torch.finfo(share.dtype).tiny))

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mergeometry.linalg.selection import masked
+
 _BLOCK = 1 << 18
 """Entries drawn for at a time: their numbers stay in the processor's cache."""
 
@@ -41,14 +43,26 @@ def dropped(
 
     Source: DARE (arXiv 2311.03099) section 3.2, with drop rate ``p = 1 - density``.
     """
-    flat = values.reshape(-1)
-    kept = torch.zeros_like(flat)
-    bound = np.uint32(min(round(density * _LEVELS), _LEVELS - 1))
-    for block, drawn in _drawn(flat.numel(), key):
-        part = flat[block]
-        chosen = torch.from_numpy(drawn < bound) if density < 1 else torch.ones_like(part, dtype=torch.bool)
-        kept[block] = torch.where(chosen, part / density if rescale else part, 0)
+    flat, drop = values.reshape(-1), Drop(key, density, rescale=rescale)
+    kept = torch.empty_like(flat)
+    for part, out in zip(flat.split(_BLOCK), kept.split(_BLOCK), strict=True):
+        drop(part, out)
     return kept.reshape(values.shape)
+
+
+class Drop:
+    """The same for entries that come a piece at a time: an even number in every piece but the last."""
+
+    def __init__(self, key: int, density: float, *, rescale: bool = True) -> None:
+        self._numbers, self._density, self._rescale = np.random.Philox(key=key), density, rescale
+        self._bound = np.uint32(min(round(density * _LEVELS), _LEVELS - 1))
+
+    def __call__(self, values: Float[Tensor, " count"], out: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        """Drop from the next entries, into ``out``."""
+        torch.div(values, self._density if self._rescale else 1.0, out=out)
+        if self._density < 1:
+            masked(out, _next(self._numbers, values.numel()) < self._bound)
+        return out
 
 
 def dropped_by_rank(
@@ -98,4 +112,9 @@ def _drawn(count: int, key: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
     numbers = np.random.Philox(key=key)
     for first in range(0, count, _BLOCK):
         size = min(_BLOCK, count - first)
-        yield slice(first, first + size), numbers.random_raw((size + 1) // 2).astype("<u8").view("<u4")[:size]
+        yield slice(first, first + size), _next(numbers, size)
+
+
+def _next(numbers: np.random.Philox, size: int) -> NDArray[np.uint32]:
+    """The next numbers of a stream; after an odd number of them, one is left out."""
+    return numbers.random_raw((size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]

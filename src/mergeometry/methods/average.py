@@ -9,7 +9,17 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Accumulator, Linear, Sizes, WeightedSum, Work, check_mean, parameters
+from mergeometry.methods.base import (
+    Accumulator,
+    Linear,
+    Piecewise,
+    Sizes,
+    Sum,
+    WeightedSum,
+    Work,
+    check_mean,
+    parameters,
+)
 from mergeometry.values import Delta
 
 
@@ -73,6 +83,12 @@ class Average(Linear):
         if base is None:
             raise ValueError("Average(normalize=False) needs the base's weights: call method(deltas, base=weights)")
         return WeightedSum(self.coefficients(weights), start=base * (sum(weights) - 1))
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of the task vectors to the base's own part."""
+        if self.normalize:
+            return super().piecewise(weights, shape)
+        return Sum(self.coefficients(weights), base_share=sum(weights) - 1)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task vector times its share of the sum of weights."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from mergeometry.methods.families.accumulator import Accumulator, Held, LeadingDirections, accumulate
 from mergeometry.methods.families.activational import Activational
-from mergeometry.methods.families.cost import CHUNK_ELEMENTS, Sizes, Work
+from mergeometry.methods.families.cost import CHUNK_ELEMENTS, PIECE_ELEMENTS, Sizes, Work
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
 from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing, Rescale
 from mergeometry.methods.families.elementwise import Elementwise
@@ -40,6 +40,7 @@ from mergeometry.methods.families.method import (
     shares,
     weighed,
 )
+from mergeometry.methods.families.piecewise import Piecewise, Scratch, Sum, merged_in_pieces
 from mergeometry.methods.families.rowwise import Rowwise
 from mergeometry.methods.families.spectral import Spectral
 from mergeometry.methods.families.spherical import Origin, Spherical
@@ -47,6 +48,7 @@ from mergeometry.methods.families.weightwise import Weightwise
 
 __all__ = [
     "CHUNK_ELEMENTS",
+    "PIECE_ELEMENTS",
     "Accumulator",
     "Activational",
     "Density",
@@ -61,13 +63,16 @@ __all__ = [
     "Method",
     "Origin",
     "Pieces",
+    "Piecewise",
     "Rank",
     "RankedDrawing",
     "Rescale",
     "Rowwise",
+    "Scratch",
     "Sizes",
     "Spectral",
     "Spherical",
+    "Sum",
     "WeightedSum",
     "Weightwise",
     "Work",
@@ -76,6 +81,7 @@ __all__ = [
     "check_rank",
     "check_votes",
     "dense_deltas",
+    "merged_in_pieces",
     "parameters",
     "rank_of",
     "shares",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -10,8 +11,21 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import with_magnitudes_of, without_tails
-from mergeometry.methods.base import Elementwise, check_mean, dense_deltas, parameters, shares, weighed
+from mergeometry.linalg.order import LargestMagnitudes
+from mergeometry.linalg.selection import between, tails, with_magnitudes_of, without_tails
+from mergeometry.methods.base import (
+    Elementwise,
+    Pieces,
+    Piecewise,
+    Scratch,
+    Sum,
+    check_mean,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+    shares,
+    weighed,
+)
 from mergeometry.values import Delta
 
 
@@ -51,8 +65,25 @@ class Breadcrumbs(Elementwise):
         if self.normalize:
             check_mean(weights)
 
+    @property
+    def pieces(self) -> Pieces:
+        """The smallest and the largest entries to keep of the whole tensor come first."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Mask and add pieces."""
+        size = math.prod(shape)
+        counts = [tails(size, one.density, one.gamma) for one in self.each(len(weights))]
+        return _Masking(shares(weights, normalize=self.normalize), counts)
+
+    @property
+    def _streams(self) -> bool:
+        return not self.rescale
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask and add."""
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         total = torch.zeros_like(deltas[0])
         factors = shares(weights, normalize=self.normalize)
         for one, delta, share in zip(self.each(len(deltas)), deltas, factors, strict=True):
@@ -68,3 +99,34 @@ class Breadcrumbs(Elementwise):
     def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         kept = without_tails(delta, self.density, self.gamma)
         return with_magnitudes_of(kept, delta) if self.rescale else kept
+
+
+class _Masking(Piecewise):
+    """Masks each task vector by the magnitudes of two counts, and adds; without counts all entries are kept."""
+
+    def __init__(self, factors: Sequence[float], counts: Sequence[tuple[int, int] | None]) -> None:
+        self._searches = {place: LargestMagnitudes(both) for place, both in enumerate(counts) if both}
+        self._bounds: dict[int, list[float]] = {}
+        self._sum, self._kept = Sum(factors), [Scratch() for _ in factors]
+
+    @property
+    def measuring(self) -> bool:
+        return any(search.unfinished for search in self._searches.values())
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        for place, search in self._searches.items():
+            search.add(deltas[place])
+
+    def measured(self) -> None:
+        for place, search in self._searches.items():
+            search.end_pass()
+            if not search.unfinished:
+                self._bounds[place] = search.magnitudes
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        kept = list(deltas)
+        for place, (least, largest) in self._bounds.items():
+            kept[place] = between(deltas[place], least, largest, self._kept[place].like(deltas[place]))
+        return self._sum.merge(kept, base)

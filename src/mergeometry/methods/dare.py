@@ -10,7 +10,22 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Density, Drawing, Rescale, check_mean, dense_deltas, parameters, shares, weighed
+from mergeometry.linalg.streams import Drop
+from mergeometry.methods.base import (
+    Density,
+    Drawing,
+    Pieces,
+    Piecewise,
+    Rescale,
+    Scratch,
+    Sum,
+    check_mean,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+    shares,
+    weighed,
+)
 from mergeometry.values import Delta
 
 
@@ -40,8 +55,24 @@ class Dare(Drawing):
         if self.normalize:
             check_mean(weights)
 
+    @property
+    def pieces(self) -> Pieces:
+        """Entries are drawn for from the first to the last."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Drop, rescale and add pieces."""
+        factors, densities = shares(weights, normalize=self.normalize), [one.density for one in self.each(len(weights))]
+        return _Dropping(factors, self.keys(len(weights)), densities, rescale=self.rescale is True)
+
+    @property
+    def _streams(self) -> bool:
+        return self.rescale != "l1"
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale and add."""
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         total = torch.zeros_like(deltas[0])
         for delta, share in zip(self.drop(deltas), shares(weights, normalize=self.normalize), strict=True):
             total.add_(delta, alpha=share)
@@ -51,3 +82,19 @@ class Dare(Drawing):
         """The kept entries of each task vector, rescaled, times its model's weight or share."""
         pairs = zip(self.drop(dense_deltas(deltas)), shares(weights, normalize=self.normalize), strict=True)
         return [weighed(delta, share) for delta, share in pairs]
+
+
+class _Dropping(Piecewise):
+    """Drops entries of each task vector at random, and adds what is left."""
+
+    def __init__(
+        self, factors: Sequence[float], keys: Sequence[int], densities: Sequence[float], *, rescale: bool
+    ) -> None:
+        self._drops = [Drop(key, one, rescale=rescale) for key, one in zip(keys, densities, strict=True)]
+        self._sum, self._kept = Sum(factors), [Scratch() for _ in keys]
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        places = zip(deltas, self._drops, self._kept, strict=True)
+        return self._sum.merge([drop(delta, kept.like(delta)) for delta, drop, kept in places], base)

@@ -11,7 +11,18 @@ from pydantic import Field
 from torch import Tensor
 
 from mergeometry.linalg.selection import agreeing, elected_mean, elected_shares, total_of
-from mergeometry.methods.base import Density, Drawing, Rescale, check_votes, dense_deltas, parameters
+from mergeometry.methods.base import (
+    Density,
+    Drawing,
+    Pieces,
+    Piecewise,
+    Rescale,
+    check_votes,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+)
+from mergeometry.methods.families.electing import Dropping
 from mergeometry.values import Delta
 
 
@@ -49,10 +60,26 @@ class DareTies(Drawing):
         if self.normalize:
             check_votes("dare_ties", weights)
 
+    @property
+    def pieces(self) -> Pieces:
+        """Entries are drawn for from the first to the last."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Drop, rescale, elect, and average pieces."""
+        densities = [one.density for one in self.each(len(weights))]
+        return Dropping(weights, self.keys(len(weights)), densities, rescale=self.rescale is True)
+
+    @property
+    def _streams(self) -> bool:
+        return self.normalize and self.rescale != "l1"
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self.drop(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)

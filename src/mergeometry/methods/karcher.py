@@ -10,10 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Weightwise, parameters
-
-_ENTRIES = 1 << 17
-"""Entries of each model held in float64 at a time."""
+from mergeometry.methods.base import Pieces, Piecewise, Weightwise, merged_in_pieces, parameters
+from mergeometry.methods.families.on_sphere import OnSphere
 
 _ROUNDING = 1e-14
 """How far coefficients that add up to one may be from it."""
@@ -45,23 +43,44 @@ class Karcher(Weightwise):
         """They have one direction and one length."""
         return "same"
 
+    @property
+    def pieces(self) -> Pieces:
+        """How the whole tensors lie to each other comes first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of the task vectors and of the base by their shares."""
+        return _Mean(weights, shape, self.max_iter, self.tol)
+
     def merge(
         self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]
     ) -> Float[Tensor, "*shape"]:
         """Add the task vectors by the models' coefficients, and the base by what these exceed one by."""
-        gram = _gram(base, deltas)
+        return merged_in_pieces(self.piecewise([1.0] * len(deltas), base.shape), deltas, base)
+
+
+class _Mean(OnSphere):
+    """Measures the inner products of all models."""
+
+    def __init__(self, weights: Sequence[float], shape: Sequence[int], max_iter: int, tol: float) -> None:
+        super().__init__(weights, shape)
+        self._gram = torch.zeros(len(weights), len(weights), dtype=torch.float64)
+        self._max_iter, self._tol = max_iter, tol
+
+    def add(self, models: Float[Tensor, "tasks count"]) -> None:
+        self._gram += models @ models.mT
+
+    def factors(self) -> tuple[float | None, list[float]]:
+        gram = self._gram
         lengths = gram.diagonal().sqrt()
         alive = lengths > 0
         factors = torch.zeros_like(lengths)
         if alive.any():
             directions = gram[alive][:, alive] / lengths[alive] / lengths[alive][:, None]
-            mean = _karcher_mean(directions, self.max_iter, self.tol)
+            mean = _karcher_mean(directions, self._max_iter, self._tol)
             factors[alive] = lengths.mean() * mean / lengths[alive]
         beyond = float(factors.sum() - 1)
-        merged = base * (beyond if abs(beyond) > _ROUNDING else 0.0)
-        for delta, factor in zip(deltas, factors.tolist(), strict=True):
-            merged.add_(delta, alpha=factor)
-        return merged
+        return beyond if abs(beyond) > _ROUNDING else 0.0, factors.tolist()
 
 
 def _karcher_mean(cosines: Float[Tensor, "tasks tasks"], max_iter: int, tol: float) -> Float[Tensor, " tasks"]:
@@ -80,14 +99,3 @@ def _karcher_mean(cosines: Float[Tensor, "tasks tasks"], max_iter: int, tol: flo
         mean = mean * torch.tensor(length).cos() + step * (torch.tensor(length).sin() / length)
         mean /= (mean @ cosines @ mean).sqrt()
     return mean
-
-
-def _gram(base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "tasks tasks"]:
-    """Inner products of the models ``base + delta``, each taken as one vector."""
-    gram = torch.zeros(len(deltas), len(deltas), dtype=torch.float64)
-    rows = max(1, _ENTRIES * max(1, len(base)) // max(1, base.numel())) if base.dim() else 1
-    for block in zip(*(torch.atleast_1d(each).split(rows) for each in (base, *deltas)), strict=True):
-        weights, *moves = (each.double().reshape(-1) for each in block)
-        models = torch.stack([weights + move for move in moves])
-        gram += models @ models.mT
-    return gram

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.by_row import inner_by_row
-from mergeometry.methods.base import Joint, Sizes, Work, dense_deltas, parameters, weighed
+from mergeometry.linalg.by_row import inner_by_row, rows_together
+from mergeometry.methods.base import (
+    Joint,
+    Pieces,
+    Piecewise,
+    Scratch,
+    Sizes,
+    Work,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+    weighed,
+)
 from mergeometry.values import Delta, LowRank, sum_of
 
 _SINGULAR = 1e-6
 """Size of a ratio's denominator below which it has no value, which only ``clamp: false`` allows."""
+
+Ratios: TypeAlias = Callable[[Float[Tensor, "rows tasks tasks"]], Float[Tensor, " rows"]]
+"""Gives each row's ratio over N from the inner products of its task vectors."""
 
 
 @parameters
@@ -51,21 +66,30 @@ class ModelStock(Joint):
         return "same"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The inner products of all pairs of task vectors, some rows at a time; then the sum."""
-        return Work(2.0 * sizes.elements * sizes.tasks**2, sizes.piece)
+        """The inner products of all pairs of task vectors, each row's kept; then the sum."""
+        return Work(
+            2.0 * sizes.elements * sizes.tasks**2, sizes.piece + 24 * sizes.tasks**2 * max(sizes.shape, default=1)
+        )
+
+    @property
+    def pieces(self) -> Pieces:
+        """How the whole task vectors lie to each other comes first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add and shrink pieces of whole rows."""
+        return _Shrinking(weights, shape, self._factors, filter_wise=self.filter_wise)
 
     def merge(self, deltas: Sequence[Delta], weights: Sequence[float]) -> Delta:
         """Add the task vectors, and multiply each row of the sum by its ratio over N."""
         if not all(isinstance(delta, LowRank) for delta in deltas):
-            deltas = dense_deltas(deltas)
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), dense_deltas(deltas))
         grams = torch.stack([torch.stack([inner_by_row(one, other) for other in deltas]) for one in deltas])
         grams = grams.permute(2, 0, 1) * torch.tensor(weights).double().outer(torch.tensor(weights).double())
         factors = self._factors(grams if self.filter_wise else grams.sum(dim=0, keepdim=True))
         total = sum_of([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
-        if isinstance(total, LowRank):
-            return LowRank((total.left * factors[:, None]).to(total.left.dtype), total.core, total.right)
-        factors = factors.to(total.dtype)
-        return total.mul_(factors.view(-1, *[1] * (total.dim() - 1)) if total.dim() else factors[0])
+        assert isinstance(total, LowRank)
+        return LowRank((total.left * factors[:, None]).to(total.left.dtype), total.core, total.right)
 
     def _factors(self, grams: Float[Tensor, "rows tasks tasks"]) -> Float[Tensor, " rows"]:
         """``t / N`` of each row, from the inner products of its task vectors."""
@@ -78,3 +102,50 @@ class ModelStock(Joint):
         below = 1 + (count - 1).clamp(min=0) * mean
         # Opposing task vectors have no finite ratio; the base stays.
         return torch.where(below.abs() < _SINGULAR, 0.0, mean / below)
+
+
+class _Shrinking(Piecewise):
+    """Measures the rows' inner products, then adds the task vectors and multiplies rows by their ratios."""
+
+    def __init__(self, weights: Sequence[float], shape: Sequence[int], ratios: Ratios, *, filter_wise: bool) -> None:
+        self._width = math.prod(shape[1:] if len(shape) > 1 else shape)
+        self.step = rows_together(self._width) * self._width
+        self._weights, self._ratios, self._filter_wise = weights, ratios, filter_wise
+        self._grams: list[Tensor] = []
+        self._factors: Tensor | None = None
+        self._row = 0
+        self._wide, self._product = [Scratch() for _ in weights], Scratch()
+        self._weighed, self._total = Scratch(), Scratch()
+
+    @property
+    def measuring(self) -> bool:
+        return self._factors is None
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        wide = [held.like(delta, torch.float64).copy_(delta) for held, delta in zip(self._wide, deltas, strict=True)]
+        product, tasks = self._product.like(wide[0]), range(len(deltas))
+        rows = {
+            (one, other): torch.mul(wide[one], wide[other], out=product).view(-1, self._width).sum(dim=1)
+            for one in tasks
+            for other in range(one + 1)
+        }
+        self._grams.append(torch.stack([torch.stack([rows[max(s, t), min(s, t)] for t in tasks]) for s in tasks]))
+
+    def measured(self) -> None:
+        own = torch.tensor(self._weights).double()
+        grams = torch.cat(self._grams, dim=2).permute(2, 0, 1) * own.outer(own)
+        self._grams = []
+        self._factors = self._ratios(grams if self._filter_wise else grams.sum(dim=0, keepdim=True))
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        assert self._factors is not None
+        total = self._total.like(deltas[0])
+        for place, (delta, weight) in enumerate(zip(deltas, self._weights, strict=True)):
+            term = delta if weight == 1.0 else torch.mul(delta, weight, out=self._weighed.like(delta))
+            total.copy_(term) if place == 0 else total.add_(term)
+        first, self._row = self._row, self._row + len(total) // max(1, self._width)
+        factors = self._factors[first : self._row] if self._filter_wise else self._factors
+        total.view(-1, self._width or 1).mul_(factors.to(total.dtype)[:, None])
+        return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -10,11 +11,18 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.linalg.selection import erase_minority, magnitude_threshold, share_of
-from mergeometry.methods.base import Elementwise, Sizes, Work, parameters
-
-_ENTRIES = 1 << 17
-"""Entries held in float64 at a time."""
+from mergeometry.linalg.order import LargestMagnitudes
+from mergeometry.linalg.selection import share_of
+from mergeometry.methods.base import (
+    Elementwise,
+    Pieces,
+    Piecewise,
+    Scratch,
+    Sizes,
+    Work,
+    merged_in_pieces,
+    parameters,
+)
 
 
 @parameters
@@ -49,31 +57,90 @@ class Sce(Elementwise):
         """The deviations of a selection, or the sum, what it is divided by, and the signs."""
         return Work(20.0 * sizes.elements * sizes.tasks, 5 * sizes.piece)
 
+    @property
+    def pieces(self) -> Pieces:
+        """What to select and each model's share are known of the whole tensor first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Select, calculate, erase, and average pieces."""
+        return _Selection(weights, self.select_topk, self.uniform_below * math.prod(shape))
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Select, calculate, erase, and average."""
-        moves = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
-        if self.select_topk < 1 and moves[0].numel():
-            spread = _deviations(moves)
-            selected = spread >= magnitude_threshold(spread, share_of(int(spread.count_nonzero()), self.select_topk))
-            moves = [move.mul_(selected) for move in moves]
-        sizes = torch.stack([torch.linalg.vector_norm(move, dtype=torch.float64) for move in moves])
-        even = not sizes.any() or float(sizes.square().sum()) / moves[0].numel() < self.uniform_below
+        return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
+
+
+class _Selection(Piecewise):
+    """Seeks the least deviation to select, where not all entries are; measures the task vectors there; then merges."""
+
+    def __init__(self, weights: Sequence[float], select_topk: float, uniform_below: float) -> None:
+        self._weights, self._select_topk, self._uniform_below = weights, select_topk, uniform_below
+        self._search = LargestMagnitudes() if select_topk < 1 else None
+        self._differing = 0
+        self._least = 0.0
+        self._squares = [0.0] * len(weights)
+        self._shares: list[float] = []
+        self._moves, self._wide = [Scratch() for _ in weights], Scratch()
+        self._sign, self._agreeing, self._total, self._held = (Scratch() for _ in range(4))
+
+    @property
+    def measuring(self) -> bool:
+        return not self._shares
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        if self._search is not None and self._search.unfinished:
+            spread = _deviations(self._weighed(deltas))
+            self._differing += int(spread.count_nonzero()) if not self._search.started else 0
+            self._search.add(spread)
+            return
+        for place, move in enumerate(self._selected(deltas)):
+            wide = self._wide.like(move, torch.float64).copy_(move)
+            self._squares[place] += float(torch.dot(wide, wide))
+
+    def measured(self) -> None:
+        if self._search is not None and self._search.unfinished:
+            if not self._search.started:
+                self._search.seek([share_of(self._differing, self._select_topk)])
+            self._search.end_pass()
+            if not self._search.unfinished:
+                self._least = self._search.magnitudes[0]
+            return
+        sizes = torch.tensor(self._squares, dtype=torch.float64).sqrt()
+        even = not sizes.any() or sum(self._squares) < self._uniform_below
         squares = torch.ones_like(sizes) if even else (sizes / sizes.max()).square()
-        shares = (squares / squares.sum()).tolist()
-        total, held = torch.zeros_like(moves[0]), torch.zeros_like(moves[0])
-        erase_minority(moves)
-        for part, share in zip(moves, shares, strict=True):
-            total.add_(part, alpha=share)
-            held.add_(part.ne(0), alpha=share)
+        self._shares = (squares / squares.sum()).tolist()
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        moves = self._selected(deltas)
+        sign, total, held = (scratch.like(moves[0]).zero_() for scratch in (self._sign, self._total, self._held))
+        for move in moves:
+            sign.add_(move)
+        sign.sign_()
+        agreeing = self._agreeing.like(sign)
+        for move, share in zip(moves, self._shares, strict=True):
+            move.mul_(torch.sign(move, out=agreeing).eq_(sign))
+            total.add_(move, alpha=share)
+            held.add_(torch.ne(move, 0, out=agreeing), alpha=share)
         return total.div_(held.clamp_(min=torch.finfo(held.dtype).tiny))
 
+    def _weighed(self, deltas: Sequence[Float[Tensor, " count"]]) -> list[Float[Tensor, " count"]]:
+        places = zip(deltas, self._weights, self._moves, strict=True)
+        return [torch.mul(delta, weight, out=move.like(delta)) for delta, weight, move in places]
 
-def _deviations(moves: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
+    def _selected(self, deltas: Sequence[Float[Tensor, " count"]]) -> list[Float[Tensor, " count"]]:
+        moves = self._weighed(deltas)
+        if self._search is not None:
+            selected = _deviations(moves) >= self._least
+            for move in moves:
+                move.mul_(selected)
+        return moves
+
+
+def _deviations(moves: Sequence[Float[Tensor, " count"]]) -> Float[Tensor, " count"]:
     """Standard deviation of each entry over the tasks; exactly zero where all are equal."""
-    flat = [move.reshape(-1) for move in moves]
-    found = torch.empty_like(flat[0])
-    for first in range(0, found.numel(), _ENTRIES):
-        block = slice(first, first + _ENTRIES)
-        apart = torch.stack([move[block].double() - flat[0][block].double() for move in flat])
-        found[block] = apart.std(dim=0, correction=0).to(found.dtype)
-    return found.reshape(moves[0].shape)
+    first = moves[0].double()
+    apart = torch.stack([move.double() - first for move in moves])
+    return apart.std(dim=0, correction=0).to(moves[0].dtype)

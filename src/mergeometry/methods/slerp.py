@@ -6,18 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Weightwise, parameters
+from mergeometry.methods.base import Pieces, Piecewise, Weightwise, merged_in_pieces, parameters
+from mergeometry.methods.families.on_sphere import OnSphere
 
 _PARALLEL = 1e-6
 """Sine of an angle below which the two models span no plane: the arc is their chord, or undefined."""
-
-_ENTRIES = 1 << 17
-"""Entries held in float64 at a time."""
 
 
 @parameters
@@ -51,29 +48,46 @@ class Slerp(Weightwise):
         if tasks != 2:
             raise ValueError(f"slerp interpolates between two models, got {tasks}")
 
+    @property
+    def pieces(self) -> Pieces:
+        """The angle between the whole tensors comes first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of the task vectors and of the base by their shares."""
+        return _Arc(weights, shape, self.t, self.dot_threshold)
+
     def merge(
         self, base: Float[Tensor, "*shape"], deltas: Sequence[Float[Tensor, "*shape"]]
     ) -> Float[Tensor, "*shape"]:
         """Add both task vectors by their shares, and the base by what the shares exceed one by."""
-        first, second = deltas
-        angle = _angle(base, first, second)
-        if math.sin(angle) < _PARALLEL or abs(math.cos(angle)) > self.dot_threshold:
-            return (first * (1 - self.t)).add_(second, alpha=self.t)
-        shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - self.t, self.t)]
+        return merged_in_pieces(self.piecewise([1.0] * len(deltas), base.shape), deltas, base)
+
+
+class _Arc(OnSphere):
+    """Measures the angle between two models."""
+
+    def __init__(self, weights: Sequence[float], shape: Sequence[int], t: float, dot_threshold: float) -> None:
+        super().__init__(weights, shape)
+        self._t, self._dot_threshold = t, dot_threshold
+        self._squares, self._product = [0.0, 0.0], 0.0
+
+    def add(self, models: Float[Tensor, "tasks count"]) -> None:
+        one, other = models
+        self._product += float((one * other).sum())
+        for place, model in enumerate(models):
+            self._squares[place] += float(model.square().sum())
+
+    def factors(self) -> tuple[float | None, list[float]]:
+        t, angle = self._t, self._angle()
+        if math.sin(angle) < _PARALLEL or abs(math.cos(angle)) > self._dot_threshold:
+            return None, [1 - t, t]
+        shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - t, t)]
         # The shares' sum minus one, in a form that keeps its digits at the small angles between fine-tunes of one base.
-        beyond = 2 * math.sin((1 - self.t) * angle / 2) * math.sin(self.t * angle / 2) / math.cos(angle / 2)
-        return (base * beyond).add_(first, alpha=shares[0]).add_(second, alpha=shares[1])
+        return 2 * math.sin((1 - t) * angle / 2) * math.sin(t * angle / 2) / math.cos(angle / 2), shares
 
-
-def _angle(base: Float[Tensor, "*shape"], first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]) -> float:
-    """The angle between ``base + first`` and ``base + second``; 0 where one of them is zero."""
-    squares, product = [0.0, 0.0], 0.0
-    rows = max(1, _ENTRIES * max(1, len(base)) // max(1, base.numel())) if base.dim() else 1
-    for block in zip(*(torch.atleast_1d(each).split(rows) for each in (base, first, second)), strict=True):
-        weights, *deltas = (each.double() for each in block)
-        one, other = (weights + delta for delta in deltas)
-        squares = [square + float(model.square().sum()) for square, model in zip(squares, (one, other), strict=True)]
-        product += float((one * other).sum())
-    if 0.0 in squares:
-        return 0.0
-    return math.acos(min(1.0, max(-1.0, product / math.sqrt(squares[0] * squares[1]))))
+    def _angle(self) -> float:
+        """The angle between the models; 0 where one of them is zero."""
+        if 0.0 in self._squares:
+            return 0.0
+        return math.acos(min(1.0, max(-1.0, self._product / math.sqrt(self._squares[0] * self._squares[1]))))

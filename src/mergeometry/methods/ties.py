@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -19,7 +20,18 @@ from mergeometry.linalg.selection import (
     trimmed,
     with_magnitudes_of,
 )
-from mergeometry.methods.base import Elementwise, Sizes, Work, check_votes, dense_deltas, parameters
+from mergeometry.methods.base import (
+    Elementwise,
+    Pieces,
+    Piecewise,
+    Sizes,
+    Work,
+    check_votes,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+)
+from mergeometry.methods.families.electing import Trimming
 from mergeometry.values import Delta
 
 
@@ -63,14 +75,28 @@ class Ties(Elementwise):
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The kept entries of each task where these are rescaled or added."""
-        return Work(0.0, sizes.piece * (sizes.tasks + 2) if self.varies or self.rescale or not self.normalize else 0)
+        return Work(0.0, sizes.piece * (sizes.tasks + 2) if self.rescale or not self.normalize else 0)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The smallest entries to keep of the whole tensor come first."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Trim, elect, and average pieces."""
+        size = math.prod(shape)
+        return Trimming(weights, [share_of(size, one.density) for one in self.each(len(weights))], size)
+
+    @property
+    def _streams(self) -> bool:
+        return self.normalize and not self.rescale
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Trim, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
-        if self.normalize and not self.rescale and not self.varies:
-            return elected_mean(deltas, share_of(deltas[0].numel(), self.density), weights)
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self._each_kept(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)

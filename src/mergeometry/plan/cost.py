@@ -10,7 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, CHUNK_ELEMENTS, Sizes, whole_spectrum
+from mergeometry.methods.families.cost import (
+    ALGEBRA_BYTES,
+    ALLOCATOR,
+    CHUNK_ELEMENTS,
+    PIECE_ELEMENTS,
+    Sizes,
+    whole_spectrum,
+)
 from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import find
@@ -23,12 +30,20 @@ if TYPE_CHECKING:
 
 
 _PIECES = 6
-"""Pieces in memory in addition to the task vectors': the base's, the merged and the stored one, and copies."""
+"""Pieces of a copied tensor in memory: as stored, as checked, as written, and those of models that must equal it."""
 
 
 _FORMING = 3
 """Whole tensors that forming one adapter's dense update holds at a time: the factors' product, the changed weight, and
 their difference."""
+
+
+_MEASURED = 1 << 20
+"""Entries that a scale rule has in float64 at a time."""
+
+
+_MEASURING = 2 << 20
+"""Bytes for each model that a pass before the merge takes: some entries in float64, and counts of magnitudes."""
 
 
 _WIDEST = 8
@@ -60,8 +75,14 @@ def sizes_of(task: TensorTask) -> Sizes:
         task.shape,
         tuple(_low_rank(source) for source in task.sources),
         number=8 if widest > 4 * task.base.elements else 4,
-        step=step_of(task.route, task.base.shape, CHUNK_ELEMENTS),
+        step=step_of(task.route, task.base.shape, PIECE_ELEMENTS),
     )
+
+
+def chunk_of(task: TensorTask) -> int:
+    """Entries of a tensor that are read and written at a time: pieces that must be formed whole are."""
+    units = (info.form.unit for info in (task.base, *task.sources) if isinstance(info, FormedTensor))
+    return max(CHUNK_ELEMENTS, step_of(task.route, task.base.shape, PIECE_ELEMENTS), *units)
 
 
 def _copy_cost(task: TensorTask) -> Cost:
@@ -96,9 +117,13 @@ def _merge_cost(task: TensorTask) -> Cost:
     widest = max(task.base.nbytes, *(_read_bytes(source) for source in task.sources))
     whole = sizes.number * sizes.elements
     work = task.method.cost(sizes)
-    flops, memory = work.flops, work.memory + written
+    flops, memory = work.flops, work.memory + (0 if sizes.step else written)
     if sizes.step:
-        memory += _PIECES * sizes.piece + 4 * sizes.elements * (sizes.tasks - sizes.dense)
+        # Every file's entries twice, since the next are read ahead; the output's; each model's as computed with.
+        chunk = chunk_of(task)
+        memory += chunk * (2 * (stored // max(1, sizes.elements)) + _WIDEST) + sizes.piece * (sizes.tasks + 2)
+        memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
+        memory += _MEASURING * (sizes.tasks + 2) * (task.route == "passes")
     else:
         memory += whole + widest
     memory += _FORMING * whole * task.forms_updates
@@ -135,7 +160,7 @@ def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[floa
 
     needs, whole = find(scaling.rule).needs, sizes.number * sizes.elements
     pairs = sizes.tasks * (sizes.tasks + 1) / 2 if "gram" in needs else 0
-    flops, working = 2.0 * sizes.elements * (2 * sizes.tasks + 1 + pairs), 16 * CHUNK_ELEMENTS
+    flops, working = 2.0 * sizes.elements * (2 * sizes.tasks + 1 + pairs), 16 * _MEASURED
     if "svc" in needs and len(sizes.shape) == 2:
         calibrating, extra = refinement_registry.build("svc", {}).cost(sizes.shape, sizes.tasks)
         flops, working = flops + calibrating, working + extra

@@ -48,6 +48,22 @@ class TensorReader:
         start = info.start + first_element * size
         return self._bytes(info, start, (last_element - first_element) * size).view(info.dtype)
 
+    def read_into(self, info: TensorInfo, first_element: int, last_element: int, out: torch.Tensor) -> None:
+        """Read the same into ``out``, a row of the tensor's dtype: memory that is used again costs no page faults.
+
+        Raises:
+            ValueError: the range lies outside the tensor, or ``out`` has another size or dtype.
+            SourceError: the file is no longer what it was.
+        """
+        if not 0 <= first_element <= last_element <= info.elements:
+            raise ValueError(f"range [{first_element}, {last_element}) outside the {info.elements} of {info.name!r}")
+        if out.dtype is not info.dtype or tuple(out.shape) != (last_element - first_element,):
+            raise ValueError(f"{tuple(out.shape)} of {out.dtype} do not fit a range of {info.name!r}")
+        if isinstance(info, FormedTensor):
+            out.copy_(read_formed(self, info, first_element, last_element))
+            return
+        self._fill(info, info.start + first_element * out.itemsize, out.view(torch.uint8))
+
     def close(self) -> None:
         """Close every file; the reader may be used again afterwards."""
         while self._open:
@@ -63,6 +79,10 @@ class TensorReader:
 
     def _bytes(self, info: TensorInfo, start: int, count: int) -> torch.Tensor:
         buffer = torch.empty(count, dtype=torch.uint8)
+        self._fill(info, start, buffer)
+        return buffer
+
+    def _fill(self, info: TensorInfo, start: int, buffer: torch.Tensor) -> None:
         descriptor = self._descriptor(info)
         try:
             done = read_exactly(descriptor, start, memoryview(buffer.numpy().data))
@@ -70,12 +90,11 @@ class TensorReader:
             raise SourceError(f"reading failed: {error.strerror}", file=info.file, tensor=info.name) from error
         # After the read, so that a write during it is seen as well.
         self._check_unchanged(info, descriptor)
-        if done != count:
+        if done != len(buffer):
             raise SourceError("the file was truncated while it was read", file=info.file, tensor=info.name)
-        if info.dtype is torch.bool and count and int(buffer.max()) > 1:
+        if info.dtype is torch.bool and len(buffer) and int(buffer.max()) > 1:
             # torch takes such bytes for true in one operation and for their number in the next.
             raise SourceError("a boolean is neither 0 nor 1", file=info.file, tensor=info.name)
-        return buffer
 
     def _descriptor(self, info: TensorInfo) -> int:
         descriptor = self._open.get(info.file)

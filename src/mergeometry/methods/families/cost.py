@@ -12,8 +12,11 @@ ALGEBRA_BYTES = 60_000_000
 ALLOCATOR = 1.1
 """Bytes that the allocator holds per byte in use, measured on matrices of 8 to 32 MB."""
 
-CHUNK_ELEMENTS = 1 << 20
-"""Elements of one step of an elementwise sum: large enough for the disk, small enough for the cache."""
+CHUNK_ELEMENTS = 1 << 18
+"""Elements read and written at a time: large enough for the disk, and read ahead without taking much memory."""
+
+PIECE_ELEMENTS = 1 << 16
+"""Elements merged at a time: what one piece needs from all tasks stays in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)

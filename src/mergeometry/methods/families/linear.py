@@ -13,6 +13,7 @@ from torch import Tensor
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import Sizes, Work, stacked_directions
 from mergeometry.methods.families.method import Method, Pieces
+from mergeometry.methods.families.piecewise import Piecewise, Sum
 from mergeometry.values import Delta, LowRank, sum_of
 
 
@@ -36,6 +37,10 @@ class Linear(Method):
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Add the task vectors, each times its coefficient."""
         return WeightedSum(self.coefficients(weights))
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of the task vectors."""
+        return Sum(self.coefficients(weights))
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task vector times its coefficient."""

@@ -14,12 +14,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from mergeometry.methods.families.accumulator import Accumulator, Held, accumulate
-from mergeometry.methods.families.cost import Sizes, Work, entrywise
+from mergeometry.methods.families.cost import PIECE_ELEMENTS, Sizes, Work, entrywise
+from mergeometry.methods.families.piecewise import Alone, Piecewise
 from mergeometry.registration import Registered
 from mergeometry.values import Delta, LowRank
 
-Pieces: TypeAlias = Literal["entries", "rows", "tensor"]
-"""The smallest pieces of a tensor that a method merges independently."""
+Pieces: TypeAlias = Literal["entries", "rows", "passes", "tensor"]
+"""The pieces of a tensor that a method merges: entries or rows, each independent of all others, pieces whose merge
+depends on passes over the whole tensor before, or only the tensor as a whole."""
 
 Kind = TypeVar("Kind")
 Same = TypeVar("Same")
@@ -101,9 +103,10 @@ class Method(Registered, ABC):
 
     @property
     def pieces(self) -> Pieces:
-        """The smallest pieces that it merges independently, so that the engine can pass a few at a time.
+        """The pieces that it merges, so that the engine can pass a few at a time.
 
-        ``rows`` applies to matrices; a tensor of another shape is then merged whole.
+        ``rows`` applies to matrices; a tensor of another shape is then merged whole. ``passes`` applies to tensors
+        whose rows lie as the file has them.
         """
         return "tensor"
 
@@ -113,6 +116,15 @@ class Method(Registered, ABC):
 
         ``weights`` are the models'; ``base`` is the weights that the task vectors start from, needed by `needs_base`.
         """
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Start the merge of one tensor of this shape a piece at a time, where `pieces` is not the whole tensor.
+
+        A method of ``passes`` has a `Piecewise` of its own.
+        """
+        width = shape[1] if self.pieces == "rows" else 0
+        rows = max(1, PIECE_ELEMENTS // width) if width else PIECE_ELEMENTS
+        return Alone(lambda base: self.begin(weights, base if self.needs_base else None), width, rows * max(1, width))
 
     def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
         """The same for what each task adds to the merge."""

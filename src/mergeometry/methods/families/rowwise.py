@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mergeometry.methods.families.cost import CHUNK_ELEMENTS, Sizes, Work
+from mergeometry.methods.families.cost import Sizes, Work
 from mergeometry.methods.families.elementwise import Elementwise
 from mergeometry.methods.families.method import Pieces
+
+_TOGETHER = 1 << 20
+"""Entries of which a method has float64 copies at a time."""
 
 
 class Rowwise(Elementwise):
@@ -24,4 +27,4 @@ class Rowwise(Elementwise):
 
     def cost(self, sizes: Sizes) -> Work:
         """A few float64 copies of one task's rows in addition."""
-        return super().cost(sizes) + Work(0.0, 32 * min(sizes.step or sizes.elements, CHUNK_ELEMENTS))
+        return super().cost(sizes) + Work(0.0, 32 * min(sizes.step or sizes.elements, _TOGETHER))

@@ -1,0 +1,56 @@
+"""Reads tensors of one shape in step, a piece at a time: a thread reads and hashes the next while one is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from mergeometry.execution.task_reader import Reads, TaskReader
+from mergeometry.sources import TensorInfo
+from mergeometry.sources.formed import FormedTensor
+
+
+class ReadAhead:
+    """Pieces of ``step`` entries of several tensors, from the first to the last; iterate as often as needed.
+
+    Reading and hashing release the interpreter, so that both overlap with the arithmetic on the piece before. Two sets
+    of buffers take turns: a piece is valid until the next but one is asked for.
+    """
+
+    def __init__(self, inputs: TaskReader, reader: Reads, sources: Sequence[tuple[str, TensorInfo]], step: int) -> None:
+        self._inputs, self._reader, self._sources, self._step = inputs, reader, sources, step
+        self._elements = sources[0][1].elements
+        size, sets = min(step, self._elements), 2 if self._elements > step else 1
+        self._buffers = [[torch.empty(size, dtype=info.dtype) for _, info in sources] for _ in range(sets)]
+
+    def __iter__(self) -> Iterator[tuple[int, list[Shaped[Tensor, " count"]]]]:
+        """Each piece: the number of its first entry, and the entries of every tensor as they are stored.
+
+        Raises:
+            SourceError: an input changed or ends early.
+        """
+        if self._elements <= self._step or any(isinstance(info, FormedTensor) for _, info in self._sources):
+            # What is formed takes arithmetic, which stays in the thread that the thread policy was set for.
+            for first in range(0, max(1, self._elements), self._step):
+                yield first, self._piece(first)
+            return
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as thread:
+            coming = thread.submit(self._piece, 0)
+            for first in range(0, self._elements, self._step):
+                piece = coming.result()
+                if first + self._step < self._elements:
+                    coming = thread.submit(self._piece, first + self._step)
+                yield first, piece
+
+    def _piece(self, first: int) -> list[Tensor]:
+        last = min(first + self._step, self._elements)
+        buffers = self._buffers[first // self._step % len(self._buffers)]
+        pieces = [buffer[: last - first] for buffer in buffers]
+        for (label, info), piece in zip(self._sources, pieces, strict=True):
+            self._reader.read_into(info, first, last, piece)
+            self._inputs.hash(label, info, info.start + first * piece.itemsize, piece)
+        return pieces

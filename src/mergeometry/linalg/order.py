@@ -1,0 +1,103 @@
+"""Exact order statistics of magnitudes that are passed a piece at a time, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_DIGITS = {2: (15,), 4: (16, 15), 8: (16, 16, 16, 15)}
+"""Bits of each digit of a float without its sign, from the leading, by the float's bytes."""
+
+
+class LargestMagnitudes:
+    """Finds the ``count``-th largest magnitude for each of several counts.
+
+    Pass all numbers to `add`, call `end_pass`, and again while `unfinished`. The bits of a float, without its sign,
+    order as its magnitude does: each pass counts one more digit of them, among the numbers that agree with a sought
+    magnitude in the digits before. Counts may be given as late as the end of the first pass.
+    """
+
+    def __init__(self, counts: Sequence[int] = ()) -> None:
+        self._counts = list(counts)
+        self._digits: tuple[int, ...] = ()
+        self._done = 0
+        self._sought: dict[int, tuple[int, int]] = {}
+        """Each place in ``counts``: the leading digits of its magnitude, and how many there are from that one on."""
+        self._histograms: dict[int, NDArray[np.int64]] = {}
+        """The leading digits of some magnitudes: how often each next digit follows them."""
+        self._bits, self._leading = torch.empty(0), torch.empty(0)
+        self.dtype = torch.float32
+        """The numbers' dtype."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the first pass has ended."""
+        return self._done > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another pass is needed."""
+        return not self._digits or self._done < len(self._digits)
+
+    @property
+    def magnitudes(self) -> list[float]:
+        """The magnitudes that were sought, in the order of their counts."""
+        integer = _INTEGERS[self.dtype.itemsize]
+        bits = [self._sought[place][0] for place in range(len(self._counts))]
+        return [float(torch.tensor(each, dtype=integer).view(self.dtype)) for each in bits]
+
+    def seek(self, counts: Sequence[int]) -> None:
+        """Give the counts."""
+        self._counts = list(counts)
+
+    def add(self, values: Float[Tensor, " count"]) -> None:
+        """Count some of the numbers; their signs do not matter."""
+        bits, leading = self._scratch(values)
+        torch.abs(values, out=bits.view(values.dtype))
+        after = sum(self._digits[self._done :])
+        kept = after - self._digits[self._done]
+        if not self._done:
+            digits = torch.bitwise_right_shift(bits, kept, out=leading)
+            self._histograms[0] += torch.bincount(digits, minlength=1 << self._digits[0]).numpy()
+            return
+        before, numbers = torch.bitwise_right_shift(bits, after, out=leading).numpy(), bits.numpy()
+        size = 1 << self._digits[self._done]
+        for prefix in self._histograms:
+            digits = numbers[before == prefix] >> kept & (size - 1)
+            self._histograms[prefix] += np.bincount(digits, minlength=size)
+
+    def end_pass(self) -> None:
+        """Choose the next digit of every magnitude that is sought."""
+        if not self._digits:
+            self._set_dtype(torch.float32)
+        width = self._digits[self._done]
+        for place, whole in enumerate(self._counts):
+            prefix, count = self._sought.get(place, (0, whole))
+            following = np.cumsum(self._histograms[prefix][::-1])
+            digit = int(np.searchsorted(following, count))
+            larger = int(following[digit - 1]) if digit else 0
+            self._sought[place] = prefix << width | (1 << width) - 1 - digit, count - larger
+        self._done += 1
+        if self.unfinished:
+            self._histograms = {prefix: self._empty() for prefix, _ in self._sought.values()}
+
+    def _empty(self) -> NDArray[np.int64]:
+        return np.zeros(1 << self._digits[self._done], dtype=np.int64)
+
+    def _set_dtype(self, dtype: torch.dtype) -> None:
+        self.dtype, self._digits = dtype, _DIGITS[dtype.itemsize]
+        self._histograms = {0: self._empty()}
+
+    def _scratch(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        if not self._digits:
+            self._set_dtype(values.dtype)
+        if len(self._bits) < len(values):
+            integer = _INTEGERS[values.itemsize]
+            self._bits, self._leading = (torch.empty(len(values), dtype=integer) for _ in range(2))
+        return self._bits[: len(values)], self._leading[: len(values)]

@@ -1,0 +1,125 @@
+"""Merges of one tensor a piece at a time, so that no task vector is ever in memory as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mergeometry.methods.families.accumulator import Accumulator
+from mergeometry.methods.families.cost import PIECE_ELEMENTS
+from mergeometry.values import Delta
+
+
+class Piecewise(ABC):
+    """The merge of one tensor, whose pieces are passed from the first entries to the last.
+
+    Where the merge of a piece depends on the whole tensor, passes over all pieces come first: as long as `measuring`
+    is true, the caller passes every piece to `measure` and then calls `measured`. Task vectors and base are flat and
+    stay as they are. What `merge` returns is valid until its next call.
+    """
+
+    step: int = PIECE_ELEMENTS
+    """Entries of every piece but the last."""
+
+    @property
+    def measuring(self) -> bool:
+        """Whether another pass must come before the merge."""
+        return False
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        """Take a piece in a pass before the merge."""
+        raise NotImplementedError(f"{type(self).__name__} needs no pass before the merge")
+
+    def measured(self) -> None:
+        """End a pass."""
+        raise NotImplementedError(f"{type(self).__name__} needs no pass before the merge")
+
+    @abstractmethod
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        """Merge a piece."""
+
+
+class Alone(Piecewise):
+    """Merges each piece as if it were a tensor of its own: for methods whose pieces are independent.
+
+    ``width`` is the number of entries in a row where rows must stay whole, else 0.
+    """
+
+    def __init__(self, begin: Callable[[Tensor | None], Accumulator[Delta]], width: int, elements: int) -> None:
+        self._begin, self._width = begin, width
+        self.step = elements
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        """Start a merge, and pass it the piece."""
+        shape = (-1, self._width) if self._width else (-1,)
+        accumulator = self._begin(None if base is None else base.view(shape))
+        for index, delta in enumerate(deltas):
+            accumulator.take(index, delta.view(shape))
+        merged = accumulator.result()
+        assert isinstance(merged, Tensor)
+        return merged.reshape(-1)
+
+
+class Sum(Piecewise):
+    """A weighted sum of task vectors, which starts from ``base_share`` times the base where there is one."""
+
+    def __init__(self, coefficients: Sequence[float], base_share: float | None = None) -> None:
+        self._coefficients, self._base_share = coefficients, base_share
+        self._total = Scratch()
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        """Add the pieces."""
+        total = self._total.like(deltas[0])
+        if self._base_share is None:
+            total.zero_()
+        else:
+            assert base is not None
+            torch.mul(base, self._base_share, out=total)
+        for delta, coefficient in zip(deltas, self._coefficients, strict=True):
+            total.add_(delta, alpha=coefficient)
+        return total
+
+
+class Scratch:
+    """Memory that is used again for every piece: taking it anew costs more than the arithmetic on it."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def like(self, piece: Float[Tensor, " count"], dtype: torch.dtype | None = None) -> Float[Tensor, " count"]:
+        """Memory for as many numbers, of the piece's dtype or another, whose values are whatever they were."""
+        return self.of(piece.numel(), dtype or piece.dtype)
+
+    def of(self, count: int, dtype: torch.dtype) -> Float[Tensor, " count"]:
+        """Memory for ``count`` numbers, whose values are whatever they were."""
+        if self._held is None or self._held.numel() < count or self._held.dtype is not dtype:
+            self._held = torch.empty(count, dtype=dtype)
+        return self._held[:count]
+
+
+def merged_in_pieces(
+    piecewise: Piecewise, deltas: Sequence[Float[Tensor, "*shape"]], base: Float[Tensor, "*shape"] | None = None
+) -> Float[Tensor, "*shape"]:
+    """Merge whole tensors that are in memory."""
+    flat, under = [delta.reshape(-1) for delta in deltas], None if base is None else base.reshape(-1)
+    merged = torch.zeros_like(flat[0])
+    if not merged.numel():
+        return merged.reshape(deltas[0].shape)
+    parts = [slice(first, first + piecewise.step) for first in range(0, merged.numel(), piecewise.step)]
+    while piecewise.measuring:
+        for part in parts:
+            piecewise.measure([delta[part] for delta in flat], None if under is None else under[part])
+        piecewise.measured()
+    for part in parts:
+        merged[part] = piecewise.merge([delta[part] for delta in flat], None if under is None else under[part])
+    return merged.reshape(deltas[0].shape)

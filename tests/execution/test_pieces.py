@@ -1,0 +1,96 @@
+"""Merges by pieces of tensors larger than a chunk, against the same methods on whole tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mergeometry as mg
+from mergeometry.execution.read_ahead import ReadAhead
+from mergeometry.execution.run import execute
+from mergeometry.execution.task_reader import TaskReader
+from mergeometry.methods import registry
+from mergeometry.methods.families.cost import CHUNK_ELEMENTS
+from mergeometry.sources import TensorReader
+from tests.helpers import models
+
+SHAPES = {"wide.weight": (600, 701), "long.bias": (CHUNK_ELEMENTS + 3,), "one": (1,), "few.weight": (3, 5)}
+"""More than a chunk of entries, in rows that end within pieces; and less than a piece."""
+
+STREAMED: dict[str, dict[str, Any]] = {
+    "average": {},
+    "ties": {},
+    "dare": {},
+    "dare_ties": {},
+    "breadcrumbs": {},
+    "sce": {"select_topk": 0.3},
+    "model_stock": {"filter_wise": True},
+    "karcher": {},
+}
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A base and three models in bfloat16, whose task vectors have many equal entries."""
+    folder = tmp_path_factory.mktemp("family")
+    return models.write_family(folder, count=3, dtype=torch.bfloat16, shapes=SHAPES)
+
+
+@pytest.mark.parametrize("method", STREAMED)
+def test_pieces_give_what_whole_tensors_give(family: dict[str, Any], tmp_path: Path, method: str) -> None:
+    weights = [1.0, 0.5, 2.0]
+    entries = [{"path": place, "name": str(n), "weight": weights[n]} for n, place in enumerate(family["models"])]
+    recipe = {**family, "models": entries, "method": {"name": method, **STREAMED[method]}}
+    routes = {task.route for task in mg.make_plan(recipe).tasks}
+    assert routes == {"chunks"} if method == "average" else routes == {"passes"}
+    mg.merge(recipe, tmp_path / "out")
+    merged, base = models.loaded(tmp_path / "out"), models.loaded(Path(family["base"]))
+    tuned = [models.loaded(Path(place)) for place in family["models"]]
+    for name, weight in base.items():
+        rule = registry.build(method, STREAMED[method]).for_tensor(0, name, ["0", "1", "2"])
+        under = weight.float()
+        deltas = [model[name].float() - under for model in tuned]
+        delta = rule(deltas, weights, base=under) if rule.needs_base else rule(deltas, weights)
+        assert torch.equal(merged[name], (under + torch.as_tensor(delta)).bfloat16()), name
+
+
+@pytest.mark.parametrize("method", ["ties", "dare", "dare_ties", "breadcrumbs"])
+def test_densities_may_differ_between_models(family: dict[str, Any], method: str) -> None:
+    base = models.loaded(Path(family["base"]))["wide.weight"].float()
+    deltas = [models.loaded(Path(place))["wide.weight"].float() - base for place in family["models"]]
+    own = [registry.build(method, {"density": density}) for density in (0.2, 1.0, 0.5)]
+    together = registry.build(method, {}).for_models(own)
+    for place, one in enumerate(own):
+        # The others are zero and vote for nothing, so that what is merged is the model's own part.
+        alone = [delta if other == place else torch.zeros_like(delta) for other, delta in enumerate(deltas)]
+        assert torch.equal(torch.as_tensor(together(alone)), torch.as_tensor(one(alone)))
+
+
+def test_every_piece_is_read_once_and_hashed_once(family: dict[str, Any]) -> None:
+    plan = mg.make_plan({**family, "method": "ties"})
+    task = next(task for task in plan.tasks if task.name == "long.bias")
+    with TensorReader() as reader:
+        inputs = TaskReader(reader, ["0", "1", "2"])
+        ahead = ReadAhead(inputs, reader, [("base", task.base)], 1 << 16)
+        for _ in range(2):
+            seen = torch.cat([piece.clone() for _, (piece,) in ahead])
+            assert torch.equal(seen, reader.read(task.base))
+        again = TaskReader(reader, ["0", "1", "2"])
+        again.raw("base", task.base)
+        assert inputs.digests == again.digests
+
+
+def test_a_failure_while_reading_ahead_names_file_and_tensor(family: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "cut"
+    models.write_model(place, models.loaded(Path(family["models"][0])))
+    plan = mg.make_plan({**family, "models": [str(place), *family["models"][1:]], "method": "ties"})
+    file = place / "model.safetensors"
+    with file.open("r+b") as handle:
+        handle.truncate(file.stat().st_size - 1000)
+    with pytest.raises(mg.MergeometryError, match="the file had") as error:
+        execute(plan, tmp_path / "out")
+    assert "cut" in str(error.value)
+    assert not (tmp_path / "out").exists()
