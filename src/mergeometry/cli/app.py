@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mergeometry.cli.compare import compare
+from mergeometry.cli.diff import diff
 from mergeometry.cli.evaluate import evaluate
 from mergeometry.cli.extensions import add_commands
 from mergeometry.cli.extract import extract
@@ -39,6 +40,7 @@ app.command()(compare)
 app.command()(evaluate)
 app.command()(methods)
 app.command("import-recipe")(import_recipe)
+app.command()(diff)
 app.command()(clean)
 add_commands(app)
 

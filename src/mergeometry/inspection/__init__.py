@@ -3,9 +3,12 @@
 | file          | what it is for                                                      |
 | ------------- | ------------------------------------------------------------------- |
 | `measure`     | the figures of one tensor, from its files, in a worker              |
+| `pieces`      | the same for tensors that are no matrices, some entries at a time   |
 | `cost`        | memory and time of that, beforehand                                 |
 | `run`         | all tensors of a plan                                               |
 | `result`      | what comes out: plain values, and their JSON                        |
+| `after`       | what became of the models in a merge that is done                   |
+| `difference`  | what changed between two runs                                       |
 | `totals`      | figures of whole models, of pairs of models, of layers              |
 | `verdict`     | what the figures say, in words                                      |
 """

@@ -10,6 +10,7 @@ from mergeometry.methods.families.directional import rank_of
 from mergeometry.plan.cost import sizes_of
 from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 from mergeometry.plan.tasks import TensorTask
+from mergeometry.sources.formed import FormedTensor
 
 _COMPARED = 8.0
 """Passes over the entries of two task vectors that comparing their signs takes, with the conversion to float64."""
@@ -30,10 +31,13 @@ def measure_cost(task: TensorTask, *, merged: bool) -> MeasureCost:
     pairs = max(1, tasks * (tasks - 1) // 2)
     seconds = task.base.nbytes * (sizes.dense + 1) / BYTES_PER_SECOND
     seconds += _COMPARED * elements * pairs / ELEMENTS_PER_SECOND
+    # What no file holds as it is takes memory while it is formed, one tensor at a time.
+    sources = (task.base, *task.sources)
+    forming = max((source.working for source in sources if isinstance(source, FormedTensor)), default=0)
     if can_read_in_pieces(task):
-        return MeasureCost(16 * 8 * PIECE * (sizes.tasks + 2), seconds)
+        return MeasureCost(16 * 8 * PIECE * (sizes.tasks + 2) + forming, seconds)
     # The base in its own precision and in that of the arithmetic, and every dense task vector.
-    held = sizes.number * elements * (2 + sizes.dense) + task.base.nbytes
+    held = sizes.number * elements * (2 + sizes.dense + 3 * task.forms_updates) + task.base.nbytes + forming
     if task.kind != "matrix":
         return MeasureCost(int(ALGEBRA_BYTES + held + ALLOCATOR * 3 * 8 * elements), seconds)
     long, short = max(sizes.shape), min(sizes.shape)
