@@ -18,6 +18,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "adamerging": [{"density": 1.0}, {"density": 0.2}],
     "breadcrumbs": [{"density": 1.0}, {"density": 0.5, "gamma": 0.3, "rescale": True, "normalize": True}],
     "breadcrumbs_ties": [{"density": 0.5, "gamma": 0.3}, {"density": 0.5, "rescale": True, "normalize": True}],
+    "magnitude_prune": [{"density": 1.0}, {"density": 0.5}],
     "della": [{"density": 1.0}, {"density": 0.3, "epsilon": 0.25}, {"rescale": "l1", "normalize": False}],
     "della_linear": [{"density": 1.0}, {"density": 0.3, "epsilon": 0.25}, {"rescale": "l1", "normalize": True}],
     "sce": [{"select_topk": 0.3}, {"select_topk": 0.01}, {"uniform_below": 1.0}],

@@ -61,6 +61,7 @@ def test_at_full_rank_nothing_is_lost_and_nothing_else_is_written(pair: tuple[Pa
     config = settings(tmp_path / "out")
     assert config["trainable_token_indices"] == {"model.embed_tokens": [3, 4, 9]}
     assert (config["modules_to_save"], config["task_type"]) == (None, "CAUSAL_LM")
+    assert any("vLLM does not take it: rows of tokens are saved" in note for note in record.sidecars.notes)
     assert record.adapter is not None and record.adapter["energy_kept"] == pytest.approx(1)
     assert "model.norm.weight" in record.adapter["unchanged"] and not record.adapter["left_out"]
     torch.testing.assert_close(outputs(live(base, tmp_path / "out")), outputs(tuned), rtol=1e-4, atol=1e-5)
@@ -129,6 +130,7 @@ def test_what_is_left_out_is_said_with_its_share(pair: tuple[Path, Any, Any], tm
     assert record.adapter is not None
     assert sum(record.adapter["left_out"].values()) == pytest.approx(lost / total, abs=1e-6)
     (note,) = [text for text in record.warnings if "leaves out 7 tensors" in text]
+    assert "vLLM takes it with --enable-lora --max-lora-rank 16" in record.sidecars.notes
     assert f"{100 * lost / total:.3g} %" in note and "embed_tokens" in note
     assert set(settings(tmp_path / "out")["target_modules"]) == {
         f"model.layers.{layer}.self_attn.{kind}_proj" for layer in (0, 1) for kind in "qkvo"

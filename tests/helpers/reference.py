@@ -348,6 +348,11 @@ def dare_ties(taus, density=0.1, rescale=True, normalize=True, weights=None, see
     return elect(kept, full_weights(taus, weights), normalize)
 
 
+def magnitude_prune(taus, density=0.2, weights=None):
+    taus = as_float64(taus)
+    return add([trim(tau, density) for tau in taus], full_weights(taus, weights), False)
+
+
 def breadcrumbs_mask(tau: Array, density: float, gamma: float) -> Array:
     """The largest `gamma` go first, then the smallest, until `density` is left; ties with the last kept all stay."""
     kept = max(1, math.floor(density * tau.size + 1e-9))

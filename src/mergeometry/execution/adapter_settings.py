@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mergeometry.conventions.vllm import max_lora_rank, refusals
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink import SidecarRecord, Staging, adapter_config
 from mergeometry.sources import Adapter
@@ -47,7 +48,20 @@ def write_adapter_config(plan: Plan, staging: Staging) -> SidecarRecord:
         if name != form.task_type
     ]
     staging.write_file("adapter_config.json", (json.dumps(config, indent=2) + "\n").encode())
-    return SidecarRecord(notes=("an adapter: load it on its base, whose files are not copied", *notes))
+    loading = "an adapter: load it on its base, whose files are not copied"
+    return SidecarRecord(notes=(loading, *notes, *_vllm_note(plan, config)))
+
+
+def _vllm_note(plan: Plan, config: Mapping[str, Any]) -> list[str]:
+    """Whether vLLM takes the adapter, of a model that it may serve."""
+    architectures = (plan.base.config or {}).get("architectures")
+    named = [str(one) for one in architectures] if isinstance(architectures, list) else []
+    if not any(name.endswith("ForCausalLM") for name in named):
+        return []
+    reasons = refusals(config, (output.name for task in plan.tasks for output in task.outputs))
+    if not reasons:
+        return [f"vLLM takes it with --enable-lora --max-lora-rank {max_lora_rank(config['r'])}"]
+    return [f"vLLM does not take it: {', '.join(reasons)}; `other: none` and a rank leave factors alone"]
 
 
 def _auto_mapping(inputs: list[Adapter]) -> Mapping[str, str] | None:

@@ -21,6 +21,7 @@ from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
 from mergeometry.methods.karcher import Karcher as _Karcher
 from mergeometry.methods.knots import Knots as _Knots
 from mergeometry.methods.magmax import Magmax as _Magmax
+from mergeometry.methods.magnitude_prune import MagnitudePrune as _MagnitudePrune
 from mergeometry.methods.mda import MDA as _MDA
 from mergeometry.methods.model_stock import ModelStock as _ModelStock
 from mergeometry.methods.multislerp import Multislerp as _Multislerp
@@ -358,6 +359,20 @@ class Magmax(_Magmax):
     """
 
     def __init__(self) -> None: ...
+
+class MagnitudePrune(_MagnitudePrune):
+    """Keep each task vector's largest entries, and add what is left.
+
+    Law, tensor by tensor: ``tau = sum_t w_t trim(tau_t)``, where ``trim`` zeroes all but the share ``density`` of
+    entries of largest magnitude. Entries that tie with the smallest one kept are all kept.
+
+    Source: PEFT, add_weighted_adapter with magnitude_prune_svd; the trimming of arXiv 2306.01708.
+
+    Args:
+        density: share of entries kept in each task vector
+    """
+
+    def __init__(self, density: float = 0.2) -> None: ...
 
 class ModelStock(_ModelStock):
     """Shrink the mean task vector by how far apart the task vectors point, tensor by tensor or row by row.
