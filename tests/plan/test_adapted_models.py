@@ -43,7 +43,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize(("adapter", "method"), [("lora", "ties"), ("lora", "tsv_m"), ("dora", "average")])
+@pytest.mark.parametrize(
+    ("adapter", "method"),
+    [("lora", "ties"), pytest.param("lora", "tsv_m", marks=pytest.mark.suite), ("dora", "average")],
+)
 def test_a_model_with_an_adapter_is_the_folded_model(llama: Path, tmp_path: Path, adapter: str, method: str) -> None:
     entry = f"{llama / 'tuned'}+{llama / adapter}"
     record = mg.merge(base=llama / "base", models=[entry], method=method, output=tmp_path / "lazy", workers=1)
@@ -98,6 +101,7 @@ def test_an_adapter_of_another_model_is_named(llama: Path, tmp_path: Path) -> No
         mg.make_plan(base=llama / "base", models=[f"{llama / 'tuned'}+{tmp_path / 'other'}"], method="average")
 
 
+@pytest.mark.suite
 def test_transposed_layers_and_tied_tables(tmp_path: Path) -> None:
     for kind, targets in (("gpt2", ("c_attn", "wte")), ("llama-tied", ("embed_tokens", "v_proj"))):
         base = tiny(kind)

@@ -79,7 +79,7 @@ def test_only_what_the_merge_reads_is_fetched_once_into_the_cache_of_the_hub(hub
     hub.requests.clear()
     mg.merge(recipe(), "again", workers=1)
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
-    assert cached is None or Path(str(cached)).is_file()
+    assert Path(str(cached)).is_file()
 
 
 def test_a_plan_reads_headers_alone_and_cannot_be_carried_out(hub: Hub, tmp_path: Path) -> None:
@@ -106,6 +106,7 @@ def test_a_mismatch_is_told_before_weights_move(hub: Hub, tmp_path: Path) -> Non
     assert not [name for name in hub.fetched() if name.endswith(".safetensors")]
 
 
+@pytest.mark.suite
 def test_an_adapter_in_a_subfolder(hub: Hub, tmp_path: Path) -> None:
     down, up = torch.ones(2, 6), torch.ones(8, 2)
     write_adapter(tmp_path / "many" / "first", {"layer.0.dense": (down, up)})
@@ -121,6 +122,7 @@ def test_an_adapter_in_a_subfolder(hub: Hub, tmp_path: Path) -> None:
     assert "first, second" in str(caught.value.hint)
 
 
+@pytest.mark.suite
 def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) -> None:
     write_adapter(tmp_path / "made" / "lora", {"layer.0.dense": (torch.ones(2, 6), torch.ones(8, 2))})
     hub.add("acme/lora", tmp_path / "made" / "lora")
@@ -130,6 +132,7 @@ def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) ->
     assert record.inputs[1].label == "one+lora"
 
 
+@pytest.mark.suite
 def test_a_quantised_model_is_fetched_and_read_as_a_local_one(hub: Hub, tmp_path: Path) -> None:
     from tests.sources.test_quantised import bnb_4bit, stored
 
@@ -216,6 +219,7 @@ def test_a_busy_hub_is_asked_again_and_not_for_ever(hub: Hub) -> None:
     assert hub.busy > 9_900
 
 
+@pytest.mark.suite
 def test_a_broken_download_goes_on_where_it_broke(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -239,6 +243,7 @@ def test_a_damaged_download_is_refused_and_removed(hub: Hub, tmp_path: Path) -> 
     mg.merge(recipe(), "merged", workers=1)
 
 
+@pytest.mark.suite
 def test_a_server_that_ignores_ranges_is_hung_up_on(hub: Hub) -> None:
     hub.ignores_ranges = True
     assert mg.make_plan(recipe()).tasks
@@ -247,11 +252,7 @@ def test_a_server_that_ignores_ranges_is_hung_up_on(hub: Hub) -> None:
 def test_offline_takes_the_commit_that_is_cached(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="not in the hub's cache"):
         mg.merge(recipe(), "merged", offline=True)
-    from huggingface_hub import hf_hub_download
-
     mg.merge(recipe(), "merged", workers=1)
-    for name, file in (("base", "config.json"), ("one", "config.json"), ("two", "config.json")):
-        hf_hub_download(f"acme/{name}", file, cache_dir=tmp_path / "hub", endpoint=hub.url)
     hub.requests.clear()
     record = mg.merge(recipe(), "offline", workers=1, offline=True)
     assert not hub.requests
@@ -271,6 +272,7 @@ def test_a_hub_that_is_not_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> N
     assert "--offline" in str(caught.value.hint)
 
 
+@pytest.mark.suite
 def test_a_local_folder_of_the_name_wins_and_that_is_said(hub: Hub, tmp_path: Path) -> None:
     mg.merge(recipe(), "merged", workers=1)
     write_model(tmp_path / "acme" / "one", tuned(BASE, 9), {"model_type": "toy"})
@@ -295,6 +297,7 @@ def test_a_hostile_listing_is_refused(hub: Hub, name: str) -> None:
         mg.make_plan(recipe())
 
 
+@pytest.mark.suite
 def test_commands_take_names_of_the_hub(hub: Hub) -> None:
     from tests.helpers.commands import invoke
 
@@ -304,3 +307,38 @@ def test_commands_take_names_of_the_hub(hub: Hub) -> None:
     assert "acme/one on the hub, commit" in invoke("plan", *given).output
     merged = invoke("merge", *given, "--output", "merged", "--workers", "1")
     assert merged.exit_code == 0 and "merged 1 model by average" in merged.output
+
+
+@pytest.mark.suite
+def test_models_of_timm_and_open_clip_by_their_own_names(hub: Hub, tmp_path: Path) -> None:
+    """`timm/...` and `hf-hub:` ids; the folders have no `model_type`, and open_clip's weights another file name."""
+    import safetensors.torch
+
+    for name, seed in (("base", 0), ("tuned", 1)):
+        folder = write_model(tmp_path / "made" / "timm" / name, tuned(BASE, seed))
+        (folder / "config.json").write_text('{"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, 8, 8]}}')
+        hub.add(f"timm/{name}", folder)
+        clip = tmp_path / "made" / "clip" / name
+        clip.mkdir(parents=True)
+        safetensors.torch.save_file(tuned(BASE, seed), clip / "open_clip_model.safetensors")
+        (clip / "open_clip_config.json").write_text('{"model_cfg": {}, "preprocess_cfg": {}}')
+        hub.add(f"laion/{name}", clip)
+    keys = {"method": "average", "workers": 1}
+    record = mg.merge(base="timm/base", models=["hf-hub:timm/tuned"], output="t", **keys)
+    assert record.sha256 == mg.merge(base="made/timm/base", models=["made/timm/tuned"], output="l", **keys).sha256
+    assert "architecture" in (tmp_path / "t" / "config.json").read_text()
+    mg.merge(base="hf-hub:laion/base", models=["hf-hub:laion/tuned"], output="c", **keys)
+    assert {"open_clip_model.safetensors", "open_clip_config.json"} <= {
+        path.name for path in (tmp_path / "c").iterdir()
+    }
+
+
+def test_one_model_is_fetched_for_what_reads_it_alone(hub: Hub, tmp_path: Path) -> None:
+    """As `mergeometry evaluate` does."""
+    from mergeometry.plan.prepared import local_model
+    from mergeometry.sources.access import Access
+
+    folder = local_model("acme/two", "the model", Access())
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "made" / "two" / "model.safetensors").read_bytes()
+    assert not (folder / "README.md").exists() and local_model("acme/two", "it", Access(offline=True)) == folder
+    assert local_model("made/two", "it", Access()) == Path("made/two")

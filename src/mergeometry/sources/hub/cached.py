@@ -8,9 +8,8 @@ from pathlib import Path
 from mergeometry.conventions.hub_cache import snapshots_of
 from mergeometry.errors import SourceError
 from mergeometry.hub_names import HubReference
-from mergeometry.sources.hub.repository import COMMIT
+from mergeometry.sources.hub.repository import COMMIT, DEFAULT_REVISION
 
-_DEFAULT = "main"
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 
@@ -21,7 +20,7 @@ def cached_snapshot(reference: HubReference) -> Path:
         SourceError: it is not there.
     """
     snapshots = snapshots_of(reference.repository)
-    revision = reference.revision or _DEFAULT
+    revision = reference.revision or DEFAULT_REVISION
     if not snapshots.is_dir():
         raise _missing(reference, "the model is not in the hub's cache")
     commit = revision

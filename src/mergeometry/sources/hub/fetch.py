@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from mergeometry.conventions.hub_cache import hub_cache, snapshots_of
 from mergeometry.errors import SourceError
 from mergeometry.sources.access import ShowBytes
 from mergeometry.sources.hub.client import download, library
-from mergeometry.sources.hub.repository import HubModel
+from mergeometry.sources.hub.repository import COMMIT, DEFAULT_REVISION, HubModel
 
 
 def fetched(models: Sequence[tuple[HubModel, Sequence[str]]], show: ShowBytes | None = None) -> list[Path]:
@@ -39,7 +40,21 @@ def fetched(models: Sequence[tuple[HubModel, Sequence[str]]], show: ShowBytes | 
         done += size
         if show is not None:
             show(name, done, total)
+    for model, _ in models:
+        _remember(model)
     return [_snapshot(model) / model.reference.folder for model, _ in models]
+
+
+def _remember(model: HubModel) -> None:
+    """Note in the cache, as the hub's library does, which commit a branch or tag means: it is found offline by that."""
+    revision = model.reference.revision or DEFAULT_REVISION
+    if COMMIT.fullmatch(revision):
+        return
+    note = snapshots_of(model.repository).parent / "refs" / revision
+    note.parent.mkdir(parents=True, exist_ok=True)
+    staged = note.with_name(f".{note.name}.{os.getpid()}")
+    staged.write_text(model.commit)
+    staged.replace(note)
 
 
 def _fetch(model: HubModel, name: str, bar: type[Any] | None) -> None:

@@ -12,6 +12,7 @@ from mergeometry.errors import SourceError, printable
 from mergeometry.hub_names import HubReference
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+DEFAULT_REVISION = "main"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST = 20_000
 """Files of one repository that are looked at; the largest public models have a few hundred."""
