@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.api import compare, evaluate, extract, inspect, make_plan, merge
+    from mergeometry.api import compare, evaluate, extract, inspect, make_plan, merge, mixture
     from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
@@ -50,6 +50,7 @@ _HOMES = {
     "merge": "api",
     "merge_modules": "state_dicts",
     "merge_state_dicts": "state_dicts",
+    "mixture": "api",
 }
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "merge_modules",
     "merge_state_dicts",
     "methods",
+    "mixture",
     "refinements",
 ]
 

@@ -160,6 +160,34 @@ def extract(
     return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
 
 
+def mixture(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    output: str | Path,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    offline: bool = False,
+    allow_pickle: bool = False,
+) -> Run:
+    """Put dense models together to a mixture of experts in the folder ``output`` (docs/mixtures.md).
+
+    ``recipe`` is ours or mergekit-moe's. Gates from prompts run the base, which needs the extra `adapt`. Models on the
+    hub are fetched as in `merge`.
+
+    Raises:
+        MergeometryError: something is wrong with the recipe, a model or the output; nothing was published.
+    """
+    from mergeometry.encoders.mixtures import open_models, write_mixture  # noqa: PLC0415  (needs torch)
+    from mergeometry.recipe.mixture import load_mixture  # noqa: PLC0415
+    from mergeometry.results import Run  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
+
+    opened = open_models(load_mixture(recipe), Access(offline, allow_pickle))
+    _, record = write_mixture(opened, output, workers=workers, overwrite=overwrite, resume=resume)
+    return Run.of(record, output)
+
+
 def compare(
     recipe: Recipe | str | Path | Mapping[str, Any],
     methods: str | Path | Sequence[Any],

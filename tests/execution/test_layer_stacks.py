@@ -219,6 +219,16 @@ def test_a_stack_is_no_place_to_run_a_model_from(llamas: Path, tmp_path: Path) -
             mg.make_plan({"base": base, "models": [_stack(llamas)], **more})
 
 
+def test_a_comparison_of_stacks_is_refused_with_the_way_out(llamas: Path) -> None:
+    from mergeometry.comparison.setup import set_up
+    from mergeometry.comparison.tasks_file import TasksFile
+
+    recipe = mg.load_recipe({"models": [_stack(llamas)], "method": "passthrough"})
+    with pytest.raises(RecipeError, match="the base is a stack of layers, and a comparison runs models") as caught:
+        set_up(recipe, (), TasksFile.model_construct(tasks=()), (), everything=False)
+    assert "write the stack first" in str(caught.value)
+
+
 def test_an_output_may_not_replace_a_model_of_a_stack(llamas: Path) -> None:
     with pytest.raises(OutputError):
         mg.merge({"models": [_stack(llamas)], "method": "passthrough"}, llamas / "b", overwrite=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+import mergeometry as mg
 from benchmarks.studies import golden_mixture
 from mergeometry.errors import MismatchError, RecipeError, SourceError
 from mergeometry.plan.mixture import open_mixture
@@ -220,6 +222,48 @@ def test_the_record_has_the_recipe_and_a_hash_of_each_expert(dense: Path, tmp_pa
     config = json.loads((out / "config.json").read_text())
     assert (config["model_type"], config["num_local_experts"]) == ("mixtral", 2)
     assert (out / "tokenizer.json").is_file()
+
+
+def test_an_interrupted_mixture_is_continued_for_the_same_gates_alone(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mergeometry.encoders.mixtures import write_mixture
+    from mergeometry.execution import run
+    from mergeometry.execution.run import Interrupted
+
+    folder = dense / "llama"
+    recipe = {
+        "base": str(folder / "base"),
+        "experts": [str(folder / "tuned1"), str(folder / "tuned2")],
+        "gate": "random",
+    }
+    seen: list[str] = []
+
+    def stop(task: Any) -> None:
+        seen.append(task.name)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    def interrupted(output: Path) -> None:
+        seen.clear()
+        opened = open_mixture(load_mixture(recipe))
+        with pytest.raises(Interrupted):
+            write_mixture(opened, output, workers=1, shown=lambda plan: nullcontext(stop))
+
+    computed: list[int] = []
+    original = run.run_jobs
+    monkeypatch.setattr(run, "run_jobs", lambda jobs, workers: original(_counted(jobs, computed), workers))
+    for changes, left in (({}, 5), ({"seed": 9}, 0)):
+        output = tmp_path / f"out{left}"
+        interrupted(output)
+        mg.mixture({**recipe, **changes}, output=output, workers=1, resume=True)
+        assert computed[-1] == computed[-2] - left
+
+
+def _counted(jobs: Any, counts: list[int]) -> Any:
+    jobs = list(jobs)
+    counts.append(len(jobs))
+    return jobs
 
 
 def test_a_dry_run_writes_nothing_and_runs_no_model(

@@ -147,11 +147,12 @@ def _discard(_: object) -> None:
     """Ask for nothing but that something can be made."""
 
 
-def print_record(plan: Plan, record: RunRecord, output: Path) -> None:
-    """Print what a merge has done."""
+def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") -> None:
+    """Print what a merge has done, ``done`` in its first words."""
     totals, target = record.totals, console()
+    done = done or f"merged {counted(len(plan.models), 'model')} by {plan.recipe.method.name}"
     target.print(
-        f"merged {counted(len(plan.models), 'model')} by {plain(plan.recipe.method.name)} into {plain(output)}: "
+        f"{plain(done)} into {plain(output)}: "
         f"{len(record.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
         f"peak memory {size(totals.peak_memory)}"
     )

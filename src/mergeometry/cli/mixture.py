@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +15,11 @@ from mergeometry.cli.plan import plan_as_json, print_plan
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors, wrong_usage
+from mergeometry.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mergeometry.plan import Plan
     from mergeometry.plan.mixture import Opened
-    from mergeometry.recipe.mixture import MixtureRecipe
-    from mergeometry.sink import RunRecord
-    from mergeometry.sources.access import Access
 
 
 @spread
@@ -53,13 +48,13 @@ def mixture(
     if run.output is None and not dry_run:
         wrong_usage("--output says where to write; there is no default")
     with plain_errors(debug):
+        from mergeometry.encoders.mixtures import open_models, write_mixture
         from mergeometry.execution.workers import workers_for
-        from mergeometry.plan.mixture import open_mixture
         from mergeometry.recipe.mixture import load_mixture
 
         hidden = quiet or as_json
         with fetching(hidden=hidden) as show:
-            opened = open_mixture(_local(load_mixture(recipe), where.access, show))
+            opened = open_models(load_mixture(recipe), where.access, show)
         if run.output is None or dry_run:
             plan = _outline(opened)
             workers = workers_for(plan, run.workers)
@@ -68,11 +63,14 @@ def mixture(
             elif not quiet:
                 print_plan(plan, workers, tensors=False)
             return
-        plan, record = _write(opened, run.output, run, hidden=hidden)
+        plan, record = write_mixture(
+            opened, run.output, workers=run.workers, overwrite=run.overwrite, resume=run.resume,
+            shown=lambda plan: merging(plan, hidden=hidden),
+        )  # fmt: skip
         if as_json:
             typer.echo(json.dumps(record.to_json(), indent=1))
         elif not quiet:
-            print_record(plan, record, run.output)
+            print_record(plan, record, run.output, done=f"put {counted(len(opened.recipe.experts), 'expert')} together")
 
 
 def _outline(opened: Opened) -> Plan:
@@ -82,33 +80,3 @@ def _outline(opened: Opened) -> Plan:
     from mergeometry.plan.mixture import plan_mixture
 
     return plan_mixture(opened, torch.eye(*opened.shape[1:]).expand(opened.shape))
-
-
-def _write(opened: Opened, output: Path, run: WriteOptions, *, hidden: bool) -> tuple[Plan, RunRecord]:
-    """Make the gates, and write the mixture."""
-    from mergeometry.execution.extras import Extras
-    from mergeometry.execution.run import execute
-    from mergeometry.plan.mixture import plan_mixture, unprompted
-
-    if opened.prompted:
-        from mergeometry.encoders.gates import prompted_gates
-
-        gates = prompted_gates(opened)
-    else:
-        gates = unprompted(opened)
-    plan = plan_mixture(opened, gates)
-    extras = Extras(identity=hashlib.sha256(gates.contiguous().numpy().tobytes()).hexdigest())
-    with merging(plan, hidden=hidden) as advance:
-        record = execute(
-            plan, output, workers=run.workers, overwrite=run.overwrite, resume=run.resume, progress=advance,
-            extras=extras,
-        )  # fmt: skip
-    return plan, record
-
-
-def _local(recipe: MixtureRecipe, access: Access, show: Callable[[str, int, int], None]) -> MixtureRecipe:
-    """The recipe with every model of the hub fetched."""
-    from mergeometry.plan.prepared import local_model
-
-    places = {path: str(local_model(path, path, access, show)) for path in recipe.paths}
-    return recipe.with_paths(lambda path: places[path])
