@@ -10,15 +10,22 @@ import time
 from pathlib import Path
 
 from benchmarks.pages.page import write_page
-from benchmarks.speed import adapters, elementwise, full, peers, rotations
+from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations
 from benchmarks.speed.environments import EnvironmentFailedError
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
 from benchmarks.speed.settings import Settings
 
-BENCHMARKS = {"adapters": adapters, "full": full, "elementwise": elementwise, "peers": peers, "rotations": rotations}
+BENCHMARKS = {
+    "adapters": adapters,
+    "full": full,
+    "elementwise": elementwise,
+    "llama": llama,
+    "peers": peers,
+    "rotations": rotations,
+}
 TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
-WITHOUT_MODELS = ("peers", "rotations")
+WITHOUT_MODELS = ("llama", "peers", "rotations")
 """Benchmarks that merge nothing, or use their own models."""
 
 
