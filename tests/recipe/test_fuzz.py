@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mergeometry.errors import RecipeError
 from mergeometry.recipe import Recipe, load_recipe
+from mergeometry.recipe.mergekit.methods import METHODS
 from mergeometry.recipe.yaml import parse_yaml
 
 KEYS = st.sampled_from(
@@ -71,3 +72,27 @@ def test_any_override(override: str) -> None:
         load_recipe({"base": "b", "models": ["m"], "method": "average"}, [override])
     except RecipeError as error:
         assert str(error)
+
+
+THEIRS = st.sampled_from(
+    ["models", "slices", "modules", "base_model", "parameters", "dtype", "tokenizer_source", "tokenizer",
+     "chat_template", "model", "layer_range", "sources", "weight", "density", "t", "filter", "value", "lora", "path",
+     "revision", "source", "tokens", "kind", "default", "normalize", "lambda"]
+)  # fmt: skip
+THEIR_VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS | st.sampled_from(["a", "b", "union", "zero", "model_token", "a+b@c"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(THEIRS | st.text(max_size=4) | st.integers(), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(METHODS)), st.dictionaries(THEIRS, THEIR_VALUES), st.dictionaries(THEIRS, THEIR_VALUES))
+def test_any_mergekit_recipe(method: str, mapping: dict[str, Any], settings_of_one: dict[str, Any]) -> None:
+    models = [{"model": "a", "parameters": settings_of_one}, {"model": "b"}, {"model": "c"}]
+    small = {"merge_method": method, "base_model": "b", "models": models, "parameters": {"weight": 1, "t": 0.5}}
+    for given_keys in ({**small, **mapping}, {**mapping, "merge_method": method}):
+        try:
+            assert isinstance(load_recipe(given_keys), Recipe)
+        except RecipeError as error:
+            assert str(error)

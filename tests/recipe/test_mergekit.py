@@ -271,7 +271,7 @@ def test_paths_are_relative_to_the_current_folder_as_mergekits(tmp_path: Path, m
     assert [recipe.base, recipe.models[0].path] == [str(tmp_path / "b"), str(tmp_path / "here" / "a")]
 
 
-@pytest.mark.parametrize("text", [TIES], ids=["ties"])
+@pytest.mark.parametrize("text", [TIES, SLERP], ids=["ties", "slerp"])
 def test_import_recipe_prints_the_same_merge(tmp_path: Path, text: str) -> None:
     path, written = _written(tmp_path, text), tmp_path / "own.yaml"
     printed = CliRunner().invoke(app, ["import-recipe", str(path)])

@@ -86,10 +86,11 @@ def _rule(given: Any, key: Key, document: Document, names: Named) -> dict[str, A
 def _row(given: Any, key: Key, document: Document, names: Named) -> Any:
     if not (isinstance(given, dict) and "kind" in given):
         return _source(given, key, document, names)
-    kinds: dict[Any, Sequence[str]] = {"zero": ("kind",), "model_token": ("kind", "model", "token", "token_id")}
-    if given["kind"] not in kinds:
-        raise document.lines.error((*key, "kind"), f"zero or model_token, got {given['kind']!r}")
-    section = document.lines.section(given, key, kinds[given["kind"]])
+    kinds: dict[str, Sequence[str]] = {"zero": ("kind",), "model_token": ("kind", "model", "token", "token_id")}
+    kind = given["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        raise document.lines.error((*key, "kind"), f"zero or model_token, got {kind!r}")
+    section = document.lines.section(given, key, kinds[kind])
     if given["kind"] == "zero":
         return {"kind": "zero"}
     if section.get("model") is None:
