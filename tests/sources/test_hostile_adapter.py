@@ -70,7 +70,6 @@ def refused(folder: Path, words: str) -> SourceError:
         ({"kasa_config": {"beta": 1}}, "kasa_config"),
         ({"monteclora_config": {"n": 1}}, "monteclora_config"),
         ({"velora_config": {"n": 1}}, "velora_config"),
-        ({"ensure_weight_tying": True}, "ensure_weight_tying"),
         ({"init_lora_weights": "pissa"}, "'pissa'"),
         ({"init_lora_weights": "pissa_niter_16"}, "'pissa_niter_16'"),
         ({"init_lora_weights": "olora"}, "'olora'"),

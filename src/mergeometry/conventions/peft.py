@@ -51,7 +51,6 @@ REFUSED_SETTINGS = {
         "merge it with peft's merge_and_unload, and give a base with the same layers repeated",
     ),
     "megatron_config": Refused("Megatron's parallel layers are not read"),
-    "ensure_weight_tying": Refused("adapters of tied layers are not read"),
 }
 """Settings that make an adapter something other than `W + scaling B A`."""
 
@@ -66,7 +65,8 @@ READ_SETTINGS = frozenset({
 """Settings that decide what the tensors mean, and are read."""
 
 HARMLESS_SETTINGS = frozenset({
-    "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "exclude_modules", "inference_mode",
+    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config", "exclude_modules",
+    "inference_mode",
     "init_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config",
     "megatron_core", "peft_version", "qalora_group_size", "revision", "runtime_config", "target_modules", "task_type",
 })  # fmt: skip

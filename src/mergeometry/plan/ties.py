@@ -184,6 +184,12 @@ def _parts(model: Model, found: _Input | None, base: _Input, equal: Equal) -> bo
     # PEFT ties rows of tokens itself: an adapter that trains them changes both halves alike.
     formed = [name for name, update in model.updates.items() if not isinstance(update, TokenRows)]
     changed = [name for name in (*model.deltas, *formed, *model.replaced) if is_output(name) or is_table(name)]
+    if len(changed) == 1 and model.config.get("ensure_weight_tying"):
+        raise MismatchError(
+            "an adapter of both halves of a tied table holds one of them",
+            [f"{model.label}: it was trained with ensure_weight_tying, and its file has {changed[0]!r} alone"],
+            hint="save the adapter again with peft",
+        )
     if len(changed) == 2 and all(name in model.replaced for name in changed):
         return not _same(model.replaced[changed[0]], model.replaced[changed[1]], equal)
     known = {_last(name) for name in (base.halves.table, base.halves.output) if name is not None}

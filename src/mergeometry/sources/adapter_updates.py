@@ -107,6 +107,14 @@ class FactorPairs:
     def _rank(self, module: str, pair: Pair) -> int:
         inner, outer = pair
         rank, promised = inner.shape[0], self._table.rank(module)
+        if len(inner.shape) > 2 and outer.shape[1] and rank % outer.shape[1] == 0 and rank > outer.shape[1]:
+            raise SourceError(
+                f"it adapts a convolution of {rank // outer.shape[1]} groups; PEFT's A mixes the inputs of all groups, "
+                "which the weight of that layer cannot hold",
+                file=self._file,
+                tensor=outer.name,
+                hint="it cannot be merged, by peft either; train it without that layer",
+            )
         if outer.shape[1] != rank:
             raise SourceError(
                 f"factors A {inner.shape} and B {outer.shape} have different ranks", file=self._file, tensor=outer.name
