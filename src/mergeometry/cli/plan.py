@@ -22,6 +22,7 @@ from mergeometry.words import counted
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.recipe import Recipe
+    from mergeometry.sources import Checkpoint
 
 
 @spread
@@ -111,7 +112,7 @@ def print_plan(made: Plan, workers: int, tensors: bool) -> None:
     from mergeometry.sink.shares import shares_in_words
 
     target = console()
-    table = Table(title=f"{counted(len(made.models), 'model')} onto {plain(made.base.described)}", title_justify="left")
+    table = Table(title=f"{counted(len(made.models), 'model')} onto {plain(_named(made.base))}", title_justify="left")
     for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
         table.add_column(column, justify="left" if column in {"what", "method"} else "right")
     for (kind, method, scale), tasks in _groups(made).items():
@@ -140,6 +141,14 @@ def print_plan(made: Plan, workers: int, tensors: bool) -> None:
                 plain(task.name), shape, _kind(task), plain(task.steps), task.scale_in_words, size(task.cost.memory)
             )
         target.print(listing)
+
+
+def _named(base: Checkpoint) -> str:
+    """What the base is, in words: a model of the hub by its repository, not by where its files lie."""
+    from mergeometry.hub_names import cached_name
+
+    plain_path = base.stack is None and base.adapter is None
+    return (cached_name(str(base.path)) if plain_path else None) or base.described
 
 
 def _learning(made: Plan) -> dict[str, Any]:

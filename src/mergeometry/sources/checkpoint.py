@@ -22,7 +22,7 @@ from mergeometry.sources.files import located, naming_model, read_small
 from mergeometry.sources.header import Header, read_header
 from mergeometry.sources.kinds import refuse_suffix
 from mergeometry.sources.modules import read_modules
-from mergeometry.sources.quantised import dequantised
+from mergeometry.sources.quantised import dequantised, open_gguf
 from mergeometry.sources.stacked import LayerStack
 from mergeometry.sources.strict_json import parse_object
 from mergeometry.sources.survey import Entry, survey
@@ -96,6 +96,9 @@ def open_checkpoint(path: str | os.PathLike[str], label: str, *, dequantise: boo
     with naming_model(label):
         place = located(path)
         if not place.is_dir():
+            if dequantise and place.suffix.lower() == ".gguf":
+                tensors, note = open_gguf(place)
+                return Checkpoint(place, label, dict(sorted(tensors.items())), {}, None, (place,), dequantised=note)
             refuse_suffix(place)
             if place.name == ADAPTER_FILE:
                 raise SourceError(

@@ -48,5 +48,6 @@ def refuse_suffix(path: Path) -> None:
             hint=CONVERT_HINT,
         )
     if name.endswith(".gguf"):
-        raise SourceError("GGUF files are not read", file=path, hint="de-quantise it to safetensors first")
+        hint = "write `dequantise: true` in the recipe (--set dequantise=true), or de-quantise it to safetensors first"
+        raise SourceError("a GGUF file holds quantised weights", file=path, hint=hint)
     raise SourceError("only files named *.safetensors are read as weights", file=path)

@@ -119,7 +119,7 @@ def _no_weights(folder: Path, names: list[str]) -> SourceError:
         return SourceError(
             f"the folder holds GGUF files only ({listing(quantised)})",
             file=folder,
-            hint="de-quantise it to safetensors first",
+            hint="give the file itself, and write `dequantise: true`; or de-quantise it to safetensors first",
         )
     adapters = [name for name in names if (folder / name / "adapter_config.json").is_file()]
     if adapters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mergeometry.sources.quantised.gguf import open_gguf
 from mergeometry.sources.quantised.open import Dequantised, dequantised
 
-__all__ = ["Dequantised", "dequantised"]
+__all__ = ["Dequantised", "dequantised", "open_gguf"]

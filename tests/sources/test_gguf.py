@@ -1,0 +1,138 @@
+"""GGUF files, written by the format's library, against what transformers makes of the same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mergeometry as mg
+from mergeometry.errors import SourceError
+from mergeometry.sources import TensorReader, open_checkpoint
+
+gguf = pytest.importorskip("gguf")
+
+HIDDEN, INNER, HEADS, PAIRS, LAYERS, VOCABULARY = 256, 512, 4, 2, 1, 64
+SHAPES = {
+    "token_embd": (VOCABULARY, HIDDEN), "output": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,),
+    "blk.0.attn_norm": (HIDDEN,), "blk.0.ffn_norm": (HIDDEN,), "blk.0.attn_q": (HIDDEN, HIDDEN),
+    "blk.0.attn_k": (HIDDEN // 2, HIDDEN), "blk.0.attn_v": (HIDDEN // 2, HIDDEN), "blk.0.attn_output": (HIDDEN, HIDDEN),
+    "blk.0.ffn_gate": (INNER, HIDDEN), "blk.0.ffn_up": (INNER, HIDDEN), "blk.0.ffn_down": (HIDDEN, INNER),
+}  # fmt: skip
+
+
+def written(path: Path, kind: str, architecture: str = "llama") -> Path:
+    """Random blocks of a kind: the scales are set small, so that every value is finite."""
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in {
+        "context_length": 64, "embedding_length": HIDDEN, "block_count": LAYERS, "feed_forward_length": INNER,
+        "attention.head_count": HEADS, "attention.head_count_kv": PAIRS, "vocab_size": VOCABULARY,
+    }.items():  # fmt: skip
+        writer.add_uint32(f"{architecture}.{key}", value)
+    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
+    random = np.random.default_rng(0)
+    for name, shape in SHAPES.items():
+        values = random.standard_normal(shape).astype(np.float32)
+        quantised = gguf.GGMLQuantizationType[kind]
+        if len(shape) == 1 or kind == "F32":
+            writer.add_tensor(f"{name}.weight", values)
+        elif kind in ("Q8_0", "Q4_0", "F16", "BF16"):
+            writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, quantised), raw_dtype=quantised)
+        else:
+            block, size = gguf.GGML_QUANT_SIZES[quantised]
+            raw = random.integers(0, 256, (*shape[:-1], shape[-1] // block, size), dtype=np.uint8)
+            places = {"Q4_K": (0, 2), "Q6_K": (size - 2,)}[kind]
+            for place in places:
+                raw[..., place : place + 2] = np.frombuffer(np.float16(0.01).tobytes(), np.uint8)
+            writer.add_tensor(f"{name}.weight", raw.reshape(*shape[:-1], -1), raw_dtype=quantised)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_K", "Q6_K", "F16"])
+def test_every_tensor_is_what_the_library_gives_under_transformers_names(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path / "model.gguf", kind)
+    model = open_checkpoint(path, "model", dequantise=True)
+    assert model.tensors.keys() >= {"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"}
+    assert kind in model.dequantised and len(model.tensors) == len(SHAPES)
+    expected = {
+        tensor.name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in gguf.GGUFReader(path).tensors
+    }
+    with TensorReader() as reader:
+        for name, own in (
+            ("mlp.down_proj", "ffn_down"),
+            ("self_attn.v_proj", "attn_v"),
+            ("input_layernorm", "attn_norm"),
+        ):
+            info = model.tensors[f"model.layers.0.{name}.weight"]
+            whole = expected[f"blk.0.{own}.weight"].reshape(info.shape)
+            assert torch.equal(reader.read(info), whole)
+            assert torch.equal(reader.read_range(info, 77, 200), whole.flatten()[77:200])
+
+
+@pytest.mark.suite
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_reads_the_same_weights(tmp_path: Path) -> None:
+    """Its own reading of the file tells how the rows of queries and keys lie."""
+    transformers = pytest.importorskip("transformers")
+    path = written(tmp_path / "model.gguf", "Q8_0")
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, num_key_value_heads=PAIRS, tie_word_embeddings=False,
+    )  # fmt: skip
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    loaded: Any = load_gguf_checkpoint(
+        str(path), return_tensors=True, model_to_load=transformers.LlamaForCausalLM(config)
+    )
+    model = open_checkpoint(path, "model", dequantise=True)
+    with TensorReader() as reader:
+        for name, info in model.tensors.items():
+            torch.testing.assert_close(reader.read(info), loaded["tensors"][name].float(), rtol=0, atol=0)
+
+
+def test_a_gguf_file_is_a_model_of_a_base_in_safetensors(tmp_path: Path) -> None:
+    path = written(tmp_path / "tuned.gguf", "Q8_0")
+    from tests.helpers.models import write_model
+
+    model = open_checkpoint(path, "model", dequantise=True)
+    with TensorReader() as reader:
+        base = {name: reader.read(info) + 1 for name, info in model.tensors.items()}
+        expected = {name: tensor - 1 for name, tensor in base.items()}
+    write_model(tmp_path / "base", base, {"model_type": "llama", "tie_word_embeddings": False})
+    keys: Any = {"base": tmp_path / "base", "models": [path], "method": "task_arithmetic"}
+    with pytest.raises(SourceError, match="a GGUF file holds quantised weights"):
+        mg.make_plan(**keys)
+    mg.merge(output=tmp_path / "out", dequantise=True, workers=1, **keys)
+    from safetensors.torch import load_file
+
+    torch.testing.assert_close(load_file(tmp_path / "out" / "model.safetensors"), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="the names of GGUF files of 'gemma2' are not known"):
+        open_checkpoint(written(tmp_path / "g.gguf", "F16", "gemma2"), "model", dequantise=True)
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
+    with pytest.raises(SourceError, match="malformed"):
+        open_checkpoint(tmp_path / "broken.gguf", "model", dequantise=True)
+
+
+def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:
+    raw = written(tmp_path / "model.gguf", "Q8_0").read_bytes()
+    random = np.random.default_rng(1)
+    for _ in range(60):
+        damaged = bytearray(raw[: int(random.integers(8, len(raw)))] if random.random() < 0.3 else raw)
+        for place in random.integers(4, min(len(damaged), 1500), 3):
+            damaged[place] = random.integers(0, 256)
+        (tmp_path / "damaged.gguf").write_bytes(damaged)
+        try:
+            open_checkpoint(tmp_path / "damaged.gguf", "model", dequantise=True)
+        except SourceError as error:
+            assert error.model == "model"
