@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mergeometry import methods, refinements
-    from mergeometry.api import compare, evaluate, extract, inspect, make_plan, merge, mixture
+    from mergeometry.api import compare, evaluate, extract, inspect, make_plan, merge, mixture, transplant
     from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
@@ -43,6 +43,7 @@ _HOMES = {
     "compare": "api",
     "evaluate": "api",
     "extract": "api",
+    "transplant": "api",
     "inspect": "api",
     "learn": "learning.api",
     "load_recipe": "recipe",
@@ -78,6 +79,7 @@ __all__ = [
     "methods",
     "mixture",
     "refinements",
+    "transplant",
 ]
 
 

@@ -188,6 +188,42 @@ def mixture(
     return Run.of(record, output)
 
 
+def transplant(
+    model: str | Path,
+    donor: str | Path,
+    output: str | Path,
+    *,
+    rule: Literal["nearest", "omp", "mean"] = "nearest",
+    neighbours: int | None = None,
+    pad_to_multiple_of: int | None = None,
+    dtype: str = "base",
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Write ``model`` with the tokenizer of ``donor`` into the folder ``output``, whole or not at all.
+
+    Rows of tokens that both have are copied. The others are made by the ``rule`` from the model's own rows: from the 8
+    ``neighbours`` that are "nearest" in the donor's table, by orthogonal matching pursuit there ("omp"), or as the
+    "mean" of the model's own tokens for the same text.
+
+    Raises:
+        MergeometryError: an input or a value is not usable, or the output is not; nothing was published.
+    """
+    from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
+    from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
+    from mergeometry.recipe.transplanting import transplant_recipe  # noqa: PLC0415
+    from mergeometry.sources.access import Access  # noqa: PLC0415
+
+    recipe = transplant_recipe(
+        model, donor, rule=rule, neighbours=neighbours, pad_to_multiple_of=pad_to_multiple_of, dtype=dtype
+    )
+    plan = prepared_plan(recipe, Access(offline=offline))
+    return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+
+
 def compare(
     recipe: Recipe | str | Path | Mapping[str, Any],
     methods: str | Path | Sequence[Any],

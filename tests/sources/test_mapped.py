@@ -49,7 +49,7 @@ def by_hand(sources: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.stack([*rows, *[mean] * 5])
 
 
-@pytest.mark.parametrize("block", [1 << 24, 64])
+@pytest.mark.parametrize("block", [1 << 24, 1024])
 def test_it_reads_whole_and_in_ranges_as_one_made_by_hand(
     sources: dict[str, torch.Tensor],
     table: tuple[FormedTensor, dict],

@@ -21,6 +21,7 @@ from mergeometry.cli.methods import methods
 from mergeometry.cli.mixture import mixture
 from mergeometry.cli.plan import plan
 from mergeometry.cli.report import report
+from mergeometry.cli.transplant import transplant
 
 app = typer.Typer(
     name="mergeometry",
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(merge)
 app.command()(plan)
 app.command()(extract)
+app.command()(transplant)
 app.command()(inspect)
 app.command()(report)
 app.command()(mixture)

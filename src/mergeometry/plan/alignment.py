@@ -16,6 +16,7 @@ from mergeometry.conventions.vocabularies import is_token_table, moved_ids, size
 from mergeometry.plan.matching import Match
 from mergeometry.plan.token_rows import Model, Places, map_tables, places_of, rules_of
 from mergeometry.plan.tokenizers import tokenizer_of
+from mergeometry.plan.transplant import combined_rows, open_donor, same_tokens
 from mergeometry.plan.vocabulary import Known, Vocabulary, output_vocabulary
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.tokenizer import TokenizerOptions
@@ -77,12 +78,9 @@ def aligned(recipe: Recipe, base: Checkpoint, models: Sequence[Model], matches: 
         return unchanged
     options = options or TokenizerOptions(source="base")
     try:
-        vocabulary = output_vocabulary(options, inputs)
-        labels, ids = [one.label for one in inputs], [one.ids for one in inputs]
-        rules = rules_of(options.tokens, vocabulary.ids, labels, ids, rows)
+        vocabulary, places, giver = _placed(options, (base, *models), inputs, rows, size)
     except ValueError as error:
         return Alignment(base, tuple(models), reasons=(f"tokenizer: {error}",))
-    places = places_of(vocabulary.ids, ids, rows, vocabulary.source, rules=rules, multiple=options.pad_to_multiple_of)
     new_base, new_models, reasons = map_tables(base, models, matches, tables, places)
     if _same(base, new_base) and all(_same(*pair) for pair in zip(models, new_models, strict=True)):
         # Rows stand where they stood; a choice of a model's tokenizer copies its files.
@@ -90,9 +88,34 @@ def aligned(recipe: Recipe, base: Checkpoint, models: Sequence[Model], matches: 
     reasons += _unnamed(base, tables, size)
     if recipe.adapt is not None and not _same(base, new_base):
         reasons.append("adapt: learning runs the base with its own tokenizer: `tokenizer: base`, or leave `adapt` out")
-    output = _output(recipe, base, models, inputs, vocabulary, places, size)
+    output = _output(recipe, (base, *models), inputs, vocabulary, places, size, giver)
     notes = _notes(inputs, vocabulary, places, size, chosen=recipe.tokenizer is not None)
     return Alignment(new_base, new_models, output, tuple(reasons), tuple(notes))
+
+
+def _placed(
+    options: TokenizerOptions, models: Sequence[Model], inputs: Sequence[Known], rows: Sequence[int], size: int
+) -> tuple[Vocabulary, Places, Model]:
+    """The output's tokens, where they lie in every input, and the model whose tokenizer they are.
+
+    Raises:
+        ValueError: the vocabulary that is asked for cannot be made; the message says why.
+    """
+    multiple = options.pad_to_multiple_of
+    if options.donor is None:
+        vocabulary = output_vocabulary(options, inputs)
+        labels, ids = [one.label for one in inputs], [one.ids for one in inputs]
+        rules = rules_of(options.tokens, vocabulary.ids, labels, ids, rows)
+        places = places_of(vocabulary.ids, ids, rows, vocabulary.source, rules=rules, multiple=multiple)
+        return vocabulary, places, models[vocabulary.source]
+    donor, known = open_donor(options)
+    # Inputs of one vocabulary, as a model beside its base, are compared with the donor's once.
+    common = [same_tokens(inputs[0], known)]
+    common += [common[0] if one.ids == inputs[0].ids else same_tokens(one, known) for one in inputs[1:]]
+    shared = {token: row for one in reversed(common) for token, row in one.items()}
+    combined = combined_rows(options, inputs[0], size, donor, known, common[0], shared)
+    places = places_of(known.ids, common, rows, 0, multiple=multiple, combined=combined)
+    return Vocabulary(known.ids, 0), places, donor
 
 
 def _known(inputs: Sequence[Model]) -> list[Known] | None:
@@ -164,27 +187,31 @@ def _numbers(value: Any) -> list[int]:
 
 def _output(
     recipe: Recipe,
-    base: Checkpoint,
     models: Sequence[Model],
     inputs: Sequence[Known],
     vocabulary: Vocabulary,
     places: Places,
     size: int,
+    giver: Model,
 ) -> OutputVocabulary:
     labels = [one.label for one in inputs]
-    described = (base, *models)[labels.index(recipe.config) if recipe.config else 0]
-    before, donor = inputs[labels.index(described.label)].ids, (base, *models)[vocabulary.source]
+    place = labels.index(recipe.config) if recipe.config else 0
+    described, before = models[place], inputs[place].ids
     keys: dict[str, dict[str, Any]] = {SETTINGS_FILE: dict(vocabulary.settings)}
     if isinstance(described, Checkpoint):
         keys[CONFIG_FILE] = dict.fromkeys(sizes_in(described.config, _declared(described.config, size)), places.count)
         if before != vocabulary.ids:
-            moved = _moved(before, vocabulary.ids)
-            theirs = donor.config if isinstance(donor, Checkpoint) else None
-            keys[CONFIG_FILE] |= _completed(moved_ids(described.config, moved), theirs)
-            found = moved_ids(read_generation(described), moved)
-            keys[GENERATION_FILE] = _completed(found, read_generation(donor))
+            moved, prefer = _moved(before, vocabulary.ids), places.combined is not None
+            theirs = giver.config if isinstance(giver, Checkpoint) else None
+            keys[CONFIG_FILE] |= _ids(described.config, moved, theirs, prefer=prefer)
+            given = read_generation(described), read_generation(giver)
+            keys[GENERATION_FILE] = _ids(given[0], moved, given[1], prefer=prefer)
     told = json.dumps([dict(vocabulary.ids), places.own.tolist(), places.padding], ensure_ascii=False)
-    return OutputVocabulary(vocabulary.files, keys, hashlib.sha256(told.encode()).hexdigest())
+    digest = hashlib.sha256(told.encode())
+    if places.combined is not None:
+        for part in (places.combined.targets, places.combined.sources, places.combined.shares):
+            digest.update(part.numpy().tobytes())
+    return OutputVocabulary(vocabulary.files, keys, digest.hexdigest())
 
 
 def _declared(config: Mapping[str, Any] | None, size: int) -> int:
@@ -199,9 +226,22 @@ def _moved(before: Mapping[str, int], after: Mapping[str, int]) -> Callable[[int
     return lambda row: after.get(tokens[row]) if row in tokens else row
 
 
-def _completed(keys: dict[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Ids whose tokens the output lacks are those of the model whose vocabulary it has."""
-    return {key: (config or {}).get(key) if value is None else value for key, value in keys.items()}
+def _ids(
+    config: Mapping[str, Any] | None,
+    moved: Callable[[int], int | None],
+    theirs: Mapping[str, Any] | None,
+    *,
+    prefer: bool,
+) -> dict[str, Any]:
+    """The ids of tokens that change in a configuration.
+
+    Those whose tokens the output lacks are those of the model whose vocabulary it has; with ``prefer``, all are that
+    it has.
+    """
+    theirs, found = theirs or {}, moved_ids(config, moved)
+    every = moved_ids(config, lambda _: None) if prefer else {}
+    found |= {key: theirs[key] for key in every if theirs.get(key) is not None}
+    return {key: theirs.get(key) if value is None else value for key, value in found.items()}
 
 
 def _notes(inputs: Sequence[Known], vocabulary: Vocabulary, places: Places, size: int, *, chosen: bool) -> list[str]:
@@ -210,6 +250,10 @@ def _notes(inputs: Sequence[Known], vocabulary: Vocabulary, places: Places, size
         + (f", the base's {size}" if places.count != size else "")
     ]
     for index, one in enumerate(inputs):
+        if places.combined is not None:
+            copied, of = int((places.own[index] >= 0).sum()), int(places.tokens.sum())
+            notes.append(f"{one.label}: has {copied} of the donor's {of} tokens; the rows of the others are combined")
+            continue
         lacking = (places.tokens & (places.own[index] < 0)).nonzero().flatten().tolist()
         if lacking:
             shown = ", ".join(repr(places.names[row]) for row in lacking[:_SHOWN])

@@ -23,5 +23,7 @@ class Choice(NamedTuple):
         if self.name is None:
             reasons.extend(differences)
         else:
-            taken = {"base": "the base's", "union": "those of all"}.get(self.name, f"those of {self.name}")
+            taken = {"base": "the base's", "union": "those of all", "donor": "the donor's"}.get(
+                self.name, f"those of {self.name}"
+            )
             notes.extend(f"{text.partition('; choose whose')[0]}; the output gets {taken}" for text in differences)

@@ -49,7 +49,7 @@ def _compare_tokenizers(
 ) -> tuple[list[str], list[str]]:
     reasons: list[str] = []
     notes: list[str] = []
-    vocabulary = recipe.vocabulary and recipe.vocabulary.source
+    vocabulary = recipe.vocabulary and recipe.vocabulary.named
     choice = Choice("tokenizer", vocabulary)
     template = Choice("chat_template", recipe.chat_template or vocabulary)
     with naming_model(base.label):

@@ -46,7 +46,7 @@ def compare_stacks(
             notes.extend(note for note in passed_over(other) if note not in notes)
             _sort(Choice("config", recipe.config), _settings(model.label, other, first), reasons, notes)
             _sort(
-                Choice("tokenizer", recipe.vocabulary and recipe.vocabulary.source),
+                Choice("tokenizer", recipe.vocabulary and recipe.vocabulary.named),
                 _tokens(model.label, other, first),
                 reasons,
                 notes,

@@ -175,7 +175,8 @@ class Plan:
         places = [Path(place) for section in sections for place in section.places]
         parts = [part for model in (self.base, *self.models) for part in parts_of(model)]
         adapters = [part.adapter for part in parts if isinstance(part, Checkpoint) and part.adapter is not None]
-        return [*(part.path for part in parts), *adapters, *places]
+        donor = [Path(chosen.donor)] if (chosen := self.recipe.vocabulary) is not None and chosen.donor else []
+        return [*(part.path for part in parts), *adapters, *donor, *places]
 
     @property
     def output_config(self) -> Mapping[str, Any] | None:
@@ -259,10 +260,12 @@ def chosen_folders(recipe: Recipe, models: Sequence[Checkpoint | Adapter]) -> di
 
     A tokenizer brings its chat template along, unless the recipe chooses that too.
     """
-    vocabulary = recipe.vocabulary and recipe.vocabulary.source
+    vocabulary = recipe.vocabulary and recipe.vocabulary.named
     names = {Kind.TOKENIZER: vocabulary, Kind.CONFIGURATION: recipe.config}
     names[Kind.TEMPLATE] = recipe.chat_template or vocabulary
     folders = {model.label: model.path for model in models}
+    if recipe.vocabulary is not None and recipe.vocabulary.donor is not None:
+        folders["donor"] = Path(recipe.vocabulary.donor)
     return {kind: folders[name] for kind, name in names.items() if name in folders}
 
 

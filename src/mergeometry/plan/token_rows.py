@@ -12,6 +12,7 @@ from torch import Tensor
 from mergeometry.plan.compare import carried_by, source_of
 from mergeometry.plan.matching import Match
 from mergeometry.plan.tasks import Source
+from mergeometry.plan.transplant import Combined
 from mergeometry.recipe.tokenizer import TokenRow, TokenRule
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 from mergeometry.sources.mapped import Rows, mapped
@@ -46,6 +47,8 @@ class Places:
     """How many more rows follow, each the mean of all others."""
     names: Mapping[int, str]
     """The token of a row, for messages."""
+    combined: Combined | None = None
+    """Rows that no input has, as sums of rows of the base's table."""
 
     @property
     def count(self) -> int:
@@ -61,13 +64,15 @@ def places_of(
     *,
     rules: Sequence[Rule] = (),
     multiple: int | None = None,
+    combined: Combined | None = None,
 ) -> Places:
     """Find each of the output's tokens in every input, whose tables have so many ``rows``."""
     found = torch.tensor([[one.get(token, -1) for token in ids] for one in known], dtype=torch.int64)
     found[found >= torch.tensor(rows)[:, None]] = -1
     places = torch.tensor(list(ids.values()), dtype=torch.int64)
-    last = max([-1, *places[(found >= 0).any(0)].tolist(), *(rule.row for rule in rules)])
-    count = last + 1 if multiple else max(last + 1, rows[source])
+    last = -1 if combined is None else max(ids.values())
+    last = max([last, *places[(found >= 0).any(0)].tolist(), *(rule.row for rule in rules)])
+    count = last + 1 if multiple or combined is not None else max(last + 1, rows[source])
     inside = places < count
     own = torch.full((len(known), count), -1, dtype=torch.int64)
     tokens = torch.zeros(count, dtype=torch.bool)
@@ -75,13 +80,13 @@ def places_of(
     tokens[places[inside]] = True
     # Rows that are no token's are an input's own where they are none of its tokens' either.
     empty = (~tokens).nonzero().flatten()
-    for index, (one, size) in enumerate(zip(known, rows, strict=True)):
+    for index, (one, size) in enumerate(zip(known, rows, strict=True)) if combined is None else ():
         taken = torch.zeros(max(count, size), dtype=torch.bool)
         values = torch.tensor(list(one.values()), dtype=torch.int64)
         taken[values[values < len(taken)]] = True
         own[index, empty] = torch.where(taken[empty] | (empty >= size), -1, empty)
     padding = -count % multiple if multiple else 0
-    return Places(own, tokens, source, tuple(rules), padding, {row: token for token, row in ids.items()})
+    return Places(own, tokens, source, tuple(rules), padding, {row: token for token, row in ids.items()}, combined)
 
 
 def rules_of(
@@ -163,6 +168,8 @@ class _Filled:
         count = have.sum(0)
         self._ruled = torch.zeros(have.shape[1], dtype=torch.bool)
         self._ruled[[rule.row for rule in places.rules]] = True
+        if places.combined is not None:
+            self._ruled[places.combined.targets] = True
         self._forced = torch.zeros_like(self._ruled)
         self._forced[[rule.row for rule in places.rules if rule.force]] = True
         first = have.int().argmax(0)  # the base's, where it has the row
@@ -202,6 +209,8 @@ class _Filled:
             donor = None if rule.donor is None else self._infos[rule.donor]
             if donor is not None and not bool(kept[rule.row]) and rule.source < donor.shape[self._axis]:
                 rows.append(Rows(donor, torch.tensor([rule.row]), torch.tensor([rule.source])))
+        if (sums := places.combined) is not None and (base := self._infos[0]) is not None:
+            rows.append(Rows(base, sums.targets, sums.sources, sums.shares))
         filled = tuple(one for one in rows if len(one.targets))
         return mapped(info, places.count, filled, axis=self._axis, padding=places.padding)
 

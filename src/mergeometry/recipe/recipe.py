@@ -161,7 +161,10 @@ class Recipe(StrictModel):
     def with_paths(self, change: Callable[[str], str]) -> Recipe:
         """The recipe with the path of its base and of each model changed."""
         models = tuple(entry.located(change) for entry in self.models)
-        return self.model_copy(update={"base": located_base(self.base, change), "models": models})
+        changed: dict[str, Any] = {"base": located_base(self.base, change), "models": models}
+        if self.vocabulary is not None and self.vocabulary.donor is not None:
+            changed["tokenizer"] = self.vocabulary.model_copy(update={"donor": change(self.vocabulary.donor)})
+        return self.model_copy(update=changed)
 
     def labelled_paths(self) -> dict[str, str]:
         """The paths of the base, the models and what they are stacked from, each with the first label that it has."""
@@ -169,6 +172,8 @@ class Recipe(StrictModel):
         for entry in self.models:
             for path in entry.paths:
                 labels.setdefault(path, entry.name)
+        if self.vocabulary is not None and self.vocabulary.donor is not None:
+            labels.setdefault(self.vocabulary.donor, "donor")
         return labels
 
     @property

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from mergeometry.recipe.stack import as_text
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.words import nearest
 
@@ -69,6 +70,23 @@ class TokenizerOptions(StrictModel):
     source: Annotated[str, Field(min_length=1)] = UNION
     tokens: dict[str, Annotated[TokenRule, BeforeValidator(_as_rule)]] = Field(default_factory=dict)
     pad_to_multiple_of: Annotated[int, Field(ge=1, strict=True)] | None = None
+    donor: Annotated[str, BeforeValidator(as_text), Field(min_length=1)] | None = None
+    missing: Literal["nearest", "omp", "mean"] = "nearest"
+    neighbours: Annotated[int, Field(ge=1, strict=True)] = 8
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TokenizerOptions:
+        given = self.model_fields_set
+        if self.donor is not None and given & {"source", "tokens"}:
+            raise ValueError("`donor` takes the place of `source` and `tokens`: leave them out")
+        if self.donor is None and given & {"missing", "neighbours"}:
+            raise ValueError("`missing` and `neighbours` say how rows come from a `donor`: name one")
+        return self
+
+    @property
+    def named(self) -> str:
+        """The name of the input whose tokens the output has."""
+        return self.source if self.donor is None else "donor"
 
 
 TokenizerField = Annotated[
@@ -89,7 +107,7 @@ def is_template(text: str) -> bool:
 
 def unknown_names(options: TokenizerOptions, known: list[str]) -> Iterator[str]:
     """One sentence on each name that no model has."""
-    named = {"tokenizer": options.source}
+    named = {"tokenizer": options.source} if options.donor is None else {}
     for token, rule in options.tokens.items():
         if isinstance(rule.source, TokenRow):
             named[f"tokenizer.tokens.{token}.source.model"] = rule.source.model
