@@ -290,3 +290,37 @@ def test_a_comparison_without_inputs_says_which_are_missing(compared: Path, tmp_
         assert f"{method} merges by activations, and the tasks have no `unlabelled:` inputs for 'task0'" in said
     assert "nowhere.jsonl" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_merged_in_order_see_the_merged_layers_before_them(tmp_path: Path) -> None:
+    """By transformers alone: the queries' inputs of the second layer, behind the merged first layer and tables."""
+    from transformers import AutoModel, AutoTokenizer
+
+    family = learning_models.family(tmp_path)
+    recipe = recipe_of(family, {"name": "regmean_plusplus", "shrinkage": 0.7}, scale=0.8)
+    _, moments = collected(recipe, tmp_path / "moments")
+    mg.merge(recipe, tmp_path / "merged", workers=1)
+    merged, tokenizer = models.loaded(tmp_path / "merged"), AutoTokenizer.from_pretrained(family["base"])
+    for task, path in enumerate(family["models"]):
+        model = AutoModel.from_pretrained(path).eval()
+        before = {name: weight for name, weight in merged.items() if "layer.1." not in name and "pooler" not in name}
+        model.load_state_dict(before, strict=False)
+        lines = Path(family["adapt"]["tasks"][task]["data"]).read_text("utf-8").splitlines()
+        texts = [json.loads(lines[place * len(lines) // 32])["text"] for place in range(32)]
+        with torch.no_grad():
+            found = [model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True) for text in texts]
+        rows = torch.cat([each.hidden_states[1][0].double() for each in found])
+        stored = moments.stored["encoder.layer.1.attention.self.query.weight"]
+        torch.testing.assert_close(stored[task], rows.mT @ rows / len(rows), rtol=1e-4, atol=1e-5)
+    # And the merge is regmean's by these moments.
+    base = models.loaded(Path(family["base"]))
+    for name, stored in moments.stored.items():
+        deltas = [delta_of(path, name, base[name]) for path in family["models"]]
+        tau = mg.methods.RegMean(shrinkage=0.7).with_moments(list(stored))(deltas)
+        torch.testing.assert_close(merged[name], base[name] + 0.8 * tau, rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_no_order_is_refused_for_merging_in_order(family: dict[str, Any], tmp_path: Path) -> None:
+    recipe = recipe_of(family, "regmean_plusplus", scale={"rule": "projection", "per": "model"})
+    with pytest.raises(MergeometryError, match="needs its scale before the last layer"):
+        collected(recipe, tmp_path / "moments")

@@ -59,10 +59,11 @@ def whitened(A: Array) -> Array:
     return P[:, kept] @ Qt[kept] * D[kept].mean()
 
 
-REFERENCES = {"regmean": regmean, "esm": esm}
+REFERENCES = {"regmean": regmean, "regmean_plusplus": regmean, "esm": esm}
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(("regmean", {"shrinkage": shrinkage}) for shrinkage in (0.0, 0.5, 0.9, 1.0)),
     ("regmean", {}),
+    ("regmean_plusplus", {"shrinkage": 0.5}),
     *(("esm", {"power": power}) for power in (0.0, 1.0, 2.0)),
     *(("esm", {"rank": rank}) for rank in (1, 5)),
 ]

@@ -21,7 +21,7 @@ from mergeometry.activations.layers import (
 from mergeometry.encoders import Encoder
 from mergeometry.encoders.base import Inputs
 from mergeometry.encoders.seq2seq import Seq2SeqEncoder
-from mergeometry.encoders.sites import expert_weights, sites_of
+from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.errors import DataError, NumericalError
 from mergeometry.execution.moments import StoredMoments
 from mergeometry.execution.threads import one_thread
@@ -57,10 +57,37 @@ def collect(
         NumericalError: a model's activations are not finite.
         OSError: the folder cannot be written to.
     """
+    found = gathered(plan, encoder, data, folder, budget, sites_of(plan, encoder), {})
+    refuse_none(found)
+    return found
+
+
+def refuse_none(moments: Moments) -> None:
+    """Check that some layer was run.
+
+    Raises:
+        DataError: none was.
+    """
+    if not moments.stored:
+        raise DataError(
+            "the model runs none of the matrices that are merged by activations",
+            hint="check the model's kind: encoder: {kind: text | image | causal | seq2seq}",
+        )
+
+
+def gathered(
+    plan: Plan,
+    encoder: Encoder,
+    data: Sequence[UnlabelledData],
+    folder: Path,
+    budget: int,
+    sites: Sequence[Site],
+    merged: Mapping[str, Tensor],
+) -> Moments:
+    """The same for the tasks of a plan and their sites; ``merged`` are further weights, which all models share."""
     layers = layers_of(plan, encoder)
     stored: dict[str, list[TensorInfo | None]] = {layer.name: [] for layer in layers}
     rows: dict[str, int] = {}
-    sites = sites_of(plan, encoder)
     with one_thread(), torch.inference_mode():
         for place, (model, model_data) in enumerate(zip(plan.models, data, strict=True)):
             try:
@@ -68,7 +95,7 @@ def collect(
             except DataError as error:
                 error.model = error.model or model.label
                 raise
-            weights = dict(expert_weights(plan, place, encoder, sites))
+            weights = dict(expert_weights(plan, place, encoder, sites)) | dict(merged)
             if isinstance(encoder, Seq2SeqEncoder):
                 inputs = encoder.continue_with(encoder.module, weights, inputs)
             number = 0
@@ -80,11 +107,6 @@ def collect(
                     stored[layer.name].append(_stored(file, layer, watch, model.label))
                     number += 1
     run = {name: infos for name, infos in stored.items() if any(info is not None for info in infos)}
-    if not run:
-        raise DataError(
-            "the model runs none of the matrices that are merged by activations",
-            hint="check the model's kind: encoder: {kind: text | image | causal | seq2seq}",
-        )
     complete = {}
     for number, layer in enumerate(layers):
         if layer.name in run:

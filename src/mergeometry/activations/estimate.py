@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.activations.collect import MOMENTS_BYTES
+from mergeometry.activations.in_order import follows_merge, stages_of
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.encoders.kind import kind_of
 from mergeometry.errors import OutputError
@@ -52,6 +53,9 @@ def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData
     held = min(MOMENTS_BYTES, moments) + 3 * max((8 * side**2 for side in sides), default=0)
     memory = PROCESS_BYTES + TRANSFORMERS_BYTES + 4 * (2 * elements + 2 * largest) + held + activations
     passes = max(1, -(-moments // MOMENTS_BYTES))
+    if follows_merge(plan):
+        passes = max(passes, len(stages_of(plan)))
+        memory += 4 * elements
     seconds = passes * 2 * (elements - embedding) * rows / FLOAT32_FLOPS_PER_SECOND
     seconds += sum(side**2 for side in sides) * rows / FLOAT64_FLOPS_PER_SECOND
     scratch = len(data) * (moments + _FILE_BYTES * len(sides))

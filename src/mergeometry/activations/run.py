@@ -14,6 +14,7 @@ import torch
 from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.estimate import check_room, estimate
+from mergeometry.activations.in_order import collect_in_order, follows_merge
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
@@ -89,7 +90,7 @@ def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledD
             finite.
     """
     encoder = build_encoder(plan.base, with_pooling(section.encoder, plan.models, ()), torch.device("cpu"))
-    return collect(plan, encoder, list(data.values()), folder)
+    return (collect_in_order if follows_merge(plan) else collect)(plan, encoder, list(data.values()), folder)
 
 
 def identity_of(data: Mapping[str, UnlabelledData]) -> str:

@@ -33,6 +33,7 @@ from mergeometry.methods.pcb import PCB as _PCB
 from mergeometry.methods.ram import Ram as _Ram
 from mergeometry.methods.ramplus_tl import RamplusTL as _RamplusTL
 from mergeometry.methods.regmean import RegMean as _RegMean
+from mergeometry.methods.regmean_plusplus import RegMeanPlusPlus as _RegMeanPlusPlus
 from mergeometry.methods.rows import Rows as _Rows
 from mergeometry.methods.sce import Sce as _Sce
 from mergeometry.methods.slerp import Slerp as _Slerp
@@ -544,6 +545,21 @@ class RegMean(_RegMean):
     minimiser); a model's weight multiplies the number of its inputs.
 
     Source: Jin et al. 2023, Dataless knowledge fusion (RegMean), arXiv 2212.09849, section 3.
+
+    Args:
+        shrinkage: factor of the moments' off-diagonal entries
+    """
+
+    def __init__(self, shrinkage: float = 0.9) -> None: ...
+
+class RegMeanPlusPlus(_RegMeanPlusPlus):
+    """Change each model's outputs as little as possible on the inputs that the merged model gives it, layer by layer.
+
+    Law: that of `regmean`, ``tau = (sum_t w_t tau_t G_t)(sum_t w_t G_t)^+``. The inputs ``X_t`` of a layer's matrices
+    are what they receive when model ``t``'s own layer follows the merged embeddings and layers before it, where
+    `regmean` runs model ``t`` alone. So layers are merged one after another, and the models run once for each.
+
+    Source: Nguyen et al. 2025, RegMean++, arXiv 2508.03121.
 
     Args:
         shrinkage: factor of the moments' off-diagonal entries

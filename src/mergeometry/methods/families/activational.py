@@ -31,6 +31,9 @@ class Activational(Matrixwise):
     compares_layers: ClassVar[bool] = False
     """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` passes in."""
 
+    follows_merge: ClassVar[bool] = False
+    """Whether the inputs are those that reach a layer once the layers before it are merged."""
+
     def with_moments(self: Kind, moments: Sequence[Float[Tensor, "n n"]]) -> Kind:
         """The method with the moments of one layer's inputs, one per task; it reads one at a time."""
         return self._bound("_moments", moments)
