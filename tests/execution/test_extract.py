@@ -218,3 +218,20 @@ def test_ranks_that_mean_nothing(adapter: dict[str, Any], text: str) -> None:
     with pytest.raises(RecipeError) as refused:
         mg.load_recipe({"base": "b", "models": ["m"], "method": "average", "output": {"adapter": adapter}})
     assert text in str(refused.value)
+
+
+def test_an_interrupted_extraction_is_resumed_to_the_same_bytes(pair: tuple[Path, Any, Any], tmp_path: Path) -> None:
+    place, _, _ = pair
+    given: dict[str, Any] = {"rank": "auto", "energy": 0.8, "workers": 1}
+    whole = mg.extract(place / "base", place / "tuned", tmp_path / "whole", **given)
+    finished: list[str] = []
+
+    def stop(task: Any) -> None:
+        finished.append(task.name)
+        if len(finished) == 5:
+            raise RuntimeError("the power is gone")
+
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        mg.extract(place / "base", place / "tuned", tmp_path / "out", progress=stop, **given)
+    again = mg.extract(place / "base", place / "tuned", tmp_path / "out", resume=True, **given)
+    assert (again.sha256, again.adapter) == (whole.sha256, whole.adapter)
