@@ -134,3 +134,32 @@ def test_a_run_is_its_record_and_knows_its_output(inputs: tuple[Path, list[Path]
     written = json.loads((tmp_path / "out" / "mergeometry.json").read_text("utf-8"))
     assert json.loads(json.dumps(run.to_json())) == written
     assert torch.is_tensor(safetensors.torch.load_file(run.output / "model.safetensors")["encoder.norm.weight"])
+
+
+@pytest.mark.suite
+def test_stacks_of_layers_and_vocabularies_that_differ_are_reported_on(tmp_path: Path) -> None:
+    from tests.helpers.tiny import moved, tiny
+    from tests.helpers.vocabularies import bpe, fine_tuned, model_of, saved
+
+    def stacked(name: str) -> dict[str, object]:
+        place = str(tmp_path / name)
+        return {"stack": [{"path": place, "layers": [0, 2]}, {"path": place, "layers": [1, 2]}], "name": name}
+
+    tiny("llama").save_pretrained(tmp_path / "base")
+    for seed in (1, 2):
+        moved(tiny("llama"), seed, 0.003).save_pretrained(tmp_path / f"task{seed}")
+    recipe = {"base": {"stack": stacked("base")["stack"]}, "models": [stacked("task1"), stacked("task2")]}
+    found = mg.merge({**recipe, "method": "average"}, tmp_path / "longer", workers=1).report(workers=1)
+    assert [layer.layer for layer in found.totals.layers] == [0, 1, 2]
+    assert [own.share_held for own in found.totals.models] == pytest.approx([0.5, 0.5], abs=0.02)
+
+    tokenizer = bpe()
+    live = model_of("llama", tokenizer)
+    saved(tmp_path / "bare", live, tokenizer)
+    for name, token in (("first", "<|turn|>"), ("second", "<|tool|>")):
+        saved(tmp_path / name, *fine_tuned(live, tokenizer, [token], 1 + (name == "second")))
+    recipe = {"base": str(tmp_path / "bare"), "models": [str(tmp_path / name) for name in ("first", "second")]}
+    run = mg.merge({**recipe, "method": "average", "tokenizer": "union"}, tmp_path / "out", workers=1)
+    found = run.report(workers=1)
+    assert "model.embed_tokens.weight" in {one.name for one in found.tensors}
+    assert [own.share_held for own in found.totals.models] == pytest.approx([0.5, 0.5], abs=0.05)

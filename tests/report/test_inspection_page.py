@@ -73,7 +73,7 @@ def test_the_figures_are_those_of_the_json() -> None:
     document, data = inspection.to_json(), data_of(inspection_page(inspection.to_json()))
     for one, other in zip(document["tensors"], data["tensors"], strict=True):
         assert other["norm"] == pytest.approx(one["norm"], rel=1e-3)
-        assert other["cosine"] == pytest.approx(one["cosine"], rel=1e-3)
+        assert other["cosine"] == pytest.approx(one["cosine"], rel=5e-3)
         assert other["share_held"] == pytest.approx(one["merged"]["share_held"], rel=1e-3)
     for key, values in data["pair_totals"].items():
         assert values == pytest.approx([pair[key] for pair in document["totals"]["pairs"]], rel=1e-3)
@@ -81,7 +81,7 @@ def test_the_figures_are_those_of_the_json() -> None:
 
 def test_seven_hundred_tensors_of_eight_models_are_less_than_two_megabytes() -> None:
     page = page_of([f"model{place}" for place in range(8)], tensors=700, layers=100, after=True)
-    assert len(page.encode()) < 2_000_000
+    assert len(page.encode()) < 1_700_000, "longer names and spectra fit into two megabytes as well"
     assert not data_of(page)["pairs_left_out"]
 
 

@@ -274,11 +274,11 @@
     if (tensor.matrix) columns.push(["effective rank", (i) => tensor.effective_rank[i]], ["stable rank", (i) => tensor.stable_rank[i]]);
     if (tensor.share_held) columns.push(["held", (i) => tensor.share_held[i]]);
     if (tensor.alignment?.length) columns.push(["alignment", (i) => tensor.alignment[i]], ["consistency", (i) => tensor.consistency[i]]);
-    const right = [plainTable("Models", ["model", ...columns.map(([name]) => name)], models.map((name, index) => [name, ...columns.map(([, value]) => value(index))]))];
+    const right = [plainTable("Models in this tensor", ["model", ...columns.map(([name]) => name)], models.map((name, index) => [name, ...columns.map(([, value]) => value(index))]))];
     if (known(tensor.deviation) || known(tensor.accumulated)) right.push(make("p", {}, `Merged: over-accumulation ${shown(tensor.accumulated)}, distance from a simplex ${shown(tensor.deviation)}, outside the frame ${shown(tensor.residual)}.`));
     const few = pairs.length <= 6;
     const folded = (table) => (few ? table : make("details", {}, make("summary", {}, `${pairs.length} pairs`), table));
-    if (count > 1 && tensor.cosine) right.push(folded(plainTable("Pairs", tensor.matrix ? ["pair", "cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "smallest angle", "interference"] : ["pair", "cosine", "sign conflicts"],
+    if (count > 1 && tensor.cosine) right.push(folded(plainTable("Pairs in this tensor", tensor.matrix ? ["pair", "cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "smallest angle", "interference"] : ["pair", "cosine", "sign conflicts"],
       pairs.map((_, place) => [pairName(place), tensor.cosine[place], tensor.conflict[place], ...(tensor.matrix ? [tensor.overlap_left[place], tensor.overlap_right[place], angle(tensor.largest_cosine[place]), tensor.pair_interference[place]] : [])]))));
     else if (data.pairs_left_out && count > 1) right.push(make("p", { class: "soft" }, "The figures of its pairs are in inspection.json: here they would make the page too large."));
     detail.replaceChildren(...parts, make("div", {}, ...right));

@@ -17,7 +17,9 @@ from mergeometry.grouping import grouped
 from mergeometry.report.definitions import AFTER, BEFORE
 from mergeometry.words import counted
 
-_DIGITS = 4
+_DIGITS, _DIGITS_OF_MANY = 4, 3
+"""Of figures; and of those that each tensor has one of per pair of models, or a spectrum of."""
+
 _MOST_PAIR_FIGURES = 120_000
 """Figures of pairs of tensors that a page holds: past that it would exceed two megabytes."""
 
@@ -131,14 +133,19 @@ def _tensor(one: Mapping[str, Any], towers: Sequence[str], left_out: bool) -> di
         keys = ("share_held", "alignment", "consistency", "accumulated", "deviation", "residual")
         entries |= {key: merged[key] for key in keys}
         entries["merged_energy"] = merged["energy_kept"]
-    return {key: _round(value) for key, value in (entries if left_out else {**entries, **pairs}).items()}
+    many = {key: entries.pop(key) for key in ("energy_kept", "merged_energy") if key in entries}
+    many |= {} if left_out else pairs
+    return {
+        **{key: _round(value) for key, value in entries.items()},
+        **{key: _round(value, _DIGITS_OF_MANY) for key, value in many.items()},
+    }
 
 
-def _round(value: Any) -> Any:
+def _round(value: Any, digits: int = _DIGITS) -> Any:
     if isinstance(value, float):
-        rounded = float(f"{value:.{_DIGITS}g}")
+        rounded = float(f"{value:.{digits}g}")
         return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
-    return [_round(each) for each in value] if isinstance(value, list | tuple) else value
+    return [_round(each, digits) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _embedded(value: Any) -> Markup:
