@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from mergeometry.methods.base import Accumulator, Linear, Sizes, WeightedSum, Work, parameters
+from mergeometry.methods.base import Accumulator, Linear, Piecewise, Sizes, Sum, WeightedSum, Work, parameters
 from mergeometry.values import Delta
 
 
@@ -72,6 +72,12 @@ class Passthrough(Linear):
         if base is None:
             raise ValueError("Passthrough(scale=...) needs the base's weights: call method(deltas, base=weights)")
         return WeightedSum(self.coefficients(weights), start=base * (self.scale - 1))
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of the task vector to the base's own part."""
+        if self.copies:
+            return super().piecewise(weights, shape)
+        return Sum(self.coefficients(weights), base_share=self.scale - 1)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """The task vector itself."""
