@@ -12,6 +12,7 @@ import mergeometry as mg
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.run import execute
 from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.methods import registry
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS
 from mergeometry.sources import TensorReader
@@ -81,6 +82,31 @@ def test_every_piece_is_read_once_and_hashed_once(family: dict[str, Any]) -> Non
         again = TaskReader(reader, ["0", "1", "2"])
         again.raw("base", task.base)
         assert inputs.digests == again.digests
+
+
+@pytest.mark.parametrize("elements", [0, 5, 8, 21])
+def test_chunks_are_written_in_order(elements: int) -> None:
+    written: list[tuple[int, list[float]]] = []
+    with WriteBehind(
+        8, torch.float32, elements, lambda first, chunk: written.append((first, chunk.tolist()))
+    ) as behind:
+        for first in range(0, max(elements, 1), 4):
+            count = min(4, elements - first)
+            behind.room(count).copy_(torch.arange(first, first + count))
+        behind.finish()
+    assert [first for first, _ in written] == list(range(0, max(elements, 1), 8))
+    assert [number for _, chunk in written for number in chunk] == list(range(elements))
+
+
+def test_a_failure_while_writing_behind_is_raised() -> None:
+    def fail(first: int, _: torch.Tensor) -> None:
+        if first:
+            raise OSError(28, "no space")
+
+    with pytest.raises(OSError, match="no space"), WriteBehind(4, torch.float32, 40, fail) as behind:
+        for _ in range(10):
+            behind.room(4).zero_()
+        behind.finish()
 
 
 def test_a_failure_while_reading_ahead_names_file_and_tensor(family: dict[str, Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mergeometry.dtypes import TORCH_DTYPES, compute_dtype
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.stored import store
 from mergeometry.execution.task_reader import Reads, TaskReader
+from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.plan.cost import chunk_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
@@ -63,16 +64,15 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    hashed = InOrder(writer)
-    size = min(chunk_of(task), task.base.elements)
-    output, begun, filled = torch.empty(size, dtype=TORCH_DTYPES[task.outputs[0].code]), 0, 0
-    for first, base, delta in merged_pieces(task, inputs, reader):
-        if filled + len(base) > size:
-            hashed.write_range(slot, begun, output[:filled])
-            begun, filled = first, 0
-        store(task, base.add_(delta, alpha=task.scale), output[filled : filled + len(base)], task.scale)
-        filled += len(base)
-    hashed.write_range(slot, begun, output[:filled])
+    hashed, dtype = InOrder(writer), TORCH_DTYPES[task.outputs[0].code]
+
+    def write(first: int, chunk: Tensor) -> None:
+        hashed.write_range(slot, first, chunk)
+
+    with WriteBehind(chunk_of(task), dtype, task.base.elements, write) as behind:
+        for _, base, delta in merged_pieces(task, inputs, reader):
+            store(task, base.add_(delta, alpha=task.scale), behind.room(len(base)), task.scale)
+        behind.finish()
     return hashed.digest()
 
 

@@ -119,9 +119,9 @@ def _merge_cost(task: TensorTask) -> Cost:
     work = task.method.cost(sizes)
     flops, memory = work.flops, work.memory + (0 if sizes.step else written)
     if sizes.step:
-        # Every file's entries twice, since the next are read ahead; the output's; each model's as computed with.
+        # Every file's entries twice, since the next are read ahead, and so the output's; each model's as computed with.
         chunk = chunk_of(task)
-        memory += chunk * (2 * (stored // max(1, sizes.elements)) + _WIDEST) + sizes.piece * (sizes.tasks + 2)
+        memory += chunk * (2 * (stored // max(1, sizes.elements)) + 2 * _WIDEST) + sizes.piece * (sizes.tasks + 2)
         memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
         memory += _MEASURING * (sizes.tasks + 2) * (task.route == "passes")
     else:
