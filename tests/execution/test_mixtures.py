@@ -89,7 +89,7 @@ def _logits(name: str, place: Path) -> Tensor:
     [
         ("mistral", "MixtralForCausalLM"),
         pytest.param("llama", "MixtralForCausalLM", marks=pytest.mark.suite),
-        ("qwen3", "Qwen3MoeForCausalLM"),
+        pytest.param("qwen3", "Qwen3MoeForCausalLM", marks=pytest.mark.suite),
     ],
 )
 def test_equal_experts_compute_what_the_dense_model_does(dense: Path, tmp_path: Path, kind: str, cls: str) -> None:
@@ -189,6 +189,7 @@ def _expected(base: Path, gate: str, layer: int, prompts: dict[str, list[str]]) 
     return (direction / direction.norm()).detach()
 
 
+@pytest.mark.suite
 def test_random_gates_follow_the_seed_and_noise_and_scale_the_recipe(dense: Path, tmp_path: Path) -> None:
     folder = dense / "llama"
     experts: list[Any] = [str(folder / "tuned1"), {"path": str(folder / "tuned2"), "residual_scale": 0.5, "noise": 0.1}]
@@ -326,7 +327,9 @@ def test_models_that_do_not_fit_are_refused(dense: Path) -> None:
         opened("qwen3", layout="mixtral")
 
 
-@pytest.mark.parametrize("gate", golden_mixture.GATES)
+@pytest.mark.parametrize(
+    "gate", ["cheap_embed", *(pytest.param(gate, marks=pytest.mark.suite) for gate in ("hidden", "hidden_avg"))]
+)
 def test_mergekits_own_mixtures(gate: str, tmp_path: Path) -> None:
     states: dict[str, dict[str, Tensor]] = {}
     for name, tensor in safetensors.torch.load_file(golden_mixture.FILE).items():
