@@ -10,7 +10,7 @@ import torch
 from tests.helpers.tiny import tiny
 
 
-def fine_tuned(seed: int, steps: int = 25, rate: float = 3e-4) -> Any:
+def fine_tuned(seed: int, steps: int = 12, rate: float = 3e-4) -> Any:
     """The BERT of `tiny`, trained by AdamW; each seed is a task: another permutation of the tokens to predict."""
     model = tiny("bert").train()
     generator = torch.Generator().manual_seed(100 + seed)

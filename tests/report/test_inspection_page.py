@@ -79,12 +79,14 @@ def test_the_figures_are_those_of_the_json() -> None:
         assert values == pytest.approx([pair[key] for pair in document["totals"]["pairs"]], rel=1e-3)
 
 
+@pytest.mark.suite
 def test_seven_hundred_tensors_of_eight_models_are_less_than_two_megabytes() -> None:
     page = page_of([f"model{place}" for place in range(8)], tensors=700, layers=100, after=True)
     assert len(page.encode()) < 1_700_000, "longer names and spectra fit into two megabytes as well"
     assert not data_of(page)["pairs_left_out"]
 
 
+@pytest.mark.suite
 def test_many_models_leave_the_pairs_of_tensors_to_the_json() -> None:
     page = page_of([f"model{place}" for place in range(40)], tensors=42, layers=6)
     data = data_of(page)
