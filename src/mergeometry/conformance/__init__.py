@@ -15,6 +15,7 @@ refuses are left out. Laws that differ between families are declared by the meth
 
 from __future__ import annotations
 
-from mergeometry.conformance.laws import CHECKS, Check, check
+from mergeometry.conformance.law import Check
+from mergeometry.conformance.laws import CHECKS, check
 
 __all__ = ["CHECKS", "Check", "check"]
