@@ -18,7 +18,7 @@ import pytest
 from mergeometry_suite.backbone import backbone
 from mergeometry_suite.experts import SHIPPED
 from tests.helpers.commands import invoke
-from tests.outputs.environments import OLD_TRANSFORMERS, SENTENCE_TRANSFORMERS, VISION
+from tests.helpers.output_environments import OLD_TRANSFORMERS, SENTENCE_TRANSFORMERS, VISION
 
 pytestmark = pytest.mark.outputs
 
