@@ -57,7 +57,11 @@ def _describe(name: str, method: type[Method] | type[Refinement]) -> dict[str, A
         "law": law,
         "source": method.source,
         "kind": "refinement" if issubclass(method, Refinement) else "method",
-        **({} if issubclass(method, Refinement) else {"scale_rule": method.scale_rule}),
+        **(
+            {}
+            if issubclass(method, Refinement)
+            else {"scale_rule": method.scale_rule, "per_model": list(method.per_model)}
+        ),
         "needs": "refinement" if issubclass(method, Refinement) else method.family,
         "parameters": {
             key: {
@@ -95,6 +99,8 @@ def _print_one(method: dict[str, Any]) -> None:
     target.print(f"source: {plain(method['source'])}\nneeds: {method['needs']}")
     if "scale_rule" in method:
         target.print(f"scale: auto is {method['scale_rule']}")
+    if method.get("per_model"):
+        target.print(f"with a model, for it alone: {', '.join(method['per_model'])}")
     if method["parameters"]:
         table = Table("parameter", "default", "meaning")
         for key, value in method["parameters"].items():

@@ -72,7 +72,7 @@ class TensorTask:
     scaling: ScaleRule | None = None
     """A rule for the scale: of this tensor once it is merged, or of all tensors, whose result is then ``scale``."""
 
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The weights, the scale and the parameters here, where the recipe does not give one number for all."""
 
     slices: tuple[TensorTask, ...] = field(default=(), repr=False)
