@@ -30,6 +30,7 @@ PAGE = ROOT / "docs" / "coming-from-mergekit.md"
 DRIVER = ROOT / "benchmarks" / "studies" / "mergekit_recipes_driver.py"
 ARCHITECTURES = ("llama", "qwen2", "mistral", "gemma", "phi", "mixtral", "bert", "vit", "gpt2")
 MODELS = ("base", "a", "b", "c")
+WITH_TOKENIZERS = ("base", "x", "y")
 _TABLE = re.compile(r"(<!-- agreement -->\n).*?(<!-- end of agreement -->)", re.DOTALL)
 _EXPERT = re.compile(r"(.*)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight")
 
@@ -91,7 +92,7 @@ def apart(one: State, other: State, recipe: str) -> float:
 
 def main() -> None:
     MERGEKIT.make()
-    for old in FOLDER.glob("*.safetensors"):
+    for old in FOLDER.rglob("*.safetensors"):
         old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -108,7 +109,37 @@ def main() -> None:
             together = {name: _together(state) for name, state in states.items()}
             save_file(together, path, metadata={"shapes": json.dumps(shapes), "config": config})
             say(f"wrote {path.relative_to(ROOT)}, {path.stat().st_size:,} bytes, {len(states) - len(MODELS)} recipes")
+        _store_tokenizers(root / "tokenizers")
     write_table()
+
+
+def _store_tokenizers(folder: Path) -> None:
+    """Store the models whose vocabularies differ, with their files, and what mergekit made of them."""
+    tensors, files = {}, {}
+    for name in WITH_TOKENIZERS:
+        tensors |= {f"{name}:{key}": value for key, value in load_file(folder / name / "model.safetensors").items()}
+        files[name] = {path.name: path.read_text() for path in sorted((folder / name).glob("*.json"))}
+    for path in sorted((folder / "out").iterdir()):
+        tensors |= {f"out-{path.stem}:{key}": value for key, value in load_file(path).items()}
+    save_file(tensors, FOLDER / "tokenizers" / "models.safetensors", metadata={"files": json.dumps(files)})
+
+
+@contextlib.contextmanager
+def with_tokenizers(folder: Path) -> Iterator[dict[str, dict[str, Tensor]]]:
+    """Write these models into a folder, which is the current one meanwhile, and give mergekit's outputs."""
+    found: dict[str, dict[str, Tensor]] = {}
+    with safe_open(FOLDER / "tokenizers" / "models.safetensors", "pt") as file:
+        files = json.loads(file.metadata()["files"])
+        for key in file.keys():  # noqa: SIM118
+            label, _, name = key.partition(":")
+            found.setdefault(label, {})[name] = file.get_tensor(key)
+    for label, texts in files.items():
+        (folder / label).mkdir(parents=True)
+        save_file(found.pop(label), folder / label / "model.safetensors", metadata={"format": "pt"})
+        for name, text in texts.items():
+            (folder / label / name).write_text(text)
+    with contextlib.chdir(folder):
+        yield {label.removeprefix("out-"): state for label, state in found.items()}
 
 
 def write_table() -> None:

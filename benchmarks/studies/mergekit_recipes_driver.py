@@ -21,6 +21,7 @@ from mergekit.io.tasks import LoaderCache
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 SMALL = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2}
 TEXT = {**SMALL, "vocab_size": 8, "num_key_value_heads": 1, "max_position_embeddings": 16, "head_dim": 4}
@@ -71,6 +72,25 @@ def make(architecture, folder):
         (folder / name / "config.json").write_text(config)
 
 
+TOKENS = {
+    "base": ["<s>", "a", "b", "c", "ab"],
+    "x": ["<s>", "a", "b", "c", "ab", "d"],
+    "y": ["<s>", "b", "a", "c", "e", "ab"],
+}
+
+
+def make_with_tokenizers(folder):
+    """Models whose vocabularies differ in size and order."""
+    for seed, (name, tokens) in enumerate(TOKENS.items()):
+        torch.manual_seed(seed)
+        sizes = {**TEXT, "num_hidden_layers": 1, "vocab_size": len(tokens)}
+        t.LlamaForCausalLM(t.LlamaConfig(**sizes)).save_pretrained(folder / name)
+        vocabulary = {token: place for place, token in enumerate(tokens)}
+        made = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token=None))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        t.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>").save_pretrained(folder / name)
+
+
 def merged(recipe):
     """What mergekit makes of one recipe in the current folder."""
     # Both remember models by their references, which are the same in every folder.
@@ -117,6 +137,12 @@ def main():
                 state = {key: tensor.float().contiguous() for key, tensor in state.items()}
                 save_file(state, folder / "out" / f"{recipe.stem}.safetensors")
         Path("base/config.json").write_text(real)
+    folder = root / "tokenizers"
+    (folder / "out").mkdir(parents=True)
+    make_with_tokenizers(folder)
+    os.chdir(folder)
+    for recipe in sorted((recipes / "tokenizers").glob("*.yml")):
+        save_file(merged(recipe), folder / "out" / f"{recipe.stem}.safetensors")
     (root / "report.json").write_text(json.dumps(report, indent=1))
 
 
