@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -96,7 +97,9 @@ def main() -> None:
         old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        subprocess.run([MERGEKIT.program("python"), DRIVER, FOLDER, root], check=True)
+        # mergekit adds tokens in the order of a set of models, which hashes decide: with this seed, in the recipe's.
+        environment = {**os.environ, "PYTHONHASHSEED": "1"}
+        subprocess.run([MERGEKIT.program("python"), DRIVER, FOLDER, root], check=True, env=environment)
         (FOLDER / "report.json").write_text((root / "report.json").read_text() + "\n")
         for architecture in ARCHITECTURES:
             folder = root / architecture
