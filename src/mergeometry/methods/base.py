@@ -11,6 +11,7 @@ A method's family says what it needs, and the caller keeps just that:
 | `RankedDrawing`| the same, and a drop by ranks of magnitudes   | a dense tensor | `della`           |
 | `Weightwise`   | the same, and the base's weights              | a dense tensor | `slerp`           |
 | `Joint`        | task vectors of any shape, dense or `LowRank` | either         | `model_stock`     |
+| `Spherical`    | the same, or the weights themselves           | either         | `nuslerp`         |
 | `Spectral`     | matrices, dense or `LowRank`                  | either         | `iso_c`           |
 | `Directional`  | the top-k singular triplets of each task      | a `LowRank`    | `tsv_m`           |
 | `Activational` | matrices, and moments of the tasks' inputs    | either         | `regmean`         |
