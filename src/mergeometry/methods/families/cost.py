@@ -15,7 +15,7 @@ ALLOCATOR = 1.1
 CHUNK_ELEMENTS = 1 << 18
 """Elements read and written at a time: large enough for the disk, and read ahead without taking much memory."""
 
-PIECE_ELEMENTS = 1 << 16
+PIECE_ELEMENTS = 1 << 17
 """Elements merged at a time: what one piece needs from all tasks stays in the processor's cache."""
 
 
