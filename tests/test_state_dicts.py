@@ -161,7 +161,7 @@ def test_keyword_arguments_stand_for_a_recipe_or_change_one(tmp_path: Path) -> N
     family = models.write_family(tmp_path, count=2)
     recipe = mg.load_recipe({**family, "method": "average", "heads": []})
     plan = mg.make_plan(recipe, method=mg.methods.Ties(density=0.4), scale=0.5, dtype="float64")
-    assert plan.recipe.method.given == {"density": 0.4} and plan.recipe.scale == 0.5
+    assert plan.recipe.method.given == mg.methods.Ties(density=0.4).described() and plan.recipe.scale == 0.5
     assert plan.recipe.output.dtype == "float64"
     assert mg.make_plan(base=family["base"], models=family["models"], method="average").recipe == mg.load_recipe(
         {**family, "method": "average"}

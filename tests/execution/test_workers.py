@@ -46,7 +46,7 @@ def test_the_default_follows_memory(family: dict[str, Any], monkeypatch: pytest.
 def test_a_merge_that_does_not_fit_is_refused_with_the_cure(
     family: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = {**family, "method": "ties"}
+    recipe = {**family, "method": "della"}
     limited(monkeypatch, mg.make_plan(recipe).peak_memory(1) - 1)
     with pytest.raises(RecipeError, match="of memory with 1 worker, and there are") as caught:
         mg.merge(recipe, tmp_path / "out")

@@ -137,7 +137,7 @@ def rows(taus, weights=None):
     taus = as_float64(taus)
     ws = full_weights(taus, weights)
     if taus[0].ndim != 2:
-        return average(taus, weights)
+        return average(taus, weights=weights)
     merged = np.zeros_like(taus[0])
     for i in range(len(merged)):
         moves = [w * tau[i] for w, tau in zip(ws, taus, strict=True)]
@@ -505,7 +505,7 @@ def tsv_m(taus, rank=None, weights=None):
 def iso_c(taus, weights=None):
     """The mean runs over the non-zero singular values: all of them, for the sum of full-rank task vectors."""
     taus = as_float64(taus)
-    total = task_arithmetic(taus, weights)
+    total = task_arithmetic(taus, weights=weights)
     P, D, Qt = np.linalg.svd(total, full_matrices=False)
     alive = (D > 0) & (D / max(D[0], 1e-300) > 1e-10)
     if not alive.any():

@@ -61,6 +61,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         for density, gamma in ((0.1, 0.01), (0.5, 0.0), (0.9, 0.3), (1.0, 0.01))
     ),
     *((name, given) for name in ("della", "della_linear") for given in ({}, {"density": 0.3, "epsilon": 0.25})),
+    *(("magnitude_prune", {"density": density}) for density in (0.01, 0.29, 1.0)),
     *(("sce", {"select_topk": share}) for share in (0.1, 0.5, 1.0)),
     ("sce", {"uniform_below": 1e6}),
     *(("knots", {"density": density}) for density in (0.01, 0.2, 1.0)),

@@ -14,6 +14,7 @@ from mergeometry.errors import MismatchError, SourceError
 from mergeometry.sources.hub import client
 from tests.helpers.hub_server import Hub, serving
 from tests.helpers.models import random_tensors, tuned, write_adapter, write_model, write_shards
+from tests.helpers.quantised import bnb_4bit, stored
 
 BASE = random_tensors(0)
 TOKEN = "hf_a_secret_of_nobody"
@@ -134,8 +135,6 @@ def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) ->
 
 @pytest.mark.suite
 def test_a_quantised_model_is_fetched_and_read_as_a_local_one(hub: Hub, tmp_path: Path) -> None:
-    from tests.sources.test_quantised import bnb_4bit, stored
-
     case = bnb_4bit(nested=True)
     stored(tmp_path / "made" / "four", case)
     write_model(tmp_path / "made" / "full", {"layer.weight": case[2] + 1}, {"model_type": "toy"})
