@@ -94,6 +94,7 @@ def written_here(size: Size, tasks: int, work: Path) -> list[Path]:
     return [folder / (part if part == "base" else f"task{part}") for part in parts]
 
 
+@pytest.mark.suite
 def test_models_are_written_once_and_whole(tmp_path: Path) -> None:
     models = peers.made(TINY_BERT, 2, tmp_path)
     assert [model.name for model in models] == ["base", "task0", "task1"]

@@ -140,6 +140,7 @@ def test_an_interrupted_comparison_goes_on(family: Path, found: Comparison, tmp_
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.suite
 def test_another_scale_and_method_add_to_what_is_known(family: Path, tmp_path: Path) -> None:
     compared(family, tmp_path / "out", "average, tsv_m", scales=[0.5])
     again: list[str] = []

@@ -75,6 +75,7 @@ def test_scale_one_and_the_average_are_what_they_were(found: tuple[Path, Compari
     assert sums.rules["projection per model"].scale == pytest.approx(1 / 3)
 
 
+@pytest.mark.suite
 def test_it_goes_on_with_what_is_known(family: Path, found: tuple[Path, Comparison], tmp_path: Path) -> None:
     output, whole = found
     silent: list[str] = []

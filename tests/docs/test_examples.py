@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,8 @@ from mergeometry.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONG = ("suites.md", "comparing.md", "mixtures.md")
+"""Pages whose examples take more than ten seconds."""
 BLOCK = re.compile(r"^```(\w+)(?: ([\w.-]+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOT_RUN = (
     "make ",
@@ -51,8 +54,12 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, allowed)
 
 
+def _in_its_run(page: Path) -> Any:
+    return pytest.param(page, id=page.name, marks=[pytest.mark.suite] if page.name in LONG else [])
+
+
 @pytest.mark.usefixtures("one_core")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [_in_its_run(page) for page in PAGES])
 def test_examples_of_a_page_run(page: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models)
     python = [body for language, _, body in blocks(page) if language == "python"]

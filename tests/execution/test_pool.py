@@ -37,6 +37,7 @@ def grow(_number: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.suite
 def test_a_worker_that_grew_is_replaced_without_a_word() -> None:
     pytest.importorskip("psutil", reason="without it loky does not look at memory")
     with warnings.catch_warnings(record=True) as caught:

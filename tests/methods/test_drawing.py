@@ -44,6 +44,7 @@ def test_draws_are_those_of_this_version_for_ever() -> None:
     assert "".join(str(int(one)) for one in kept) == "10000011101100000110001111111101"
 
 
+@pytest.mark.suite
 def test_any_number_of_workers_draws_the_same(tmp_path: Path) -> None:
     recipe = {**models.write_family(tmp_path), "method": {"name": "dare", "density": 0.4}, "seed": 5}
     recipe["tensors"] = [{"match": "layer.0.*", "method": {"name": "dare_ties", "density": 0.4}}]

@@ -235,6 +235,7 @@ def test_one_scale_for_the_model_is_that_of_its_matrices(tmp_path: Path, method:
     assert scale == pytest.approx(0.5 * float(sum(d.norm() for d in deltas) / 3 / tau.norm()), rel=1e-4)
 
 
+@pytest.mark.suite
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     family = {**models.write_family(tmp_path, adapters=1), "method": "dc_merge"}
     for scale in ("auto", {"rule": "inverse_norm", "per": "tensor"}):
