@@ -41,9 +41,11 @@ merge does more than the plain program that it is measured against: it starts Py
 is finite, and takes the sha256 of every byte read and written.""",
     "llama": """A base and three fine-tunes with the shapes of Qwen2.5-0.5B under Llama's names, 494M parameters, tied
 tables; `slerp` takes two of the three. Ours runs with one worker, mergekit with its own command and `dtype: bfloat16`,
-as its users write it: it computes in bfloat16 where its method does not widen by itself, ours in float32, so that the
-updates agree to the precision of bfloat16. `dare_ties` drops entries at random, so only the sizes of the updates are
-compared. Inputs are in the system's page cache. mergekit maps them, so that their pages count towards its resident
+as its users write it: it computes in bfloat16 where its method does not widen by itself, ours in float32. The merged
+updates then differ by what rounding does to random updates of a thirtieth of the weights: in bfloat16 many entries are
+equal at a threshold, all of which are kept here; the ratio of `model_stock` is close to zero for them, and counts as zero
+here where it is negative. In float32 the same methods agree to 1e-6 ([coming from mergekit](coming-from-mergekit.md)).
+`dare_ties` drops entries at random, so only the sizes of the updates are compared. Inputs are in the system's page cache. mergekit maps them, so that their pages count towards its resident
 memory. Ours takes the sha256 of every byte read and written, checks every value, and waits until the output is on the
 disk.
 
