@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mergeometry.errors import OutputError, printable
+from mergeometry.errors import OutputError
+from mergeometry.sink.own_folder import has_keys
+from mergeometry.sink.own_folder import refuse_foreign_folder as _refuse_foreign_folder
 
 FIGURES, PAGE = "inspection.json", "index.html"
 _NAMES = frozenset({FIGURES, PAGE})
 _KEYS = frozenset({"schema", "verdict", "totals"})
 """Some keys of an inspection.json of ours."""
-_SHOWN = 10
 
 
 def refuse_foreign_folder(output: Path, inputs: Sequence[Path]) -> None:
@@ -22,28 +22,12 @@ def refuse_foreign_folder(output: Path, inputs: Sequence[Path]) -> None:
     Raises:
         OutputError: it is a file, lies in an input's folder, or holds what no inspection wrote.
     """
-    place = output.resolve()
-    for source in inputs:
-        if source.is_dir() and place.is_relative_to(source.resolve()):
-            raise OutputError(
-                "the output lies in the folder of an input, which stays as it is",
-                file=output,
-                hint=f"the input is {source}; choose an output outside of it",
-            )
-    if not place.is_dir():
-        if place.exists():
-            raise OutputError("the output exists and is not a folder", file=output, hint="choose another output")
-        return
-    children = {child.name for child in place.iterdir()}
-    foreign = sorted(children if children and not _is_ours(place / FIGURES) else children - _NAMES)
-    if foreign:
-        shown = ", ".join(map(printable, foreign[:_SHOWN]))
-        more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""
-        raise OutputError(
-            f"the output holds what no inspection wrote: {shown}{more}",
-            file=output,
-            hint="give --output a new folder, or the folder of an earlier inspection",
-        )
+    _refuse_foreign_folder(output, inputs, _foreign, "inspection")
+
+
+def _foreign(folder: Path) -> set[str]:
+    children = {child.name for child in folder.iterdir()}
+    return children - _NAMES if has_keys(folder / FIGURES, _KEYS) else children
 
 
 def write_files(output: Path, files: Mapping[str, str]) -> None:
@@ -63,11 +47,3 @@ def write_files(output: Path, files: Mapping[str, str]) -> None:
                 staged.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"the page cannot be written: {error.strerror}", file=output) from error
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.keys() >= _KEYS
