@@ -9,6 +9,7 @@ import torch
 
 from mergeometry.errors import OutputError
 from mergeometry.sink import FileSystem, OutputTensor, SlotWriter, Staging, lay_out, remove_stale
+from mergeometry.sink.lock import RunLock
 from tests.helpers.sink_run import record_of
 
 LAYOUT = lay_out([OutputTensor("a", "F32", (3,)), OutputTensor("b", "F32", (2, 2))], shard_size=1 << 20)
@@ -270,6 +271,26 @@ def test_something_strange_at_the_staging_place(tmp_path):
         pass
     with pytest.raises(OutputError, match="name"), Staging(tmp_path / ("x" * 250)):
         pass
+
+
+def test_a_run_that_ends_while_another_begins(tmp_path):
+    class Late(FileSystem):
+        """The other run removes its staging folder after ours failed to make it, and before ours looks at it."""
+
+        tries = 0
+
+        def make_folder(self, path):
+            self.tries += 1
+            if self.tries == 1:
+                raise FileExistsError(path)
+            super().make_folder(path)
+
+    root = tmp_path / ".out.mergeometry-staging"
+    lock = RunLock(root, files := Late())
+    lock.acquire()
+    assert files.tries == 2 and root.is_dir()
+    lock.release()
+    assert not root.exists()
 
 
 def test_parent_that_cannot_be_written(tmp_path):

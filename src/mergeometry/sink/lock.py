@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class RunLock:
             try:
                 self._files.make_folder(self._folder)
             except FileExistsError:
-                if self._folder.is_symlink() or not self._folder.is_dir():
+                if not _is_folder(self._folder):
                     raise OutputError(
                         "the place where the output is staged is taken by something that is not a folder",
                         file=self._folder,
@@ -81,6 +82,13 @@ class RunLock:
             return False
         self._descriptor = descriptor
         return True
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True  # another run finished and removed the folder in between; the next attempt makes it again
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
