@@ -73,6 +73,7 @@ def merge(
     output: str | Path | None = None,
     *,
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -88,10 +89,11 @@ def merge(
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
-    not change the result. Models on the hub are fetched once their headers fit together; with ``offline`` its cache is
-    all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md). ``progress`` is
-    called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them), ``report`` with each
-    `Point` of learning. The record's ``report()`` says what became of every model.
+    not change the result. ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
+    is all memory that there is. Models on the hub are fetched once their headers fit together; with ``offline`` its
+    cache is all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
+    ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them),
+    ``report`` with each `Point` of learning. The record's ``report()`` says what became of every model.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
@@ -106,18 +108,18 @@ def merge(
     plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
     if progress is None and in_notebook():
         progress = merging(plan)
+    shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "overwrite": overwrite}
+    shared |= {"resume": resume, "progress": progress}
     if plan.recipe.data is not None:
         from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
-        record = merge_on_data(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+        record = merge_on_data(plan, output, **shared)
     elif plan.recipe.adapt is None:
-        record = execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+        record = execute(plan, output, **shared)
     else:
         from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
 
-        record = adapt(
-            plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, report=report
-        )
+        record = adapt(plan, output, report=report, **shared)
     return Run.of(record, output)
 
 
@@ -133,6 +135,7 @@ def extract(
     exclude: Sequence[str] = (),
     dtype: str = "base",
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -157,7 +160,9 @@ def extract(
         base, model, rank, energy=energy, other=other, include=include, exclude=exclude, dtype=dtype
     )
     plan = prepared_plan(recipe, Access(offline=offline))
-    return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    return execute(
+        plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume, progress=progress
+    )
 
 
 def mixture(
@@ -165,6 +170,7 @@ def mixture(
     *,
     output: str | Path,
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -184,7 +190,9 @@ def mixture(
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
     opened = open_models(load_mixture(recipe), Access(offline, allow_pickle))
-    _, record = write_mixture(opened, output, workers=workers, overwrite=overwrite, resume=resume)
+    _, record = write_mixture(
+        opened, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume
+    )
     return Run.of(record, output)
 
 
@@ -198,6 +206,7 @@ def transplant(
     pad_to_multiple_of: int | None = None,
     dtype: str = "base",
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -221,7 +230,9 @@ def transplant(
         model, donor, rule=rule, neighbours=neighbours, pad_to_multiple_of=pad_to_multiple_of, dtype=dtype
     )
     plan = prepared_plan(recipe, Access(offline=offline))
-    return execute(plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+    return execute(
+        plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume, progress=progress
+    )
 
 
 def compare(
@@ -234,6 +245,7 @@ def compare(
     rules: str | Sequence[Any] = (),
     leave_out: Collection[str] = (),
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     offline: bool = False,
     allow_pickle: bool = False,
     say: Say | None = None,
@@ -266,13 +278,16 @@ def compare(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
     ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
-    return run_comparison(setup, Path(output), scale_values, rules=scale_rules, workers=workers, say=say)
+    return run_comparison(
+        setup, Path(output), scale_values, rules=scale_rules, workers=workers, memory_limit=memory_limit, say=say
+    )
 
 
 def inspect(
     recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     *,
     workers: int | None = None,
+    memory_limit: int | str | None = None,
     offline: bool = False,
     allow_pickle: bool = False,
     **keys: Unpack[RecipeKeys],
@@ -294,7 +309,7 @@ def inspect(
     if recipe is None and "method" not in keys:
         keys["method"] = "average"
     plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
-    return Inspection.of(inspect_plan(plan, workers=workers))
+    return Inspection.of(inspect_plan(plan, workers=workers, memory_limit=memory_limit))
 
 
 def evaluate(

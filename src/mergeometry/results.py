@@ -69,7 +69,7 @@ class Run(RunRecord):
 
     __hash__ = None  # type: ignore[assignment]  (records hold mappings)
 
-    def report(self, *, workers: int | None = None) -> Inspection:
+    def report(self, *, workers: int | None = None, memory_limit: int | str | None = None) -> Inspection:
         """Measure what became of every model in the merge; shown in a notebook, and written by ``save``.
 
         Raises:
@@ -77,4 +77,4 @@ class Run(RunRecord):
         """
         from mergeometry.inspection.after import report_on  # noqa: PLC0415  (needs torch)
 
-        return Inspection.of(report_on(self.output, workers=workers))
+        return Inspection.of(report_on(self.output, workers=workers, memory_limit=memory_limit))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(machine, "available_memory", lambda: limit)
+    monkeypatch.setattr(machine, "available_memory", lambda allowed=None: min(limit, allowed or limit))
 
 
 def test_the_default_follows_memory(family: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +71,49 @@ def test_a_plan_says_what_there_is(family: dict[str, Any], tmp_path: Path, monke
     assert told.exit_code == 1 and json.loads(told.stdout)["available_memory_bytes"] == 10_000_000
 
 
+def test_a_limit_of_the_users_own_decides(family: dict[str, Any], tmp_path: Path) -> None:
+    recipe = {**family, "method": "della"}
+    plan = mg.make_plan(recipe)
+    assert workers_for(plan, 2, plan.peak_memory(2)) == 2 and workers_for(plan, None, plan.peak_memory(1)) == 1
+    with pytest.raises(RecipeError) as caught:
+        workers_for(plan, 2, plan.peak_memory(2) - 1)
+    assert caught.value.hint == "--workers 1 fits"
+    with pytest.raises(RecipeError) as caught:
+        mg.merge(recipe, tmp_path / "out", memory_limit="300 MB")
+    cure, raised = str(caught.value.hint).split("; or ")
+    assert "and there are 300.0 MB" in str(caught.value) and not list(tmp_path.iterdir())
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(recipe))
+    cured = invoke("plan", file, "--memory-limit", "300MB", "--set", cure.split("`")[1].replace(": ", "=", 1))
+    assert cured.exit_code == 0 and "of the 300.0 MB of memory" in cured.output
+    allowed = invoke("merge", file, "--output", tmp_path / "out", *raised.removeprefix("allow it more: ").split())
+    assert allowed.exit_code == 0, allowed.output
+
+
+def test_steps_that_take_too_much_are_named(family: dict[str, Any]) -> None:
+    recipe = {**family, "method": "task_arithmetic"}
+    room = mg.make_plan(recipe).peak_memory(1)
+    for more, cure in (({"refine": ["norm"]}, "leave out `refine`"), ({"scale": "auto"}, "give `--scale` a number")):
+        with pytest.raises(RecipeError) as caught:
+            workers_for(mg.make_plan({**recipe, **more}), 1, room)
+        assert str(caught.value.hint).startswith(cure)
+
+
+@pytest.mark.parametrize("limit", ["much", "0", "-1GB", "8 bananas", 0])
+def test_a_limit_is_a_number_of_bytes(family: dict[str, Any], limit: str | int) -> None:
+    with pytest.raises(RecipeError, match="a memory limit is a number of bytes"):
+        workers_for(mg.make_plan({**family, "method": "ties"}), None, limit)
+
+
+def test_the_limits_of_a_process_count() -> None:
+    code = "import resource; from mergeometry.plan import machine; print(machine.available_memory())"
+    room = machine.ADDRESS_BYTES + machine.THREAD_ADDRESS_BYTES * machine.cores()
+    for flag in ("-v", "-d"):
+        command = ["sh", "-c", f"ulimit {flag} {room // 1024 + 250_000}; exec {sys.executable} -c '{code}'"]
+        told = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert told == (room // 1024 + 250_000) * 1024 - room
+
+
 def test_copies_of_any_size_take_the_memory_of_a_piece(tmp_path: Path) -> None:
     small, large = (
         models.write_family(tmp_path / str(rows), 1, shapes={"table": (rows, 1000), "layer.0.dense.weight": (8, 6)})
@@ -108,5 +153,5 @@ def write(root: Path, **files: str) -> None:
 )
 def test_limits_of_a_container_count(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
     write(tmp_path, **files)
-    whole = machine.available_memory(tmp_path / "nothing")
-    assert whole > 2**28 and machine.available_memory(tmp_path) == (limit or whole)
+    whole = machine.available_memory(root=tmp_path / "nothing")
+    assert whole > 2**28 and machine.available_memory(root=tmp_path) == (limit or whole)

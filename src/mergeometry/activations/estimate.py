@@ -12,7 +12,7 @@ from mergeometry.activations.collect import MOMENTS_BYTES
 from mergeometry.activations.in_order import follows_merge, stages_of
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.encoders.kind import kind_of
-from mergeometry.errors import OutputError
+from mergeometry.errors import OutputError, RecipeError
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational
 from mergeometry.plan.machine import (
@@ -20,6 +20,7 @@ from mergeometry.plan.machine import (
     FLOAT64_FLOPS_PER_SECOND,
     PROCESS_BYTES,
     TRANSFORMERS_BYTES,
+    available_memory,
 )
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.data import DataSection
@@ -74,6 +75,21 @@ def dry_run(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]
         "memory_bytes": expected.memory,
         "seconds": expected.seconds,
     }
+
+
+def check_memory(expected: Estimate, limit: int | None = None) -> None:
+    """Check that the models can run in memory, of which the user may allow less by ``limit``.
+
+    Raises:
+        RecipeError: the estimate exceeds the memory that there is.
+    """
+    available = available_memory(limit)
+    if available and expected.memory > available:
+        raise RecipeError(
+            f"running the models would take about {expected.memory / 1e9:.1f} GB of memory, and there are "
+            f"{available / 1e9:.1f} GB",
+            hint="merge without activations, by average or tsv_m, or use a machine with more memory",
+        )
 
 
 def check_room(expected: Estimate, folder: Path) -> None:

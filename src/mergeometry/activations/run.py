@@ -13,7 +13,7 @@ import torch
 
 from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
-from mergeometry.activations.estimate import check_room, estimate
+from mergeometry.activations.estimate import check_memory, check_room, estimate
 from mergeometry.activations.in_order import collect_in_order, follows_merge
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
@@ -21,7 +21,7 @@ from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
-from mergeometry.execution.workers import workers_for
+from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptTask
@@ -39,6 +39,7 @@ def merge_on_data(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    memory_limit: MemoryLimit = None,
 ) -> RunRecord:
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by the activations.
 
@@ -51,10 +52,12 @@ def merge_on_data(
     assert section is not None, "the recipe has no data section"
     started, target = time.perf_counter(), resolved_target(output)
     refuse_taken(target, overwrite=overwrite, inputs=plan.inputs)
-    workers_for(plan, workers)  # a merge that cannot fit is refused before the models run
+    workers_for(plan, workers, memory_limit)  # a merge that cannot fit is refused before the models run
     data = read_data(plan, section)
     target.parent.mkdir(parents=True, exist_ok=True)
-    check_room(estimate(plan, section, data), target.parent)
+    expected = estimate(plan, section, data)
+    check_memory(expected, limit_in_bytes(memory_limit))
+    check_room(expected, target.parent)
     with scratch_folder(target.parent, f".{target.name}.mergeometry-activations-") as folder:
         moments = collect_for(plan, section, data, folder)
         informed, notes = attach(plan, moments)
@@ -66,7 +69,7 @@ def merge_on_data(
         )
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-            extras=extras,
+            extras=extras, memory_limit=memory_limit,
         )  # fmt: skip
 
 

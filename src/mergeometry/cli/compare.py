@@ -13,7 +13,7 @@ import typer
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
-from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
@@ -47,6 +47,7 @@ def compare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
     ] = None,
+    memory_limit: MemoryLimitOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -85,12 +86,16 @@ def compare(
             from mergeometry.comparison.dry_run import core_seconds, dry_run, peak_memory
             from mergeometry.execution.workers import workers_within
 
-            count = workers_within(workers, core_seconds(setup, scale_values), partial(peak_memory, setup))
+            count = workers_within(
+                workers, core_seconds(setup, scale_values), partial(peak_memory, setup), memory_limit=memory_limit
+            )
             _print_plan(dry_run(setup, scale_values, count), as_json)
             return
         with progress("starting", hidden=quiet or as_json, timed=False) as show:
             say = None if show is None else partial(_say, show)
-            comparison = run_comparison(setup, output, scale_values, rules=scale_rules, workers=workers, say=say)
+            comparison = run_comparison(
+                setup, output, scale_values, rules=scale_rules, workers=workers, say=say, memory_limit=memory_limit
+            )
         _write(comparison, output)
         if as_json:
             typer.echo(json.dumps(comparison.to_json(), indent=1))

@@ -103,7 +103,7 @@ def extract(
             plan = prepared_plan(recipe, where.access, show=fetched)
         if run.output is not None:
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=plan.inputs)
-        workers = workers_for(plan, run.workers)
+        workers = workers_for(plan, run.workers, run.memory_limit)
         with progress("measuring what changed", hidden=hidden, timed=True) as show:
             advance = None if show is None else tensor_by_tensor(plan, show, "measuring", plan.surveyed_tasks())
             plan = surveyed(plan, workers, advance, spectra=dry_run)
@@ -114,7 +114,8 @@ def extract(
                 typer.echo(json.dumps({"adapter": contents, "notes": notes}, indent=1))
         else:
             assert run.output is not None
-            options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+            options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+            options["memory_limit"] = run.memory_limit
             with merging(plan, hidden=hidden) as finished:
                 record = execute(plan, run.output, progress=finished, **options)
             contents, notes = record.adapter, [*record.warnings, *record.sidecars.notes]

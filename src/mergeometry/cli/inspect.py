@@ -13,7 +13,7 @@ from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.figures import print_inspection
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
-from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def inspect(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for small models.")
     ] = None,
+    memory_limit: MemoryLimitOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -57,7 +58,7 @@ def inspect(
             plan = prepared_plan(given, where.access, show=fetched)
         refuse_foreign_folder(output, plan.inputs)
         with progress("inspecting", hidden=quiet or as_json, timed=True) as show:
-            inspection = inspect_plan(plan, workers=workers, progress=tensors(show))
+            inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, progress=tensors(show))
         finish(inspection, output, as_json=as_json, quiet=quiet)
 
 

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def learn(
-    plan: Plan, output: Path, *, workers: int | None, device: str, overwrite: bool, resume: bool, hidden: bool
+    plan: Plan,
+    output: Path,
+    *,
+    workers: int | None,
+    memory_limit: str | None,
+    device: str,
+    overwrite: bool,
+    resume: bool,
+    hidden: bool,
 ) -> RunRecord:
     """Learn and merge, with the progress of each stage."""
     from mergeometry.learning.run import adapt
@@ -25,7 +33,7 @@ def learn(
     with progress("preparing", hidden=hidden, timed=True) as show:
         shown = _Silent() if show is None else _Shown(plan, plan.recipe.adapt.steps, show)
         return adapt(
-            plan, output, workers=workers, device=device, overwrite=overwrite, resume=resume,
+            plan, output, workers=workers, memory_limit=memory_limit, device=device, overwrite=overwrite, resume=resume,
             say=shown.say, report=shown.report, progress=shown.tensor,
         )  # fmt: skip
 

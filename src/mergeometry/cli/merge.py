@@ -106,7 +106,8 @@ def _merged(given: Recipe, run: RunOptions, where: AccessOptions, *, hidden: boo
     run.check_for(given)
     with fetching(hidden=hidden) as show:
         plan = prepared_plan(given, where.access, show=show)
-    options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+    options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+    options["memory_limit"] = run.memory_limit
     if given.adapt is not None:
         return plan, learn(plan, run.output, device=run.device, hidden=hidden, **options)
     _refuse_several_processes()

@@ -57,15 +57,15 @@ def mixture(
             opened = open_models(load_mixture(recipe), where.access, show)
         if run.output is None or dry_run:
             plan = _outline(opened)
-            workers = workers_for(plan, run.workers)
+            workers = workers_for(plan, run.workers, run.memory_limit)
             if as_json:
-                typer.echo(json.dumps(plan_as_json(plan, workers), indent=1))
+                typer.echo(json.dumps(plan_as_json(plan, workers, run.memory_limit), indent=1))
             elif not quiet:
-                print_plan(plan, workers, tensors=False)
+                print_plan(plan, workers, tensors=False, memory_limit=run.memory_limit)
             return
         plan, record = write_mixture(
             opened, run.output, workers=run.workers, overwrite=run.overwrite, resume=run.resume,
-            shown=lambda plan: merging(plan, hidden=hidden),
+            memory_limit=run.memory_limit, shown=lambda plan: merging(plan, hidden=hidden),
         )  # fmt: skip
         if as_json:
             typer.echo(json.dumps(record.to_json(), indent=1))

@@ -78,13 +78,13 @@ def plan(
         estimates = _learning(made) | _collecting(made)
         refused = None
         try:
-            count = workers_for(made, run.workers)
+            count = workers_for(made, run.workers, run.memory_limit)
         except RecipeError as error:
             count, refused = run.workers or 1, error
         if as_json:
-            typer.echo(json.dumps({**plan_as_json(made, count), **estimates}, indent=1))
+            typer.echo(json.dumps({**plan_as_json(made, count, run.memory_limit), **estimates}, indent=1))
         elif not quiet:
-            print_plan(made, count, tensors)
+            print_plan(made, count, tensors, run.memory_limit)
             _print_learning(estimates)
             _print_collecting(estimates)
         if refused is not None:
@@ -97,21 +97,22 @@ def _of_stage(given: Recipe, *, run: RunOptions, where: AccessOptions, tensors: 
     from mergeometry.plan.prepared import prepared_plan
 
     made = prepared_plan(given, where.access, weights=False)
-    count = workers_for(made, run.workers)
+    count = workers_for(made, run.workers, run.memory_limit)
     if not hidden:
-        print_plan(made, count, tensors)
-    return plan_as_json(made, count)
+        print_plan(made, count, tensors, run.memory_limit)
+    return plan_as_json(made, count, run.memory_limit)
 
 
-def print_plan(made: Plan, workers: int, tensors: bool) -> None:
+def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None = None) -> None:
     """Print what a merge would read, compute and write."""
     from rich.table import Table
 
+    from mergeometry.execution.workers import limit_in_bytes
     from mergeometry.plan.machine import available_memory
     from mergeometry.plan.shares import shares_of
     from mergeometry.sink.shares import shares_in_words
 
-    target = console()
+    target, memory = console(), available_memory(limit_in_bytes(memory_limit))
     table = Table(title=f"{counted(len(made.models), 'model')} onto {plain(_named(made.base))}", title_justify="left")
     for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
         table.add_column(column, justify="left" if column in {"what", "method"} else "right")
@@ -131,7 +132,7 @@ def print_plan(made: Plan, workers: int, tensors: bool) -> None:
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} "
         f"in {counted(len(made.layout.files), 'file')}; "
         f"with {counted(workers, 'worker')} about {duration(made.seconds(workers))} "
-        f"and at most {size(made.peak_memory(workers))} of the {size(available_memory())} of memory"
+        f"and at most {size(made.peak_memory(workers))} of the {size(memory)} of memory"
     )
     if tensors:
         listing = Table("tensor", "shape", "what", "method", "scale", "memory")
@@ -221,8 +222,9 @@ def _scale(task: TensorTask) -> Any:
     return task.scale if task.scaling is None else task.scaling.model_dump()
 
 
-def plan_as_json(made: Plan, workers: int) -> dict[str, Any]:
+def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None) -> dict[str, Any]:
     """What a merge would read, compute and write, as plain JSON values."""
+    from mergeometry.execution.workers import limit_in_bytes
     from mergeometry.plan.machine import available_memory
     from mergeometry.plan.shares import shares_of
 
@@ -253,6 +255,6 @@ def plan_as_json(made: Plan, workers: int) -> dict[str, Any]:
         "bytes_written": made.bytes_written,
         "workers": workers,
         "peak_memory_bytes": made.peak_memory(workers),
-        "available_memory_bytes": available_memory(),
+        "available_memory_bytes": available_memory(limit_in_bytes(memory_limit)),
         "seconds": made.seconds(workers),
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from mergeometry.recipe import Recipe
 
 _PANEL = "Recipe keys (with a RECIPE they override its own)"
+MemoryLimitOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES",
+        help="What all processes may take together, such as 8GB; by default the machine's memory, or less where a "
+        "container, a job or `ulimit` allows less.",
+    ),
+]
 DTYPES = ("base", "float64", "float32", "float16", "bfloat16")
 
 
@@ -119,6 +127,7 @@ class WriteOptions:
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a small merge.")
     ] = None
+    memory_limit: MemoryLimitOption = None
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where an interrupted run of this recipe stopped.")
     ] = False

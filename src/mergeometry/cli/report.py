@@ -9,6 +9,7 @@ import typer
 
 from mergeometry.cli.inspect import finish, tensors
 from mergeometry.cli.progress import progress
+from mergeometry.cli.recipes import MemoryLimitOption
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
 
 
@@ -23,6 +24,7 @@ def report(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for small models.")
     ] = None,
+    memory_limit: MemoryLimitOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -44,5 +46,5 @@ def report(
         target = output or merged.with_name(f"{merged.resolve().name}-report")
         refuse_foreign_folder(target, [merged])
         with progress("measuring", hidden=quiet or as_json, timed=True) as show:
-            inspection = report_on(merged, workers=workers, progress=tensors(show))
+            inspection = report_on(merged, workers=workers, memory_limit=memory_limit, progress=tensors(show))
         finish(inspection, target, as_json=as_json, quiet=quiet)

@@ -82,7 +82,8 @@ def transplant(
             told = {"bytes": plan.bytes_written, "notes": notes}
         else:
             assert run.output is not None
-            options = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+            options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
+            options["memory_limit"] = run.memory_limit
             with merging(plan, hidden=hidden) as finished:
                 record = execute(plan, run.output, progress=finished, **options)
             notes, told = [*record.warnings, *record.sidecars.notes], record.to_json()

@@ -26,7 +26,7 @@ from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
-from mergeometry.execution.workers import workers_within
+from mergeometry.execution.workers import MemoryLimit, workers_within
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 
@@ -42,6 +42,7 @@ def run_comparison(
     rules: Sequence[ScaleRule] = (),
     workers: int | None = None,
     say: Say | None = None,
+    memory_limit: MemoryLimit = None,
 ) -> Comparison:
     """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
@@ -55,7 +56,9 @@ def run_comparison(
         MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
-    workers = workers_within(workers, core_seconds(setup, scales), partial(peak_memory, setup))
+    workers = workers_within(
+        workers, core_seconds(setup, scales), partial(peak_memory, setup), memory_limit=memory_limit
+    )
     refuse_foreign_folder(output, setup.plans[0].inputs)
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / RESULTS)

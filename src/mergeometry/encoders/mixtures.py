@@ -11,6 +11,7 @@ from typing import TypeAlias
 from mergeometry.encoders.gates import prompted_gates
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
+from mergeometry.execution.workers import MemoryLimit
 from mergeometry.plan.mixture import Opened, open_mixture, plan_mixture, unprompted
 from mergeometry.plan.prepared import local_model
 from mergeometry.plan.tasks import Plan
@@ -39,6 +40,7 @@ def write_mixture(
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    memory_limit: MemoryLimit = None,
     shown: Shown | None = None,
 ) -> tuple[Plan, RunRecord]:
     """Write a mixture; the output folder appears complete or not at all.
@@ -52,6 +54,13 @@ def write_mixture(
     extras = Extras(identity=hashlib.sha256(gates.contiguous().numpy().tobytes()).hexdigest())
     with shown(plan) if shown is not None else nullcontext() as progress:
         record = execute(
-            plan, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress, extras=extras
+            plan,
+            output,
+            workers=workers,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+            extras=extras,
+            memory_limit=memory_limit,
         )
     return plan, record

@@ -18,7 +18,7 @@ from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.pool import run_jobs
-from mergeometry.execution.workers import workers_for
+from mergeometry.execution.workers import MemoryLimit, workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, versions
@@ -37,6 +37,7 @@ def execute(
     resume: bool = False,
     progress: Progress | None = None,
     extras: Extras = NOTHING,
+    memory_limit: MemoryLimit = None,
 ) -> RunRecord:
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
@@ -47,7 +48,7 @@ def execute(
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
     """
     started = time.perf_counter()
-    workers = workers_for(plan, workers)
+    workers = workers_for(plan, workers, memory_limit)
     plan = written_to(plan, resolved_target(output))
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
     try:

@@ -2,61 +2,79 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TypeAlias
 
+from mergeometry.byte_counts import bytes_in
 from mergeometry.errors import RecipeError
+from mergeometry.execution.memory_cures import cure_for
 from mergeometry.execution.pool import worker_count
-from mergeometry.methods import registry
 from mergeometry.plan import machine
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import Plan
 from mergeometry.sink.failures import readable_bytes
+from mergeometry.words import counted
 
-_IN_PIECES = "average"
-"""A method that merges any full tensor piece by piece."""
+MemoryLimit: TypeAlias = int | str | None
+"""The bytes of memory that all processes may take together, such as ``"8GB"``; None for all that there is."""
 
 
-def workers_for(plan: Plan, asked: int | None) -> int:
+def limit_in_bytes(limit: MemoryLimit) -> int | None:
+    """The number of bytes that a user has written as a limit.
+
+    Raises:
+        RecipeError: it is no number of bytes, or none at all.
+    """
+    if limit is None:
+        return None
+    number = bytes_in(limit) if isinstance(limit, str) else limit
+    if number is None or number < 1:
+        raise RecipeError(f"a memory limit is a number of bytes, got {limit!r}", hint="--memory-limit 8GB")
+    return number
+
+
+def workers_for(plan: Plan, asked: int | None, memory_limit: MemoryLimit = None) -> int:
     """The number of workers asked for, or else as many as cores and memory allow.
 
     Raises:
         RecipeError: fewer than one is asked for, or the merge needs more memory than there is; the hint says what fits.
     """
-    return workers_within(asked, plan.seconds(1), plan.peak_memory, lambda limit: _cure(plan, limit))
+    return workers_within(
+        asked, plan.seconds(1), plan.peak_memory, lambda limit: cure_for(plan, limit), memory_limit=memory_limit
+    )
 
 
 def workers_within(
-    asked: int | None, seconds: float, peak: Callable[[int], int], cure: Callable[[int], str] | None = None
+    asked: int | None,
+    seconds: float,
+    peak: Callable[[int], int],
+    cure: Callable[[int], str] | None = None,
+    *,
+    memory_limit: MemoryLimit = None,
 ) -> int:
     """The same for work whose ``peak`` memory is known for each number of workers; ``cure`` makes one worker fit."""
-    count, limit = worker_count(asked, seconds), machine.available_memory()
+    count, limit = worker_count(asked, seconds), machine.available_memory(limit_in_bytes(memory_limit))
     if not limit or peak(count) <= limit:
         return count
     fitting = next((fewer for fewer in range(count - 1, 0, -1) if peak(fewer) <= limit), 0)
     if fitting and asked is None:
         return fitting
-    workers = f"{count} worker{'s' if count > 1 else ''}"
+    needed, there = readable_bytes(peak(count)), readable_bytes(limit)
+    hints = [f"--workers {fitting} fits"] if fitting else [cure(limit) if cure else "", _more(limit, peak(1))]
     raise RecipeError(
-        f"this may take {readable_bytes(peak(count))} of memory with {workers}, and there are {readable_bytes(limit)}",
-        hint=f"--workers {fitting} fits" if fitting else cure(limit) if cure else "use a machine with more memory",
+        f"this may take {needed} of memory with {counted(count, 'worker')}, and there are {there}",
+        hint="; or ".join(filter(None, hints)),
     )
 
 
-def _cure(plan: Plan, limit: int) -> str:
-    """What would make one worker fit: another method for the tensors that are too large, if there is one."""
-    machine_for_all = f"use a machine with {readable_bytes(plan.peak_memory(1))}"
-    room = limit - (plan.peak_memory(1) - max(task.cost.memory for task in plan.tasks))
-    large = sorted((task for task in plan.tasks if task.cost.memory > room), key=lambda task: -task.cost.memory)
-    if room <= 0 or any(_in_pieces(task) > room for task in large):
-        return machine_for_all
-    names = ", ".join(f"{{match: {task.name!r}, method: {_IN_PIECES}}}" for task in large[:3])
-    more = f", and {len(large) - 3} more" if len(large) > 3 else ""
-    return f"merge the largest tensors piece by piece: `tensors: [{names}]`{more}; or {machine_for_all}"
+def _more(limit: int, needed: int) -> str:
+    """What gives one worker the memory that it needs."""
+    there = machine.available_memory()
+    if limit < there and needed <= there:
+        return f"allow it more: --memory-limit {_rounded_up(needed)} --workers 1"
+    return f"use a machine with {readable_bytes(needed)}"
 
 
-def _in_pieces(task: TensorTask) -> int:
-    """The memory of a task by a method that merges piece by piece, without steps after the merge."""
-    if task.method is None:
-        return task.cost.memory
-    method = registry.build(_IN_PIECES, {})
-    return replace(task, method=method, method_name=_IN_PIECES, refinements=(), scaling=None).cost.memory
+def _rounded_up(count: int) -> str:
+    """A number of bytes as the option takes it, never less."""
+    return f"{math.ceil(count / 1e8) / 10:g}GB"

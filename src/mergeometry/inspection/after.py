@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import MergeometryError, SourceError
+from mergeometry.execution.workers import MemoryLimit
 from mergeometry.inspection.result import Inspection, Model, Sentence
 from mergeometry.inspection.run import Progress, measure_all
 from mergeometry.inspection.totals import totals_of
@@ -25,7 +26,9 @@ _OF_A_MODEL = frozenset({"path", "stack", "name"})
 _MERGED = "merged"
 
 
-def report_on(output: Path, *, workers: int | None = None, progress: Progress | None = None) -> Inspection:
+def report_on(
+    output: Path, *, workers: int | None = None, progress: Progress | None = None, memory_limit: MemoryLimit = None
+) -> Inspection:
     """Measure what became of every model in a merge, from the output's run record and the weights.
 
     Where an input is gone, or the record is of another version, the result stands on what is left and says so.
@@ -45,7 +48,7 @@ def report_on(output: Path, *, workers: int | None = None, progress: Progress | 
             "attention", f"The weights cannot be compared: {what}{place}. This page stands on the run record."
         )
         return _from_record_alone(output, record, plain, [*doubt, gone])
-    measured, read = measure_all(plan, workers=workers, progress=progress, merged=True)
+    measured, read = measure_all(plan, workers=workers, progress=progress, merged=True, memory_limit=memory_limit)
     assert measured.output is not None
     changed = [] if record is None else _changed(record, measured.output.label, read)
     notes = record.sidecars.notes if record else ()

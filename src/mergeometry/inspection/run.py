@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.execution.pool import side_by_side
-from mergeometry.execution.workers import workers_within
+from mergeometry.execution.workers import MemoryLimit, workers_within
 from mergeometry.inspection.cost import measure_cost
 from mergeometry.inspection.figures import Measured, MeasureJob
 from mergeometry.inspection.measure import measure
@@ -27,7 +27,9 @@ Progress = Callable[[str, float, float, str], None]
 """Called with a finished tensor's name, the seconds of work done and of all, estimated, and a count such as 3/40."""
 
 
-def inspect_plan(plan: Plan, *, workers: int | None = None, progress: Progress | None = None) -> Inspection:
+def inspect_plan(
+    plan: Plan, *, workers: int | None = None, progress: Progress | None = None, memory_limit: MemoryLimit = None
+) -> Inspection:
     """Measure how the task vectors of a plan lie to each other, before they are merged.
 
     Raises:
@@ -35,12 +37,12 @@ def inspect_plan(plan: Plan, *, workers: int | None = None, progress: Progress |
         SourceError: an input changed or ends early.
         ExecutionError: a worker dies.
     """
-    inspection, _ = measure_all(plan, workers=workers, progress=progress, merged=False)
+    inspection, _ = measure_all(plan, workers=workers, progress=progress, memory_limit=memory_limit, merged=False)
     return inspection
 
 
 def measure_all(
-    plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool
+    plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool, memory_limit: MemoryLimit = None
 ) -> tuple[Inspection, dict[tuple[str, str], str]]:
     """The same with the digests of what was read; the plan's last model is the merged one if ``merged``."""
     started = time.perf_counter()
@@ -51,6 +53,7 @@ def measure_all(
         workers,
         total,
         lambda many: (many > 1) * PROCESS_BYTES + sum(PROCESS_BYTES + memory for memory in largest[:many]),
+        memory_limit=memory_limit,
     )
     done: list[tuple[MeasureJob, Measured]] = []
     seconds = 0.0

@@ -60,14 +60,14 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     return Estimate(PROCESS_BYTES + TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
 
 
-def check_memory(plan: Plan, section: AdaptSection, device: torch.device) -> None:
-    """Check that learning fits into memory, before anything is read.
+def check_memory(plan: Plan, section: AdaptSection, device: torch.device, limit: int | None = None) -> None:
+    """Check that learning fits into memory, of which the user may allow less by ``limit``, before anything is read.
 
     Raises:
         RecipeError: the estimate exceeds the memory of the machine or of the GPU.
     """
     expected = estimate(plan, section).memory
-    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else available_memory()
+    available = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else available_memory(limit)
     if available and expected > available:
         raise RecipeError(
             f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {available / 1e9:.1f} GB",

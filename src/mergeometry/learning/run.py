@@ -18,7 +18,7 @@ from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.threads import one_thread
-from mergeometry.execution.workers import workers_for
+from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.learning.build_learner import Say
 from mergeometry.learning.estimate import check_memory
@@ -47,6 +47,7 @@ def adapt(
     say: Say | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
+    memory_limit: MemoryLimit = None,
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section requests, then write the merge.
 
@@ -64,7 +65,7 @@ def adapt(
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
-    workers = workers_for(plan, workers)
+    workers = workers_for(plan, workers, memory_limit)
     with join(section.accelerate, device) as processes, ExitStack() as stack:
         place = None
         if processes.main:
@@ -72,13 +73,13 @@ def adapt(
             say, report = say or _silent, report or _silent
         else:
             say, report = _silent, _silent
-        learned, extras = _learned(plan, section, place, processes, threads, resume, say, report)
+        learned, extras = _learned(plan, section, place, processes, threads, resume, say, report, memory_limit)
 
         def write() -> str:
             assert place is not None
             record = execute(
                 learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-                extras=extras,
+                extras=extras, memory_limit=memory_limit,
             )  # fmt: skip
             place.done()
             return json.dumps(record.to_json())
@@ -95,10 +96,11 @@ def _learned(
     resume: bool,
     say: Say,
     report: Report,
+    memory_limit: MemoryLimit,
 ) -> tuple[Plan, Extras]:
     """The plan with the learned methods; once this returns, the memory that learning took is free again."""
     started = time.perf_counter()
-    data, encoder, heads = load_inputs(plan, section, processes.device, say)
+    data, encoder, heads = load_inputs(plan, section, processes.device, say, memory_limit)
     processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [inputs.digest for inputs in data]]))
     state_file = None if place is None else StateFile(place.folder, identity_of(plan, section, data, heads))
     with one_thread():
@@ -146,7 +148,7 @@ def _earlier(state_file: StateFile | None, processes: Processes) -> State | None
 
 
 def load_inputs(
-    plan: Plan, section: AdaptSection, device: torch.device, say: Say
+    plan: Plan, section: AdaptSection, device: torch.device, say: Say, memory_limit: MemoryLimit = None
 ) -> tuple[list[UnlabelledData], Encoder, list[Head | None]]:
     """Read data and heads and build the encoder: everything that can fail before the expensive part.
 
@@ -165,7 +167,7 @@ def load_inputs(
     for label in labels:
         if (source := tasks[label].head) is not None:
             read_head(source, label, width_of(plan.base.config))  # before the encoder is built, which takes long
-    check_memory(plan, section, device)
+    check_memory(plan, section, device, limit_in_bytes(memory_limit))
     say("building the encoder", 0, 1)
     options = with_pooling(section.encoder, plan.models, [task.head for task in section.tasks])
     encoder = build_encoder(plan.base, options, device)

@@ -6,11 +6,19 @@ Bytes are upper bounds, which tests check the engine against. Rates are rough: t
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 PROCESS_BYTES = 275_000_000
 """Resident size of one idle process that has loaded torch, SciPy and this library."""
+
+ADDRESS_BYTES = 800_000_000
+"""Addresses that such a process takes without memory behind them, which `ulimit -v` counts."""
+
+THREAD_ADDRESS_BYTES = 85_000_000
+"""Addresses that the BLAS libraries take for each core, without memory behind them."""
 
 TRANSFORMERS_BYTES = 350_000_000
 """What importing transformers adds to a process."""
@@ -36,16 +44,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def available_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may use: the machine's, or less where a container has a limit; 0 if unknown.
+def available_memory(limit: int | None = None, root: Path = Path("/")) -> int:
+    """Bytes of memory that all processes of a merge may use together; 0 if unknown.
 
-    ``root`` is the folder that holds ``proc`` and ``sys``.
+    The least of the machine's memory, the limits of a container, those of a process (`ulimit -v`, `ulimit -d`), and
+    the ``limit`` that the user sets. ``root`` is the folder that holds ``proc`` and ``sys``.
     """
-    try:
-        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (ValueError, OSError, AttributeError):
-        limits = []
-    return min([*limits, *_container_limits(root)], default=0)
+    limits = [] if limit is None else [limit]
+    with suppress(ValueError, OSError, AttributeError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min([*limits, *_container_limits(root), *_process_limits()], default=0)
+
+
+def _process_limits() -> Iterator[int]:
+    """What the limits of each process leave; every worker has them, but they are taken for those of all together."""
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            yield max(1, soft - ADDRESS_BYTES - THREAD_ADDRESS_BYTES * cores())
 
 
 def _container_limits(root: Path) -> Iterator[int]:

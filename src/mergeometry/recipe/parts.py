@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mergeometry.byte_counts import bytes_in
 from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapter_output import AdapterOutput
 from mergeometry.recipe.stack import LayerRange
@@ -104,16 +105,9 @@ def as_model(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    number = value.strip().upper().removesuffix("B")
-    for unit, factor in (("K", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
-        if number.endswith(unit):
-            try:
-                return int(float(number[:-1]) * factor)
-            except (ValueError, OverflowError):
-                break
-    return int(number) if number.isdigit() else value
+    """A number of bytes, where one is written as text; what is none is left for the check of the type to name."""
+    counted = bytes_in(value) if isinstance(value, str) else None
+    return value if counted is None else counted
 
 
 MethodField = Annotated[MethodChoice, BeforeValidator(as_method)]
