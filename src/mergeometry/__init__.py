@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mergeometry.sink import RunRecord
     from mergeometry.state_dicts import merge_modules, merge_state_dicts
     from mergeometry.values import Directions, LowRank
+    from mergeometry.verification.result import Verification
+    from mergeometry.verification.verify import verify
 
 _HOMES = {
     "Comparison": "comparison.result",
@@ -40,10 +42,12 @@ _HOMES = {
     "Recipe": "recipe",
     "Run": "results",
     "RunRecord": "sink",
+    "Verification": "verification.result",
     "compare": "api",
     "evaluate": "api",
     "extract": "api",
     "transplant": "api",
+    "verify": "verification.verify",
     "inspect": "api",
     "learn": "learning.api",
     "load_recipe": "recipe",
@@ -66,6 +70,7 @@ __all__ = [
     "Recipe",
     "Run",
     "RunRecord",
+    "Verification",
     "compare",
     "evaluate",
     "extract",
@@ -80,6 +85,7 @@ __all__ = [
     "mixture",
     "refinements",
     "transplant",
+    "verify",
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import DataError
-from mergeometry.execution.finish import safe_name
+from mergeometry.execution.head_files import safe_name
 from mergeometry.words import nearest
 from mergeometry_suite.backbone import PIECES, backbone
 from mergeometry_suite.command import list_tasks, load_expert, load_full_expert

@@ -12,7 +12,7 @@ import torch
 import mergeometry as mg
 from mergeometry.errors import ExecutionError, MergeometryError, NumericalError, OutputError, SourceError
 from mergeometry.execution import compute, pool
-from mergeometry.execution.finish import safe_name
+from mergeometry.execution.head_files import safe_name
 from mergeometry.methods.families.electing import Trimming
 from mergeometry.plan import TensorTask
 from mergeometry.sink import staging

@@ -22,6 +22,7 @@ from mergeometry.cli.mixture import mixture
 from mergeometry.cli.plan import plan
 from mergeometry.cli.report import report
 from mergeometry.cli.transplant import transplant
+from mergeometry.cli.verify import verify
 
 app = typer.Typer(
     name="mergeometry",
@@ -43,6 +44,7 @@ app.command()(evaluate)
 app.command()(methods)
 app.command("import-recipe")(import_recipe)
 app.command()(diff)
+app.command()(verify)
 app.command()(clean)
 add_commands(app)
 

@@ -13,7 +13,7 @@ from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, Setup
 from mergeometry.comparison.store import Store
-from mergeometry.execution.finish import safe_name
+from mergeometry.execution.head_files import safe_name
 from mergeometry.execution.run import fingerprint
 from mergeometry.plan.tasks import Plan, tensors_of
 from mergeometry.scaling import Statistics

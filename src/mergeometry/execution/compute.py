@@ -71,6 +71,8 @@ class Outcome:
     """What the merged task vector was multiplied by, for each matrix that the tensor holds; none for a copy."""
     energies: tuple[float, ...] = ()
     """Of an update that an adapter holds in factors: the squared norm that they keep, and the whole one."""
+    processor: float = 0.0
+    """Seconds that the process's processors worked meanwhile."""
 
     @property
     def scale(self) -> float | None:
@@ -99,7 +101,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
         ExecutionError: the method fails, or memory runs out.
         MergeometryError: what the reader or the writer raises.
     """
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
@@ -117,8 +119,8 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     notes = tuple(str(item.message) for item in caught if item.category in _NOTED)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
-    seconds = time.perf_counter() - started
-    return Outcome(job.task.name, written, read, seconds, peak, process, notes, scales, energies)
+    seconds, processor = time.perf_counter() - started, time.process_time() - worked
+    return Outcome(job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor)
 
 
 class Produced(NamedTuple):

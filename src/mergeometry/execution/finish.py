@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import time
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from torch import Tensor
-
-from mergeometry.dtypes import CODES
 from mergeometry.execution.adapter_settings import write_adapter_config
 from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
 from mergeometry.execution.extras import Extras
-from mergeometry.execution.input_records import input_records, stacked_names
+from mergeometry.execution.head_files import write_heads
+from mergeometry.execution.input_records import input_records, stacked_names, unread
 from mergeometry.execution.measuring import NO_SCALE
-from mergeometry.execution.task_reader import TaskReader
+from mergeometry.execution.timings import Timings
 from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.adapter_contents import adapter_contents
 from mergeometry.plan.shares import shares_of
@@ -27,22 +22,21 @@ from mergeometry.plan.values import parameters_shown
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (
     MethodRecord,
-    OutputTensor,
     RunRecord,
     SidecarPlan,
+    SidecarRecord,
     Staging,
     TensorRecord,
     Totals,
     copy_sidecars,
     is_single_file,
     model_card,
-    safetensors_pieces,
     versions,
     weights_digest,
     write_record,
 )
 from mergeometry.sink.target import record_path
-from mergeometry.sources import Adapter, Checkpoint, TensorInfo, TensorReader
+from mergeometry.sources import Adapter
 
 _CARD = "README.md"
 
@@ -53,41 +47,37 @@ def write_metadata(
     outcomes: Mapping[str, Outcome],
     sidecars: SidecarPlan,
     fingerprint: str,
-    started: float,
+    timings: Timings,
     extras: Extras,
+    chosen: Mapping[str, Any],
 ) -> RunRecord:
     """Write every file except the weights into the staging folder, and return the run record.
+
+    ``chosen`` is what the run decided by itself.
 
     Raises:
         NumericalError: a head holds NaN or Inf.
         OutputError: a file cannot be written.
     """
-    heads, head_digests = _write_heads(plan, staging, extras)
-    for name, data in extras.files.items():
-        staging.write_file(name, data)
-    if plan.recipe.output.adapter:
-        copied = write_adapter_config(plan, staging)
-        library = "diffusers" if plan.form is not None and plan.form.layout != "peft" else "peft"
-    else:
-        copied, library = (
-            copy_sidecars(
-                sidecars, staging, code=plan.output_code, keys={**extras.configuration, **plan.configuration}
-            ),
-            _library(plan, sidecars),
-        )
+    with timings.stage("metadata"):
+        heads, head_digests = write_heads(plan, staging, extras)
+        for name, data in extras.files.items():
+            staging.write_file(name, data)
+        copied, library = _write_settings(plan, staging, sidecars, extras)
     read = {(label, name): digest for outcome in outcomes.values() for label, name, digest in outcome.read}
+    read |= head_digests
     cards = () if is_single_file(staging.target) else (_CARD,)
     record = RunRecord(
         recipe=plan.recipe.canonical(),
         fingerprint=fingerprint,
         sha256=weights_digest(_written(plan, outcomes)),
         versions=versions(),
-        inputs=tuple(input_records(plan, {**read, **head_digests})),
+        inputs=tuple(input_records(plan, read)),
         methods=tuple(_methods(plan)),
         refinements=tuple(_refinements(plan)),
         scaling=_scaling(plan, outcomes),
         tensors=tuple(_tensors(plan, outcomes)),
-        totals=_totals(plan, outcomes, started),
+        totals=_totals(plan, outcomes, timings),
         sidecars=copied,
         warnings=(*plan.notes, *extras.notes, *heads, *_fallbacks(outcomes)),
         adapt=extras.summary,
@@ -95,58 +85,30 @@ def write_metadata(
         files=tuple(sorted({*staging.names, record_path(staging.target).name, *cards})),
         parameters=shares_of(plan).to_json(),
         adapter=adapter_contents(plan, {name: outcome.energies for name, outcome in outcomes.items()}),
+        timings=timings.to_json(sum(bool(task.outputs) for task in plan.tasks)),
+        decisions=chosen,
+        unread=unread(plan, read),
     )
+    if cards:
+        architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))
+        card = model_card(
+            record, library=library, architecture=architecture, names={**_declared_names(plan), **stacked_names(plan)}
+        )
+        staging.write_file(_CARD, card.encode())
+    record = replace(record, contents=staging.contents)
     write_record(staging, record)
-    if not cards:
-        return record
-    architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))
-    card = model_card(
-        record, library=library, architecture=architecture, names={**_declared_names(plan), **stacked_names(plan)}
-    )
-    staging.write_file(_CARD, card.encode())
     return record
 
 
-def safe_name(name: str) -> str:
-    """A file name for a model or task of any name; different names never share a file name."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).strip("._")[:80]
-    return plain if plain and plain == name else f"{plain or 'model'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str], dict[tuple[str, str], str]]:
-    notes, digests = [], {}
-    # The class says which feature a head takes: what reads the head later does not have the model's configuration.
-    architectures = {
-        model.label: {"architecture": str(named[0])}
-        for model in plan.models
-        if isinstance(model, Checkpoint) and (named := (model.config or {}).get("architectures"))
-    }
-    with TensorReader() as reader:
-        inputs = TaskReader(reader, [model.label for model in plan.models])
-        names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
-        for label in dict.fromkeys([*plan.heads, *extras.heads]):
-            if label in extras.heads:
-                # A learned head replaces the one it came from, which no longer fits the features.
-                learned = extras.heads[label]
-                planned = [OutputTensor(name, CODES[one.dtype], tuple(one.shape)) for name, one in learned.items()]
-                value = learned.__getitem__
-            else:
-                # Under the model's own names, which have a prefix in an adapter's file.
-                infos = dict(zip(names[label], plan.heads[label], strict=True))
-                planned = [OutputTensor(name, info.code, info.shape) for name, info in infos.items()]
-                value = partial(_kept, inputs, label, infos)
-            place = f"heads/{safe_name(label)}.safetensors"
-            size, pieces = safetensors_pieces(planned, value, {"model": label, **architectures.get(label, {})})
-            staging.write_pieces(place, pieces, size)
-            notes.append(f"{label}: {len(planned)} head tensors kept in {place}")
-        digests.update(inputs.digests)
-    return notes, digests
-
-
-def _kept(inputs: TaskReader, label: str, infos: Mapping[str, TensorInfo], name: str) -> Tensor:
-    tensor = inputs.raw(label, infos[name])
-    inputs.finite(label, infos[name], tensor)
-    return tensor
+def _write_settings(
+    plan: Plan, staging: Staging, sidecars: SidecarPlan, extras: Extras
+) -> tuple[SidecarRecord, str | None]:
+    """Write the base's files, or an adapter's settings; what became of them, and the library that loads the output."""
+    if plan.recipe.output.adapter:
+        library = "diffusers" if plan.form is not None and plan.form.layout != "peft" else "peft"
+        return write_adapter_config(plan, staging), library
+    keys = {**extras.configuration, **plan.configuration}
+    return copy_sidecars(sidecars, staging, code=plan.output_code, keys=keys), _library(plan, sidecars)
 
 
 def _declared_names(plan: Plan) -> dict[str, str]:
@@ -219,12 +181,12 @@ def _range(outcome: Outcome) -> Iterator[str]:
         yield f"each of its {len(outcome.scales)} matrices has a scale of its own, from {least:.4g} to {largest:.4g}"
 
 
-def _totals(plan: Plan, outcomes: Mapping[str, Outcome], started: float) -> Totals:
+def _totals(plan: Plan, outcomes: Mapping[str, Outcome], timings: Timings) -> Totals:
     peak, process = process_usage()
     peaks = {process: peak}
     for outcome in outcomes.values():
         peaks[outcome.process] = max(peaks.get(outcome.process, 0), outcome.peak_memory)
-    return Totals(time.perf_counter() - started, sum(peaks.values()), plan.bytes_read, plan.bytes_written)
+    return Totals(timings.seconds, sum(peaks.values()), plan.bytes_read, plan.bytes_written)
 
 
 def _fallbacks(outcomes: Mapping[str, Outcome]) -> Iterator[str]:

@@ -34,6 +34,16 @@ def input_records(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[I
         yield _record(model.label, role, path, kind, weights_digest(digests) if digests else "")
 
 
+def unread(plan: Plan, read: Mapping[tuple[str, str], str]) -> dict[str, list[str]]:
+    """Tensors of every input that its hash does not cover, by the input's label; inputs of which all is read lack."""
+    names = {
+        model.label: [info.name for info in tensors_of(model) if (model.label, info.name) not in read]
+        for model in (plan.base, *plan.models)
+        if any(label == model.label for label, _ in read)
+    }
+    return {label: sorted(missed) for label, missed in names.items() if missed}
+
+
 def stacked_names(plan: Plan) -> dict[str, str]:
     """What the models are called that stacks take layers from, by the labels of their records."""
     stacks = [(model.label, model.stack) for model in (plan.base, *plan.models) if isinstance(model, Checkpoint)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -14,11 +13,13 @@ from typing import Any
 from mergeometry.errors import ExecutionError
 from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
+from mergeometry.execution.decisions import decisions
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.pool import run_jobs
-from mergeometry.execution.workers import MemoryLimit, workers_for
+from mergeometry.execution.timings import Timings
+from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, versions
@@ -47,7 +48,7 @@ def execute(
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
     """
-    started = time.perf_counter()
+    timings, asked = Timings(plan), workers
     workers = workers_for(plan, workers, memory_limit)
     plan = written_to(plan, resolved_target(output))
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
@@ -57,15 +58,21 @@ def execute(
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = fingerprint(plan, extras.identity)
-            plan = with_global_scale(plan, workers)
-            plan = written_to(surveyed(plan, workers), staging.target)
-            staging.create(plan.layout, identity, extra_bytes=extra)
-            outcomes = _earlier(plan, staging.completed())
+            with timings.stage("prepare"):
+                plan = with_global_scale(plan, workers)
+                plan = written_to(surveyed(plan, workers), staging.target)
+                staging.create(plan.layout, identity, extra_bytes=extra)
+                outcomes = _earlier(plan, staging.completed())
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
-            with closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed:
+            with (
+                timings.stage("merge"),
+                closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed,
+            ):
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
-            record = write_metadata(plan, staging, outcomes, sidecars, identity, started, extras)
+                    timings.finished(outcome)
+            chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit))
+            record = write_metadata(plan, staging, outcomes, sidecars, identity, timings, extras, chosen)
             staging.publish()
     except KeyboardInterrupt as error:
         if staging.published:

@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,10 +56,12 @@ def prepared_plan(recipe: Recipe, access: Access, *, weights: bool = True, show:
     Raises:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
     """
+    started, worked = time.perf_counter(), time.process_time()
     if not weights and _remote(recipe) and not (access.offline or is_offline()):
         return _outlined(recipe, access).plan
     local = local_recipe(recipe, access, show)
-    return _noted(make_plan(local.recipe), local.notes)
+    plan = _noted(make_plan(local.recipe), local.notes)
+    return replace(plan, planned_in=(time.perf_counter() - started, time.process_time() - worked))
 
 
 def local_recipe(recipe: Recipe, access: Access, show: ShowBytes | None = None) -> LocalRecipe:

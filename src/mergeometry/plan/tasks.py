@@ -155,6 +155,8 @@ class Plan:
     """Tensors that are copies of others: each copy's name, and the name of what it is a copy of."""
     vocabulary: OutputVocabulary | None = None
     """What the output's files say of its tokens, where its tables have other rows than the base's."""
+    planned_in: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
+    """Seconds by the clock and by the processors that planning took."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)

@@ -54,6 +54,11 @@ class FileLayout:
     size: int
 
 
+def header_entry(file: FileLayout) -> dict[str, Any]:
+    """What the run record says of a file of weights, whose tensors have digests of their own."""
+    return {"bytes": file.size, "header_digest": hashlib.sha256(file.header).hexdigest()}
+
+
 @dataclass(frozen=True)
 class Layout:
     """All weight files of an output, the slot of every tensor, and the shard indexes by the names of their files."""

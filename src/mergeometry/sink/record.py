@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes per tensor; the largest public models have 90,000
 _PACKAGES = ("mergeometry", "torch", "numpy", "scipy")
+_OPTIONAL = ("contents", "timings", "decisions", "unread")
+"""Fields that records of earlier versions lack, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,14 @@ class RunRecord:
     """Parameters merged by the method itself, by `other`, by the methods of `tensors:` rules, and copied."""
     adapter: Mapping[str, Any] | None = None
     """What an adapter holds: the rank and the energy kept of each module, what is whole and what is left out."""
+    contents: Mapping[str, Any] = field(default_factory=dict)
+    """Size and digest of every file but this one; of a file of weights, the digest of its header."""
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    """Wall and processor seconds of each stage until the record was written, and how many tensors were resumed."""
+    decisions: Mapping[str, Any] = field(default_factory=dict)
+    """What the run chose by itself, and why: workers, routes, pairs of names, ties, tokens, files."""
+    unread: Mapping[str, Any] = field(default_factory=dict)
+    """Tensors of an input, by its label, that its hash does not cover, since they were not read."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -212,6 +222,9 @@ class RunRecord:
             del plain["refinements"]
         if self.scaling is None:
             del plain["scaling"]
+        for key in _OPTIONAL:
+            if not plain[key]:
+                del plain[key]
         return {"schema": self.schema, **{key: value for key, value in plain.items() if key != "schema"}}
 
     @classmethod
@@ -220,6 +233,7 @@ class RunRecord:
         fields = Fields(value, "the run record")
         if (schema := fields.integer("schema")) != SCHEMA:
             raise SourceError(f"the run record has schema {schema}; this version reads schema {SCHEMA}")
+        contents, timings, decisions, unread = (fields.mapping(key) if key in value else {} for key in _OPTIONAL)
         return cls(
             fields.mapping("recipe"),
             fields.text("fingerprint"),
@@ -238,6 +252,10 @@ class RunRecord:
             fields.texts("files"),
             fields.mapping("parameters"),
             fields.mapping("adapter") if value.get("adapter") is not None else None,
+            contents,
+            timings,
+            decisions,
+            unread,
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mergeometry.errors import OutputError, SourceError, printable
 from mergeometry.sink.failures import explained
 from mergeometry.sink.record import read_record
-from mergeometry.sink.target import is_single_file, occupied, record_path
+from mergeometry.sink.target import ATTESTATIONS, is_single_file, occupied, record_path
 
 _SHOWN = 10
 _SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
@@ -96,7 +96,8 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _is_foreign(path: Path, target: Path, own: set[str]) -> bool:
-    return path.name not in _SYSTEM_FILES and path.relative_to(target).as_posix() not in own
+    name = path.relative_to(target).as_posix()
+    return path.name not in _SYSTEM_FILES and name not in own and name not in ATTESTATIONS
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

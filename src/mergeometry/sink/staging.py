@@ -20,7 +20,7 @@ from mergeometry.sink.folder import (
     keep_weights_only,
 )
 from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_journal
-from mergeometry.sink.layout import Layout
+from mergeometry.sink.layout import Layout, header_entry
 from mergeometry.sink.lock import RunLock
 from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place, restore
 from mergeometry.sink.replaceable import refuse_taken
@@ -64,7 +64,7 @@ class Staging:
         self._layout: Layout | None = None
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
-        self._written: set[str] = set()
+        self._written: dict[str, dict[str, Any]] = {}
         self._published = False
         with explained("the output's path cannot be examined", self.target):
             waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
@@ -111,8 +111,13 @@ class Staging:
     @property
     def names(self) -> set[str]:
         """The files of the output so far: weights, index, and all that was written next to them."""
-        weights = set() if self._layout is None else {file.name for file in self._layout.files}
-        return weights | self._written
+        return set(self.contents)
+
+    @property
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """The same with their sizes and their digests: of a file of weights that of its header alone."""
+        files = () if self._layout is None else self._layout.files
+        return {**{file.name: header_entry(file) for file in files}, **self._written}
 
     def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
         """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
@@ -213,7 +218,7 @@ class Staging:
 
     def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
         digest = add_file(self._files, self.folder, name, pieces, size)
-        self._written.add(name)
+        self._written[name] = {"bytes": size, "digest": digest}
         return digest
 
     def _worth_keeping(self) -> bool:

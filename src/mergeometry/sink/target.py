@@ -9,6 +9,12 @@ from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
 
 RECORD_NAME = "mergeometry.json"
+PROVENANCE_NAME = "mergeometry.intoto.json"
+"""A statement of where an output comes from, by its run record."""
+SIGNATURE_NAME = "model.sig"
+"""A signature of every other file of an output; the name is that of the OpenSSF's model signing."""
+ATTESTATIONS = frozenset({PROVENANCE_NAME, SIGNATURE_NAME})
+"""What may be added to an output after the merge, since it tells of the merge."""
 
 
 def resolved_target(target: Path | str) -> Path:
