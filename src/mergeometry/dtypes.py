@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from functools import cache
 
-TORCH_DTYPES: dict[str, torch.dtype] = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "U16": torch.uint16,
-    "I16": torch.int16,
-    "U32": torch.uint32,
-    "I32": torch.int32,
-    "U64": torch.uint64,
-    "I64": torch.int64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "C64": torch.complex64,
+from mergeometry.deferred import torch
+
+DTYPES = {
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "U16": ("uint16", 2),
+    "I16": ("int16", 2),
+    "U32": ("uint32", 4),
+    "I32": ("int32", 4),
+    "U64": ("uint64", 8),
+    "I64": ("int64", 8),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "F8_E8M0": ("float8_e8m0fnu", 1),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
+    "C64": ("complex64", 8),
 }
-"""Code in the file to torch dtype. The format's sub-byte floats (F4, F6) are packed and are refused."""
+"""Code in the file to torch's name for the dtype and the bytes of one element.
+
+The format's sub-byte floats (F4, F6) are packed and are refused.
+"""
 
 MERGEABLE = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"})
 """Codes whose values are numbers to merge; tensors of every other dtype are copied from the base."""
 
+FLOATING = MERGEABLE | {"F8_E8M0"}
+"""Codes of real floating-point numbers."""
+
 NAMED_CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """The names that a recipe's `output.dtype` may have, each with its code in the file."""
-
-CODES: dict[torch.dtype, str] = {dtype: code for code, dtype in TORCH_DTYPES.items()}
 
 
 def item_size(code: str) -> int:
     """Bytes of one element of the dtype with this code."""
-    return TORCH_DTYPES[code].itemsize
+    return DTYPES[code][1]
+
+
+def torch_dtype(code: str) -> torch.dtype:
+    """The torch dtype with this code."""
+    dtype: torch.dtype = getattr(torch, DTYPES[code][0])
+    return dtype
+
+
+@cache
+def codes() -> Mapping[torch.dtype, str]:
+    """Torch dtype to code in the file."""
+    return {torch_dtype(code): code for code in DTYPES}
 
 
 def compute_dtype(code: str) -> torch.dtype:

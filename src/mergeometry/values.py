@@ -16,9 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from mergeometry.deferred import Float, Tensor, torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +42,14 @@ class LowRank:
         """Upper bound of the matrix's rank: the smaller inner dimension."""
         return min(self.core.shape)
 
-    def dense(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "m n"]:
-        """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype``."""
+    def dense(self, dtype: torch.dtype | None = None) -> Float[Tensor, "m n"]:
+        """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype`` (float32)."""
         left, right = self.pair(dtype)
         return left @ right
 
-    def pair(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "m q"], Float[Tensor, "q n"]]:
+    def pair(self, dtype: torch.dtype | None = None) -> tuple[Float[Tensor, "m q"], Float[Tensor, "q n"]]:
         """The two thin matrices whose product `dense` is, the core multiplied into the side where that costs least."""
+        dtype = dtype or torch.float32
         (m, n), (r, s) = self.shape, self.core.shape
         values = self.core.diagonal()
         if r == s and self.core.count_nonzero() == values.count_nonzero():

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
-from mergeometry.dtypes import CODES, TORCH_DTYPES
+from mergeometry.dtypes import DTYPES, codes, torch_dtype
 from mergeometry.errors import OutputError
 from mergeometry.sink import OutputTensor, Slot, SlotWriter, lay_out, safetensors_bytes, weights_digest
 
@@ -26,14 +26,15 @@ def sample(dtype: torch.dtype, shape: tuple[int, ...], seed: int = 0) -> torch.T
 def everything() -> dict[str, torch.Tensor]:
     shapes = [(3, 5), (), (0, 4), (7,), (2, 1, 3)]
     tensors = {name: sample(torch.float32, shapes[place % 5], place) for place, name in enumerate(NAMES)}
-    for place, (code, dtype) in enumerate(TORCH_DTYPES.items()):
+    for place, code in enumerate(DTYPES):
+        dtype = torch_dtype(code)
         tensors[f"{code}.first"] = sample(dtype, shapes[place % 5], place)
         tensors[f"{code}.second"] = sample(dtype, (3,), place)
     return tensors
 
 
 def planned(tensors: dict[str, torch.Tensor]) -> list[OutputTensor]:
-    return [OutputTensor(name, CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
+    return [OutputTensor(name, codes()[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
 
 
 def write_all(folder, tensors, layout):

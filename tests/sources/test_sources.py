@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.dtypes import DTYPES, torch_dtype
 from mergeometry.errors import SourceError
 from mergeometry.sources import Adapter, Checkpoint, TensorReader, open_checkpoint, open_model, read_header
 
@@ -27,10 +27,10 @@ def same_bytes(left: torch.Tensor, right: torch.Tensor) -> bool:
     return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
 
 
-@pytest.mark.parametrize("code", TORCH_DTYPES)
+@pytest.mark.parametrize("code", DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (5,), (3, 4), (2, 3, 4)])
 def test_every_dtype_and_shape_comes_back(tmp_path: Path, code: str, shape: tuple[int, ...]) -> None:
-    dtype = TORCH_DTYPES[code]
+    dtype = torch_dtype(code)
     tensors = {"odd": random_tensor(torch.bool, (3,)), "x": random_tensor(dtype, shape)}
     safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model = open_checkpoint(tmp_path, "m")

@@ -17,7 +17,7 @@ from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scratch import Stored
 from mergeometry.comparison.setup import TEST, VALIDATION, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
-from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.dtypes import torch_dtype
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.errors import MismatchError, NumericalError
 from mergeometry.execution.compute import process_usage
@@ -144,7 +144,7 @@ def _weight(base: Float32[Tensor, " entries"], delta: MergedDelta, scale: float)
     update = (update.mT if delta.transposed else update).reshape(-1)
     by = scale if delta.scale is None else delta.scale
     part = base[delta.first : delta.first + update.numel()]
-    weight = part.add(update, alpha=by).to(TORCH_DTYPES[delta.code]).float()
+    weight = part.add(update, alpha=by).to(torch_dtype(delta.code)).float()
     if not bool(torch.isfinite(weight.sum())):
         raise NumericalError(
             f"a merged value is NaN or infinite in {delta.code} at scale {by:g}", tensor=delta.tensor,

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor
 
-from mergeometry.dtypes import CODES
+from mergeometry.dtypes import codes
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.plan.tasks import Plan
@@ -44,7 +44,7 @@ def write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str]
             if label in extras.heads:
                 # A learned head replaces the one it came from, which no longer fits the features.
                 learned = extras.heads[label]
-                planned = [OutputTensor(name, CODES[one.dtype], tuple(one.shape)) for name, one in learned.items()]
+                planned = [OutputTensor(name, codes()[one.dtype], tuple(one.shape)) for name, one in learned.items()]
                 value = learned.__getitem__
             else:
                 # Under the model's own names, which have a prefix in an adapter's file.

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mergeometry.dtypes import CODES, TORCH_DTYPES
+from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import SourceError
 from mergeometry.execution.compute import Job, computed
 from mergeometry.execution.global_scale import measure_jobs, measured, scaled_by
@@ -63,7 +63,7 @@ class MemoryWriter:
         """Keep a flat part of a tensor."""
         output = self._outputs[slot.file]
         if slot.file not in self.tensors:
-            self.tensors[slot.file] = torch.empty(output.shape, dtype=TORCH_DTYPES[output.code])
+            self.tensors[slot.file] = torch.empty(output.shape, dtype=torch_dtype(output.code))
         first = slot.start // tensor.itemsize + first_element
         self.tensors[slot.file].view(-1)[first : first + tensor.numel()] = tensor
 
@@ -112,8 +112,8 @@ def _info(place: Path, label: str, name: str, tensor: object) -> TensorInfo:
         raise refused(f"a {type(tensor).__name__} stands where a tensor should", "give plain state dicts")
     if tensor.is_meta:
         raise refused("the tensor is on the meta device and has no values", "load the weights first")
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.dtype not in CODES:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.dtype not in codes():
         kind = tensor.dtype if tensor.layout is torch.strided else tensor.layout
         raise refused(f"a tensor of {kind} cannot be merged", "de-quantise it and make it dense first")
     nbytes = tensor.numel() * tensor.element_size()
-    return TensorInfo(name, CODES[tensor.dtype], tuple(tensor.shape), place, 0, nbytes, _NO_STAMP)
+    return TensorInfo(name, codes()[tensor.dtype], tuple(tensor.shape), place, 0, nbytes, _NO_STAMP)

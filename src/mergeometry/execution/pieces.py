@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mergeometry.dtypes import TORCH_DTYPES, compute_dtype
+from mergeometry.dtypes import compute_dtype, torch_dtype
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.stored import store
 from mergeometry.execution.task_reader import Reads, TaskReader
@@ -64,7 +64,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    hashed, dtype = InOrder(writer), TORCH_DTYPES[task.outputs[0].code]
+    hashed, dtype = InOrder(writer), torch_dtype(task.outputs[0].code)
 
     def write(first: int, chunk: Tensor) -> None:
         hashed.write_range(slot, first, chunk)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from mergeometry.dtypes import CODES, TORCH_DTYPES
+from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.plan.tasks import TensorTask
 
@@ -19,7 +19,7 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, sca
     Raises:
         NumericalError: a value becomes NaN or infinite, or leaves the dtype's range.
     """
-    stored = values.to(TORCH_DTYPES[code])
+    stored = values.to(torch_dtype(code))
     _check(task, values, stored, scale)
     return stored
 
@@ -38,7 +38,7 @@ def _check(task: TensorTask, values: Tensor, stored: Tensor, scale: float) -> No
     bad = _misrepresented(values, stored)
     if bad:
         raise NumericalError(
-            f"{bad} of {values.numel()} merged values are NaN or infinite in {CODES[stored.dtype]}",
+            f"{bad} of {values.numel()} merged values are NaN or infinite in {codes()[stored.dtype]}",
             tensor=task.name,
             hint=f"method {task.steps}, scale {scale}: lower the scale, or set output.dtype wider",
         )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mergeometry.dtypes import FLOATING
 from mergeometry.errors import SourceError
 from mergeometry.inspection.result import finite
 from mergeometry.linalg.inner import inner
@@ -140,7 +141,7 @@ def _distances(
     if not (isinstance(one, Checkpoint) and isinstance(other, Checkpoint)):
         return {}, ("adapters are compared by their hashes alone",)
     distances = {}
-    shared = [name for name, info in one.tensors.items() if name in other.tensors and info.dtype.is_floating_point]
+    shared = [name for name, info in one.tensors.items() if name in other.tensors and info.code in FLOATING]
     with TensorReader() as reader:
         for place, name in enumerate(shared, 1):
             mine, theirs = one.tensors[name], other.tensors[name]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.values import Delta, LowRank
 
 _ENTRIES = 1 << 17

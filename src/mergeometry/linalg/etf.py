@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from mergeometry.deferred import Float, Tensor, torch
 
 
 def simplex_etf(basis: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.values import Delta, LowRank
 
 _CHUNK = 1 << 20

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.linalg
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, scipy, torch
 from mergeometry.linalg.svd import RANK_TOLERANCE, symmetric_eigen
 
 WELL_CONDITIONED = 1e-8

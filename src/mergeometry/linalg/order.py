@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor
+from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _DIGITS = {2: (15,), 4: (16, 15), 8: (16, 16, 16, 15)}
 """Bits of each digit of a float without its sign, from the leading, by the float's bytes."""
+
+
+def integers_of(size: int) -> torch.dtype:
+    """The integers that the bits of a float of so many bytes are read as."""
+    return {2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
 
 
 class LargestMagnitudes:
@@ -48,7 +48,7 @@ class LargestMagnitudes:
     @property
     def magnitudes(self) -> list[float]:
         """The magnitudes that were sought, in the order of their counts."""
-        integer = _INTEGERS[self.dtype.itemsize]
+        integer = integers_of(self.dtype.itemsize)
         bits = [self._sought[place][0] for place in range(len(self._counts))]
         return [float(torch.tensor(each, dtype=integer).view(self.dtype)) for each in bits]
 
@@ -98,6 +98,6 @@ class LargestMagnitudes:
         if not self._digits:
             self._set_dtype(values.dtype)
         if len(self._bits) < len(values):
-            integer = _INTEGERS[values.itemsize]
+            integer = integers_of(values.itemsize)
             self._bits, self._leading = (torch.empty(len(values), dtype=integer) for _ in range(2))
         return self._bits[: len(values)], self._leading[: len(values)]

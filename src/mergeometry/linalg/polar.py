@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.svd import gram, magnitude, symmetric_eigen, thin_svd, top_directions
 from mergeometry.values import LowRank
 

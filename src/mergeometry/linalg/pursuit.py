@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from mergeometry.deferred import Float, Int, Tensor, torch
 
 
 def nearest_points(

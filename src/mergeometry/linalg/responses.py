@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.span import left_coordinates
 from mergeometry.linalg.svd import RANK_TOLERANCE, gram, symmetric_eigen
 from mergeometry.values import Delta, Directions, LowRank

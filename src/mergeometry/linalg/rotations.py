@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.svd import RANK_TOLERANCE, thin_svd
 
 _TIE = 1e-9

@@ -5,19 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor
-
-from mergeometry.linalg.order import LargestMagnitudes
+from mergeometry.deferred import Float, NDArray, Tensor, np, torch
+from mergeometry.linalg.order import LargestMagnitudes, integers_of
 
 _BLOCK = 1 << 16
 """Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
-
-
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def share_of(size: int, share: float) -> int:
@@ -75,7 +67,7 @@ def masked(values: Float[Tensor, " count"], kept: NDArray[np.bool_]) -> Float[Te
 
     The bits are multiplied, as integers: a fraction of what a choice by booleans takes, and infinities leave no NaN.
     """
-    bits = values.view(_INTEGERS[values.itemsize]).numpy()
+    bits = values.view(integers_of(values.itemsize)).numpy()
     np.multiply(bits, kept, out=bits)
     return values
 

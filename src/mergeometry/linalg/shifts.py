@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
+from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.svd import RANK_TOLERANCE, magnitude, symmetric_eigen, top_directions
 from mergeometry.values import Delta, LowRank

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.svd import RANK_TOLERANCE, gram, magnitude, symmetric_eigen
 from mergeometry.values import Delta, LowRank

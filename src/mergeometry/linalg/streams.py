@@ -6,12 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor
-
+from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.selection import masked
 
 _BLOCK = 1 << 18

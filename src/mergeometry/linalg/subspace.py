@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
+from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.linalg.polar import polar
 from mergeometry.values import Directions
 

@@ -7,12 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
-import scipy.linalg
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, np, scipy, torch
 from mergeometry.errors import NumericalError
 from mergeometry.values import Delta, Directions, LowRank
 

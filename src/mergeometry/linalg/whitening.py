@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.linalg.polar import polar, polar_of_factors
 from mergeometry.values import Delta, LowRank
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.methods.base import Directional, Rank, parameters

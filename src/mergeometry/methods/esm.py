@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.shifts import shift_directions
 from mergeometry.methods.base import Activational, Rank, Sizes, Work, check_rank, parameters, rank_of, weighed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
+from mergeometry.deferred import torch
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.svd import RANK_TOLERANCE, top_directions
 from mergeometry.linalg.whitening import remove_left

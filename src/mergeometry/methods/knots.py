@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Tensor, torch
 from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.span import common_left, left_coordinates
 from mergeometry.methods.base import Sizes, Spectral, Work, parameters

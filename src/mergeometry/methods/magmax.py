@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.base import Elementwise, Pieces, parameters
 
 

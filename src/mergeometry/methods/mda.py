@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
+from mergeometry.deferred import torch
 from mergeometry.linalg.etf import centre_rows, remove_direction, shared_direction_gram, task_gram
 from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.subspace import shared_subspace

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.by_row import inner_by_row, rows_together
 from mergeometry.methods.base import (
     Joint,
@@ -28,9 +26,6 @@ from mergeometry.values import Delta, LowRank, sum_of
 
 _SINGULAR = 1e-6
 """Size of a ratio's denominator below which it has no value, which only ``clamp: false`` allows."""
-
-Ratios: TypeAlias = Callable[[Float[Tensor, "rows tasks tasks"]], Float[Tensor, " rows"]]
-"""Gives each row's ratio over N from the inner products of its task vectors."""
 
 
 @parameters
@@ -107,7 +102,14 @@ class ModelStock(Joint):
 class _Shrinking(Piecewise):
     """Measures the rows' inner products, then adds the task vectors and multiplies rows by their ratios."""
 
-    def __init__(self, weights: Sequence[float], shape: Sequence[int], ratios: Ratios, *, filter_wise: bool) -> None:
+    def __init__(
+        self,
+        weights: Sequence[float],
+        shape: Sequence[int],
+        ratios: Callable[[Float[Tensor, "rows tasks tasks"]], Float[Tensor, " rows"]],
+        *,
+        filter_wise: bool,
+    ) -> None:
         self._width = math.prod(shape[1:] if len(shape) > 1 else shape)
         self.step = rows_together(self._width) * self._width
         self._weights, self._ratios, self._filter_wise = weights, ratios, filter_wise

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.inner import inner
 from mergeometry.methods.base import Origin, Sizes, Spherical, Work, check_mean, parameters, weighed
 from mergeometry.values import Delta, sum_of

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.by_row import inner_by_row, scaled_by_row
 from mergeometry.methods.base import Origin, Sizes, Spherical, Work, check_mean, dense_deltas, parameters
 from mergeometry.values import Delta, LowRank, sum_of

@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.order import LargestMagnitudes
 from mergeometry.linalg.selection import share_of
 from mergeometry.methods.base import (

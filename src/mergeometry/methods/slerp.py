@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.base import Pieces, Piecewise, Weightwise, merged_in_pieces, parameters
 from mergeometry.methods.families.on_sphere import OnSphere
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank

@@ -61,7 +61,7 @@ def _with_adapter(plan: Plan, label: str) -> Checkpoint:
         if source is None or task.method is None:
             tensors[task.name] = task.base
         else:
-            tensors[task.name] = formed(task.name, task.base.shape, task.base.dtype, form_of(task.base, source))
+            tensors[task.name] = formed(task.name, task.base.shape, task.base.code, form_of(task.base, source))
     (adapter,) = plan.models
     return replace(
         plan.base,

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from mergeometry.conventions.mixtures import MixtureLayout, layout_for
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import MismatchError, SourceError
 from mergeometry.plan.build import make_plan, plan_of

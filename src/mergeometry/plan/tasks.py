@@ -253,7 +253,7 @@ class Plan:
 
 def _bytes_of_head(infos: Sequence[TensorInfo]) -> int:
     """Two of its tensors are in memory at a time, narrow ones also in the dtype in which they are checked."""
-    sizes = [info.nbytes + 4 * info.elements * (info.dtype.itemsize < 4) for info in infos]
+    sizes = [info.nbytes + 4 * info.elements * (info.item_size < 4) for info in infos]
     return sum(sorted(sizes)[-2:])
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
-
+from mergeometry.deferred import Bool, Int, Tensor, torch
 from mergeometry.plan.compare import carried_by, source_of
 from mergeometry.plan.matching import Match
 from mergeometry.plan.tasks import Source

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from mergeometry.conventions.token_texts import roles_of, texts_of, without_prefix
 from mergeometry.conventions.tokenizers import SETTINGS_FILE
 from mergeometry.conventions.vocabularies import is_token_table
+from mergeometry.deferred import Float, Int, Tensor, torch
 from mergeometry.linalg.pursuit import matching_pursuit, nearest_points
 from mergeometry.plan.tokenizers import tokenizer_of
 from mergeometry.plan.vocabulary import Known

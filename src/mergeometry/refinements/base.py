@@ -9,8 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Tensor
-
+from mergeometry.deferred import Tensor
 from mergeometry.registration import Registered
 from mergeometry.values import Delta, LowRank
 

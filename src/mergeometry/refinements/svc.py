@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
+from mergeometry.deferred import torch
 from mergeometry.linalg.responses import resolve_equal_values, shares_held
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.base import parameters

@@ -10,13 +10,13 @@ from typing import Any
 
 from mergeometry import limits
 from mergeometry.conventions.foreign_code import ATTENTION_KEYS, CODE_KEYS, is_foreign_attention, mappings
-from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.dtypes import DTYPES
 from mergeometry.errors import SourceError, printable
 
 _DTYPE_KEYS = ("torch_dtype", "dtype")
 _LONGEST = 200
 """Characters of a value that a note shows; a chat template has thousands."""
-_DTYPE_NAMES = {code: str(dtype).removeprefix("torch.") for code, dtype in TORCH_DTYPES.items()}
+_DTYPE_NAMES = {code: name for code, (name, _) in DTYPES.items()}
 # Tokenizers and vocabularies are data, may be large, and hold none of the keys above.
 _MODEL_FILES = ("config.json", "_config.json", "processor.json", "extractor.json")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergeometry import limits
-from mergeometry.dtypes import TORCH_DTYPES, item_size
+from mergeometry.dtypes import DTYPES, item_size
 from mergeometry.errors import OutputError
 
 _ALIGNMENT = 8
@@ -155,7 +155,7 @@ def _check(tensors: Sequence[OutputTensor], shard_size: int) -> None:
         raise OutputError(f"a shard size of {shard_size} bytes is not usable", hint="give at least 1 byte, say 5GB")
     seen: set[str] = set()
     for tensor in tensors:
-        if tensor.code not in _RANK or tensor.code not in TORCH_DTYPES:
+        if tensor.code not in _RANK or tensor.code not in DTYPES:
             raise OutputError(f"dtype {tensor.code} cannot be written", tensor=tensor.name)
         if tensor.name in seen:
             raise OutputError("two output tensors have the same name", tensor=tensor.name)

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
-from mergeometry.dtypes import CODES, item_size
+from mergeometry.deferred import torch
+from mergeometry.dtypes import codes, item_size
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem, read_range
@@ -42,7 +41,7 @@ class SlotWriter:
     def write(self, slot: Slot, tensor: torch.Tensor) -> str:
         """Write a whole tensor, already in the output's dtype, and return the sha256 of its bytes."""
         data = tensor_bytes(tensor)
-        if CODES.get(tensor.dtype) != slot.code or len(data) != slot.nbytes:
+        if codes().get(tensor.dtype) != slot.code or len(data) != slot.nbytes:
             raise OutputError(
                 f"a tensor of {tensor.dtype} and {len(data)} bytes was given where the layout has "
                 f"{slot.code} and {slot.nbytes} bytes",
@@ -55,7 +54,7 @@ class SlotWriter:
         """Write a flat part of a tensor, from ``first_element`` on; hashing is left to the caller."""
         data = tensor_bytes(tensor)
         start = first_element * item_size(slot.code)
-        if CODES.get(tensor.dtype) != slot.code or start < 0 or start + len(data) > slot.nbytes:
+        if codes().get(tensor.dtype) != slot.code or start < 0 or start + len(data) > slot.nbytes:
             raise OutputError(
                 f"{len(data)} bytes of {tensor.dtype} from element {first_element} on do not fit where the layout "
                 f"has {slot.code} and {slot.nbytes} bytes",
@@ -104,7 +103,7 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
 
 def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Encode a few small tensors, such as a task's head, as a safetensors file; ``OutputError`` as from ``lay_out``."""
-    planned = [OutputTensor(name, CODES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
+    planned = [OutputTensor(name, codes()[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
     return b"".join(safetensors_pieces(planned, tensors.__getitem__, metadata)[1])
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from mergeometry.deferred import Tensor
 from mergeometry.dtypes import compute_dtype
 from mergeometry.sources.formed import Form, Reads
 from mergeometry.sources.lora import AdapterDelta, read_factors

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.sources.reader import TensorReader
 from mergeometry.sources.tensors import TensorInfo
 

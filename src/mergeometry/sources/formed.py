@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from mergeometry.dtypes import CODES
+from mergeometry.deferred import Tensor, torch
+from mergeometry.dtypes import item_size
 from mergeometry.sources.tensors import TensorInfo
 
 _PIECE = 1 << 22
@@ -73,14 +71,12 @@ class FormedTensor(TensorInfo):
         return 2 * self.form.held + _PIECE_BYTES * min(self.elements, max(self.form.unit, _PIECE))
 
 
-def formed(name: str, shape: tuple[int, ...], dtype: torch.dtype, form: Form) -> FormedTensor:
-    """A formed tensor of this name, shape and dtype."""
+def formed(name: str, shape: tuple[int, ...], code: str, form: Form) -> FormedTensor:
+    """A formed tensor of this name, shape and dtype (its code in a file)."""
     first, elements = form.parts[0], 1
     for side in shape:
         elements *= side
-    return FormedTensor(
-        name, CODES[dtype], shape, first.file, first.start, elements * dtype.itemsize, first.stamp, form
-    )
+    return FormedTensor(name, code, shape, first.file, first.start, elements * item_size(code), first.stamp, form)
 
 
 def read_formed(reader: Reads, info: FormedTensor, first: int, last: int) -> Tensor:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.dtypes import compute_dtype
 from mergeometry.sources.formed import Reads
 from mergeometry.sources.tensors import TensorInfo

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mergeometry import limits
-from mergeometry.dtypes import TORCH_DTYPES, item_size
+from mergeometry.dtypes import DTYPES, item_size
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import opened
 from mergeometry.sources.kinds import foreign_format
@@ -123,13 +123,13 @@ def _tensor(name: str, entry: Any, path: Path, data_start: int, stamp: FileStamp
     if not isinstance(entry, dict) or entry.keys() != _ENTRY:
         raise refused(f"the tensor's entry must have exactly the keys {', '.join(sorted(_ENTRY))}")
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(code, str) or code not in TORCH_DTYPES:
+    if not isinstance(code, str) or code not in DTYPES:
         packed = isinstance(code, str) and code in _SUB_BYTE
         raise refused(
             f"the dtype {code} packs several values into a byte and is not read"
             if packed
             else f"the dtype {reprlib.repr(code)} is unknown",
-            "de-quantise the model first" if packed else f"known: {', '.join(TORCH_DTYPES)}",
+            "de-quantise the model first" if packed else f"known: {', '.join(DTYPES)}",
         )
     if not _are_counts(shape):
         raise refused("the shape must be a list of integers of at least 0")

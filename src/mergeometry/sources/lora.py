@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.dtypes import compute_dtype
 from mergeometry.sources.tensors import TensorInfo
 

@@ -171,7 +171,7 @@ def _rows(info: TensorInfo, rows: tuple[int, int] | None) -> TensorInfo:
         raise SourceError(
             f"the factor has {info.shape[0]} rows, and the base's modules take {last}", file=info.file, tensor=info.name
         )
-    size = math.prod(info.shape[1:]) * info.dtype.itemsize
+    size = math.prod(info.shape[1:]) * info.item_size
     return replace(
         info,
         name=f"{info.name}[{first}:{last}]",

@@ -10,10 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Float, Int, Shaped, Tensor, torch
 from mergeometry.sources.formed import FormedTensor, Reads, formed
 from mergeometry.sources.tensors import TensorInfo
 
@@ -92,7 +89,7 @@ class MappedRows:
 def mapped(info: TensorInfo, count: int, rows: tuple[Rows, ...], *, axis: int = 0, padding: int = 0) -> FormedTensor:
     """The table in place of ``info`` that has ``count`` rows along ``axis``, in the dtype of ``info``."""
     shape = (*info.shape[:axis], count, *info.shape[axis + 1 :])
-    return formed(info.name, shape, info.dtype, MappedRows(info, shape, axis, rows, padding))
+    return formed(info.name, shape, info.code, MappedRows(info, shape, axis, rows, padding))
 
 
 def _block(reader: Reads, table: MappedRows, first: int, last: int) -> Shaped[Tensor, "rows width"]:
@@ -143,7 +140,7 @@ def _gather(reader: Reads, info: TensorInfo, axis: int, wanted: Int[Tensor, " ro
     """Rows of a tensor in the order asked for, read in as few stretches of its file as are worth it."""
     width = info.elements // max(1, info.shape[axis])
     places, inverse = wanted.unique(return_inverse=True)
-    gap = max(1, (_GAP_FORMED if isinstance(info, FormedTensor) else _GAP_BYTES) // max(1, width * info.dtype.itemsize))
+    gap = max(1, (_GAP_FORMED if isinstance(info, FormedTensor) else _GAP_BYTES) // max(1, width * info.item_size))
     breaks = (places.diff() > gap).nonzero().flatten() + 1
     stretches = []
     for stretch in torch.tensor_split(places, breaks):
@@ -163,6 +160,6 @@ def _read_turned(reader: Reads, table: MappedRows) -> Shaped[Tensor, "*shape"]:
 
 
 def _blocks(table: MappedRows, count: int) -> Iterator[tuple[int, int]]:
-    step = max(1, _BLOCK_BYTES // max(1, table.width * table.own.dtype.itemsize))
+    step = max(1, _BLOCK_BYTES // max(1, table.width * table.own.item_size))
     for first in range(0, count, step):
         yield first, min(first + step, count)

@@ -9,12 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.conventions.mixtures import MATRICES, QKV_BIASES, RESIDUAL, MixtureLayout
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import SourceError
 from mergeometry.sources.checkpoint import Checkpoint
 from mergeometry.sources.formed import formed
@@ -162,7 +159,7 @@ def _disturbed(info: TensorInfo, expert: Expert, name: str, matrix: str, seed: i
     scale = expert.residual_scale if matrix == RESIDUAL else 1.0
     if scale == 1.0 and not expert.noise:
         return info
-    return formed(info.name, info.shape, info.dtype, Disturbed(info, name, scale, expert.noise, seed))
+    return formed(info.name, info.shape, info.code, Disturbed(info, name, scale, expert.noise, seed))
 
 
 def _renamed(info: TensorInfo, name: str) -> TensorInfo:
@@ -176,7 +173,7 @@ def _gates(
     if layout.shared_gate is not None:
         named[prefix + layout.shared_gate] = gates[experts:]
     return {
-        name: formed(name, tuple(values.shape), beside.dtype, Fixed(beside, values.contiguous()))
+        name: formed(name, tuple(values.shape), beside.code, Fixed(beside, values.contiguous()))
         for name, values in named.items()
     }
 
@@ -187,5 +184,5 @@ def _biases(base: Checkpoint, layer: int, beside: TensorInfo) -> Mapping[str, Te
     for part in QKV_BIASES:
         name = f"model.layers.{layer}.self_attn.{part}"
         size = _required(base, base, f"{name}.weight").shape[0]
-        biases[f"{name}.bias"] = formed(f"{name}.bias", (size,), beside.dtype, Fixed(beside, torch.zeros(size)))
+        biases[f"{name}.bias"] = formed(f"{name}.bias", (size,), beside.code, Fixed(beside, torch.zeros(size)))
     return biases

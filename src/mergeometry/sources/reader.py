@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import open_regular, read_exactly, stamp_of
 from mergeometry.sources.formed import FormedTensor, read_formed

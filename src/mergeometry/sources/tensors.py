@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from mergeometry.dtypes import TORCH_DTYPES
+from mergeometry.deferred import torch
+from mergeometry.dtypes import item_size, torch_dtype
 
 
 class FileStamp(NamedTuple):
@@ -44,6 +43,11 @@ class TensorInfo:
         return (self,)
 
     @property
+    def item_size(self) -> int:
+        """Bytes of one element."""
+        return item_size(self.code)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The torch dtype of the elements."""
-        return TORCH_DTYPES[self.code]
+        return torch_dtype(self.code)

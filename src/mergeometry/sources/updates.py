@@ -18,10 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.sources.lora import AdapterDelta, read_factors
 from mergeometry.sources.tensors import TensorInfo
 

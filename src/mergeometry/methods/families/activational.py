@@ -7,9 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, Sizes, Work
 from mergeometry.methods.families.matrixwise import Matrixwise

@@ -6,10 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from jaxtyping import Float
 from pydantic import BeforeValidator, Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.selection import share_of
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections, accumulate
 from mergeometry.methods.families.cost import Sizes, Work, stacked_directions

@@ -6,10 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.selection import with_magnitudes_of
 from mergeometry.linalg.streams import check_chances, dropped, dropped_by_rank, stream_key
 from mergeometry.methods.families.cost import Sizes, Work

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.order import LargestMagnitudes
 from mergeometry.linalg.selection import Vote, next_below, shrunk
 from mergeometry.linalg.streams import Drop

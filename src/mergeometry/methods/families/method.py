@@ -7,12 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias, TypeVar, cast, dataclass_transform
 
-import torch
-from jaxtyping import Float
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator, Held, accumulate
 from mergeometry.methods.families.cost import PIECE_ELEMENTS, Sizes, Work, entrywise
 from mergeometry.methods.families.piecewise import Alone, Piecewise

@@ -6,10 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.piecewise import Piecewise, Scratch
 
 _ENTRIES = 1 << 17

@@ -5,10 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.values import Delta

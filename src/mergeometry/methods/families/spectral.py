@@ -6,9 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.cost import Sizes, Work, stacked_directions, whole_spectrum
 from mergeometry.methods.families.matrixwise import Matrixwise

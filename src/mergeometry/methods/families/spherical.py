@@ -6,10 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
+from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.joint import Joint
 from mergeometry.methods.families.method import dense_deltas

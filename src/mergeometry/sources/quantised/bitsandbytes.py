@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.sources.formed import Reads
 from mergeometry.sources.quantised.weight import Read, Settings, Tensors, Weight
 from mergeometry.sources.tensors import TensorInfo

@@ -13,10 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from mergeometry import limits
+from mergeometry.deferred import Tensor, torch
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import opened
 from mergeometry.sources.formed import Reads, formed
@@ -118,7 +116,7 @@ def open_gguf(path: Path) -> tuple[dict[str, TensorInfo], str]:
         module = name.split(".")[-2]
         head = shape[0] // heads[module] if architecture == "llama" and module in heads and len(shape) == 2 else 0
         form = Blocks(stored, kind, shape[-1], shape[-1] // block * size, head)
-        tensors[_named(name, path)] = formed(_named(name, path), shape, torch.float32, form)
+        tensors[_named(name, path)] = formed(_named(name, path), shape, "F32", form)
     kinds = sorted({kind for name, kind, *_ in listed if name not in _COMPUTED})
     return tensors, f"{len(tensors)} weights de-quantised from GGUF ({', '.join(kinds)})"
 

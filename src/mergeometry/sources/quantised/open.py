@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-
 from mergeometry.conventions.quantised import CONFIGURATION_KEYS, quantisation_settings
+from mergeometry.deferred import torch
+from mergeometry.dtypes import NAMED_CODES
 from mergeometry.errors import SourceError
 from mergeometry.sources.formed import formed
 from mergeometry.sources.quantised.bitsandbytes import bitsandbytes
@@ -22,7 +22,6 @@ _FORMATS: Mapping[str, Build] = {
     "bitsandbytes": bitsandbytes, "GPTQ": gptq, "AWQ": awq, "compressed-tensors": compressed, "MXFP4": mxfp4,
     "scaled 8 bit": scaled,
 }  # fmt: skip
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 _SMALL = 1 << 16
 
 
@@ -45,7 +44,7 @@ def dequantised(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any] | N
     """
     given = dict(config or {})
     settings = next((one for one in quantisation_settings(given) if isinstance(one, dict)), {})
-    default = _DTYPES.get(_dtype(given), torch.float32)
+    default = NAMED_CODES.get(_dtype(given), "F32")
     left, weights, counts = dict(tensors), dict[str, TensorInfo](), dict[str, int]()
     with TensorReader() as reader:
 
@@ -71,8 +70,8 @@ def dequantised(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any] | N
                     left.pop(each, None)
                 if weight.name in left or weight.name in weights:
                     raise SourceError("the weight is stored twice", file=info.file, tensor=weight.name)
-                dtype = _DTYPES.get(weight.dtype or "", default)
-                weights[weight.name] = formed(weight.name, weight.shape, dtype, weight.form)
+                code = NAMED_CODES.get(weight.dtype or "", default)
+                weights[weight.name] = formed(weight.name, weight.shape, code, weight.form)
                 counts[form] = counts.get(form, 0) + 1
     plain, changed = _without_settings(given)
     note = ", ".join(f"{count} weights de-quantised from {form}" for form, count in counts.items())

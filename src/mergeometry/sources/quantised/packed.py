@@ -16,9 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.sources.formed import Reads
 from mergeometry.sources.quantised.weight import Read, Settings, Tensors, Weight, present
 from mergeometry.sources.tensors import TensorInfo
