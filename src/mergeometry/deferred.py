@@ -7,13 +7,15 @@ method needs none of them, and may still import modules that compute, as these t
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    import scipy
+    import scipy.linalg
     import torch
     from jaxtyping import Bool, Float, Int, Shaped
     from numpy.typing import NDArray
@@ -21,17 +23,22 @@ if TYPE_CHECKING:
 else:
 
     class _Module:
-        """A module that is imported when an attribute of it is first asked for."""
+        """A package that is imported, with some of its modules, when an attribute of it is first asked for."""
 
-        def __init__(self, name: str) -> None:
-            self._name = name
+        def __init__(self, name: str, *parts: str) -> None:
+            self._name, self._parts = name, parts
             self._module: ModuleType | None = None
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__"):
                 raise AttributeError(name)
             if self._module is None:
-                self._module = import_module(self._name)
+                module = import_module(self._name)
+                for part in self._parts:
+                    import_module(f"{self._name}.{part}")
+                for act in tuple(_WATCHING):
+                    act()
+                self._module = module
             return getattr(self._module, name)
 
     class _Annotation:
@@ -52,8 +59,21 @@ else:
     class Tensor(metaclass=_TensorType):
         """Stands for torch.Tensor in annotations and in `isinstance`."""
 
-    np, scipy, torch = _Module("numpy"), _Module("scipy"), _Module("torch")
+    np, scipy, torch = _Module("numpy"), _Module("scipy", "linalg"), _Module("torch")
     Bool, Float, Int, Shaped = (_Annotation("jaxtyping", name) for name in ("Bool", "Float", "Int", "Shaped"))
     NDArray = _Annotation("numpy.typing", "NDArray")
 
-__all__ = ["Bool", "Float", "Int", "NDArray", "Shaped", "Tensor", "np", "scipy", "torch"]
+_WATCHING: list[Callable[[], object]] = []
+
+
+@contextmanager
+def after_loading(act: Callable[[], object]) -> Iterator[None]:
+    """Call ``act`` each time that a library is loaded meanwhile, before anything of it is used."""
+    _WATCHING.append(act)
+    try:
+        yield
+    finally:
+        _WATCHING.remove(act)
+
+
+__all__ = ["Bool", "Float", "Int", "NDArray", "Shaped", "Tensor", "after_loading", "np", "scipy", "torch"]

@@ -11,7 +11,8 @@ from contextlib import closing
 import pytest
 
 from mergeometry.errors import NumericalError, RecipeError
-from mergeometry.execution.pool import side_by_side, worker_count
+from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.workers import worker_count
 from mergeometry.plan.machine import cores
 
 

@@ -56,7 +56,7 @@ def plan(
                 typer.echo(json.dumps(found, indent=1))
             return
         given = recipe_from(recipe, how)
-        from mergeometry.execution.run import sidecars_of
+        from mergeometry.execution.sidecars import sidecars_of
         from mergeometry.execution.workers import workers_for
         from mergeometry.plan.prepared import prepared_plan
         from mergeometry.plan.single_file import written_to

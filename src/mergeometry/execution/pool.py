@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
@@ -17,13 +16,9 @@ from typing import TypeVar
 
 import torch
 
-from mergeometry.errors import ExecutionError, RecipeError
+from mergeometry.errors import ExecutionError
 from mergeometry.execution.compute import Job, Outcome, compute
 from mergeometry.execution.threads import ENVIRONMENT, one_thread
-from mergeometry.plan.machine import cores
-
-_WORTH_WORKERS = 15.0
-"""Seconds of work below which starting processes, each of which loads torch, takes longer than it saves."""
 
 _ORPHAN_SECONDS = 0.5
 
@@ -32,19 +27,6 @@ _TAKEN_FOR_A_LEAK = r"A worker (stopped|was restarted) while some jobs .*memory 
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
-
-
-def worker_count(asked: int | None, seconds: float = math.inf) -> int:
-    """The number of workers asked for; by default one per core if the work takes long on one core, else one.
-
-    Raises:
-        RecipeError: fewer than one is asked for.
-    """
-    if asked is None:
-        return cores() if seconds > _WORTH_WORKERS else 1
-    if asked < 1:
-        raise RecipeError(f"workers must be at least 1, got {asked}")
-    return asked
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Generator[Outcome]:

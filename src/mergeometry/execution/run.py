@@ -18,11 +18,12 @@ from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.pool import run_jobs
+from mergeometry.execution.sidecars import sidecars_of
 from mergeometry.execution.timings import Timings
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.sink import RunRecord, SidecarPlan, Staging, check_sidecars, versions
+from mergeometry.sink import RunRecord, Staging, versions
 from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
@@ -89,18 +90,6 @@ def execute(
 
 class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
     """The user stopped the run."""
-
-
-def sidecars_of(plan: Plan) -> SidecarPlan:
-    """The files that the output gets next to its weights, each of which can be read and rewritten.
-
-    Raises:
-        SourceError: a file is not one to copy, cannot be read, or is malformed.
-    """
-    sidecars = plan.sidecars()
-    if not plan.recipe.output.adapter:
-        check_sidecars(sidecars)
-    return sidecars
 
 
 def fingerprint(plan: Plan, more: str = "") -> str:

@@ -7,10 +7,12 @@ threads changes the last bits of decompositions; pinned, any number of workers g
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
+
+from mergeometry.deferred import after_loading
 
 ENVIRONMENT = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -20,11 +22,12 @@ ENVIRONMENT = dict.fromkeys(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Set torch and every loaded BLAS to one thread, and restore their thread counts afterwards."""
+    """Set torch and every BLAS to one thread, one that is loaded meanwhile too; restore the counts afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(limits=1):
+        with ExitStack() as limits, after_loading(lambda: limits.enter_context(threadpool_limits(limits=1))):
+            limits.enter_context(threadpool_limits(limits=1))
             yield
     finally:
         torch.set_num_threads(before)

@@ -9,11 +9,13 @@ from typing import TypeAlias
 from mergeometry.byte_counts import bytes_in
 from mergeometry.errors import RecipeError
 from mergeometry.execution.memory_cures import cure_for
-from mergeometry.execution.pool import worker_count
 from mergeometry.plan import machine
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink.failures import readable_bytes
 from mergeometry.words import counted
+
+_WORTH_WORKERS = 15.0
+"""Seconds of work below which starting processes, each of which loads torch, takes longer than it saves."""
 
 MemoryLimit: TypeAlias = int | str | None
 """The bytes of memory that all processes may take together, such as ``"8GB"``; None for all that there is."""
@@ -31,6 +33,19 @@ def limit_in_bytes(limit: MemoryLimit) -> int | None:
     if number is None or number < 1:
         raise RecipeError(f"a memory limit is a number of bytes, got {limit!r}", hint="--memory-limit 8GB")
     return number
+
+
+def worker_count(asked: int | None, seconds: float = math.inf) -> int:
+    """The number of workers asked for; by default one per core if the work takes long on one core, else one.
+
+    Raises:
+        RecipeError: fewer than one is asked for.
+    """
+    if asked is None:
+        return machine.cores() if seconds > _WORTH_WORKERS else 1
+    if asked < 1:
+        raise RecipeError(f"workers must be at least 1, got {asked}")
+    return asked
 
 
 def workers_for(plan: Plan, asked: int | None, memory_limit: MemoryLimit = None) -> int:

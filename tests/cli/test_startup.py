@@ -1,0 +1,73 @@
+"""What a command imports: the libraries of arithmetic only where it computes, and each once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.models import random_tensors, tuned, write_model
+
+STEPS = """
+import json, sys
+from typer.testing import CliRunner
+from mergeometry.cli.app import app
+heavy = "torch", "numpy", "scipy", "transformers", "pandas", "huggingface_hub", "loky"
+for words in json.load(sys.stdin):
+    done = CliRunner().invoke(app, words)
+    print(json.dumps([done.exit_code, [name for name in heavy if name in sys.modules], done.output]))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("startup")
+    base = random_tensors(0)
+    write_model(place / "base", base)
+    for seed in (1, 2):
+        write_model(place / f"m{seed}", tuned(base, seed))
+    (place / "recipe.yaml").write_text("base: base\nmodels: [m1, m2]\nmethod: average\n")
+    (place / "directions.yaml").write_text("base: base\nmodels: [m1, m2]\nmethod: dc_merge\nscale: auto\n")
+    (place / "mergekit.yaml").write_text(
+        "merge_method: ties\nbase_model: base\ndtype: float32\nmodels:\n"
+        "- {model: m1, parameters: {weight: 1.0, density: 0.5}}\n"
+        "- {model: m2, parameters: {weight: 1.0, density: 0.5}}\n"
+    )
+    return place
+
+
+def imported(folder: Path, *commands: list[str]) -> list[tuple[int, list[str], str]]:
+    """The status of each command, the heavy libraries that were loaded by then, and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS],
+        input=json.dumps(commands),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_what_computes_nothing_imports_no_library_of_arithmetic(folder: Path) -> None:
+    commands = [
+        ["--help"], ["--version"], ["merge", "--help"], ["merge", "--nope"], ["methods"], ["methods", "--json"],
+        ["methods", "ties"], ["plan", "recipe.yaml"], ["plan", "directions.yaml", "--tensors"],
+        ["plan", "mergekit.yaml", "--json"], ["import-recipe", "mergekit.yaml"], ["clean", "merged"],
+    ]  # fmt: skip
+    for words, (status, libraries, printed) in zip(commands, imported(folder, *commands), strict=True):
+        assert status == (2 if "--nope" in words else 0), printed
+        assert libraries == [], f"mergeometry {' '.join(words)} imports {', '.join(libraries)}"
+
+
+def test_a_sum_needs_neither_scipy_nor_worker_processes(folder: Path) -> None:
+    (status, libraries, printed), directional = imported(
+        folder,
+        ["merge", "recipe.yaml", "--output", "sum"],
+        ["merge", "directions.yaml", "--output", "directions"],
+    )
+    assert (status, libraries) == (0, ["torch", "numpy"]), printed
+    assert directional[:2] == (0, ["torch", "numpy", "scipy"]), directional[2]
