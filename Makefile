@@ -8,13 +8,13 @@ DOCS_STAMP := $(VENV)/.docs-installed
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-suite test-outputs test-slow lint format stubs bench leaderboard docs clean
+.PHONY: demo test test-suite test-outputs test-slow torture lint format stubs bench leaderboard docs clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow and not suite and not outputs"
+	$(PYTEST) -m "not slow and not suite and not outputs and not torture"
 
 test-suite: $(STAMP)
 	$(PYTEST) -m "suite and not slow"
@@ -25,6 +25,10 @@ test-outputs: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# The long versions of what docs/guarantees.md promises; under 15 minutes on two idle cores.
+torture: $(STAMP)
+	$(PYTEST) -m torture
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from mergeometry.cli.methods import methods
 from mergeometry.cli.mixture import mixture
 from mergeometry.cli.plan import plan
 from mergeometry.cli.report import report
+from mergeometry.cli.signals import stop_on_signals
 from mergeometry.cli.transplant import transplant
 from mergeometry.cli.verify import verify
 
@@ -69,4 +70,5 @@ def main() -> None:
     # Python has no stream where the shell closed it, as with `>&-`.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process lives)
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    stop_on_signals()
     app()

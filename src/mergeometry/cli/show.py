@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mergeometry.cli.signals import Terminated
 from mergeometry.errors import MergeometryError, printable
 
 if TYPE_CHECKING:
@@ -32,12 +33,11 @@ def plain_errors(debug: bool) -> Iterator[None]:
     """Turn errors into words on standard error and an exit status; a traceback only with ``--debug``."""
     try:
         yield
-    except KeyboardInterrupt:
-        _leave("interrupted", INTERRUPTED, debug)
+    except KeyboardInterrupt as error:
+        _leave("interrupted", _status(error), debug)
     except MergeometryError as error:
         notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))
-        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-        _leave(f"{error}{notes}", INTERRUPTED if interrupted else FAILED, debug)
+        _leave(f"{error}{notes}", _status(error.__cause__), debug)
     except BrokenPipeError:
         # The reader of a pipe is gone, as with `head`: there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -78,6 +78,13 @@ def size(count: float) -> str:
 def spoken_for() -> bool:
     """Whether another process of the same launcher speaks for this one, so that each message comes once."""
     return int(os.environ.get("WORLD_SIZE") or 1) > 1 and os.environ.get("RANK", "0") != "0"
+
+
+def _status(cause: BaseException | None) -> int:
+    """The exit status after Ctrl-C, another signal or a failure."""
+    if isinstance(cause, Terminated):
+        return cause.status
+    return INTERRUPTED if isinstance(cause, KeyboardInterrupt) else FAILED
 
 
 def _leave(text: str, status: int, debug: bool) -> NoReturn:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
@@ -68,6 +69,7 @@ def _in_processes(
     # loky starts workers without importing the caller's script, which multiprocessing would run again.
     from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
 
+    _refuse_removed_folder()
     # Workers grow with the tensors that they work on, which loky takes for a leak; it then starts another and says so.
     warnings.filterwarnings("ignore", _TAKEN_FOR_A_LEAK, UserWarning, r"loky\.process_executor")
     executor = ProcessPoolExecutor(
@@ -96,9 +98,21 @@ def _in_processes(
         executor.shutdown(wait=True, kill_workers=not finished)
 
 
+def _refuse_removed_folder() -> None:
+    """A process that is started begins in the current folder."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise ExecutionError(
+            "workers cannot be started: the current folder was removed",
+            hint="change into a folder that exists, or use --workers 1",
+        ) from error
+
+
 def _prepare(parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, a closed terminal and many schedulers reach the whole group; the parent alone decides what that means.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     Thread(target=_leave_with, args=(parent,), daemon=True).start()
 

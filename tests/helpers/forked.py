@@ -1,0 +1,73 @@
+"""Processes forked from one that has loaded torch already, so that hundreds may be started and killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# What a merge imports, its methods included, and the libraries behind them.
+_CONTEXT.set_forkserver_preload(
+    [
+        f"mergeometry.{name}"
+        for name in ("api", "results", "execution.run", "plan.prepared", "methods.task_arithmetic", "methods.dc_merge")
+    ]
+)
+
+
+def started(work: Callable[..., object], *arguments: Any, **options: Any) -> ForkServerProcess:
+    """Start ``work`` in a process, and a process group, of its own; it must be importable."""
+    process = _CONTEXT.Process(target=_in_own_group, args=(work, arguments, options))
+    process.start()
+    return process
+
+
+def finished(work: Callable[..., object], *arguments: Any, **options: Any) -> int:
+    """Run ``work`` to its end in a process of its own; return its exit status, below zero if a signal ended it."""
+    process = started(work, *arguments, **options)
+    return ended(process)
+
+
+def ended(process: ForkServerProcess, seconds: float = 120) -> int:
+    """Wait for a process; return its exit status."""
+    process.join(seconds)
+    assert process.exitcode is not None, "the process does not end"
+    return process.exitcode
+
+
+def kill_group(process: ForkServerProcess) -> None:
+    """Kill a process and all that it started, as a machine that fails does."""
+    assert process.pid is not None
+    while True:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            if process.exitcode is None and process.is_alive():
+                time.sleep(0.001)  # it has not made its group yet
+                continue
+        process.join(60)
+        return
+
+
+def commands_of(group: int) -> list[str]:
+    """The command lines of the living processes of a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def _in_own_group(work: Callable[..., object], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    os.setpgid(0, 0)
+    work(*arguments, **options)
