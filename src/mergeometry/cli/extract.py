@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from mergeometry.grouping import grouped
 from mergeometry.hub_names import anchored
 from mergeometry.progress import duration, tensor_by_tensor
 from mergeometry.words import counted
+from mergeometry.working_folder import folder_for
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan
@@ -96,7 +96,7 @@ def extract(
         from mergeometry.sink.target import resolved_target
 
         choices: Any = {"energy": energy, "other": other, "include": include or (), "exclude": exclude or ()}
-        ends = anchored(base, Path.cwd()), anchored(model, Path.cwd())
+        ends = anchored(base, folder_for(base)), anchored(model, folder_for(model))
         recipe = extraction_recipe(*ends, value_of("--rank", rank), dtype=dtype, **choices)
         hidden = quiet or as_json
         with fetching(hidden=hidden) as fetched:

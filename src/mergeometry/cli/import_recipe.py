@@ -29,8 +29,9 @@ def import_recipe(
     with plain_errors(debug):
         from mergeometry.errors import OutputError
         from mergeometry.recipe.own_form import recipes_in_own_form
+        from mergeometry.working_folder import folder_for
 
-        folder = Path.cwd() if output is None else (Path.cwd() / output).parent
+        folder = folder_for(".") if output is None else (folder_for(str(output)) / output).parent
         text = recipes_in_own_form(recipe, folder)
         if output is None:
             typer.echo(text, nl=False)

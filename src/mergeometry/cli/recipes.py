@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -15,6 +14,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.hub_names import anchored
 from mergeometry.methods.registry import names
 from mergeometry.words import nearest
+from mergeometry.working_folder import folder_for
 
 if TYPE_CHECKING:
     from mergeometry.recipe import Recipe
@@ -189,7 +189,7 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     """The recipe's keys that the options set."""
     changes: dict[str, Any] = {}
     # Paths of a recipe's file are relative to its folder, those of a command line to the current one.
-    place = str if options.recipe is None else partial(anchored, folder=Path.cwd())
+    place = str if options.recipe is None else _from_here
     if options.base is not None:
         changes["base"] = place(options.base)
     if options.model:
@@ -203,6 +203,10 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     if options.dtype is not None:
         changes["output.dtype"] = options.dtype
     return changes
+
+
+def _from_here(path: str) -> str:
+    return anchored(path, folder_for(path))
 
 
 def value_of(flag: str, text: str) -> Any:

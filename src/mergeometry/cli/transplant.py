@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_error
 from mergeometry.grouping import grouped
 from mergeometry.hub_names import anchored
 from mergeometry.progress import duration
+from mergeometry.working_folder import folder_for
 
 RULES = ("nearest", "omp", "mean")
 
@@ -71,7 +71,7 @@ def transplant(
         from mergeometry.sink.target import resolved_target
 
         choices: Any = {"rule": rule, "neighbours": neighbours, "pad_to_multiple_of": pad, "dtype": dtype}
-        recipe = transplant_recipe(anchored(model, Path.cwd()), anchored(donor, Path.cwd()), **choices)
+        recipe = transplant_recipe(anchored(model, folder_for(model)), anchored(donor, folder_for(donor)), **choices)
         hidden = quiet or as_json
         with fetching(hidden=hidden) as fetched:
             plan = prepared_plan(recipe, where.access, show=fetched)

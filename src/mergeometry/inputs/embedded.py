@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
-from mergeometry.cache import cache_folder
+from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.errors import DataError
 from mergeometry.inputs.arrow import Column
 from mergeometry.inputs.choice import spread
@@ -53,8 +53,7 @@ def _image(value: dict[str, Any] | None, row: int, column: Column) -> str | Path
 
 
 def _write(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".unpacking-", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".unpacking-", dir=made_in_cache(target.parent))
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -12,6 +12,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.hub_names import anchored, halves_of, is_long
 from mergeometry.recipe.mergekit import Lines, Translation, is_mergekit, lines_of, translate
 from mergeometry.recipe.yaml import parse_documents
+from mergeometry.working_folder import folder_for
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _translated(translation: Translation, name: str, folder: Path | None) -> Rea
 
 def _of_mergekit(path: str, folder: Path) -> str:
     """A model's path: mergekit's are relative to the current folder; where nothing is there, to the recipe's."""
-    here = Path.cwd() / path
+    here = folder_for(path) / path
     if not is_long(path) and here.exists():
         return str(here)
     if (halves := halves_of(path)) is not None:

@@ -13,6 +13,7 @@ from mergeometry.hub_names import halves_of
 from mergeometry.recipe.files import documents_of
 from mergeometry.recipe.mergekit import Translation, is_mergekit, translate
 from mergeometry.recipe.stages import NAME
+from mergeometry.working_folder import folder_for
 
 _SHORT = 100
 """Longest mapping or list that is written on one line."""
@@ -42,7 +43,7 @@ def recipes_in_own_form(path: Path, folder: Path) -> str:
 
 def _relative(text: str, origin: Path, folder: Path) -> str:
     """A path as a recipe in ``folder`` gives it; a name on the hub, which is not found as a file, as it is."""
-    for place in (Path.cwd(), origin):
+    for place in (folder_for(text), origin):
         if (place / text).exists():
             return os.path.relpath(place / text, folder)
     halves = halves_of(text)

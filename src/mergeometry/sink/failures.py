@@ -24,6 +24,8 @@ _HINTS = {
     errno.EIO: "the disk reports a failure: choose an output on another disk",
 }
 
+_INODES_HINT = "remove files that you do not need, or choose an output on another disk"
+
 
 @contextmanager
 def explained(what: str, file: Path, *, needed: int | None = None) -> Iterator[None]:
@@ -31,9 +33,8 @@ def explained(what: str, file: Path, *, needed: int | None = None) -> Iterator[N
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{what}: {_reason(error, file, needed)}", file=file, hint=_HINTS.get(error.errno or 0)
-        ) from error
+        hint = _INODES_HINT if _lacks_inodes(error, file) else _HINTS.get(error.errno or 0)
+        raise OutputError(f"{what}: {_reason(error, file, needed)}", file=file, hint=hint) from error
 
 
 def readable_bytes(count: int) -> str:
@@ -47,6 +48,8 @@ def readable_bytes(count: int) -> str:
 
 
 def _reason(error: OSError, file: Path, needed: int | None) -> str:
+    if _lacks_inodes(error, file):
+        return "the file system has no inodes left, so it can hold no further file, however small"
     if error.errno in _NO_ROOM or error.errno == errno.EFBIG:
         start = "the disk is full" if error.errno in _NO_ROOM else "the file may not grow so large"
         wanted = "" if needed is None else f", {readable_bytes(needed)} needed"
@@ -56,9 +59,21 @@ def _reason(error: OSError, file: Path, needed: int | None) -> str:
     return error.strerror or str(error)
 
 
+def _lacks_inodes(error: OSError, file: Path) -> bool:
+    """Whether a disk is full of files rather than of bytes; file systems that make inodes as needed count none."""
+    if error.errno != errno.ENOSPC:
+        return False
+    state = _state(file)
+    return bool(state.f_files) and not state.f_favail
+
+
 def _free(file: Path) -> int:
+    state = _state(file)
+    return state.f_bavail * state.f_frsize
+
+
+def _state(file: Path) -> os.statvfs_result:
     place = file
     while not place.exists() and place != place.parent:
         place = place.parent
-    state = os.statvfs(place)
-    return state.f_bavail * state.f_frsize
+    return os.statvfs(place)

@@ -40,7 +40,9 @@ def refuse_taken(target: Path, *, overwrite: bool, inputs: Sequence[Path]) -> No
 
 
 def _refuse_users_folders(target: Path) -> None:
-    places = [("the current folder", Path.cwd())]
+    places = []
+    with suppress(FileNotFoundError):  # somebody removed it
+        places.append(("the current folder", Path.cwd()))
     with suppress(RuntimeError):  # a user without a home, as in some containers
         places.append(("your home folder", Path.home()))
     for what, place in places:

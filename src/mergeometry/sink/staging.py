@@ -29,6 +29,8 @@ from mergeometry.sink.writer import slot_digest
 
 _SPARE = "old"
 _JOURNAL = "journal.jsonl"
+_BLOCK = 4096
+"""Bytes by which a file grows on a disk, whatever a line of the journal takes."""
 
 
 class Staging:
@@ -163,7 +165,7 @@ class Staging:
         """Note that a tensor's bytes are written; ``record`` holds their ``sha256`` and any JSON values."""
         assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
         assert isinstance(record.get("sha256"), str), "a record needs the sha256 of the bytes"
-        with explained("the journal cannot be written", self._root / _JOURNAL):
+        with explained("the journal cannot be written", self._root / _JOURNAL, needed=_BLOCK):
             self._journal.add(name, record)
         self._done.add(name)
 

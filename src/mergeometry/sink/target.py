@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
+from mergeometry.working_folder import folder_for
 
 RECORD_NAME = "mergeometry.json"
 PROVENANCE_NAME = "mergeometry.intoto.json"
@@ -19,7 +20,8 @@ ATTESTATIONS = frozenset({PROVENANCE_NAME, SIGNATURE_NAME})
 
 def resolved_target(target: Path | str) -> Path:
     """Return the target's absolute path, links in its parents resolved; ``OutputError`` if it has no name."""
-    absolute = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link at the target itself
+    given = folder_for(str(target)) / target
+    absolute = Path(os.path.abspath(given))  # noqa: PTH100 - resolve() would follow a link at the target itself
     with explained("the output's path cannot be resolved", absolute):
         path = absolute.parent.resolve() / absolute.name
     if not absolute.name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,8 @@ class TensorReader:
     """
 
     def __init__(self, descriptors: int = 64) -> None:
-        self._most = max(1, descriptors)
+        # A quarter of what the process may open: readers of several threads, and the writer, share it.
+        self._most = max(1, min(descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
         self._open: OrderedDict[Path, int] = OrderedDict()
 
     def read(self, info: TensorInfo) -> torch.Tensor:

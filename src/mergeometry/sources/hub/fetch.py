@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mergeometry.cache import cache_folder
+from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.conventions.hub_cache import hub_cache, snapshots_of
 from mergeometry.errors import SourceError
 from mergeometry.sources.access import ShowBytes
@@ -81,8 +81,7 @@ def _fetch(model: HubModel, name: str, bar: type[Any] | None) -> None:
 @contextmanager
 def _marked(unchecked: Path) -> Iterator[None]:
     """Leave a mark while a file is fetched and checked, which a crash leaves behind; an error takes the file along."""
-    unchecked.parent.mkdir(parents=True, exist_ok=True)
-    unchecked.touch()
+    (made_in_cache(unchecked.parent) / unchecked.name).touch()
     yield
     unchecked.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry import limits
-from mergeometry.cache import cache_folder
+from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.conventions.folders import Kind, kind_of_file
 from mergeometry.errors import SourceError, printable
 from mergeometry.hub_names import cached_commit, cached_name
@@ -56,8 +56,7 @@ def converted(place: Path) -> tuple[Path, tuple[str, ...]] | None:
 
 
 def _convert(found: Pickled, place: Path, small: list[str], folder: Path, notes: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as temporary:
+    with tempfile.TemporaryDirectory(dir=made_in_cache(folder.parent), prefix=".converting-") as temporary:
         staged = Path(temporary) / "model"
         staged.mkdir()
         told: list[str] = []
@@ -74,8 +73,11 @@ def _convert(found: Pickled, place: Path, small: list[str], folder: Path, notes:
         for name in small:
             shutil.copyfile(place / name, staged / name)
         shutil.rmtree(folder, ignore_errors=True)
+        notes.unlink(missing_ok=True)
         staged.replace(folder)
-    notes.write_text(json.dumps(list(dict.fromkeys(told))))
+        # The notes come last, and whole: they say that the conversion is complete.
+        (Path(temporary) / "notes").write_text(json.dumps(list(dict.fromkeys(told))))
+        (Path(temporary) / "notes").replace(notes)
 
 
 def _run(source: Path, target: Path) -> list[str]:
