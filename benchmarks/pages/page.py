@@ -38,7 +38,7 @@ as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm*
 cache; *cold* drops them from it before every run, as when models are freshly downloaded or larger than memory. Before
 every run of either kind the plain program runs once unmeasured, so that all runs find the memory in the same state. A
 merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
-is finite, and takes the sha256 of every byte read and written.""",
+is finite, and hashes every byte read and written.""",
     "llama": """A base and three fine-tunes with the shapes of Qwen2.5-0.5B under Llama's names, 494M parameters, tied
 tables; `slerp` takes two of the three. Ours runs with one worker, mergekit with its own command and `dtype: bfloat16`,
 as its users write it: it computes in bfloat16 where its method does not widen by itself, ours in float32. The merged
@@ -47,7 +47,7 @@ equal at a threshold, all of which are kept here; the ratio of `model_stock` is 
 zero here where it is negative. In float32 the same methods agree to 1e-6 ([coming from
 mergekit](coming-from-mergekit.md)). `dare_ties` drops entries at random, so only the sizes of the updates are
 compared. Inputs are in the system's page cache. mergekit maps them, so that their pages count towards its resident
-memory. Ours takes the sha256 of every byte read and written, checks every value, and waits until the output is on the
+memory. Ours hashes every byte read and written (BLAKE3), checks every value, and waits until the output is on the
 disk.
 
 What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); limits

@@ -18,7 +18,7 @@ worker. In each cell the tools ran one after another, once each; the inputs were
 system's cache in the same state. For mergekit we run its own command `mergekit-yaml`; for FusionBench its public
 algorithm classes on its own model pool, in a small script (`benchmarks/speed/fusion_bench_driver.py`) that skips the
 composition of configurations by its command line. Its TSV-M and Iso-C are set to average the embedding tables, as we
-do. Ours also checks every value, takes the sha256 of every byte read and written, and publishes the output whole or
+do. Ours also checks every value, hashes every byte read and written, and publishes the output whole or
 not at all.
 *Peak memory* is the largest resident size, pages of mapped files included; *of its own* excludes them (sampled twenty
 times per second): it is what a machine must have free. A command was stopped after {seconds:g} s, or once it held more

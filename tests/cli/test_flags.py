@@ -50,7 +50,7 @@ def test_flags_alone_merge_as_the_recipe_that_they_stand_for(family: dict[str, A
     by_flags = invoke("merge", *as_flags(family), *flags, "--output", tmp_path / "by-flags")
     assert (by_file.exit_code, by_flags.exit_code) == (0, 0), by_file.output + by_flags.output
     one, other = read_record(tmp_path / "by-file"), read_record(tmp_path / "by-flags")
-    assert one.recipe == other.recipe and one.sha256 == other.sha256
+    assert one.recipe == other.recipe and one.digest == other.digest
     assert planned(*as_flags(family), *flags) == one.recipe
 
 

@@ -50,7 +50,7 @@ def test_the_command_line(tuned: dict[str, Any], tmp_path: Path, monkeypatch: py
     assert stopped.exit_code == 130 and "--resume" in stopped.output and not (tmp_path / "again").exists()
     monkeypatch.setattr(Learner, "_step", original)
     resumed = invoke("merge", file, "--output", tmp_path / "again", "--workers", "1", "--resume")
-    assert resumed.exit_code == 0 and read_record(tmp_path / "again").sha256 == run.sha256
+    assert resumed.exit_code == 0 and read_record(tmp_path / "again").digest == run.digest
 
     monkeypatch.setattr(Learner, "_step", lambda self: stopping_at(2)(Point(2, 0, {})))
     assert invoke("merge", file, "--output", tmp_path / "third").exit_code == 130

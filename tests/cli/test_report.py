@@ -23,7 +23,7 @@ def test_the_page_goes_beside_the_output_which_stays_as_it_is(tmp_path: Path) ->
     assert models.file_hashes(tmp_path / "out") == before
     shown = invoke("report", tmp_path / "out", "--output", tmp_path / "page", "--workers", "1", "--json")
     figures = json.loads(shown.stdout)
-    assert figures["output"]["sha256"] == figures["record"]["sha256"]
+    assert figures["output"]["digest"] == figures["record"]["digest"]
     refused = invoke("report", tmp_path / "out", "--output", tmp_path / "out" / "report")
     assert refused.exit_code == 1 and "folder of an input" in refused.output
     refused = invoke("report", base)

@@ -157,7 +157,7 @@ def test_the_record_hashes_each_model_of_a_stack_and_the_card_names_it(llamas: P
     )
     assert [(one.label, one.kind) for one in record.inputs] == [("base[0]", "checkpoint, layers 0-3, 0-3")]
     # Everything of the model was read, so the hash is that of the model itself.
-    assert record.inputs[0].sha256 == whole.inputs[0].sha256
+    assert record.inputs[0].digest == whole.inputs[0].digest
     assert read_record(tmp_path / "twice") == record
     mg.merge({"models": [_stack(llamas)], "method": "passthrough"}, tmp_path / "out", workers=1)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -188,7 +188,7 @@ def test_an_interrupted_stack_is_continued_and_a_changed_one_is_not(
     mg.merge(recipe, tmp_path / "out", workers=1, resume=True)
     assert len(computed) == len(mg.make_plan(recipe).tasks) - 5
     fresh = mg.merge(recipe, tmp_path / "fresh", workers=1)
-    assert read_record(tmp_path / "out").sha256 == fresh.sha256
+    assert read_record(tmp_path / "out").digest == fresh.digest
 
 
 def _noted(jobs: Any, names: list[str]) -> list[Any]:

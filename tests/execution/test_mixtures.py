@@ -216,7 +216,7 @@ def test_the_record_has_the_recipe_and_a_hash_of_each_expert(dense: Path, tmp_pa
     out = _written(tmp_path, recipe)
     record = read_record(out)
     assert [one.path for one in record.inputs] == [str(folder / name) for name in ("base", "tuned1", "tuned2")]
-    assert all(one.sha256 for one in record.inputs)
+    assert all(one.digest for one in record.inputs)
     assert record.recipe["gate"] == "random" and len(record.recipe["experts"]) == 2
     card = (out / "README.md").read_text()
     assert 'base_model:\n  - "base"\n  - "tuned1"\n  - "tuned2"\n' in card and str(folder) not in card

@@ -47,7 +47,7 @@ MERGE = """
 import json, sys
 import mergeometry as mg
 run = mg.merge(json.loads(sys.argv[1]), sys.argv[2], workers=int(sys.argv[3]))
-print(run.sha256)
+print(run.digest)
 """
 """A script without a main guard."""
 
@@ -79,7 +79,7 @@ def test_the_order_of_files_on_disk_means_nothing(tmp_path: Path) -> None:
             tensors = base if name == "base" else models.tuned(base, int(name[-1]))
             models.write_shards(folder / name, dict(list(tensors.items())[::order]), 2 if order == 1 else 3)
         recipe = {"base": str(folder / "base"), "models": [str(folder / f"task{number}") for number in (0, 1)]}
-        digests.add(mg.merge({**recipe, "method": "mda"}, folder / "out", workers=1).sha256)
+        digests.add(mg.merge({**recipe, "method": "mda"}, folder / "out", workers=1).digest)
     assert len(digests) == 1
 
 

@@ -78,7 +78,7 @@ def write(target: Path, value: float, files: FaultyFileSystem, *, overwrite: boo
     with Staging(target, overwrite=overwrite, files=files) as staging:
         staging.create(layout, "same recipe")
         with SlotWriter(staging.folder, files=files) as writer:
-            staging.journal("x", {"sha256": writer.write(layout.slots["x"], torch.full((5,), value))})
+            staging.journal("x", {"digest": writer.write(layout.slots["x"], torch.full((5,), value))})
         staging.write_file("out.mergeometry.json", RECORD)
         staging.publish()
 

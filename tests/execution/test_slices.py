@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import safetensors.torch
 import torch
 
 from mergeometry import merge, merge_state_dicts
+from mergeometry.digests import digest_of
 from mergeometry.plan import make_plan
 from mergeometry.recipe import load_recipe
 from tests.helpers.experts import mixture, save_unstacked, stacked, write_transposed
@@ -82,9 +82,9 @@ def test_what_was_read_and_written_is_hashed_whole(layouts: Layouts, tmp_path: P
     tensors, record = merged(layouts.stacks, tmp_path / "out", method="tsv_m", refine=["svc"])
     for entry in record["tensors"]:
         data = tensors[entry["name"]].contiguous().numpy().tobytes()
-        assert entry["sha256"] == hashlib.sha256(data).hexdigest(), entry["name"]
+        assert entry["digest"] == digest_of(data), entry["name"]
     _, plain = merged(layouts.stacks, tmp_path / "plain", method="average")
-    assert [one["sha256"] for one in record["inputs"]] == [one["sha256"] for one in plain["inputs"]]
+    assert [one["digest"] for one in record["inputs"]] == [one["digest"] for one in plain["inputs"]]
 
 
 def test_a_scale_per_tensor_is_one_per_matrix(layouts: Layouts, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def run(target, files, *, overwrite=False, resume=False, factor=1.0, notes=None)
                 if name not in done:
                     computed.append(name)
                     sha256 = writer.write(LAYOUT.slots[name], tensor * factor)
-                    staging.journal(name, {"sha256": sha256, "seconds": 0.5})
+                    staging.journal(name, {"digest": sha256, "seconds": 0.5})
         for name, data in SIDECARS.items():
             staging.write_file(name, data)
         staging.write_file("mergeometry.json", record_of(*sorted(staging.names)))

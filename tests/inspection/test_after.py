@@ -93,7 +93,7 @@ def test_inputs_that_are_gone_leave_the_record(inputs: tuple[Path, list[Path]], 
     page = (tmp_path / "out-report" / "index.html").read_text("utf-8")
     figures = json.loads((tmp_path / "out-report" / "inspection.json").read_text("utf-8"))
     assert figures["tensors"] == [] and len(figures["models"]) == 2
-    assert figures["record"]["sha256"] in page and "tsv_m" in page
+    assert figures["record"]["digest"] in page and "tsv_m" in page
 
 
 def test_an_output_that_changed_since_is_told(inputs: tuple[Path, list[Path]], tmp_path: Path) -> None:

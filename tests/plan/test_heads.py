@@ -70,7 +70,7 @@ def test_plain_heads_are_kept_and_predict_as_the_live_models_do(tmp_path: Path, 
         run = mg.merge({**given, "heads": "auto"}, out, workers=1)
         assert run.recipe["heads"] == globs
         assert any("heads: " in note and "only the fine-tunes have" in note for note in run.warnings)
-        assert run.sha256 == mg.merge({**given, "heads": globs}, tmp_path / f"named{weights[0]}", workers=1).sha256
+        assert run.digest == mg.merge({**given, "heads": globs}, tmp_path / f"named{weights[0]}", workers=1).digest
         merged, info = getattr(transformers, encoder).from_pretrained(out, output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"]
         for number, weight in enumerate(weights):

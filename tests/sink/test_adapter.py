@@ -33,7 +33,7 @@ def write_adapter(target, modules, fan_in_fan_out=False):
         with SlotWriter(staging.folder) as writer:
             for module, pair in factors.items():
                 for name, tensor in zip(adapter_tensor_names(module), pair, strict=True):
-                    staging.journal(name, {"sha256": writer.write(layout.slots[name], tensor)})
+                    staging.journal(name, {"digest": writer.write(layout.slots[name], tensor)})
         staging.write_file("adapter_config.json", json.dumps(config).encode())
         staging.publish()
     return factors

@@ -88,5 +88,5 @@ def test_a_name_that_cannot_be_encoded_merges_as_any_other(tmp_path: Path) -> No
     recipe = models.write_family(tmp_path, 2)
     named = [{"path": path, "name": f"task\ud800{place}"} for place, path in enumerate(recipe["models"])]
     run = mg.merge({**recipe, "models": named, "method": "average"}, tmp_path / "out", workers=1)
-    assert read_record(tmp_path / "out").sha256 == run.sha256
+    assert read_record(tmp_path / "out").digest == run.digest
     (tmp_path / "out" / "README.md").read_text("utf-8")

@@ -1,6 +1,5 @@
 """The laid-out bytes are those that the safetensors library writes."""
 
-import hashlib
 import json
 import random
 
@@ -9,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
+from mergeometry.digests import digest_of
 from mergeometry.dtypes import DTYPES, codes, torch_dtype
 from mergeometry.errors import OutputError
 from mergeometry.sink import OutputTensor, Slot, SlotWriter, lay_out, safetensors_bytes, weights_digest
@@ -56,7 +56,7 @@ def test_bytes_equal_the_library_for_every_dtype_and_name(tmp_path):
     assert safetensors_bytes(tensors) == (tmp_path / "reference.safetensors").read_bytes()
     assert layout.nbytes == (tmp_path / "model.safetensors").stat().st_size
     raw = tensors["F32.second"].view(torch.uint8).numpy().tobytes()
-    assert hashes["F32.second"] == hashlib.sha256(raw).hexdigest()
+    assert hashes["F32.second"] == digest_of(raw)
 
 
 def test_order_of_the_input_does_not_matter(tmp_path):
@@ -152,9 +152,9 @@ def test_writer_survives_short_writes(tmp_path, monkeypatch):
 def test_digest_of_weights_is_independent_of_order_and_sharding():
     entries = [("a", "F32", (1, 2), "00"), ("b\n", "F16", [3], "11")]
     assert (
-        weights_digest(entries)
-        == weights_digest(reversed(entries))
-        == weights_digest([("a", "F32", [1, 2], "00"), ("b\n", "F16", (3,), "11")])
+        weights_digest(entries, "sha256")
+        == weights_digest(reversed(entries), "sha256")
+        == weights_digest([("a", "F32", [1, 2], "00"), ("b\n", "F16", (3,), "11")], "sha256")
     )
-    assert weights_digest(entries) != weights_digest([("a", "F32", (2, 1), "00"), entries[1]])
-    assert len({weights_digest([("a", "F32", (1,), "00")]), weights_digest([("a", "F16", (1,), "00")])}) == 2
+    assert weights_digest(entries, "sha256") != weights_digest([("a", "F32", (2, 1), "00"), entries[1]], "sha256")
+    assert len({weights_digest([("a", code, (1,), "00")], "sha256") for code in ("F32", "F16")}) == 2

@@ -43,7 +43,7 @@ def record(name="plain", **changes):
             "seed": 0,
         },
         "fingerprint": name,
-        "sha256": "ab" * 32,
+        "digest": "ab" * 32,
         "versions": {"torch": "2.13", name: name},
         "inputs": (InputRecord(name, "base", name, "model", name), InputRecord("second", "model", "a/b", name, "00")),
         "methods": (MethodRecord(name, {name: name, "rank": 4}, name, 3),),
@@ -73,7 +73,7 @@ def test_damaged_records_are_refused(tmp_path):
     path = tmp_path / "mergeometry.json"
     with pytest.raises(SourceError, match="cannot be read"):
         read_record(tmp_path)
-    for content in ("{", "[]", "[" * 100_000, "{}", json.dumps({**whole, "schema": 2}), "\xff"):
+    for content in ("{", "[]", "[" * 100_000, "{}", json.dumps({**whole, "schema": 3}), "\xff"):
         path.write_text(content, encoding="latin-1")
         with pytest.raises(SourceError):
             read_record(tmp_path)

@@ -24,7 +24,7 @@ class TinyDisk(FileSystem):
 def fill(staging, names=("a", "b")):
     with SlotWriter(staging.folder) as writer:
         for name in names:
-            staging.journal(name, {"sha256": writer.write(LAYOUT.slots[name], VALUES[name]), "seconds": 1.5})
+            staging.journal(name, {"digest": writer.write(LAYOUT.slots[name], VALUES[name]), "seconds": 1.5})
 
 
 def stop_after(target, names, fingerprint="f", **options):
@@ -175,7 +175,7 @@ def tear_last_line(root, folder):
 def add_rubbish(root, folder):
     with (root / "journal.jsonl").open("ab") as file:
         file.write(
-            b'\n\0\0\0\n[]\n{"name": 3}\n{"name": "ghost", "record": {"sha256": "0"}}\n' + b"[" * 100_000 + b"\n{"
+            b'\n\0\0\0\n[]\n{"name": 3}\n{"name": "ghost", "record": {"digest": "0"}}\n' + b"[" * 100_000 + b"\n{"
         )
     return {"a", "b"}
 

@@ -55,7 +55,7 @@ def recipe(**keys: object) -> dict[str, object]:
 def test_a_merge_of_hub_models_is_that_of_local_ones(hub: Hub, tmp_path: Path) -> None:
     record = mg.merge(recipe(), "merged", workers=1)
     local = {"base": "made/base", "models": ["made/one", "made/two"], "method": "average"}
-    assert record.sha256 == mg.merge(local, "local", workers=1).sha256
+    assert record.digest == mg.merge(local, "local", workers=1).digest
     commits = {source.label: (source.repository, source.commit) for source in record.inputs}
     assert commits == {
         name: (f"acme/{name}", hub.repositories[f"acme/{name}"].commit) for name in ("base", "one", "two")
@@ -115,7 +115,7 @@ def test_an_adapter_in_a_subfolder(hub: Hub, tmp_path: Path) -> None:
     hub.add("acme/many", tmp_path / "many")
     record = mg.merge(base="acme/base", models=["hf://acme/many/second"], method="average", output="m", workers=1)
     local = mg.merge(base="made/base", models=["many/second"], method="average", output="l", workers=1)
-    assert record.sha256 == local.sha256
+    assert record.digest == local.digest
     with pytest.raises(SourceError, match="adapters in first, second"):
         mg.merge(base="acme/base", models=["acme/many"], method="average", output="n")
     with pytest.raises(SourceError, match="no folder 'third'") as caught:
@@ -129,7 +129,7 @@ def test_a_model_and_its_adapter_may_both_lie_there(hub: Hub, tmp_path: Path) ->
     hub.add("acme/lora", tmp_path / "made" / "lora")
     keys = {"base": "made/base", "method": "average", "workers": 1}
     record = mg.merge(models=["acme/one@main+hf://acme/lora"], output="m", **keys)
-    assert record.sha256 == mg.merge(models=["made/one+made/lora"], output="l", **keys).sha256
+    assert record.digest == mg.merge(models=["made/one+made/lora"], output="l", **keys).digest
     assert record.inputs[1].label == "one+lora"
 
 
@@ -144,7 +144,7 @@ def test_a_quantised_model_is_fetched_and_read_as_a_local_one(hub: Hub, tmp_path
         mg.make_plan(base="acme/full", models=["acme/four"], method="average")
     keys = {"method": "average", "dequantise": True, "workers": 1}
     record = mg.merge(base="acme/full", models=["acme/four"], output="m", **keys)
-    assert record.sha256 == mg.merge(base="made/full", models=["made/four"], output="l", **keys).sha256
+    assert record.digest == mg.merge(base="made/full", models=["made/four"], output="l", **keys).digest
 
 
 @pytest.mark.suite
@@ -157,7 +157,7 @@ def test_a_repository_of_pickles_alone(hub: Hub, tmp_path: Path) -> None:
         mg.merge(recipe(models=["acme/old"]), "merged")
     assert "pytorch_model.bin" not in hub.fetched()
     record = mg.merge(recipe(models=["acme/old"]), "merged", workers=1, allow_pickle=True)
-    assert record.sha256 == mg.merge(recipe(models=["acme/one"]), "l", workers=1).sha256
+    assert record.digest == mg.merge(recipe(models=["acme/one"]), "l", workers=1).digest
     assert record.inputs[1].repository == "acme/old"
 
 
@@ -228,7 +228,7 @@ def test_a_broken_download_goes_on_where_it_broke(hub: Hub, monkeypatch: pytest.
     assert hub.cut == 0
     resumed = [ranged for _, line, ranged, _ in hub.requests if ranged and not ranged.startswith("bytes=0-")]
     assert resumed
-    assert record.sha256 == mg.merge(recipe(base="made/base", models=["made/one", "made/two"]), "l", workers=1).sha256
+    assert record.digest == mg.merge(recipe(base="made/base", models=["made/one", "made/two"]), "l", workers=1).digest
 
 
 def test_a_damaged_download_is_refused_and_removed(hub: Hub, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_models_of_timm_and_open_clip_by_their_own_names(hub: Hub, tmp_path: Pat
         hub.add(f"laion/{name}", clip)
     keys = {"method": "average", "workers": 1}
     record = mg.merge(base="timm/base", models=["hf-hub:timm/tuned"], output="t", **keys)
-    assert record.sha256 == mg.merge(base="made/timm/base", models=["made/timm/tuned"], output="l", **keys).sha256
+    assert record.digest == mg.merge(base="made/timm/base", models=["made/timm/tuned"], output="l", **keys).digest
     assert "architecture" in (tmp_path / "t" / "config.json").read_text()
     mg.merge(base="hf-hub:laion/base", models=["hf-hub:laion/tuned"], output="c", **keys)
     assert {"open_clip_model.safetensors", "open_clip_config.json"} <= {

@@ -54,7 +54,7 @@ def _print(found: Difference) -> None:
     target = console()
     for title, changes in (
         ("Recipe", found.recipe),
-        ("Inputs, by sha256", found.inputs),
+        ("Inputs, by their hashes", found.inputs),
         ("Versions", found.versions),
         ("Scores", found.scores),
     ):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from mergeometry.cli.show import wrong_usage
+from mergeometry.digests import ALGORITHMS
 from mergeometry.errors import RecipeError
 from mergeometry.hub_names import anchored
 from mergeometry.methods.registry import names
@@ -82,6 +83,15 @@ class RecipeOptions:
     dtype: Annotated[
         str | None,
         typer.Option("--dtype", metavar="|".join(DTYPES), help="The precision of the result.", rich_help_panel=_PANEL),
+    ] = None
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest",
+            metavar="|".join(ALGORITHMS),
+            help="What every byte read and written is hashed by, for the run record; by default blake3.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None
     set_: Annotated[
         list[str] | None,
@@ -202,6 +212,8 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
         changes["heads"] = "auto" if options.head == ["auto"] else list(options.head)
     if options.dtype is not None:
         changes["output.dtype"] = options.dtype
+    if options.digest is not None:
+        changes["output.digest"] = options.digest
     return changes
 
 

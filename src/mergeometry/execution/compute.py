@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.copies import copy_in_pieces, refuse_unequal
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
@@ -53,6 +54,8 @@ class Job:
     slots: tuple[Slot, ...]
     folder: Path
     labels: tuple[str, ...]
+    algorithm: Algorithm | None = None
+    """What every byte read and written is hashed by; None where nobody needs that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Outcome:
     name: str
     written: tuple[str, ...]
     read: tuple[tuple[str, str, str], ...]
-    """(model label, name in the file, sha256)."""
+    """(model label, name in the file, digest)."""
     seconds: float
     peak_memory: int
     process: int
@@ -89,7 +92,7 @@ def compute(job: Job) -> Outcome:
         OutputError: the disk refuses the bytes.
         ExecutionError: the method fails, or memory runs out.
     """
-    with TensorReader() as reader, SlotWriter(job.folder) as writer:
+    with TensorReader() as reader, SlotWriter(job.folder, algorithm=job.algorithm or DEFAULT) as writer:
         return computed(job, reader, writer)
 
 
@@ -105,7 +108,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
-        inputs = TaskReader(reader, job.labels)
+        inputs = TaskReader(reader, job.labels, job.algorithm)
         try:
             written, scales, energies = _produce(job, inputs, reader, writer)
         except MergeometryError:
@@ -165,13 +168,13 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
 
 def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
     """Merge the matrices of a stacked tensor one after another, each written to its part of the tensor's place."""
-    (slot,), hashed, scales = job.slots, InOrder(writer), []
+    (slot,), hashed, scales = job.slots, InOrder(writer, inputs.algorithm), []
     start = slot.start
     for piece in job.task.slices:
         part = replace(slot, start=start, nbytes=piece.outputs[0].nbytes)
         scales += _produce(replace(job, task=piece, slots=(part,)), inputs, reader, hashed).scales
         start += part.nbytes
-    return Produced((hashed.digest(),), tuple(scales))
+    return Produced((hashed.digest,), tuple(scales))
 
 
 def _copy_turned(job: Job, inputs: TaskReader, writer: Writes) -> tuple[str, ...]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from mergeometry.errors import MismatchError
-from mergeometry.execution.pieces import Writes
+from mergeometry.execution.pieces import InOrder, Writes
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import ChunkedInput, Reads, TaskReader
 from mergeometry.methods.families.cost import CHUNK_ELEMENTS
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
-from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import TensorInfo
 
 
@@ -33,7 +30,7 @@ def copy_in_pieces(task: TensorTask, slot: Slot | None, inputs: TaskReader, read
         if info.shape != task.base.shape:
             raise _unequal(label, info)
     copies = [(label, info, ChunkedInput(inputs, reader, label, info)) for label, info in task.equal]
-    elements, digest = task.base.elements, hashlib.sha256()
+    elements, written = task.base.elements, InOrder(writer, inputs.algorithm)
     for first in range(0, max(elements, 1), CHUNK_ELEMENTS):
         last = min(first + CHUNK_ELEMENTS, elements)
         stored = base.raw(first, last)
@@ -44,9 +41,8 @@ def copy_in_pieces(task: TensorTask, slot: Slot | None, inputs: TaskReader, read
         if slot is not None:
             if slot.code != task.base.code:
                 stored = as_stored(task, numbers, slot.code, task.scale)
-            digest.update(tensor_bytes(stored))
-            writer.write_range(slot, first, stored)
-    return digest.hexdigest()
+            written.write_range(slot, first, stored)
+    return written.digest
 
 
 def refuse_unequal(task: TensorTask, inputs: TaskReader, base: Shaped[Tensor, "*shape"]) -> None:

@@ -70,9 +70,9 @@ def write_metadata(
     record = RunRecord(
         recipe=plan.recipe.canonical(),
         fingerprint=fingerprint,
-        sha256=weights_digest(_written(plan, outcomes)),
+        digest=weights_digest(_written(plan, outcomes), plan.recipe.output.digest),
         versions=versions(),
-        inputs=tuple(input_records(plan, read)),
+        inputs=tuple(input_records(plan, read, plan.recipe.output.digest)),
         methods=tuple(_methods(plan)),
         refinements=tuple(_refinements(plan)),
         scaling=_scaling(plan, outcomes),

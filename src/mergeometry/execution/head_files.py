@@ -38,7 +38,7 @@ def write_heads(plan: Plan, staging: Staging, extras: Extras) -> tuple[list[str]
         if isinstance(model, Checkpoint) and (named := (model.config or {}).get("architectures"))
     }
     with TensorReader() as reader:
-        inputs = TaskReader(reader, [model.label for model in plan.models])
+        inputs = TaskReader(reader, [model.label for model in plan.models], plan.recipe.output.digest)
         names = {model.label: match.heads for model, match in zip(plan.models, plan.matches, strict=True)}
         for label in dict.fromkeys([*plan.heads, *extras.heads]):
             if label in extras.heads:

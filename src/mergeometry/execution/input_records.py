@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mergeometry.digests import Algorithm
 from mergeometry.hub_names import cached_commit, cached_name
 from mergeometry.plan.compare import is_base
 from mergeometry.plan.tasks import Plan, tensors_of
@@ -12,16 +13,16 @@ from mergeometry.sources import Adapter, Checkpoint
 from mergeometry.sources.stacked import LayerStack
 
 
-def input_records(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[InputRecord]:
+def input_records(plan: Plan, read: Mapping[tuple[str, str], str], algorithm: Algorithm) -> Iterator[InputRecord]:
     """One record per input, and one per model that a stack takes layers from; none for the base under a second name.
 
-    ``read`` maps (model label, tensor name) to the sha256 of the tensor's bytes.
+    ``read`` maps (model label, tensor name) to the digest of the tensor's bytes.
     """
     for model, role in ((plan.base, "base"), *((model, "model") for model in plan.models)):
         if role == "model" and is_base(model, plan.base) and not any(label == model.label for label, _ in read):
             continue
         if isinstance(model, Checkpoint) and model.stack is not None:
-            yield from _of_stack(model.label, model.stack, role, read)
+            yield from _of_stack(model.label, model.stack, role, read, algorithm)
             continue
         kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
         digests = [
@@ -31,7 +32,7 @@ def input_records(plan: Plan, read: Mapping[tuple[str, str], str]) -> Iterator[I
         ]
         # A base that an adapter is written for is not read.
         path = model.described if isinstance(model, Checkpoint) else str(model.path)
-        yield _record(model.label, role, path, kind, weights_digest(digests) if digests else "")
+        yield _record(model.label, role, path, kind, weights_digest(digests, algorithm) if digests else "")
 
 
 def unread(plan: Plan, read: Mapping[tuple[str, str], str]) -> dict[str, list[str]]:
@@ -55,7 +56,9 @@ def stacked_names(plan: Plan) -> dict[str, str]:
     }
 
 
-def _of_stack(label: str, stack: LayerStack, role: str, read: Mapping[tuple[str, str], str]) -> Iterator[InputRecord]:
+def _of_stack(
+    label: str, stack: LayerStack, role: str, read: Mapping[tuple[str, str], str], algorithm: Algorithm
+) -> Iterator[InputRecord]:
     """A record for each model of a stack, with the layers that are taken from it; each tensor counts once."""
     for path, numbers in _places(stack).items():
         taken = {
@@ -64,7 +67,7 @@ def _of_stack(label: str, stack: LayerStack, role: str, read: Mapping[tuple[str,
             if origin.entry in numbers and (label, name) in read
         }
         layers = ", ".join(f"{stack.entries[place].first}-{stack.entries[place].last}" for place in numbers)
-        digest = weights_digest(taken.values()) if taken else ""
+        digest = weights_digest(taken.values(), algorithm) if taken else ""
         yield _record(f"{label}[{numbers[0]}]", role, path, f"checkpoint, layers {layers}", digest)
 
 
@@ -76,5 +79,5 @@ def _places(stack: LayerStack) -> dict[str, list[int]]:
     return places
 
 
-def _record(label: str, role: str, path: str, kind: str, sha256: str) -> InputRecord:
-    return InputRecord(label, role, path, kind, sha256, cached_name(path) or "", cached_commit(path) or "")
+def _record(label: str, role: str, path: str, kind: str, digest: str) -> InputRecord:
+    return InputRecord(label, role, path, kind, digest, cached_name(path) or "", cached_commit(path) or "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype, torch_dtype
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.stored import store
@@ -26,7 +26,7 @@ class Writes(Protocol):
     """Where merged tensors go: `SlotWriter` is the one for files."""
 
     def write(self, slot: Slot, tensor: Tensor, /) -> str:
-        """Write a whole tensor, and return the sha256 of its bytes where anybody needs it."""
+        """Write a whole tensor, and return the digest of its bytes where anybody needs it."""
         ...
 
     def write_range(self, slot: Slot, first_element: int, tensor: Tensor, /) -> None:
@@ -37,9 +37,9 @@ class Writes(Protocol):
 class InOrder:
     """Writes the parts of a tensor, from its first bytes to its last, and hashes them together."""
 
-    def __init__(self, writer: Writes) -> None:
+    def __init__(self, writer: Writes, algorithm: Algorithm | None) -> None:
         self._writer = writer
-        self._hash = hashlib.sha256()
+        self._hash = None if algorithm is None else Hash(algorithm)
 
     def write(self, slot: Slot, tensor: Tensor, /) -> str:
         """Write the part that has this place."""
@@ -48,12 +48,14 @@ class InOrder:
 
     def write_range(self, slot: Slot, first_element: int, tensor: Tensor, /) -> None:
         """Write the next entries of the part that has this place."""
-        self._hash.update(tensor_bytes(tensor))
+        if self._hash is not None:
+            self._hash.update(tensor_bytes(tensor))
         self._writer.write_range(slot, first_element, tensor)
 
+    @property
     def digest(self) -> str:
-        """The sha256 of all that was written."""
-        return self._hash.hexdigest()
+        """The digest of all that was written; empty where nothing is hashed."""
+        return "" if self._hash is None else self._hash.digest
 
 
 def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Reads, writer: Writes) -> str:
@@ -64,7 +66,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    hashed, dtype = InOrder(writer), torch_dtype(task.outputs[0].code)
+    hashed, dtype = InOrder(writer, inputs.algorithm), torch_dtype(task.outputs[0].code)
 
     def write(first: int, chunk: Tensor) -> None:
         hashed.write_range(slot, first, chunk)
@@ -73,7 +75,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         for _, base, delta in merged_pieces(task, inputs, reader):
             store(task, base.add_(delta, alpha=task.scale), behind.room(len(base)), task.scale)
         behind.finish()
-    return hashed.digest()
+    return hashed.digest
 
 
 def merged_pieces(

@@ -52,7 +52,8 @@ def execute(
     timings, asked = Timings(plan), workers
     workers = workers_for(plan, workers, memory_limit)
     plan = written_to(plan, resolved_target(output))
-    staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs)
+    algorithm = plan.recipe.output.digest
+    staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs, algorithm=algorithm)
     try:
         with staging:
             sidecars = sidecars_of(plan)
@@ -117,11 +118,11 @@ def _computed(
                 progress(task)
             continue
         slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
-        jobs.append(Job(task, slots, staging.folder, labels))
+        jobs.append(Job(task, slots, staging.folder, labels, plan.recipe.output.digest))
     with closing(run_jobs(jobs, workers)) as finished:
         for outcome in finished:
             for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):
-                staging.journal(output.name, {"sha256": digest, "outcome": asdict(outcome)})
+                staging.journal(output.name, {"digest": digest, "outcome": asdict(outcome)})
             if progress:
                 progress(tasks[outcome.name])
             yield outcome

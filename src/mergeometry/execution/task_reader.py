@@ -1,9 +1,8 @@
-"""Reads what one tensor task needs, hashes every byte once, and refuses values that are not finite."""
+"""Reads what one tensor task needs, hashes each byte once on request, and refuses values that are not finite."""
 
 from __future__ import annotations
 
 import cmath
-import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,17 +10,12 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo, read_factors
 from mergeometry.values import LowRank
-
-
-class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
 
 
 class Reads(Protocol):
@@ -41,25 +35,31 @@ class Reads(Protocol):
 
 
 class TaskReader:
-    """One task's view of its inputs: reads by position, digests of all bytes read, checks of all values."""
+    """One task's view of its inputs: reads by position, checks of all values, digests of all bytes read.
 
-    def __init__(self, reader: Reads, labels: Sequence[str]) -> None:
+    Without an ``algorithm`` nothing is hashed.
+    """
+
+    def __init__(self, reader: Reads, labels: Sequence[str], algorithm: Algorithm | None = None) -> None:
         self._reader = reader
         self._labels = labels
-        self._hashed: dict[tuple[str, str], tuple[_Hash, int]] = {}
+        self.algorithm: Algorithm | None = algorithm
+        self._hashed: dict[tuple[str, str], tuple[Hash, int]] = {}
         """(model label, name in the file) to the hash of what was read, and where in the file that ends."""
 
     @property
     def digests(self) -> dict[tuple[str, str], str]:
-        """(model label, name in the file) to the sha256 of the tensor's bytes."""
-        return {key: digest.hexdigest() for key, (digest, _) in self._hashed.items()}
+        """(model label, name in the file) to the digest of the tensor's bytes."""
+        return {key: hashed.digest for key, (hashed, _) in self._hashed.items()}
 
     def hash(self, label: str, info: TensorInfo, start: int, stored: Tensor) -> None:
         """Hash what was read from ``start`` on; tensors are read from their first bytes to their last, or again."""
-        digest, reached = self._hashed.get((label, info.name)) or (hashlib.sha256(), info.start)
+        if self.algorithm is None:
+            return
+        hashed, reached = self._hashed.get((label, info.name)) or (Hash(self.algorithm), info.start)
         if start == reached:
-            digest.update(data := tensor_bytes(stored))
-            self._hashed[label, info.name] = digest, reached + len(data)
+            hashed.update(data := tensor_bytes(stored))
+            self._hashed[label, info.name] = hashed, reached + len(data)
 
     def raw(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
         """The tensor as it is stored."""

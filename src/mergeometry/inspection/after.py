@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.execution.workers import MemoryLimit
 from mergeometry.inspection.result import Inspection, Model, Sentence
@@ -40,7 +41,7 @@ def report_on(
     """
     record, plain, doubt = _record_of(output)
     try:
-        plan = _plan(plain["recipe"], output)
+        plan = _plan(plain["recipe"], output, (record and algorithm_of(record.digest)) or DEFAULT)
     except (MergeometryError, KeyError, TypeError, AttributeError) as error:
         what = error.what if isinstance(error, MergeometryError) else "its recipe cannot be read"
         place = f" ({error.file})" if isinstance(error, MergeometryError) and error.file else ""
@@ -57,7 +58,7 @@ def report_on(
         recipe=plain["recipe"],
         notes=notes,
         record=None if record is None else record.to_json(),
-        output=Model(_MERGED, str(output), measured.output.kind, record.sha256 if record else ""),
+        output=Model(_MERGED, str(output), measured.output.kind, record.digest if record else ""),
         verdict=(*doubt, *changed, *measured.verdict),
     )
 
@@ -77,7 +78,7 @@ def _record_of(output: Path) -> tuple[RunRecord | None, Mapping[str, Any], list[
     return record, record.to_json(), []
 
 
-def _plan(recipe: Mapping[str, Any], output: Path) -> Plan:
+def _plan(recipe: Mapping[str, Any], output: Path, algorithm: Algorithm) -> Plan:
     """The recipe's models with the merged one as the last of them."""
     kept = {key: value for key, value in recipe.items() if key not in _OF_THE_MERGE}
     models = [{key: value for key, value in entry.items() if key in _OF_A_MODEL} for entry in recipe["models"]]
@@ -85,14 +86,15 @@ def _plan(recipe: Mapping[str, Any], output: Path) -> Plan:
     while label in {entry.get("name") for entry in models}:
         label += "'"
     merged = {"path": str(output.resolve()), "name": label}
-    given = {**kept, "models": [*models, merged], "method": "average", "output": {"dtype": "float32"}}
+    given = {**kept, "models": [*models, merged], "method": "average"}
+    given["output"] = {"dtype": "float32", "digest": algorithm}
     # Nothing is fetched: what is gone is gone.
     return prepared_plan(load_recipe(given), Access(offline=True))
 
 
 def _changed(record: RunRecord, label: str, read: Mapping[tuple[str, str], str]) -> list[Sentence]:
     """What to say where the output's tensors are not those that the merge wrote."""
-    written = {tensor.name: tensor.sha256 for tensor in record.tensors}
+    written = {tensor.name: tensor.digest for tensor in record.tensors}
     other = [name for (model, name), digest in read.items() if model == label and written.get(name, digest) != digest]
     if not other:
         return []
@@ -106,11 +108,11 @@ def _from_record_alone(
     inputs = record.inputs if record else ()
     bases = [one for one in inputs if one.role == "base"]
     models = tuple(
-        Model(one.label, one.path, "adapter" if one.kind == "adapter" else "checkpoint", one.sha256)
+        Model(one.label, one.path, "adapter" if one.kind == "adapter" else "checkpoint", one.digest)
         for one in inputs
         if one.role != "base"
     )
-    base = Model("base", bases[0].path, "checkpoint", bases[0].sha256) if bases else Model("base", "", "checkpoint")
+    base = Model("base", bases[0].path, "checkpoint", bases[0].digest) if bases else Model("base", "", "checkpoint")
     return Inspection(
         version=versions()["mergeometry"],
         recipe=plain["recipe"] if isinstance(plain["recipe"], dict) else {},
@@ -122,6 +124,6 @@ def _from_record_alone(
         notes=record.sidecars.notes if record else (),
         seconds=0.0,
         verdict=tuple(said),
-        output=Model(_MERGED, str(output), "checkpoint", record.sha256 if record else ""),
+        output=Model(_MERGED, str(output), "checkpoint", record.digest if record else ""),
         record=None if record is None else record.to_json(),
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mergeometry.digests import algorithm_of
 from mergeometry.dtypes import FLOATING
 from mergeometry.errors import SourceError
 from mergeometry.inspection.result import finite
@@ -77,13 +78,13 @@ def difference(first: Path, second: Path, progress: Callable[[str, int, int], No
     names = {tensor.name for tensor in one.tensors} & {tensor.name for tensor in other.tensors}
     return Difference(
         recipe=tuple(_changes(dict(_flat(one.recipe)), dict(_flat(other.recipe)))),
-        inputs=tuple(_changes(_inputs(one), _inputs(other))),
+        inputs=_other_inputs(one, other),
         versions=tuple(_changes(one.versions, other.versions)),
         same=len(names) - sum(tensor.name in names for tensor in tensors),
         tensors=tensors,
         scores=(),
         distance=distance,
-        notes=notes,
+        notes=(*notes, *_notes_on_digests(one, other)),
     )
 
 
@@ -107,7 +108,25 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _inputs(record: RunRecord) -> dict[str, str]:
-    return {one.label if one.role != "base" else "base": one.sha256 or "not read" for one in record.inputs}
+    return {one.label if one.role != "base" else "base": one.digest or "not read" for one in record.inputs}
+
+
+def _other_inputs(first: RunRecord, second: RunRecord) -> tuple[Change, ...]:
+    """The inputs that differ; those whose digests are by two algorithms cannot be told apart, and are left out."""
+    changes = _changes(_inputs(first), _inputs(second))
+    return tuple(one for one in changes if not _by_two_algorithms(one.first or "", one.second or ""))
+
+
+def _notes_on_digests(first: RunRecord, second: RunRecord) -> tuple[str, ...]:
+    if not _by_two_algorithms(first.digest, second.digest):
+        return ()
+    both = f"{algorithm_of(first.digest)} and {algorithm_of(second.digest)}"
+    return (f"the two runs hashed by {both}: inputs are not compared, tensors by their values alone",)
+
+
+def _by_two_algorithms(one: str, other: str) -> bool:
+    algorithms = {algorithm_of(one), algorithm_of(other)}
+    return len(algorithms) == 2 and None not in algorithms
 
 
 def _tensors(
@@ -120,11 +139,15 @@ def _tensors(
         mine, theirs = one.get(name), other.get(name)
         if mine is None or theirs is None:
             changes.append(TensorChange(name, f"only in the {'second' if mine is None else 'first'}", None))
-        elif mine.sha256 != theirs.sha256:
+        elif mine.digest != theirs.digest:
             facts = (("shape", mine.shape, theirs.shape), ("dtype", mine.dtype, theirs.dtype))
             facts += (("method", mine.method, theirs.method), ("scale", mine.scale, theirs.scale))
             why = ", ".join(f"{what} {a} and {b}" for what, a, b in facts if a != b) or "other values"
             own = distances.get(name)
+            if _by_two_algorithms(mine.digest, theirs.digest):
+                if own is not None and own[0] == 0.0:
+                    continue
+                why = why if own is not None else "hashed by two algorithms"
             changes.append(TensorChange(name, why, None if own is None else _ratio(*own)))
     whole = [math.fsum(own[place] for own in distances.values()) for place in (0, 1)]
     return tuple(changes), _ratio(whole[0], whole[1]) if distances else None, notes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mergeometry.diagnostics.entries import EntryStatistics
+from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
 from mergeometry.plan.tasks import TensorTask
 
@@ -22,11 +23,13 @@ class MeasureJob:
     layer: int | None
     module: str
     merged: bool = False
+    algorithm: Algorithm = DEFAULT
+    """What every byte read is hashed by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A tensor's figures, or why there are none; and (model, name in the file, sha256) of what was read."""
+    """A tensor's figures, or why there are none; and (model, name in the file, digest) of what was read."""
 
     figures: TensorFigures | Problem
     read: tuple[tuple[str, str, str], ...]

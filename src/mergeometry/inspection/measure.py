@@ -48,7 +48,7 @@ def measure(job: MeasureJob) -> Measured:
 def measured(job: MeasureJob, reader: Reads) -> Measured:
     """The same with inputs wherever they are."""
     started = time.perf_counter()
-    inputs = TaskReader(reader, job.labels)
+    inputs = TaskReader(reader, job.labels, job.algorithm)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DecompositionFallbackWarning)  # the merge itself warns

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON: a field that changes its meaning or goes raises it, a new field does not."""
 
 Figures = tuple[float, ...]
@@ -117,13 +117,13 @@ class Problem:
 class Model:
     """One model that goes in.
 
-    ``sha256`` is the content hash of the tensors that were read; empty where stacks of experts were read in parts.
+    ``digest`` is the content hash of the tensors that were read; empty where stacks of experts were read in parts.
     """
 
     label: str
     path: str
     kind: Literal["checkpoint", "adapter"]
-    sha256: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from mergeometry.conventions.layer_names import LayerNames
+from mergeometry.digests import Algorithm
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.workers import MemoryLimit, workers_within
 from mergeometry.inspection.cost import measure_cost
@@ -68,7 +69,7 @@ def measure_all(
     figures = [result.figures for _, result in done]
     stacked = any(task.slices for task in plan.tasks)
     read = {} if stacked else {(label, name): digest for _, result in done for label, name, digest in result.read}
-    models = [_model(model, read) for model in (plan.base, *plan.models)]
+    models = [_model(model, read, plan.recipe.output.digest) for model in (plan.base, *plan.models)]
     output = models.pop() if merged else None
     tensors = tuple(one for one in figures if isinstance(one, TensorFigures))
     inspection = Inspection(
@@ -96,7 +97,8 @@ def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
             # A tensor that no model changes has nothing to measure, and one without entries neither.
             sources = piece.sources[: len(piece.sources) - merged]
             if piece.method is not None and piece.base.elements and any(source is not None for source in sources):
-                jobs.append(MeasureJob(piece, labels, *_place(names, task.name), merged=merged))
+                place, by = _place(names, task.name), plan.recipe.output.digest
+                jobs.append(MeasureJob(piece, labels, *place, merged=merged, algorithm=by))
     return sorted(jobs, key=lambda job: (-measure_cost(job.task, merged=merged).seconds, job.task.name))
 
 
@@ -115,11 +117,11 @@ def _place(names: LayerNames, name: str) -> tuple[str, int | None, str]:
     return (tower, number, module[len(prefix) :]) if module.startswith(prefix) else ("", None, module)
 
 
-def _model(model: Checkpoint | Adapter, read: dict[tuple[str, str], str]) -> Model:
+def _model(model: Checkpoint | Adapter, read: dict[tuple[str, str], str], algorithm: Algorithm) -> Model:
     digests = [
         (info.name, info.code, info.shape, read[model.label, info.name])
         for info in tensors_of(model)
         if (model.label, info.name) in read
     ]
     kind = "adapter" if isinstance(model, Adapter) else "checkpoint"
-    return Model(model.label, str(model.path), kind, weights_digest(digests) if digests else "")
+    return Model(model.label, str(model.path), kind, weights_digest(digests, algorithm) if digests else "")

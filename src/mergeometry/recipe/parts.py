@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from mergeometry.byte_counts import bytes_in
+from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapter_output import AdapterOutput
 from mergeometry.recipe.stack import LayerRange
@@ -126,6 +127,7 @@ class OutputOptions(StrictModel):
 
     dtype: Literal["base", "float64", "float32", "float16", "bfloat16"] = "base"
     shard_size: Annotated[int, BeforeValidator(_size), Field(ge=1_000_000)] = 5_000_000_000
+    digest: Algorithm = DEFAULT
     adapter: Annotated[
         Annotated[bool, Tag("<switch>")] | Annotated[AdapterOutput, Tag("<options>")],
         Discriminator(lambda value: "<options>" if isinstance(value, Mapping | AdapterOutput) else "<switch>"),

@@ -20,6 +20,10 @@ class Fields:
         self._value = value
         self._what = what
 
+    def has(self, key: str) -> bool:
+        """Whether the field is there."""
+        return key in self._value
+
     def is_null(self, key: str) -> bool:
         """Whether the field is there and null."""
         return self._get(key) is None

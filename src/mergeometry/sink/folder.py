@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from mergeometry.digests import Algorithm, Hash
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained, readable_bytes
 from mergeometry.sink.files import FileSystem, read_range
@@ -65,8 +65,16 @@ def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) 
         )
 
 
-def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
-    """Write one file of ``size`` bytes next to the weights and return its sha256.
+def add_file(
+    files: FileSystem,
+    folder: Path,
+    name: str,
+    pieces: Iterable[bytes | memoryview],
+    size: int,
+    *,
+    algorithm: Algorithm,
+) -> str:
+    """Write one file of ``size`` bytes next to the weights and return its digest.
 
     Raises:
         OutputError: the name leads out of the folder or is taken, or the disk fails.
@@ -75,17 +83,17 @@ def add_file(files: FileSystem, folder: Path, name: str, pieces: Iterable[bytes 
     if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
         raise OutputError("a file's name leads out of the output folder", file=name)
     path = folder.joinpath(*parts)
-    digest = hashlib.sha256()
+    hashed = Hash(algorithm)
     with explained("a file of the output cannot be written", path, needed=size):
         _make_parents(files, folder, path)
         descriptor = files.open(path, create=True)
         try:
             for piece in pieces:
                 files.write(descriptor, piece)
-                digest.update(piece)
+                hashed.update(piece)
         finally:
             files.close(descriptor)
-    return digest.hexdigest()
+    return hashed.digest
 
 
 def _make_parents(files: FileSystem, folder: Path, path: Path) -> None:

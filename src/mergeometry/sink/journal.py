@@ -14,7 +14,7 @@ from typing import Any
 
 from mergeometry.sink.files import FileSystem
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)

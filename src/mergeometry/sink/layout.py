@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergeometry import limits
+from mergeometry.digests import Algorithm, digest_of, number_of
 from mergeometry.dtypes import DTYPES, item_size
 from mergeometry.errors import OutputError
 
@@ -54,9 +55,9 @@ class FileLayout:
     size: int
 
 
-def header_entry(file: FileLayout) -> dict[str, Any]:
+def header_entry(file: FileLayout, algorithm: Algorithm) -> dict[str, Any]:
     """What the run record says of a file of weights, whose tensors have digests of their own."""
-    return {"bytes": file.size, "header_digest": hashlib.sha256(file.header).hexdigest()}
+    return {"bytes": file.size, "header_digest": digest_of(file.header, algorithm)}
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,13 @@ def encode_header(ordered: Sequence[OutputTensor], metadata: Mapping[str, str]) 
     return len(text).to_bytes(8, "little") + text
 
 
-def weights_digest(entries: Iterable[tuple[str, str, Sequence[int], str]]) -> str:
-    """Identify a model by its content: sha256 over its tensors' (name, code, shape, sha256), however it is sharded."""
-    lines = sorted(json.dumps([name, code, list(shape), sha256]) for name, code, shape, sha256 in entries)
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+def weights_digest(entries: Iterable[tuple[str, str, Sequence[int], str]], algorithm: Algorithm) -> str:
+    """Identify a model by its content: the digest of its tensors' (name, code, shape, digest), however it is sharded.
+
+    The tensors' digests are by the same algorithm, which stands in front of them and is left out of what is hashed.
+    """
+    lines = sorted(json.dumps([name, code, list(shape), number_of(digest)]) for name, code, shape, digest in entries)
+    return digest_of("".join(f"{line}\n" for line in lines).encode(), algorithm)
 
 
 def _check(tensors: Sequence[OutputTensor], shard_size: int) -> None:

@@ -17,7 +17,9 @@ from mergeometry.sink.target import record_path
 if TYPE_CHECKING:
     from mergeometry.sink.staging import Staging
 
-SCHEMA = 1
+SCHEMA = 2
+_WITH_SHA256 = 1
+"""The schema whose digests are all SHA-256, in fields of that name."""
 _RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes per tensor; the largest public models have 90,000
 _PACKAGES = ("mergeometry", "torch", "numpy", "scipy")
 _OPTIONAL = ("contents", "timings", "decisions", "unread")
@@ -26,13 +28,16 @@ _OPTIONAL = ("contents", "timings", "decisions", "unread")
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """One model that went in; ``sha256`` is the content hash of its weights, ``role`` is base or model."""
+    """One model that went in; ``digest`` is the content hash of its weights, empty where they are not read.
+
+    ``role`` is base or model.
+    """
 
     label: str
     role: str
     path: str
     kind: str
-    sha256: str
+    digest: str
     repository: str = ""
     """Its repository on the hub; empty where it does not come from there."""
     commit: str = ""
@@ -42,10 +47,8 @@ class InputRecord:
         """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
         fields = Fields(value, "an input")
         told = (key for key in ("repository", "commit") if key in value)
-        return cls(
-            *(fields.text(key) for key in ("label", "role", "path", "kind", "sha256")),
-            **{key: fields.text(key) for key in told},
-        )
+        texts = (fields.text(key) for key in ("label", "role", "path", "kind"))
+        return cls(*texts, digest=_digest(fields), **{key: fields.text(key) for key in told})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class TensorRecord:
     seconds: float
     dtype: str
     shape: tuple[int, ...]
-    sha256: str
+    digest: str
     notes: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     """Weights, scale and parameters here, where the recipe has more than one number for them."""
@@ -90,7 +93,7 @@ class TensorRecord:
             fields.number("seconds"),
             fields.text("dtype"),
             fields.integers("shape"),
-            fields.text("sha256"),
+            _digest(fields),
             fields.texts("notes"),
             fields.mapping("values") if "values" in value else {},
         )
@@ -118,14 +121,14 @@ class CopiedFile:
     """One file copied from the base, with what was changed in it."""
 
     name: str
-    sha256: str
+    digest: str
     changes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
         fields = Fields(value, "a copied file")
-        return cls(fields.text("name"), fields.text("sha256"), fields.texts("changes"))
+        return cls(fields.text("name"), _digest(fields), fields.texts("changes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +166,11 @@ class SidecarRecord:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunRecord:
-    """One whole run; ``sha256`` is the content hash of the output's weights, however they are sharded."""
+    """One whole run; ``digest`` is the content hash of the output's weights, however they are sharded."""
 
     recipe: Mapping[str, Any]
     fingerprint: str
-    sha256: str
+    digest: str
     versions: Mapping[str, str]
     inputs: tuple[InputRecord, ...]
     methods: tuple[MethodRecord, ...]
@@ -203,7 +206,7 @@ class RunRecord:
         return (
             f"RunRecord({len(self.tensors)} tensors by {', '.join(method.name for method in self.methods)}, "
             f"{self.totals.bytes_written:,} bytes in {self.totals.seconds:.1f} s, {len(self.warnings)} notes, "
-            f"sha256 {self.sha256[:12]}...)"
+            f"{self.digest[:20]}...)"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -231,13 +234,13 @@ class RunRecord:
     def from_json(cls, value: Any) -> Self:
         """Read what ``to_json`` wrote; ``SourceError`` if the schema differs, or a field is missing or mistyped."""
         fields = Fields(value, "the run record")
-        if (schema := fields.integer("schema")) != SCHEMA:
-            raise SourceError(f"the run record has schema {schema}; this version reads schema {SCHEMA}")
+        if (schema := fields.integer("schema")) not in (_WITH_SHA256, SCHEMA):
+            raise SourceError(f"the run record has schema {schema}; this version reads schemas 1 and {SCHEMA}")
         contents, timings, decisions, unread = (fields.mapping(key) if key in value else {} for key in _OPTIONAL)
         return cls(
             fields.mapping("recipe"),
             fields.text("fingerprint"),
-            fields.text("sha256"),
+            _digest(fields),
             {key: str(text) for key, text in fields.mapping("versions").items()},
             fields.each("inputs", InputRecord.from_json),
             fields.each("methods", MethodRecord.from_json),
@@ -266,7 +269,7 @@ def versions() -> dict[str, str]:
 
 
 def write_record(staging: Staging, record: RunRecord) -> str:
-    """Write the record into a staged output and return its sha256; ``OutputError`` if that fails."""
+    """Write the record into a staged output and return its digest; ``OutputError`` if that fails."""
     return staging.write_file(record_path(staging.target).name, encode_record(record))
 
 
@@ -293,6 +296,14 @@ def read_record(output: Path) -> RunRecord:
     except SourceError as error:
         error.file = str(path)
         raise
+
+
+def _digest(fields: Fields) -> str:
+    """A digest, from a record of either schema."""
+    if fields.has("digest"):
+        return fields.text("digest")
+    number = fields.text("sha256")
+    return number and f"sha256:{number}"
 
 
 def _version(package: str) -> str:

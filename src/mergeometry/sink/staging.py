@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, OutputError
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem, read_range
@@ -20,7 +21,7 @@ from mergeometry.sink.folder import (
     keep_weights_only,
 )
 from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_journal
-from mergeometry.sink.layout import Layout, header_entry
+from mergeometry.sink.layout import Layout, Slot, header_entry
 from mergeometry.sink.lock import RunLock
 from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place, restore
 from mergeometry.sink.replaceable import refuse_taken
@@ -50,8 +51,10 @@ class Staging:
         overwrite: bool = False,
         resume: bool = False,
         inputs: Sequence[Path] = (),
+        algorithm: Algorithm = DEFAULT,
         files: FileSystem | None = None,
     ) -> None:
+        self._algorithm: Algorithm = algorithm
         self.target = resolved_target(target)
         self.resumed = False
         self.kept = False
@@ -119,7 +122,7 @@ class Staging:
     def contents(self) -> dict[str, dict[str, Any]]:
         """The same with their sizes and their digests: of a file of weights that of its header alone."""
         files = () if self._layout is None else self._layout.files
-        return {**{file.name: header_entry(file) for file in files}, **self._written}
+        return {**{file.name: header_entry(file, self._algorithm) for file in files}, **self._written}
 
     def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
         """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
@@ -149,36 +152,35 @@ class Staging:
     def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
         """Return the records of tensors that an earlier run finished, as given to ``journal``.
 
-        With ``verify``, only those whose staged bytes have the sha256 of the journal.
+        With ``verify``, only those whose staged bytes have the digest of the journal.
         """
         assert self._layout is not None, "create() comes first"
         records = {
             name: record
             for name, record in self._earlier.items()
-            if (slot := self._layout.slots.get(name))
-            and (not verify or slot_digest(self.folder, slot) == record.get("sha256"))
+            if (slot := self._layout.slots.get(name)) and (not verify or self._holds(slot, record.get("digest")))
         }
         self._done.update(records)
         return records
 
     def journal(self, name: str, record: Mapping[str, Any]) -> None:
-        """Note that a tensor's bytes are written; ``record`` holds their ``sha256`` and any JSON values."""
+        """Note that a tensor's bytes are written; ``record`` holds their ``digest`` and any JSON values."""
         assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
-        assert isinstance(record.get("sha256"), str), "a record needs the sha256 of the bytes"
+        assert algorithm_of(str(record.get("digest"))), "a record needs the digest of the bytes"
         with explained("the journal cannot be written", self._root / _JOURNAL, needed=_BLOCK):
             self._journal.add(name, record)
         self._done.add(name)
 
     def write_file(self, name: str, data: bytes) -> str:
-        """Write a file next to the weights; ``name`` may lead into sub-folders; return its sha256."""
+        """Write a file next to the weights; ``name`` may lead into sub-folders; return its digest."""
         return self._added(name, [data], len(data))
 
     def write_pieces(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
-        """Write a file of ``size`` bytes piece by piece; return its sha256."""
+        """Write a file of ``size`` bytes piece by piece; return its digest."""
         return self._added(name, pieces, size)
 
     def copy_file(self, name: str, source: Path) -> str:
-        """Copy a file next to the weights, piece by piece; return its sha256."""
+        """Copy a file next to the weights, piece by piece; return its digest."""
         with explained("a file cannot be read", source):
             size = source.stat().st_size
         return self._added(name, read_range(source, 0, size), size)
@@ -219,9 +221,13 @@ class Staging:
             self._release()
 
     def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
-        digest = add_file(self._files, self.folder, name, pieces, size)
+        digest = add_file(self._files, self.folder, name, pieces, size, algorithm=self._algorithm)
         self._written[name] = {"bytes": size, "digest": digest}
         return digest
+
+    def _holds(self, slot: Slot, digest: object) -> bool:
+        algorithm = algorithm_of(digest) if isinstance(digest, str) else None
+        return algorithm is not None and slot_digest(self.folder, slot, algorithm) == digest
 
     def _worth_keeping(self) -> bool:
         if self._layout is None:  # the error came before create(): what a resumed run would continue from is untouched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from mergeometry.deferred import torch
+from mergeometry.digests import DEFAULT, Algorithm, Hash, digest_of
 from mergeometry.dtypes import codes, item_size
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
@@ -24,8 +24,16 @@ class SlotWriter:
         OutputError: from every method, the disk is full or fails; the error names the file.
     """
 
-    def __init__(self, folder: Path, *, open_files: int = 16, files: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        algorithm: Algorithm = DEFAULT,
+        open_files: int = 16,
+        files: FileSystem | None = None,
+    ) -> None:
         self._folder = folder
+        self._algorithm: Algorithm = algorithm
         self._limit = max(1, open_files)
         self._files = files or FileSystem()
         self._descriptors: OrderedDict[str, int] = OrderedDict()
@@ -39,7 +47,7 @@ class SlotWriter:
         self.close()
 
     def write(self, slot: Slot, tensor: torch.Tensor) -> str:
-        """Write a whole tensor, already in the output's dtype, and return the sha256 of its bytes."""
+        """Write a whole tensor, already in the output's dtype, and return the digest of its bytes."""
         data = tensor_bytes(tensor)
         if codes().get(tensor.dtype) != slot.code or len(data) != slot.nbytes:
             raise OutputError(
@@ -48,7 +56,7 @@ class SlotWriter:
                 file=slot.file,
             )
         self._write(slot, data, slot.start)
-        return hashlib.sha256(data).hexdigest()
+        return digest_of(data, self._algorithm)
 
     def write_range(self, slot: Slot, first_element: int, tensor: torch.Tensor) -> None:
         """Write a flat part of a tensor, from ``first_element`` on; hashing is left to the caller."""
@@ -63,8 +71,8 @@ class SlotWriter:
         self._write(slot, data, slot.start + start)
 
     def digest(self, slot: Slot) -> str:
-        """Return the sha256 of what a slot holds, for tensors that were written in parts."""
-        return slot_digest(self._folder, slot)
+        """Return the digest of what a slot holds, for tensors that were written in parts."""
+        return slot_digest(self._folder, slot, self._algorithm)
 
     def close(self) -> None:
         """Close all files."""
@@ -86,13 +94,13 @@ class SlotWriter:
         return self._descriptors[name]
 
 
-def slot_digest(folder: Path, slot: Slot) -> str:
-    """Return the sha256 of a slot's bytes as they stand in ``folder``; ``OutputError`` if they cannot be read."""
-    digest = hashlib.sha256()
+def slot_digest(folder: Path, slot: Slot, algorithm: Algorithm) -> str:
+    """Return the digest of a slot's bytes as they stand in ``folder``; ``OutputError`` if they cannot be read."""
+    hashed = Hash(algorithm)
     with explained("a staged file cannot be read", folder / slot.file):
         for piece in read_range(folder / slot.file, slot.start, slot.nbytes):
-            digest.update(piece)
-    return digest.hexdigest()
+            hashed.update(piece)
+    return hashed.digest
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from mergeometry.digests import ALGORITHMS, Hash, algorithm_of
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import open_regular
 
@@ -25,9 +25,12 @@ class Hasher:
         """Whether a range of a file has a digest; ``name`` is what progress calls it.
 
         Raises:
-            SourceError: the file cannot be read, or ends early.
+            SourceError: the file cannot be read, or ends early, or the digest is by an algorithm that is not known.
         """
-        hashed = hashlib.sha256()
+        algorithm = algorithm_of(digest)
+        if algorithm is None:
+            raise SourceError(f"its digest in the run record is by none of {', '.join(ALGORITHMS)}", file=path)
+        hashed = Hash(algorithm)
         descriptor = open_regular(path, follow=False)
         try:
             while count:
@@ -41,7 +44,7 @@ class Hasher:
             raise SourceError(f"the file cannot be read: {error.strerror}", file=path) from error
         finally:
             os.close(descriptor)
-        return hashed.hexdigest() == digest
+        return hashed.digest == digest
 
     def count(self, name: str, nbytes: int) -> None:
         """Count what is hashed."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
 
+from mergeometry.digests import DEFAULT, Algorithm, Hash, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.execution.input_records import input_records
 from mergeometry.plan.prepared import prepared_plan
@@ -28,7 +28,8 @@ class InputCheck:
     """The inputs that a run record names, opened as the merge opened them."""
 
     def __init__(self, record: RunRecord) -> None:
-        self._read = [one for one in record.inputs if one.sha256]
+        self._read = [one for one in record.inputs if one.digest]
+        self._algorithm: Algorithm = algorithm_of(record.digest) or DEFAULT
         self._unread = {label: set(names) for label, names in record.unread.items()}
         self._failures = list(_gone(self._read))
         self._plan: Plan | None = None
@@ -58,13 +59,13 @@ class InputCheck:
         with TensorReader() as reader:
             for label, info in self._tensors():
                 try:
-                    digests[label, info.name] = _digest(reader, info, hasher, f"{label}: {info.name}")
+                    digests[label, info.name] = _digest(reader, info, hasher, f"{label}: {info.name}", self._algorithm)
                 except SourceError as error:
                     failed.add(label)
                     yield Difference("changed", "input", label, f"{error.what} ({info.file})")
-        now = {(one.label, one.role): one.sha256 for one in input_records(self._plan, digests)}
+        now = {(one.label, one.role): one.digest for one in input_records(self._plan, digests, self._algorithm)}
         for one in self._read:
-            if one.label not in failed and now.get((one.label, one.role)) != one.sha256:
+            if one.label not in failed and now.get((one.label, one.role)) != one.digest:
                 yield Difference("changed", "input", one.label, f"other weights than were merged, at {one.path}")
 
     def _tensors(self) -> Iterator[tuple[str, TensorInfo]]:
@@ -103,10 +104,10 @@ def _placed(record: RunRecord) -> dict[str, Any]:
     return recipe
 
 
-def _digest(reader: TensorReader, info: TensorInfo, hasher: Hasher, name: str) -> str:
-    digest = hashlib.sha256()
+def _digest(reader: TensorReader, info: TensorInfo, hasher: Hasher, name: str, algorithm: Algorithm) -> str:
+    hashed = Hash(algorithm)
     for first in range(0, info.elements, _PIECE):
         data = tensor_bytes(reader.read_range(info, first, min(first + _PIECE, info.elements)))
-        digest.update(data)
+        hashed.update(data)
         hasher.count(name, len(data))
-    return digest.hexdigest()
+    return hashed.digest

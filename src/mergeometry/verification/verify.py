@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mergeometry.digests import algorithm_of
 from mergeometry.errors import SourceError
 from mergeometry.sink import RunRecord, read_record, weights_digest
 from mergeometry.sink.target import ATTESTATIONS, is_single_file, record_path, resolved_target
@@ -75,8 +76,9 @@ def _size(path: Path) -> int:
 
 def _of_the_record(record: RunRecord) -> Iterator[Difference]:
     """Whether the record agrees with itself."""
-    listed = ((tensor.name, tensor.dtype, tensor.shape, tensor.sha256) for tensor in record.tensors)
-    if record.tensors and weights_digest(listed) != record.sha256:
+    listed = ((tensor.name, tensor.dtype, tensor.shape, tensor.digest) for tensor in record.tensors)
+    algorithm = algorithm_of(record.digest)
+    if record.tensors and (algorithm is None or weights_digest(listed, algorithm) != record.digest):
         yield Difference(
             "changed", "record", "mergeometry.json", "its tensors do not have the content hash that it says"
         )
@@ -124,7 +126,7 @@ def _of_weights(record: RunRecord, weights: Mapping[str, Path], hasher: Hasher) 
                     yield Difference("extra", "tensor", tensor.name, reason)
                 elif (known.dtype, known.shape) != (tensor.code, tensor.shape):
                     yield Difference("changed", "tensor", tensor.name, f"it is {tensor.code} {list(tensor.shape)} now")
-                elif not hasher.matches(path, tensor.start, tensor.nbytes, known.sha256, tensor.name):
+                elif not hasher.matches(path, tensor.start, tensor.nbytes, known.digest, tensor.name):
                     yield Difference("changed", "tensor", tensor.name, f"other values, in {name}")
         except SourceError as error:
             whole = False
@@ -147,7 +149,7 @@ def _header_reason(entry: Mapping[str, Any], path: Path, header: Header, hasher:
 def _of_file(record: RunRecord, name: str, path: Path, hasher: Hasher, notes: list[str]) -> Iterator[Difference]:
     """A file next to the weights."""
     entry, size = _entry(record, name), _size(path)
-    copied = {file.name: file.sha256 for file in record.sidecars.copied}
+    copied = {file.name: file.digest for file in record.sidecars.copied}
     digest = entry.get("digest", copied.get(name))
     try:
         if entry.get("bytes", size) != size:
