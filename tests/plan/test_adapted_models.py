@@ -69,7 +69,7 @@ def test_the_same_as_a_mapping_as_base_and_in_a_recipe_file(llama: Path, tmp_pat
 
 
 def test_another_adapter_is_another_fingerprint(llama: Path) -> None:
-    from mergeometry.execution.run import fingerprint
+    from mergeometry.execution.identity import fingerprint
 
     prints = {
         fingerprint(mg.make_plan(base=llama / "base", models=[f"{llama / 'tuned'}+{llama / one}"], method="average"))

@@ -21,6 +21,7 @@ from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
+from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.plan.tasks import Plan
@@ -40,6 +41,7 @@ def merge_on_data(
     resume: bool = False,
     progress: Progress | None = None,
     memory_limit: MemoryLimit = None,
+    tell: Tell = untold,
 ) -> RunRecord:
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by the activations.
 
@@ -69,7 +71,7 @@ def merge_on_data(
         )
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-            extras=extras, memory_limit=memory_limit,
+            extras=extras, memory_limit=memory_limit, tell=tell,
         )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mergeometry.cli.events import Steps
 from mergeometry.cli.progress import progress
 from mergeometry.cli.show import size
 
 if TYPE_CHECKING:
+    from mergeometry.cli.events import Events
     from mergeometry.progress import Show
     from mergeometry.sources.access import Access
 
@@ -49,8 +51,11 @@ class AccessOptions:
 
 
 @contextmanager
-def fetching(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+def fetching(*, hidden: bool, events: Events | None = None) -> Iterator[Callable[[str, int, int], None]]:
     """Give a function that shows how much of the models is fetched; nothing is shown where nothing is."""
+    if events is not None:
+        yield Steps(events, "fetching").nbytes
+        return
     with ExitStack() as stack:
         shown: list[Show | None] = []
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +19,7 @@ from mergeometry.cli.mixture import mixture
 from mergeometry.cli.plan import plan
 from mergeometry.cli.report import report
 from mergeometry.cli.signals import stop_on_signals
+from mergeometry.cli.streams import output_in_words, settle_streams
 from mergeometry.cli.transplant import transplant
 from mergeometry.cli.verify import verify
 
@@ -67,8 +65,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; the console script ``mergeometry``."""
-    # Python has no stream where the shell closed it, as with `>&-`.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process lives)
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    settle_streams()
     stop_on_signals()
-    app()
+    with output_in_words():
+        app()

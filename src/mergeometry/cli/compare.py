@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, started
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
@@ -48,6 +49,7 @@ def compare(
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
     ] = None,
     memory_limit: MemoryLimitOption = None,
+    log: LogOption = LogForm.TEXT,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -62,9 +64,12 @@ def compare(
     No merged model is written. Scores are kept in the output folder as soon as they are known: the same command
     continues where it was interrupted, and with another method or scale it computes only that one.
     """  # fmt: skip
-    if tasks is None:
-        wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
-    with plain_errors(debug):
+    with events(log) as written, plain_errors(debug, written):
+        hidden = quiet or as_json or written is not None
+        if written is not None:
+            written("started", started("compare"), output=str(output))
+        if tasks is None:
+            wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
         from mergeometry.comparison.entries import read_entries
         from mergeometry.comparison.own_folder import refuse_foreign_folder
         from mergeometry.comparison.rules import read_rules
@@ -78,7 +83,7 @@ def compare(
         entries, everything = read_entries(methods)
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
-        with fetching(hidden=quiet or as_json) as show:
+        with fetching(hidden=hidden, events=written) as show:
             given = local_recipe(given, where.access, show).recipe
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         refuse_foreign_folder(output, setup.plans[0].inputs)
@@ -91,15 +96,18 @@ def compare(
             )
             _print_plan(dry_run(setup, scale_values, count), as_json)
             return
-        with progress("starting", hidden=quiet or as_json, timed=False) as show:
+        with progress("starting", hidden=hidden, timed=False) as show:
             say = None if show is None else partial(_say, show)
+            say = say if written is None else Steps(written, "scored")
             comparison = run_comparison(
                 setup, output, scale_values, rules=scale_rules, workers=workers, say=say, memory_limit=memory_limit
             )
         _write(comparison, output)
+        if written is not None:
+            written("published", compared(comparison), output=str(output))
         if as_json:
             typer.echo(json.dumps(comparison.to_json(), indent=1))
-        elif not quiet:
+        elif not hidden:
             _print(comparison)
             console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
 

@@ -83,9 +83,9 @@ def extract(
     norms, heads and tables that changed are written as PEFT stores them, new tokens as rows; with `--other none`
     they are left out, as vLLM needs, and a note says how much of the update they hold.
     """
-    if run.output is None and not dry_run:
-        wrong_usage("--output says where to write; --dry-run writes nothing")
     with plain_errors(debug):
+        if run.output is None and not dry_run:
+            wrong_usage("--output says where to write; --dry-run writes nothing")
         from mergeometry.execution.adapter_survey import surveyed
         from mergeometry.execution.run import execute
         from mergeometry.execution.workers import workers_for

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergeometry.cli.events import Steps, Tensors
 from mergeometry.cli.progress import Show, progress, tensor_by_tensor
 from mergeometry.progress import duration
 
 if TYPE_CHECKING:
+    from mergeometry.cli.events import Events
+    from mergeometry.execution.telling import Tell
     from mergeometry.learning.train import Point
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.sink import RunRecord
@@ -25,6 +28,8 @@ def learn(
     overwrite: bool,
     resume: bool,
     hidden: bool,
+    events: Events | None = None,
+    tell: Tell,
 ) -> RunRecord:
     """Learn and merge, with the progress of each stage."""
     from mergeometry.learning.run import adapt
@@ -32,9 +37,11 @@ def learn(
     assert plan.recipe.adapt is not None
     with progress("preparing", hidden=hidden, timed=True) as show:
         shown = _Silent() if show is None else _Shown(plan, plan.recipe.adapt.steps, show)
+        if events is not None:
+            shown = _Written(plan, events)
         return adapt(
             plan, output, workers=workers, memory_limit=memory_limit, device=device, overwrite=overwrite, resume=resume,
-            say=shown.say, report=shown.report, progress=shown.tensor,
+            say=shown.say, report=shown.report, progress=shown.tensor, tell=tell,
         )  # fmt: skip
 
 
@@ -64,6 +71,14 @@ class _Silent:
 
     def tensor(self, task: TensorTask) -> None:
         """Nothing."""
+
+
+class _Written(_Silent):
+    """The same as events."""
+
+    def __init__(self, plan: Plan, events: Events) -> None:
+        self.say, self.report = Steps(events, "preparing"), Steps(events, "learning").point
+        self.tensor = Tensors(plan, events)
 
 
 class _Shown(_Silent):

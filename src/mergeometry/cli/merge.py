@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.events import events, planned, published_facts, started, telling
 from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
@@ -21,18 +21,21 @@ from mergeometry.cli.show import (
     Json,
     Quiet,
     console,
+    launched,
     plain,
     plain_errors,
+    published,
     size,
     spoken_for,
     wrong_usage,
 )
-from mergeometry.cli.stages import checked, merged, stages_of
+from mergeometry.cli.stages import checked, finished_stages, merged, stages_of
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
+    from mergeometry.cli.events import Events
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe
     from mergeometry.recipe.stages import Stage
@@ -81,47 +84,71 @@ def merge(
     A recipe with a `data:` section first runs every model on a few unlabelled inputs, for methods that merge by
     activations.
     """
-    if run.output is None:
-        wrong_usage("--output says where to write; there is no default")
-    run.check()
-    with plain_errors(debug):
-        hidden = quiet or as_json or spoken_for()
+    with events(run.log) as written, plain_errors(debug, written):
+        if run.output is None:
+            wrong_usage("--output says where to write; there is no default")
+        run.check()
+        hidden = quiet or as_json or spoken_for() or written is not None
+        told = None if spoken_for() else written
+        if told is not None:
+            told("started", started("merge"), output=str(run.output))
         if stages := stages_of(recipe, how):
-            _merge_stages(stages, run, where, as_json=as_json, hidden=hidden)
+            _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden)
             return
-        plan, record = _merged(recipe_from(recipe, how), run, where, hidden=hidden)
+        plan, record = _merged(recipe_from(recipe, how), run, where, told, hidden=hidden)
         if spoken_for():
             return
         if as_json:
-            typer.echo(json.dumps(record.to_json(), indent=1))
-        elif not quiet:
-            print_record(plan, record, run.output)
+            with published(run.output):
+                typer.echo(json.dumps(record.to_json(), indent=1))
+        elif not quiet and written is None:
+            with published(run.output):
+                print_record(plan, record, run.output)
 
 
-def _merged(given: Recipe, run: RunOptions, where: AccessOptions, *, hidden: bool) -> tuple[Plan, RunRecord]:
+def _merged(
+    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool
+) -> tuple[Plan, RunRecord]:
     """Plan and carry out one merge."""
+    plan, record = _carried_out(given, run, where, written, hidden=hidden)
+    if written is not None:
+        written("published", published_facts(record), output=str(run.output))
+    return plan, record
+
+
+def _carried_out(
+    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool
+) -> tuple[Plan, RunRecord]:
     from mergeometry.plan.prepared import prepared_plan
 
     assert run.output is not None
     run.check_for(given)
-    with fetching(hidden=hidden) as show:
+    with fetching(hidden=hidden, events=written) as show:
         plan = prepared_plan(given, where.access, show=show)
+    if written is not None:
+        written("planned", planned(plan))
     options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
-    options["memory_limit"] = run.memory_limit
+    options |= {"memory_limit": run.memory_limit, "tell": telling(written, hidden=hidden)}
     if given.adapt is not None:
-        return plan, learn(plan, run.output, device=run.device, hidden=hidden, **options)
+        return plan, learn(plan, run.output, device=run.device, hidden=hidden, events=written, **options)
     _refuse_several_processes()
     if given.data is not None:
         from mergeometry.activations.run import merge_on_data as execute
     else:
         from mergeometry.execution.run import execute
 
-    with merging(plan, hidden=hidden) as advance:
+    with merging(plan, hidden=hidden, events=written) as advance:
         return plan, execute(plan, run.output, progress=advance, **options)
 
 
 def _merge_stages(
-    stages: tuple[Stage, ...], run: RunOptions, where: AccessOptions, *, as_json: bool, hidden: bool
+    stages: tuple[Stage, ...],
+    run: RunOptions,
+    where: AccessOptions,
+    written: Events | None,
+    *,
+    as_json: bool,
+    hidden: bool,
 ) -> None:
     """Merge several stages, each once those that it needs are there."""
     from mergeometry.plan.prepared import prepared_plan
@@ -132,11 +159,15 @@ def _merge_stages(
     _refuse_several_processes()
     if any(stage.name is None for stage in stages):
         refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=[])
+    tell = telling(written, hidden=hidden)
+    if not run.resume and (finished := finished_stages(stages, run.output)):
+        reason = f"stages {', '.join(map(repr, finished))} are merged anew without --resume"
+        tell("discarded", {"tensors": 0, "bytes": 0, "reason": reason})
     checked(stages, run.output, lambda recipe: _discard(prepared_plan(recipe, where.access, weights=False)))
     records = merged(
         stages,
         run.output,
-        lambda recipe, target: _merged(recipe, replace(run, output=target), where, hidden=hidden)[1],
+        lambda recipe, target: _merged(recipe, replace(run, output=target), where, written, hidden=hidden)[1],
         resume=run.resume,
         quiet=hidden,
     )
@@ -167,7 +198,7 @@ def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") ->
 
 def _refuse_several_processes() -> None:
     """Refuse a launcher for a recipe that learns nothing: each of its processes would write the same output."""
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if launched() > 1:
         wrong_usage("several processes were started by a launcher, and the recipe has no `adapt:` section to share")
 
 

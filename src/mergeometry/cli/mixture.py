@@ -45,9 +45,9 @@ def mixture(
 
     Gates from prompts run the base, which needs the extra `adapt`.
     """
-    if run.output is None and not dry_run:
-        wrong_usage("--output says where to write; there is no default")
     with plain_errors(debug):
+        if run.output is None and not dry_run:
+            wrong_usage("--output says where to write; there is no default")
         from mergeometry.encoders.mixtures import open_models, write_mixture
         from mergeometry.execution.workers import workers_for
         from mergeometry.recipe.mixture import load_mixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mergeometry.cli.access import AccessOptions
+from mergeometry.cli.events import events
 from mergeometry.cli.options import spread
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size
@@ -46,8 +47,8 @@ def plan(
 
         mergeometry plan --base B --model A --model C --method dc_merge --head 'classifier.*' --tensors
     """
-    run.check()
-    with plain_errors(debug):
+    with events(run.log) as written, plain_errors(debug, written):
+        run.check()
         if stages := stages_of(recipe, how):
             hidden = as_json or quiet
             plan_one = partial(_of_stage, run=run, where=where, tensors=tensors, hidden=hidden)

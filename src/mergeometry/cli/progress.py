@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from mergeometry.cli.show import console, plain
+from mergeometry.cli.events import Tensors
+from mergeometry.cli.show import console
+from mergeometry.cli.streams import say
+from mergeometry.errors import printable
 from mergeometry.progress import Lines, Show, duration, tensor_by_tensor
 
 if TYPE_CHECKING:
+    from mergeometry.cli.events import Events
     from mergeometry.plan import Plan, TensorTask
 
 _WIDTH = 48
@@ -30,12 +32,15 @@ def progress(start: str, *, hidden: bool, timed: bool) -> Iterator[Show | None]:
         with _bar(start, target, timed=timed) as show:
             yield show
     else:
-        yield Lines(lambda line: typer.echo(line, err=True), timed=timed)
+        yield Lines(say, timed=timed)
 
 
 @contextmanager
-def merging(plan: Plan, *, hidden: bool) -> Iterator[Callable[[TensorTask], None] | None]:
-    """Give a function that shows each tensor as it is finished."""
+def merging(plan: Plan, *, hidden: bool, events: Events | None = None) -> Iterator[Callable[[TensorTask], None] | None]:
+    """Give a function that shows each tensor as it is finished, or writes it to the ``events``."""
+    if events is not None:
+        yield Tensors(plan, events)
+        return
     work = f"merging, about {duration(sum(task.cost.seconds for task in plan.ordered()))} of work"
     with progress(work, hidden=hidden, timed=True) as show:
         yield None if show is None else tensor_by_tensor(plan, show)
@@ -46,12 +51,13 @@ def _bar(start: str, target: Any, *, timed: bool) -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     last = TimeRemainingColumn() if timed else TimeElapsedColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), last)
+    words, count = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[count]}"))
+    columns = (words, BarColumn(), count, last)
     with Progress(*columns, console=target, transient=True) as bar:
-        work = bar.add_task(plain(start), total=None, count="")
+        work = bar.add_task(printable(start), total=None, count="")
 
         def show(text: str, done: float, total: float, *, item: str = "", count: str = "") -> None:
-            words = f"{plain(text)} {plain(item)[-_WIDTH:]:>{_WIDTH}}" if item else plain(text)
+            words = f"{printable(text)} {printable(item)[-_WIDTH:]:>{_WIDTH}}" if item else printable(text)
             bar.update(work, description=words, completed=done, total=total, count=count)
 
         yield show

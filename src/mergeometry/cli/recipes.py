@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from mergeometry.cli.events import LogForm, LogOption
 from mergeometry.cli.show import wrong_usage
 from mergeometry.digests import ALGORITHMS
 from mergeometry.errors import RecipeError
@@ -155,6 +156,7 @@ class RunOptions(WriteOptions):
         ),
     ] = "auto"
     executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local"
+    log: LogOption = LogForm.TEXT
 
     def check(self) -> None:
         """Refuse a device or an executor that there is not."""

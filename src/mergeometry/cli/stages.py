@@ -40,6 +40,14 @@ def checked(stages: tuple[Stage, ...], output: Path, check: Callable[[Recipe], N
             check(recipe)
 
 
+def finished_stages(stages: tuple[Stage, ...], output: Path) -> list[str]:
+    """The stages whose results an interrupted run left beside the output."""
+    from mergeometry.execution.stages import Places
+
+    places = Places.of(stages, output)
+    return [stage.name for stage in stages if stage.name and not places.all_named and places.place(stage.name).is_dir()]
+
+
 def planned(
     stages: tuple[Stage, ...], output: Path, plan: Callable[[Recipe], dict[str, Any]], *, show: bool
 ) -> list[dict[str, Any]]:

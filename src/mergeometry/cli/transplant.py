@@ -59,11 +59,11 @@ def transplant(
     model's own rows. All else of the model stays as it is. Tokens of a text change, so that such a model needs some
     training before it is as good as it was; texts of common tokens run as before.
     """
-    if run.output is None and not dry_run:
-        wrong_usage("--output says where to write; --dry-run writes nothing")
-    if rule not in RULES:
-        wrong_usage(f"--rule is one of {', '.join(RULES)}, not {rule!r}")
     with plain_errors(debug):
+        if run.output is None and not dry_run:
+            wrong_usage("--output says where to write; --dry-run writes nothing")
+        if rule not in RULES:
+            wrong_usage(f"--rule is one of {', '.join(RULES)}, not {rule!r}")
         from mergeometry.execution.run import execute
         from mergeometry.plan.prepared import prepared_plan
         from mergeometry.recipe.transplanting import transplant_recipe

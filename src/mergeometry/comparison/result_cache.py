@@ -14,7 +14,7 @@ from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, Setup
 from mergeometry.comparison.store import Store
 from mergeometry.execution.head_files import safe_name
-from mergeometry.execution.run import fingerprint
+from mergeometry.execution.identity import fingerprint
 from mergeometry.plan.tasks import Plan, tensors_of
 from mergeometry.scaling import Statistics
 from mergeometry.sink import versions

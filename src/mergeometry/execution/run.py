@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,16 @@ from mergeometry.execution.decisions import decisions
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
+from mergeometry.execution.identity import identity_of
 from mergeometry.execution.pool import run_jobs
+from mergeometry.execution.restoring import restored
 from mergeometry.execution.sidecars import sidecars_of
+from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.timings import Timings
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.sink import RunRecord, Staging, versions
+from mergeometry.sink import RunRecord, Staging
 from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
@@ -40,8 +41,11 @@ def execute(
     progress: Progress | None = None,
     extras: Extras = NOTHING,
     memory_limit: MemoryLimit = None,
+    tell: Tell = untold,
 ) -> RunRecord:
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
+
+    ``tell`` is called when tensors of an earlier run are "resumed" or "discarded", with how many.
 
     Raises:
         RecipeError: fewer than one worker is asked for, or the merge needs more memory than there is.
@@ -59,12 +63,15 @@ def execute(
             sidecars = sidecars_of(plan)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
-            identity = fingerprint(plan, extras.identity)
+            identity = identity_of(plan, extras.identity)
             with timings.stage("prepare"):
                 plan = with_global_scale(plan, workers)
                 plan = written_to(surveyed(plan, workers), staging.target)
-                staging.create(plan.layout, identity, extra_bytes=extra)
+                staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts)
                 outcomes = _earlier(plan, staging.completed())
+            extras = _with_discarded(extras, staging, tell)
+            if staging.resumed:
+                tell("resumed", {"tensors": len(outcomes)})
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with (
                 timings.stage("merge"),
@@ -74,7 +81,7 @@ def execute(
                     outcomes[outcome.name] = outcome
                     timings.finished(outcome)
             chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit))
-            record = write_metadata(plan, staging, outcomes, sidecars, identity, timings, extras, chosen)
+            record = write_metadata(plan, staging, outcomes, sidecars, identity.digest, timings, extras, chosen)
             staging.publish()
     except KeyboardInterrupt as error:
         if staging.published:
@@ -89,21 +96,16 @@ def execute(
     return record
 
 
+def _with_discarded(extras: Extras, staging: Staging, tell: Tell) -> Extras:
+    """The extras with a note on what an earlier run had finished and this one computes again."""
+    if (lost := staging.discarded) is None:
+        return extras
+    tell("discarded", {"tensors": lost.tensors, "bytes": lost.nbytes, "reason": lost.reason})
+    return replace(extras, notes=(*extras.notes, str(lost)))
+
+
 class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
     """The user stopped the run."""
-
-
-def fingerprint(plan: Plan, more: str = "") -> str:
-    """Digest of all that decides the output's bytes: recipe, versions, the identity of every input file, ``more``."""
-    files = {stored.file: stored.stamp for info in plan.infos() for stored in info.stored}
-    identity = {
-        "recipe": plan.recipe.canonical(),
-        "versions": versions(),
-        "files": sorted([str(path), *stamp] for path, stamp in files.items()),
-        **({"vocabulary": plan.vocabulary.digest} if plan.vocabulary else {}),
-        **({"more": more} if more else {}),
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _computed(
@@ -134,10 +136,7 @@ def _earlier(plan: Plan, records: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     for task in plan.tasks:
         entries = [records[output.name] for output in task.outputs if output.name in records]
         if entries and len(entries) == len(task.outputs):
-            values = dict(entries[0]["outcome"])
-            values.update({key: tuple(values[key]) for key in ("written", "notes", "scales", "energies")})
-            # The memory of the earlier run does not count towards this one.
-            values["peak_memory"] = 0
-            values["read"] = tuple((label, name, digest) for label, name, digest in values["read"])
-            outcomes[task.name] = Outcome(**values)
+            outcome = restored(task.name, entries)
+            if outcome is not None:
+                outcomes[task.name] = outcome
     return outcomes

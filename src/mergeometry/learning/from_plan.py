@@ -10,7 +10,7 @@ from dataclasses import replace
 from mergeometry.encoders.base import Encoder
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
-from mergeometry.execution.run import fingerprint
+from mergeometry.execution.identity import fingerprint
 from mergeometry.inputs import UnlabelledData
 from mergeometry.inputs.unlabelled import naming
 from mergeometry.learning.build_learner import Material, Prepared, Say, build_learner, check_heads

@@ -17,6 +17,7 @@ from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
+from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.threads import one_thread
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
@@ -34,6 +35,8 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import LearningPlace, RunRecord
 
+_NOT_RESUMED = "learning starts over without --resume"
+
 
 def adapt(
     plan: Plan,
@@ -48,12 +51,14 @@ def adapt(
     report: Report | None = None,
     progress: Progress | None = None,
     memory_limit: MemoryLimit = None,
+    tell: Tell = untold,
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section requests, then write the merge.
 
     ``threads`` is the number of parallel forward and backward passes; it does not change the result. ``device`` is
     the device that learning runs on (auto, cpu, cuda, cuda:i); the merge is computed on the CPU. ``say`` is called
-    while inputs are prepared, ``report`` at every step of learning, ``progress`` for every tensor written.
+    while inputs are prepared, ``report`` at every step of learning, ``progress`` for every tensor written, and
+    ``tell`` when what an earlier run left is resumed or discarded.
 
     With `accelerate: true`, every process of the launcher calls this function. Only the main process writes and calls
     ``say``, ``report`` and ``progress``; all processes return its record.
@@ -71,6 +76,8 @@ def adapt(
         if processes.main:
             place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=plan.inputs))
             say, report = say or _silent, report or _silent
+            if place.discarded_bytes:
+                tell("discarded", {"tensors": 0, "bytes": place.discarded_bytes, "reason": _NOT_RESUMED})
         else:
             say, report = _silent, _silent
         learned, extras = _learned(plan, section, place, processes, threads, resume, say, report, memory_limit)
@@ -79,7 +86,7 @@ def adapt(
             assert place is not None
             record = execute(
                 learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-                extras=extras, memory_limit=memory_limit,
+                extras=extras, memory_limit=memory_limit, tell=tell,
             )  # fmt: skip
             place.done()
             return json.dumps(record.to_json())

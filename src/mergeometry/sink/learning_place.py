@@ -28,6 +28,8 @@ class LearningPlace:
         self._target, self._resume = resolved_target(output), resume
         refuse_taken(self._target, overwrite=overwrite, inputs=inputs)
         self.folder = learning_folder(self._target)
+        self.discarded_bytes = 0
+        """The size of an earlier run's state, which this one does not continue."""
         self._files = FileSystem()
         self._lock = RunLock(self.folder, self._files)
 
@@ -36,6 +38,7 @@ class LearningPlace:
             self._target.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         if not self._resume:
+            self.discarded_bytes = sum(child.stat().st_size for child in self.folder.iterdir() if child.name != "lock")
             self.done()
         return self
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, OutputError
+from mergeometry.sink.discarded import Discarded, discarded_of, reason_to_discard
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem, read_range
 from mergeometry.sink.folder import (
@@ -57,6 +59,7 @@ class Staging:
         self._algorithm: Algorithm = algorithm
         self.target = resolved_target(target)
         self.resumed = False
+        self.discarded: Discarded | None = None
         self.kept = False
         self._root = staging_folder(self.target)
         self._folder: Path | None = None
@@ -124,27 +127,33 @@ class Staging:
         files = () if self._layout is None else self._layout.files
         return {**{file.name: header_entry(file, self._algorithm) for file in files}, **self._written}
 
-    def create(self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0) -> None:
+    def create(
+        self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0, parts: Mapping[str, str] | None = None
+    ) -> None:
         """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
 
-        ``extra_bytes`` is the space that other files will take.
+        ``extra_bytes`` is the space that other files will take, ``parts`` what the fingerprint is made of. What an
+        earlier run finished and this one does not continue is in ``discarded`` then.
 
         Raises:
             OutputError: the disk is too small; the error says how much is needed and free.
         """
         self._layout = layout
-        content = read_journal(self._root / _JOURNAL) if self._resume else None
+        content = read_journal(self._root / _JOURNAL)
+        head = JournalHead(fingerprint, layout.digest, "", parts or {})
+        reason = reason_to_discard(content, head, resume=self._resume)
         with explained("the output cannot be staged", self._root, needed=layout.nbytes + extra_bytes):
-            if content and (content.head.fingerprint, content.head.layout) == (fingerprint, layout.digest):
+            if content and not reason:
                 self._folder = continued_folder(self._root, content.head.folder, layout)
             if content and self._folder:
                 self._adopt(content, layout)
             else:
+                self.discarded = discarded_of(content, reason or "its staged files changed")
                 self._clear()
             check_room(self._files, self._root, self._folder, layout.nbytes + extra_bytes)
             if self._folder is None:
                 self._folder = begin_folder(self._files, self._root, layout)
-                self._journal.begin(JournalHead(fingerprint, layout.digest, self._folder.name))
+                self._journal.begin(replace(head, folder=self._folder.name))
         for name, index in layout.indexes.items():
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
             self.write_file(name, f"{text}\n".encode())
@@ -168,7 +177,7 @@ class Staging:
         assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
         assert algorithm_of(str(record.get("digest"))), "a record needs the digest of the bytes"
         with explained("the journal cannot be written", self._root / _JOURNAL, needed=_BLOCK):
-            self._journal.add(name, record)
+            self._journal.add(name, record, self._layout.slots[name].nbytes)
         self._done.add(name)
 
     def write_file(self, name: str, data: bytes) -> str:

@@ -1,0 +1,40 @@
+"""What decides an output's bytes, as one digest and by its parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mergeometry.plan.tasks import Plan
+from mergeometry.sink import versions
+
+
+class Identity(NamedTuple):
+    """A run's digest, which an interrupted run must have to be continued, and a digest of each of its parts."""
+
+    digest: str
+    parts: Mapping[str, str]
+
+
+def identity_of(plan: Plan, more: str = "") -> Identity:
+    """Identify a run by its recipe, versions, the identity of every input file, its vocabulary, and ``more``."""
+    files = {stored.file: stored.stamp for info in plan.infos() for stored in info.stored}
+    identity = {
+        "recipe": plan.recipe.canonical(),
+        "versions": versions(),
+        "files": sorted([str(path), *stamp] for path, stamp in files.items()),
+        **({"vocabulary": plan.vocabulary.digest} if plan.vocabulary else {}),
+        **({"more": more} if more else {}),
+    }
+    return Identity(_digest(identity), {part: _digest(value) for part, value in identity.items()})
+
+
+def fingerprint(plan: Plan, more: str = "") -> str:
+    """The digest alone."""
+    return identity_of(plan, more).digest
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
