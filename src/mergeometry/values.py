@@ -28,9 +28,9 @@ class LowRank:
     right: Float[Tensor, "n s"]
 
     @classmethod
-    def zero(cls, m: int, n: int) -> LowRank:
+    def zero(cls, m: int, n: int, device: torch.device | None = None) -> LowRank:
         """The zero matrix, with factors of no columns."""
-        return cls(torch.zeros(m, 0), torch.zeros(0, 0), torch.zeros(n, 0))
+        return cls(*(torch.zeros(shape, device=device) for shape in ((m, 0), (0, 0), (n, 0))))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,6 +57,11 @@ class LowRank:
         if n * r * s + m * n * r <= m * r * s + m * n * s:
             return self.left.to(dtype), (self.core @ self.right.mT).to(dtype)
         return (self.left @ self.core).to(dtype), self.right.to(dtype).mT
+
+    @property
+    def device(self) -> torch.device:
+        """Where the factors are."""
+        return self.left.device
 
     def scaled(self, factor: float) -> LowRank:
         """The matrix times ``factor``."""

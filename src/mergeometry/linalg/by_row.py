@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.backend import entries_together
 from mergeometry.values import Delta, LowRank
 
 _ENTRIES = 1 << 17
@@ -16,7 +17,7 @@ def inner_by_row(one: Delta, other: Delta) -> Float[Tensor, " rows"]:
         return (one.left.double() @ between * other.left.double()).sum(dim=1)
     assert isinstance(one, Tensor) and isinstance(other, Tensor)
     first, second = (delta.flatten(1) if delta.dim() > 1 else delta.reshape(1, -1) for delta in (one, other))
-    rows = rows_together(first.shape[1])
+    rows = max(1, entries_together(first, _ENTRIES) // max(1, first.shape[1]))
     pairs = zip(first.split(rows), second.split(rows), strict=True)
     return torch.cat([(block.double() * along.double()).sum(dim=1) for block, along in pairs])
 

@@ -18,17 +18,17 @@ def simplex_etf(basis: Float[Tensor, "m k"]) -> Float[Tensor, "m k"]:
     return factor**0.5 * (basis - basis.mean(dim=1, keepdim=True))
 
 
-def shared_direction_gram(count: int) -> Float[Tensor, "r r"]:
+def shared_direction_gram(count: int, device: torch.device | None = None) -> Float[Tensor, "r r"]:
     """``r/(r-1) (I - 11^T/r)``: the Gram operator of a simplex with one vertex per shared direction, ``r`` in all.
 
     Raises:
         ValueError: there are fewer than two directions.
     """
     factor = _vertex_factor(count)
-    return factor * (torch.eye(count, dtype=torch.float64) - 1.0 / count)
+    return factor * (torch.eye(count, dtype=torch.float64, device=device) - 1.0 / count)
 
 
-def task_gram(counts: list[int]) -> Float[Tensor, "r r"]:
+def task_gram(counts: list[int], device: torch.device | None = None) -> Float[Tensor, "r r"]:
     """``T/(T-1) (I_T - 11^T/T) kron I_k``: one vertex per task, direction i of each against direction i of the others.
 
     Tasks with fewer directions than others are as if padded with zero columns: nothing is subtracted there.
@@ -38,9 +38,9 @@ def task_gram(counts: list[int]) -> Float[Tensor, "r r"]:
     """
     tasks = len(counts)
     factor = _vertex_factor(tasks)
-    index = torch.cat([torch.arange(count) for count in counts])
+    index = torch.cat([torch.arange(count, device=device) for count in counts])
     same = (index[:, None] == index[None, :]).to(torch.float64)
-    return factor * (torch.eye(len(index), dtype=torch.float64) - same / tasks)
+    return factor * (torch.eye(len(index), dtype=torch.float64, device=device) - same / tasks)
 
 
 def centre_rows(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:

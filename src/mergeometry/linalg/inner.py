@@ -33,7 +33,7 @@ def inner(one: Delta, other: Delta) -> float:
 def _between(left: Tensor, dense: Tensor, right: Tensor) -> Tensor:
     """``L^T B R``, some rows of B in float64 at a time."""
     rows = max(1, _CHUNK // max(1, dense.shape[1]))
-    product = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
+    product = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=dense.device)
     for first in range(0, dense.shape[0], rows):
         part = slice(first, first + rows)
         product += left[part].mT @ (dense[part].double() @ right)
@@ -44,8 +44,8 @@ def _dense(one: Tensor, other: Tensor) -> float:
     if one.dim() == 2 and one.mT.is_contiguous() and other.mT.is_contiguous():
         one, other = one.mT, other.mT
     flat, along = one.reshape(-1), other.reshape(-1)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=flat.device)
     for first in range(0, flat.numel(), _CHUNK):
         part = slice(first, first + _CHUNK)
-        total += float(torch.dot(flat[part].double(), along[part].double()))
-    return total
+        total += torch.dot(flat[part].double(), along[part].double())
+    return float(total)

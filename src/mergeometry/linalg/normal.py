@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mergeometry.deferred import Float, Tensor, scipy, torch
-from mergeometry.linalg.svd import RANK_TOLERANCE, symmetric_eigen
-
-WELL_CONDITIONED = 1e-8
-"""Reciprocal condition number above which a Cholesky factor gives eight digits, in a tenth of the time."""
+from mergeometry.deferred import Float, Tensor
+from mergeometry.linalg.backend import backend_of
 
 
 def solve_gram(target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
@@ -22,16 +17,4 @@ def solve_gram(target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Floa
     """
     if gram.numel() == 0:
         return target
-    lapack: Any = scipy.linalg.lapack  # its stubs lack these routines
-    array = gram.numpy().T  # its lower triangle, column by column as LAPACK wants it
-    norm = float((gram.triu() + gram.triu(1).mT).abs().sum(dim=0).max())
-    factor, failed = lapack.dpotrf(array, lower=1)
-    if not failed:
-        reciprocal, failed = lapack.dpocon(factor, norm, uplo="L")
-        if not failed and reciprocal > WELL_CONDITIONED:
-            answer, _ = lapack.dpotrs(factor, target.numpy().T, lower=1)
-            return torch.from_numpy(answer.T)
-    values, vectors = symmetric_eigen(gram, gram.shape[0])
-    kept = values > RANK_TOLERANCE**2 * values[0]
-    values, vectors = values[kept], vectors[:, kept]
-    return (target @ vectors / values) @ vectors.mT
+    return backend_of(gram).solve_gram(target, gram)

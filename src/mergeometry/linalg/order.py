@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
+from mergeometry.linalg.backend import in_main_memory
 
 _DIGITS = {2: (15,), 4: (16, 15), 8: (16, 16, 16, 15)}
 """Bits of each digit of a float without its sign, from the leading, by the float's bytes."""
@@ -64,13 +65,22 @@ class LargestMagnitudes:
         kept = after - self._digits[self._done]
         if not self._done:
             digits = torch.bitwise_right_shift(bits, kept, out=leading)
-            self._histograms[0] += torch.bincount(digits, minlength=1 << self._digits[0]).numpy()
+            self._histograms[0] += torch.bincount(digits, minlength=1 << self._digits[0]).cpu().numpy()
+            return
+        if not in_main_memory(values):
+            self._count_on_device(bits, leading, after, kept)
             return
         before, numbers = torch.bitwise_right_shift(bits, after, out=leading).numpy(), bits.numpy()
         size = 1 << self._digits[self._done]
         for prefix in self._histograms:
             digits = numbers[before == prefix] >> kept & (size - 1)
             self._histograms[prefix] += np.bincount(digits, minlength=size)
+
+    def _count_on_device(self, bits: Tensor, leading: Tensor, after: int, kept: int) -> None:
+        before, size = torch.bitwise_right_shift(bits, after, out=leading), 1 << self._digits[self._done]
+        for prefix in self._histograms:
+            digits = torch.bitwise_right_shift(bits[before == prefix], kept).bitwise_and_(size - 1)
+            self._histograms[prefix] += torch.bincount(digits, minlength=size).cpu().numpy()
 
     def end_pass(self) -> None:
         """Choose the next digit of every magnitude that is sought."""
@@ -99,5 +109,18 @@ class LargestMagnitudes:
             self._set_dtype(values.dtype)
         if len(self._bits) < len(values):
             integer = integers_of(values.itemsize)
-            self._bits, self._leading = (torch.empty(len(values), dtype=integer) for _ in range(2))
+            self._bits, self._leading = (
+                torch.empty(len(values), dtype=integer, device=values.device) for _ in range(2)
+            )
         return self._bits[: len(values)], self._leading[: len(values)]
+
+
+def order_statistics(values: Float[Tensor, "*shape"], shares: Sequence[float]) -> list[float]:
+    """The entries at the places ``floor(share (n - 1))`` of all n in order, for ascending shares."""
+    places = [int(share * (values.numel() - 1)) for share in shares]
+    if not in_main_memory(values):
+        ordered = values.flatten().sort().values
+        return [float(ordered[place]) for place in places]
+    partitioned = values.flatten().numpy().copy()
+    partitioned.partition(places)
+    return [float(partitioned[place]) for place in places]

@@ -27,7 +27,7 @@ def matching_pursuit(
     squares (Pati, Rezaiifar, Krishnaprasad 1993).
     """
     unit, left = _unit(points), targets
-    places = torch.zeros(len(targets), 0, dtype=torch.int64)
+    places = torch.zeros(len(targets), 0, dtype=torch.int64, device=targets.device)
     coefficients = targets.new_zeros(len(targets), 0)
     for _ in range(min(count, len(points))):
         scores = (left @ unit.mT).abs().scatter(1, places, -1.0)

@@ -45,7 +45,7 @@ def resolve_equal_values(directions: Directions, deltas: Sequence[Delta]) -> Dir
     runs = [slice(first, last) for first, last in pairwise(edges) if last - first > 1]
     if not runs:
         return directions
-    energies = [torch.zeros(run.stop - run.start, run.stop - run.start, dtype=torch.float64) for run in runs]
+    energies = [values.new_zeros(run.stop - run.start, run.stop - run.start) for run in runs]
     for delta in deltas:
         for run, energy in zip(runs, energies, strict=True):
             energy.add_(gram(left_coordinates(directions.left[:, run], delta).mT))

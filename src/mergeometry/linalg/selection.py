@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
+from mergeometry.linalg.backend import entries_together, in_main_memory
 from mergeometry.linalg.order import LargestMagnitudes, integers_of
 
 _BLOCK = 1 << 16
@@ -56,6 +57,9 @@ def between(
     values: Float[Tensor, " count"], least: float, largest: float, out: Float[Tensor, " count"]
 ) -> Float[Tensor, " count"]:
     """Zero the entries whose magnitude lies outside these bounds, which belong to the inside."""
+    if not in_main_memory(values):
+        outside = (torch.abs(values, out=out) < least) | (out > largest)
+        return out.copy_(values).masked_fill_(outside, 0)
     magnitudes = torch.abs(values, out=out).numpy()
     inside = (magnitudes >= least) & (magnitudes <= largest)
     out.copy_(values)
@@ -67,6 +71,8 @@ def masked(values: Float[Tensor, " count"], kept: NDArray[np.bool_]) -> Float[Te
 
     The bits are multiplied, as integers: a fraction of what a choice by booleans takes, and infinities leave no NaN.
     """
+    if not in_main_memory(values):
+        return values.masked_fill_(~torch.from_numpy(kept).to(values.device), 0)
     bits = values.view(integers_of(values.itemsize)).numpy()
     np.multiply(bits, kept, out=bits)
     return values
@@ -102,8 +108,9 @@ def elected_mean(
     thresholds = [magnitude_threshold(task, count) * (1 - rounding) for task in tasks]
     flat = [task.reshape(-1) for task in tasks]
     merged, vote = torch.empty_like(flat[0]), Vote(weights)
-    for first in range(0, merged.numel(), _BLOCK):
-        block = slice(first, first + _BLOCK)
+    step = entries_together(merged, _BLOCK)
+    for first in range(0, merged.numel(), step):
+        block = slice(first, first + step)
         kept = [_trimmed(task[block], threshold) for task, threshold in zip(flat, thresholds, strict=True)]
         merged[block] = vote(kept)
     return merged.reshape(tasks[0].shape)
@@ -184,7 +191,7 @@ def next_below(threshold: float, dtype: torch.dtype) -> float:
 def _largest(values: Float[Tensor, "*shape"], counts: Sequence[int]) -> list[float]:
     search = LargestMagnitudes(counts)
     while search.unfinished:
-        for piece in values.reshape(-1).split(_BLOCK):
+        for piece in values.reshape(-1).split(entries_together(values, _BLOCK)):
             search.add(piece)
         search.end_pass()
     return search.magnitudes
@@ -203,7 +210,7 @@ class Vote:
     def __call__(self, kept: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, " n"]:
         """Merge some entries of the trimmed tasks."""
         if self._scratch.shape[-1] != len(kept[0]) or self._scratch.dtype is not kept[0].dtype:
-            self._scratch = torch.empty(4, len(kept[0]), dtype=kept[0].dtype)
+            self._scratch = torch.empty(4, len(kept[0]), dtype=kept[0].dtype, device=kept[0].device)
         sign, agreeing, total, share = self._scratch
         sign.zero_()
         for values, weight in zip(kept, self._weights, strict=True):

@@ -19,13 +19,13 @@ def shift_directions(delta: Delta, moment: Float[Tensor, "n n"], count: int) -> 
     """
     unit = _unit(moment.double())
     if unit is None or 0 in delta.shape:
-        return torch.zeros(delta.shape[0], 0, dtype=torch.float64)
+        return moment.new_zeros(delta.shape[0], 0, dtype=torch.float64)
     if isinstance(delta, LowRank):
         outer = (delta.core.double() @ delta.right.double().mT) if 0 not in delta.core.shape else None
         return _of_thin(delta, outer, unit, count)
     exact = _unit(delta.double())
     if exact is None:
-        return torch.zeros(delta.shape[0], 0, dtype=torch.float64)
+        return moment.new_zeros(delta.shape[0], 0, dtype=torch.float64)
     m, n = exact.shape
     if m > n:
         return top_directions(exact @ _root(unit), count).left
@@ -39,9 +39,10 @@ def _of_thin(
     """The same through the small matrix ``core right^T G right core^T``; no m x m matrix is formed."""
     outer = None if outer is None else _unit(outer)
     if outer is None:
-        return torch.zeros(delta.shape[0], 0, dtype=torch.float64)
+        return moment.new_zeros(delta.shape[0], 0, dtype=torch.float64)
     root = _root((outer @ moment) @ outer.mT)
-    return top_directions(LowRank(delta.left, root, torch.eye(root.shape[1]).double()), count).left
+    whole = torch.eye(root.shape[1], dtype=torch.float64, device=root.device)
+    return top_directions(LowRank(delta.left, root, whole), count).left
 
 
 def _root(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n r"]:

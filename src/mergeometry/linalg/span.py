@@ -43,10 +43,10 @@ def _directions(matrices: Sequence[Float[Tensor, "m n"]]) -> Float[Tensor, "m r"
     size = max((float(magnitude(matrix)) for matrix in matrices if matrix.numel()), default=0.0)
     side = matrices[0].shape[0]
     if size == 0.0:
-        return torch.zeros(side, 0, dtype=torch.float64)
+        return torch.zeros(side, 0, dtype=torch.float64, device=matrices[0].device)
     if not size < float("inf"):
         raise NumericalError("a matrix to decompose holds NaN or Inf")
-    total = torch.zeros(side, side, dtype=torch.float64)
+    total = torch.zeros(side, side, dtype=torch.float64, device=matrices[0].device)
     for matrix in matrices:
         # Squares of very large or small entries would leave float64's range.
         total.add_(gram((matrix.double() / size).mT))

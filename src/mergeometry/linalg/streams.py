@@ -76,7 +76,8 @@ def dropped_by_rank(
     rows = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
     width = rows.shape[1]
     rising = torch.linspace(density - epsilon, density + epsilon, width) if width > 1 else torch.tensor([density])
-    chances = torch.empty(rows.shape)
+    rising = rising.to(values.device)  # made on the CPU, for the same bits on any device
+    chances = torch.empty(rows.shape, device=values.device)
     for block in range(0, len(rows), step := max(1, _BLOCK // width)):
         order = rows[block : block + step].abs().argsort(dim=1, stable=True)
         chances[block : block + step].scatter_(1, order, rising.expand(order.shape))
@@ -84,7 +85,7 @@ def dropped_by_rank(
     kept = torch.zeros_like(flat)
     for block, drawn in _drawn(flat.numel(), key):
         part = chances[block].double()
-        chosen = torch.from_numpy(drawn.astype(np.int64)) < (part * _LEVELS).round()
+        chosen = torch.from_numpy(drawn.astype(np.int64)).to(values.device) < (part * _LEVELS).round()
         kept[block] = torch.where(chosen, flat[block] / part if rescale else flat[block], 0).to(flat.dtype)
     return kept.reshape(values.shape)
 

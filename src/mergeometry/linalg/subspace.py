@@ -27,6 +27,7 @@ class SharedSubspace:
     def same_task(self) -> Bool[Tensor, "r r"]:
         """Matrix that is true where row and column belong to one task: the diagonal blocks."""
         owner = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
+        owner = owner.to(self.values.device)
         return owner[:, None] == owner[None, :]
 
 

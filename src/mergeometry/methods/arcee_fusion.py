@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.backend import entries_together
+from mergeometry.linalg.order import order_statistics
 from mergeometry.methods.base import Sizes, Weightwise, Work, parameters
 
 _FLOOR = 1e-8
@@ -45,18 +47,15 @@ class ArceeFusion(Weightwise):
         if delta.numel() == 0:
             return torch.zeros_like(delta)
         importance = _importance(base, delta)
-        ordered = importance.flatten().numpy().copy()
-        places = [int(share * (ordered.size - 1)) for share in (0.25, 0.5, 0.75)]
-        ordered.partition(places)
-        low, median, high = (float(ordered[place]) for place in places)
+        low, median, high = order_statistics(importance, (0.25, 0.5, 0.75))
         return torch.where(importance >= median + 1.5 * (high - low), delta, 0)
 
 
 def _importance(base: Float[Tensor, "*shape"], delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """How far each entry moves, times how far the softmax of its row does; float64."""
     width = base.shape[-1] if base.dim() else 1
-    found = torch.empty(base.numel() // width, width, dtype=torch.float64)
-    rows = max(1, _ENTRIES // width)
+    found = base.new_empty(base.numel() // width, width, dtype=torch.float64)
+    rows = max(1, entries_together(base, _ENTRIES) // width)
     for first in range(0, len(found), rows):
         block = slice(first, first + rows)
         weights, move = (each.reshape(-1, width)[block].double() for each in (base, delta))

@@ -64,7 +64,7 @@ class DCMerge(Directional):
         if self.smoothing == "average":
             return values.mean().expand_as(values)
         steepest = min(self.rho, float(values[0] / values[-1]))
-        shares = torch.linspace(steepest, 1, len(values), dtype=values.dtype)
+        shares = torch.linspace(steepest, 1, len(values), dtype=values.dtype, device=values.device)
         return values.sum() * shares / shares.sum()
 
     def aggregate(self, coordinates: list[Float[Tensor, "r r"]]) -> Float[Tensor, "r r"]:

@@ -78,11 +78,11 @@ class ESM(Activational):
                 bases.append(basis)
                 coordinates.append(_coordinates(basis, update))
         if not bases:
-            return LowRank.zero(m, n)
+            return LowRank.zero(m, n, deltas[0].device)
         whitened, spread = polar(torch.cat(bases, dim=1))
         inner, sizes = polar(self._polarised(coordinates))
         size = spread.mean() * sizes.mean() * self.relative_norm**self.power
-        return LowRank(whitened, torch.eye(inner.shape[0]).double() * size, inner.mT)
+        return LowRank(whitened, torch.eye(inner.shape[0], dtype=torch.float64, device=inner.device) * size, inner.mT)
 
     def _polarised(self, coordinates: Sequence[Float[Tensor, "_ n"]]) -> Float[Tensor, "r n"]:
         norms = torch.stack([torch.linalg.vector_norm(block) for block in coordinates])

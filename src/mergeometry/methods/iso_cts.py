@@ -63,4 +63,4 @@ class IsoCTS(Spectral):
         right, _ = polar(torch.cat([part.right for part in [*parts, common]], dim=1))
         values = torch.cat([part.values for part in [*parts, common]])
         flat = values.mean() if len(values) else values.new_zeros(())
-        return LowRank(left, torch.eye(len(values), dtype=values.dtype) * flat, right)
+        return LowRank(left, torch.eye(len(values), dtype=values.dtype, device=values.device) * flat, right)

@@ -66,7 +66,7 @@ class _Mean(OnSphere):
         self._max_iter, self._tol = max_iter, tol
 
     def add(self, models: Float[Tensor, "tasks count"]) -> None:
-        self._gram += models @ models.mT
+        self._gram += (models @ models.mT).cpu()
 
     def factors(self) -> tuple[float | None, list[float]]:
         gram = self._gram

@@ -56,10 +56,10 @@ class Knots(Spectral):
             return sum_of(deltas)
         basis = common_left(deltas)
         if basis.shape[1] == 0:
-            return LowRank.zero(*deltas[0].shape)
+            return LowRank.zero(*deltas[0].shape, basis.device)
         # In the inputs' precision: all coordinates are in memory at once.
         dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float64)
         coordinates = [left_coordinates(basis, delta).to(dtype) for delta in deltas]
         kept = share_of(coordinates[0].numel(), self.density)
         merged = elected_mean(coordinates, kept, [1.0] * len(deltas), rounding=_TIED).double()
-        return LowRank(basis, torch.eye(basis.shape[1], dtype=torch.float64), merged.mT)
+        return LowRank(basis, torch.eye(basis.shape[1], dtype=torch.float64, device=basis.device), merged.mT)

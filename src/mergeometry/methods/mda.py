@@ -68,10 +68,10 @@ class MDA(Directional):
             return LowRank(centre_rows(shared.left), values, shared.right)
         if self.simplex == "random":
             key = getattr(self, "_key", stream_key(0, "", "simplex"))
-            unit = random_unit(shared.left.shape[0], key).to(shared.left.dtype)
+            unit = random_unit(shared.left.shape[0], key).to(shared.left)
             return LowRank(remove_direction(shared.left, unit), values, shared.right)
         if self.simplex == "tasks" and shared.rank:
-            return LowRank(shared.left, task_gram(list(shared.counts)) @ values, shared.right)
+            return LowRank(shared.left, task_gram(list(shared.counts), values.device) @ values, shared.right)
         if self.simplex == "directions" and shared.rank > 1:
-            return LowRank(shared.left, shared_direction_gram(shared.rank) @ values, shared.right)
+            return LowRank(shared.left, shared_direction_gram(shared.rank, values.device) @ values, shared.right)
         return LowRank(shared.left, values, shared.right)

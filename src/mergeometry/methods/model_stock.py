@@ -80,7 +80,8 @@ class ModelStock(Joint):
         if not all(isinstance(delta, LowRank) for delta in deltas):
             return merged_in_pieces(self.piecewise(weights, deltas[0].shape), dense_deltas(deltas))
         grams = torch.stack([torch.stack([inner_by_row(one, other) for other in deltas]) for one in deltas])
-        grams = grams.permute(2, 0, 1) * torch.tensor(weights).double().outer(torch.tensor(weights).double())
+        own = torch.tensor(weights).double().to(grams.device)
+        grams = grams.permute(2, 0, 1) * own.outer(own)
         factors = self._factors(grams if self.filter_wise else grams.sum(dim=0, keepdim=True))
         total = sum_of([weighed(delta, weight) for delta, weight in zip(deltas, weights, strict=True)])
         assert isinstance(total, LowRank)
@@ -134,8 +135,9 @@ class _Shrinking(Piecewise):
         self._grams.append(torch.stack([torch.stack([rows[max(s, t), min(s, t)] for t in tasks]) for s in tasks]))
 
     def measured(self) -> None:
-        own = torch.tensor(self._weights).double()
-        grams = torch.cat(self._grams, dim=2).permute(2, 0, 1) * own.outer(own)
+        grams = torch.cat(self._grams, dim=2).permute(2, 0, 1)
+        own = torch.tensor(self._weights).double().to(grams.device)
+        grams = grams * own.outer(own)
         self._grams = []
         self._factors = self._ratios(grams if self._filter_wise else grams.sum(dim=0, keepdim=True))
 

@@ -44,7 +44,7 @@ class PCB(Elementwise):
         if moves[0].numel() == 0:
             return torch.zeros_like(moves[0])
         largest = [float(move.abs().max()) or 1.0 for move in moves]
-        total = torch.zeros(moves[0].shape, dtype=torch.float64)
+        total = torch.zeros_like(moves[0], dtype=torch.float64)
         held = torch.zeros_like(total)
         for index, move in enumerate(moves):
             scores = self._scores(index, moves, largest)

@@ -56,8 +56,8 @@ class RegMean(Activational):
         thin = [delta for delta in deltas if isinstance(delta, LowRank)]
         dense = [] if len(thin) == len(deltas) else dense_deltas(deltas)
         m, n = deltas[0].shape
-        total = torch.zeros(n, n, dtype=torch.float64)
-        target = torch.zeros(m, n, dtype=torch.float64) if dense else None
+        total = torch.zeros(n, n, dtype=torch.float64, device=deltas[0].device)
+        target = torch.zeros(m, n, dtype=torch.float64, device=deltas[0].device) if dense else None
         rows: list[Tensor] = []
         for place, (weight, moment) in enumerate(zip(weights, moments, strict=True)):
             shrunk = self._shrunk(moment, weight)

@@ -62,7 +62,7 @@ def _factors(
     # Rows are scaled to size 1 first: squares of tiny or huge entries leave the range of float64.
     size = torch.stack([delta.abs().amax(dim=1).double() * abs(weight) for delta, weight in pairs]).amax(dim=0)
     size = torch.where(size > 0, size, 1.0)[:, None]
-    alone = torch.zeros(len(total), dtype=torch.float64)
+    alone = total.new_zeros(len(total), dtype=torch.float64)
     for delta, weight in pairs:
         alone += (delta.double() * weight / size).square().sum(dim=1)
     together = (total.double() / size).square().sum(dim=1)

@@ -72,7 +72,11 @@ class WUDI(Spectral):
         # All rows lie in the span of the right factors, and so do those of the minimiser: no n x n matrix is formed.
         basis = right_basis(thin)
         inside = [delta.left.double() @ (delta.core.double() @ (delta.right.double().mT @ basis)) for delta in thin]
-        return LowRank(solve_gram(*_normal_equations(inside)), torch.eye(basis.shape[1]).double(), basis)
+        return LowRank(
+            solve_gram(*_normal_equations(inside)),
+            torch.eye(basis.shape[1], dtype=torch.float64, device=basis.device),
+            basis,
+        )
 
     def _steps(self, deltas: Sequence[Float[Tensor, "m n"]]) -> Float[Tensor, "m n"]:
         target, weight = _normal_equations(deltas)
@@ -106,7 +110,7 @@ def interference(tau: Float[Tensor, "m n"], deltas: Sequence[Float[Tensor, "m n"
 def _normal_equations(deltas: Sequence[Float[Tensor, "m n"]]) -> tuple[Float[Tensor, "m n"], Float[Tensor, "n n"]]:
     """``sum_t tau_t G_t`` and the upper triangle of ``sum_t G_t``, one task vector at a time, in float64."""
     m, n = deltas[0].shape
-    target, total = torch.zeros(m, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
+    target, total = (deltas[0].new_zeros(shape, dtype=torch.float64) for shape in ((m, n), (n, n)))
     for delta in deltas:
         unit = delta.to(torch.float64, copy=True)
         size = float(torch.linalg.vector_norm(unit))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from mergeometry.linalg.batches import joins_batch, top_directions_of
 from mergeometry.linalg.svd import top_directions
 from mergeometry.values import Delta, Directions, LowRank
 
@@ -81,11 +82,16 @@ class LeadingDirections(Accumulator[Result]):
         self._weights = weights
         self._merge = merge
         self._directions: list[Directions] = []
+        self._waiting: list[tuple[int, Delta]] = []
         self.count = count
         """How many triplets of a task vector it keeps."""
 
     def take(self, index: int, delta: Delta) -> None:
-        """Decompose it."""
+        """Decompose it; on another device, small ones wait to be decomposed together."""
+        if joins_batch(delta):
+            self._waiting.append((index, delta))
+            return
+        self._decompose_waiting()
         self.take_directions(index, top_directions(delta, self.count(delta)))
 
     def take_directions(self, index: int, directions: Directions) -> None:
@@ -94,7 +100,15 @@ class LeadingDirections(Accumulator[Result]):
 
     def result(self) -> Result:
         """The merge of all triplets."""
+        self._decompose_waiting()
         return self._merge(self._directions)
+
+    def _decompose_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        deltas = [delta for _, delta in waiting]
+        found = top_directions_of(deltas, [self.count(delta) for delta in deltas])
+        for (index, _), directions in zip(waiting, found, strict=True):
+            self.take_directions(index, directions)
 
 
 def accumulate(accumulator: Accumulator[Result], count: int, read: Callable[[int], Delta]) -> Result:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
-from mergeometry.deferred import Float, Tensor
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, Sizes, Work
 from mergeometry.methods.families.matrixwise import Matrixwise
@@ -74,7 +74,7 @@ class Activational(Matrixwise):
             )
         if len(moments) != len(deltas):
             raise ValueError(f"expected a moment for each of {len(deltas)} task vectors, got {len(moments)}")
-        return self.merge(deltas, weights, _checked(moments, deltas[0].shape[1]))
+        return self.merge(deltas, weights, _checked(moments, deltas[0].shape[1], deltas[0].device))
 
     def _bound(self: Kind, name: str, value: object) -> Kind:
         bound = copy.copy(self)
@@ -83,9 +83,11 @@ class Activational(Matrixwise):
         return bound
 
 
-def _checked(moments: Sequence[Float[Tensor, "n n"]], inputs: int) -> Iterator[Float[Tensor, "n n"]]:
+def _checked(
+    moments: Sequence[Float[Tensor, "n n"]], inputs: int, device: torch.device
+) -> Iterator[Float[Tensor, "n n"]]:
     for place in range(len(moments)):
         moment = moments[place]
         if tuple(moment.shape) != (inputs, inputs):
             raise ValueError(f"expected a moment of {inputs} x {inputs} inputs, got {list(moment.shape)}")
-        yield moment.double()
+        yield moment.to(device).double()

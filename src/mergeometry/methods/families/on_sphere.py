@@ -33,7 +33,7 @@ class OnSphere(Piecewise):
         """Hand on the models in float64."""
         assert base is not None
         wide = self._base.like(base, torch.float64).copy_(base)
-        models = self._models.of(len(deltas) * len(wide), torch.float64).view(len(deltas), -1)
+        models = self._models.of(len(deltas) * len(wide), torch.float64, wide.device).view(len(deltas), -1)
         for model, delta in zip(models, self._times_weights(deltas), strict=True):
             model.copy_(delta)
             torch.add(wide, model, out=model)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.backend import in_main_memory
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.values import Delta
@@ -95,12 +96,12 @@ class Scratch:
 
     def like(self, piece: Float[Tensor, " count"], dtype: torch.dtype | None = None) -> Float[Tensor, " count"]:
         """Memory for as many numbers, of the piece's dtype or another, whose values are whatever they were."""
-        return self.of(piece.numel(), dtype or piece.dtype)
+        return self.of(piece.numel(), dtype or piece.dtype, piece.device)
 
-    def of(self, count: int, dtype: torch.dtype) -> Float[Tensor, " count"]:
+    def of(self, count: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " count"]:
         """Memory for ``count`` numbers, whose values are whatever they were."""
         if self._held is None or self._held.numel() < count or self._held.dtype is not dtype:
-            self._held = torch.empty(count, dtype=dtype)
+            self._held = torch.empty(count, dtype=dtype, device=device)
         return self._held[:count]
 
 
@@ -112,7 +113,8 @@ def merged_in_pieces(
     merged = torch.zeros_like(flat[0])
     if not merged.numel():
         return merged.reshape(deltas[0].shape)
-    parts = [slice(first, first + piecewise.step) for first in range(0, merged.numel(), piecewise.step)]
+    step = piecewise.step if in_main_memory(merged) else merged.numel()
+    parts = [slice(first, first + step) for first in range(0, merged.numel(), step)]
     while piecewise.measuring:
         for part in parts:
             piecewise.measure([delta[part] for delta in flat], None if under is None else under[part])
