@@ -76,6 +76,7 @@ def merge(
     memory_limit: int | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    device: str = "auto",
     offline: bool = False,
     allow_pickle: bool = False,
     progress: Progress | None = None,
@@ -89,7 +90,8 @@ def merge(
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
-    not change the result. ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
+    not change the result. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one and it saves time
+    (docs/gpu.md). ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
     is all memory that there is. Models on the hub are fetched once their headers fit together; with ``offline`` its
     cache is all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
     ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them),
@@ -109,6 +111,7 @@ def merge(
     if progress is None and in_notebook():
         progress = merging(plan)
     shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "overwrite": overwrite}
+    shared["device"] = device
     shared |= {"resume": resume, "progress": progress}
     if plan.recipe.data is not None:
         from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)

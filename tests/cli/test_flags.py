@@ -117,7 +117,7 @@ def test_plan_takes_what_merge_takes(family: dict[str, Any], tmp_path: Path) -> 
         (["--output", str(tmp_path / "out")], 1, "the output exists already"),
         (["--output", family["base"], "--overwrite"], 1, "the output would replace one of the inputs"),
         (["--device", "tpu"], 2, "the devices are auto, cpu, cuda"),
-        (["--device", "cuda"], 2, "only learning computes on a GPU"),
+        (["--device", "cuda:9"], 1, "--device cuda:9"),
         (["--executor", "ray"], 2, "executor `local` only"),
     ):
         shown = invoke("plan", *flags[:8], *words)

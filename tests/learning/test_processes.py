@@ -24,8 +24,8 @@ from mergeometry.api import make_plan
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.seq2seq import Seq2SeqEncoder
 from mergeometry.errors import DataError, ExecutionError, MergeometryError, RecipeError
+from mergeometry.execution.devices import chosen_device
 from mergeometry.inputs import UnlabelledData
-from mergeometry.learning.devices import chosen_device
 from mergeometry.learning.experts import with_targets
 from mergeometry.learning.objective import Sum
 from mergeometry.learning.processes import Alone, Together, join

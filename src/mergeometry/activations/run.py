@@ -42,10 +42,12 @@ def merge_on_data(
     progress: Progress | None = None,
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
+    device: str = "cpu",
 ) -> RunRecord:
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by the activations.
 
-    The moments of the layers' inputs are kept in a folder next to the output, which is removed afterwards.
+    The moments of the layers' inputs are kept in a folder next to the output, which is removed afterwards. The models
+    are run on the CPU; ``device`` is where they are merged.
 
     Raises:
         MergeometryError: something is wrong with the inputs, the models or the output; nothing is published.
@@ -71,7 +73,7 @@ def merge_on_data(
         )
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-            extras=extras, memory_limit=memory_limit, tell=tell,
+            extras=extras, memory_limit=memory_limit, tell=tell, device=device,
         )  # fmt: skip
 
 

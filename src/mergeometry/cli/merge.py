@@ -122,7 +122,7 @@ def _carried_out(
     from mergeometry.plan.prepared import prepared_plan
 
     assert run.output is not None
-    run.check_for(given)
+    run.check_device()
     with fetching(hidden=hidden, events=written) as show:
         plan = prepared_plan(given, where.access, show=show)
     if written is not None:
@@ -132,6 +132,7 @@ def _carried_out(
     if given.adapt is not None:
         return plan, learn(plan, run.output, device=run.device, hidden=hidden, events=written, **options)
     _refuse_several_processes()
+    options["device"] = run.device
     if given.data is not None:
         from mergeometry.activations.run import merge_on_data as execute
     else:

@@ -57,8 +57,9 @@ def plan(
                 typer.echo(json.dumps(found, indent=1))
             return
         given = recipe_from(recipe, how)
+        run.check_device()
+        from mergeometry.execution.devices import placement_of, workers_on
         from mergeometry.execution.sidecars import sidecars_of
-        from mergeometry.execution.workers import workers_for
         from mergeometry.plan.prepared import prepared_plan
         from mergeometry.plan.single_file import written_to
 
@@ -68,7 +69,6 @@ def plan(
             if as_json:
                 typer.echo(json.dumps({"mismatches": error.mismatches}, indent=1))
             raise
-        run.check_for(given)
         if run.output is not None:
             from mergeometry.sink.replaceable import refuse_taken
             from mergeometry.sink.target import resolved_target
@@ -77,15 +77,26 @@ def plan(
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
         sidecars_of(made)
         estimates = _learning(made) | _collecting(made)
-        refused = None
+        placement, refused = placement_of(made, run.device), None
         try:
-            count = workers_for(made, run.workers, run.memory_limit)
+            count = workers_on(placement, made, run.workers, run.memory_limit)
         except RecipeError as error:
             count, refused = run.workers or 1, error
         if as_json:
-            typer.echo(json.dumps({**plan_as_json(made, count, run.memory_limit), **estimates}, indent=1))
+            typer.echo(
+                json.dumps(
+                    {
+                        **plan_as_json(made, count, run.memory_limit),
+                        "device": placement.to_json(made.tasks),
+                        **estimates,
+                    },
+                    indent=1,
+                )
+            )
         elif not quiet:
             print_plan(made, count, tensors, run.memory_limit)
+            if run.device != "auto" or placement.device != "cpu":
+                console().print(plain(placement.in_words(made)))
             _print_learning(estimates)
             _print_collecting(estimates)
         if refused is not None:

@@ -152,7 +152,8 @@ class RunOptions(WriteOptions):
     device: Annotated[
         str,
         typer.Option(
-            help="Where to learn: auto (a GPU where there is one), cpu, cuda or cuda:1. Merging needs no GPU."
+            help="Where to learn and merge: cpu, cuda, cuda:1, or auto: a GPU where there is one, for tensors whose "
+            "merge it speeds up."
         ),
     ] = "auto"
     executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local"
@@ -165,12 +166,12 @@ class RunOptions(WriteOptions):
         if self.executor != "local":
             wrong_usage(f"--executor {self.executor}: this version has the executor `local` only")
 
-    def check_for(self, recipe: Recipe) -> None:
-        """Refuse a GPU for a recipe that learns nothing."""
-        if recipe.adapt is None and self.device not in {"auto", "cpu"}:
-            wrong_usage(
-                f"--device {self.device}: only learning computes on a GPU, and the recipe has no `adapt:` section"
-            )
+    def check_device(self) -> None:
+        """Refuse a GPU that is not there, before anything is read; ``RecipeError`` says what is."""
+        if self.device not in {"auto", "cpu"}:
+            from mergeometry.execution.devices import chosen_device
+
+            chosen_device(self.device)
 
 
 def recipe_from(options: RecipeOptions, how: MethodOptions | None = None) -> Recipe:

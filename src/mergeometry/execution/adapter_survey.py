@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mergeometry.conventions.ties import is_output, is_table
+from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import merged_pieces
 from mergeometry.execution.pool import side_by_side
@@ -20,6 +21,7 @@ from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.svd import DecompositionFallbackWarning, decompose
 from mergeometry.plan.adapter_revision import Finding, revised
+from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe import AdapterOutput
@@ -35,6 +37,7 @@ class SurveyJob:
     labels: tuple[str, ...]
     spectrum: bool
     """Whether its singular values are needed."""
+    device: str = "cpu"
 
 
 def surveyed(
@@ -43,6 +46,7 @@ def surveyed(
     progress: Callable[[TensorTask], None] | None = None,
     *,
     spectra: bool = False,
+    placement: Placement = CPU,
 ) -> Plan:
     """The plan with what its adapter holds decided by the merged values; unchanged where nothing depends on them.
 
@@ -58,7 +62,7 @@ def surveyed(
         return plan
     labels = tuple(model.label for model in plan.models)
     jobs = [
-        SurveyJob(task, labels, (spectra or wanted.rank == "auto") and len(task.outputs) == 2)
+        SurveyJob(task, labels, (spectra or wanted.rank == "auto") and len(task.outputs) == 2, placement.of(task))
         for task in plan.surveyed_tasks()
     ]  # fmt: skip
     findings = {}
@@ -81,20 +85,24 @@ def survey(job: SurveyJob) -> Finding:
         # The merge that is written warns again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
         warnings.simplefilter("ignore", UndefinedScaleWarning)
-        task, inputs = job.task, TaskReader(reader, job.labels)
-        if task.route in ("chunks", "rows", "passes"):
-            return _in_pieces(task, inputs, reader)
-        energy, values, rows = 0.0, (), None
-        for piece in pieces_of(task):
-            delta, deltas = merged_delta(piece, TaskVectors(piece, inputs))
-            scale = scale_for(piece, delta, deltas)
-            energy += scale**2 * inner(delta, delta)
-            if isinstance(delta, Tensor) and _is_vocabulary(task):
-                rows = tuple((scale * delta).any(dim=1).nonzero()[:, 0].tolist())
-            if job.spectrum:
-                matrix = delta if isinstance(delta, LowRank) else delta.flatten(1)
-                values = tuple((abs(scale) * decompose(matrix, 1)[0]).tolist())
-        return Finding(energy, values, rows)
+        return on_device(job.device, reader, (job.labels,), lambda inputs: _finding(job, inputs, reader))
+
+
+def _finding(job: SurveyJob, inputs: TaskReader, reader: TensorReader) -> Finding:
+    task = job.task
+    if task.route in ("chunks", "rows", "passes") and inputs.device.type == "cpu":
+        return _in_pieces(task, inputs, reader)
+    energy, values, rows = 0.0, (), None
+    for piece in pieces_of(task):
+        delta, deltas = merged_delta(piece, TaskVectors(piece, inputs))
+        scale = scale_for(piece, delta, deltas)
+        energy += scale**2 * inner(delta, delta)
+        if isinstance(delta, Tensor) and _is_vocabulary(task):
+            rows = tuple((scale * delta).any(dim=1).nonzero()[:, 0].tolist())
+        if job.spectrum:
+            matrix = delta if isinstance(delta, LowRank) else delta.flatten(1)
+            values = tuple((abs(scale) * decompose(matrix, 1)[0]).tolist())
+    return Finding(energy, values, rows)
 
 
 def _in_pieces(task: TensorTask, inputs: TaskReader, reader: TensorReader) -> Finding:

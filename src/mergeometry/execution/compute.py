@@ -18,17 +18,19 @@ from torch import Tensor
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.copies import copy_in_pieces, refuse_unequal
+from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
+from mergeometry.linalg.batches import DeviceMemoryWarning
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
 from mergeometry.sources import TensorReader
-from mergeometry.values import Delta, LowRank, Weight
+from mergeometry.values import Delta, Directions, LowRank, Weight
 
 TRUNCATED = "truncated to rank"
 """How the note begins on an update whose rank is higher than that of the adapter that holds it."""
@@ -42,7 +44,7 @@ class TruncationWarning(UserWarning):
     """An update was truncated."""
 
 
-_NOTED = (DecompositionFallbackWarning, TruncationWarning, UndefinedScaleWarning)
+_NOTED = (DecompositionFallbackWarning, DeviceMemoryWarning, TruncationWarning, UndefinedScaleWarning)
 """Warnings that become notes on the tensor in the run record."""
 
 
@@ -56,6 +58,8 @@ class Job:
     labels: tuple[str, ...]
     algorithm: Algorithm | None = None
     """What every byte read and written is hashed by; None where nobody needs that."""
+    device: str = "cpu"
+    """Where the tensor is merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Outcome:
     """Of an update that an adapter holds in factors: the squared norm that they keep, and the whole one."""
     processor: float = 0.0
     """Seconds that the process's processors worked meanwhile."""
+    device: str = "cpu"
+    """Where the tensor was merged."""
 
     @property
     def scale(self) -> float | None:
@@ -108,9 +114,12 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         for kind in _NOTED:
             warnings.simplefilter("always", kind)
-        inputs = TaskReader(reader, job.labels, job.algorithm)
+
+        def produce(inputs: TaskReader) -> tuple[Produced, TaskReader]:
+            return _produce(job, inputs, reader, writer), inputs
+
         try:
-            written, scales, energies = _produce(job, inputs, reader, writer)
+            (written, scales, energies), inputs = on_device(job.device, reader, (job.labels, job.algorithm), produce)
         except MergeometryError:
             raise
         except Exception as error:
@@ -123,7 +132,9 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
-    return Outcome(job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor)
+    return Outcome(
+        job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor, str(inputs.device)
+    )
 
 
 class Produced(NamedTuple):
@@ -146,7 +157,7 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
         refuse_unequal(task, inputs, inputs.raw("base", task.base))
     if task.route == "slices":
         return _produce_slices(job, inputs, reader, writer)
-    if task.route in ("chunks", "rows", "passes"):
+    if task.route in ("chunks", "rows", "passes") and inputs.device.type == "cpu":
         return Produced((write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,))
     vectors = TaskVectors(task, inputs)
     delta, deltas = merged_delta(task, vectors)
@@ -159,11 +170,11 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
         delta = delta.dense(base.dtype)
     merged = Weight(base).plus((delta.mT if task.transposed else delta).to(base.dtype), scale).tensor
     if task.turned is not None:
-        merged = merged @ task.turned.to(merged.dtype)
+        merged = merged @ task.turned.to(merged)
     if task.rows:
-        merged = merged[torch.tensor(task.rows)]
+        merged = merged[torch.tensor(task.rows, device=merged.device)]
     stored = as_stored(task, merged, task.outputs[0].code, scale)
-    return Produced((writer.write(job.slots[0], stored),), (scale,))
+    return Produced((writer.write(job.slots[0], stored.cpu()),), (scale,))
 
 
 def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:
@@ -211,6 +222,7 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> Prod
         )
     roots = (directions.values * abs(scale)).sqrt()
     sign = -1.0 if scale < 0 else 1.0
+    directions, roots = Directions(directions.left.cpu(), directions.values.cpu(), directions.right.cpu()), roots.cpu()
     down, up = torch.zeros(first.shape), torch.zeros(second.shape)
     down.flatten(1)[: directions.count] = (directions.right * roots).mT
     up.flatten(1)[:, : directions.count] = sign * directions.left * roots

@@ -9,15 +9,19 @@ from typing import Any
 from mergeometry.conventions.folders import Kind
 from mergeometry.plan import machine
 from mergeometry.plan.matching import Match
+from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.tasks import Plan
 
 _FILES = {Kind.TOKENIZER: "tokenizer", Kind.TEMPLATE: "chat_template", Kind.CONFIGURATION: "config"}
 
 
-def decisions(plan: Plan, asked: int | None, workers: int, memory_limit: int | None = None) -> dict[str, Any]:
+def decisions(
+    plan: Plan, asked: int | None, workers: int, memory_limit: int | None = None, placement: Placement = CPU
+) -> dict[str, Any]:
     """Every choice as plain JSON values; ``asked`` and ``memory_limit`` are what the caller wanted."""
     chosen = {
         "workers": _workers(plan, asked, workers, machine.available_memory(memory_limit)),
+        "device": placement.to_json(plan.tasks),
         "routes": dict(sorted(Counter(task.route for task in plan.tasks if task.outputs).items())),
         "names": {model.label: _names(match) for model, match in zip(plan.models, plan.matches, strict=True)},
         "files": {name: _giver(plan, kind) for kind, name in _FILES.items()},

@@ -9,12 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mergeometry.errors import NumericalError
+from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import statistics_of
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
+from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.scale import ScaleRule
@@ -29,6 +31,7 @@ class MeasureJob:
 
     task: TensorTask
     labels: tuple[str, ...]
+    device: str = "cpu"
 
 
 def measure(job: MeasureJob) -> Statistics:
@@ -49,32 +52,37 @@ def measured(job: MeasureJob, reader: Reads) -> Statistics:
     with warnings.catch_warnings():
         # The merge that is written warns again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
-        merged, deltas = merged_delta(task, TaskVectors(task, TaskReader(reader, job.labels)))
-        return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
+        return on_device(job.device, reader, (job.labels,), lambda inputs: _statistics(task, inputs))
 
 
-def with_global_scale(plan: Plan, workers: int) -> Plan:
+def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
+    assert task.scaling is not None
+    merged, deltas = merged_delta(task, TaskVectors(task, inputs))
+    return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
+
+
+def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU) -> Plan:
     """The plan with the one scale that its rule computes from all tensors; unchanged where it has no such rule.
 
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
         MergeometryError: a tensor cannot be merged.
     """
-    jobs = measure_jobs(plan)
+    jobs = measure_jobs(plan, placement)
     if not jobs:
         return plan
     with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)))) as finished:
         return scaled_by(plan, list(finished))
 
 
-def measure_jobs(plan: Plan) -> list[MeasureJob]:
+def measure_jobs(plan: Plan, placement: Placement = CPU) -> list[MeasureJob]:
     """The tensors to measure for a rule that gives all tensors one scale; none where there is no such rule."""
     rule = plan.recipe.scale
     if not isinstance(rule, ScaleRule) or rule.per != "model":
         return []
     labels = tuple(model.label for model in plan.models)
     tasks = (piece for task in plan.ordered() for piece in pieces_of(task))
-    return [MeasureJob(task, labels) for task in tasks if task.scaling is not None]
+    return [MeasureJob(task, labels, placement.of(task)) for task in tasks if task.scaling is not None]
 
 
 def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:

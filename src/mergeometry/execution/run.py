@@ -12,6 +12,7 @@ from mergeometry.errors import ExecutionError
 from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.decisions import decisions
+from mergeometry.execution.devices import placement_of, workers_on
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
@@ -21,7 +22,8 @@ from mergeometry.execution.restoring import restored
 from mergeometry.execution.sidecars import sidecars_of
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.timings import Timings
-from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
+from mergeometry.execution.workers import MemoryLimit, limit_in_bytes
+from mergeometry.plan.placement import Placement
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging
@@ -42,19 +44,23 @@ def execute(
     extras: Extras = NOTHING,
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
+    device: str = "cpu",
 ) -> RunRecord:
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
-    ``tell`` is called when tensors of an earlier run are "resumed" or "discarded", with how many.
+    ``tell`` is called when tensors of an earlier run are "resumed" or "discarded", with how many. ``device`` is cpu,
+    cuda, cuda:i, or auto: a GPU where there is one and it saves time.
 
     Raises:
-        RecipeError: fewer than one worker is asked for, or the merge needs more memory than there is.
+        RecipeError: fewer than one worker is asked for, the merge needs more memory than there is, or there is no such
+            device.
         OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
     """
     timings, asked = Timings(plan), workers
-    workers = workers_for(plan, workers, memory_limit)
+    placement = placement_of(plan, device)
+    workers = workers_on(placement, plan, workers, memory_limit)
     plan = written_to(plan, resolved_target(output))
     algorithm = plan.recipe.output.digest
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs, algorithm=algorithm)
@@ -63,10 +69,10 @@ def execute(
             sidecars = sidecars_of(plan)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
-            identity = identity_of(plan, extras.identity)
+            identity = identity_of(plan, extras.identity + placement.identity)
             with timings.stage("prepare"):
-                plan = with_global_scale(plan, workers)
-                plan = written_to(surveyed(plan, workers), staging.target)
+                plan = with_global_scale(plan, workers, placement)
+                plan = written_to(surveyed(plan, workers, placement=placement), staging.target)
                 staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts)
                 outcomes = _earlier(plan, staging.completed())
             extras = _with_discarded(extras, staging, tell)
@@ -75,12 +81,12 @@ def execute(
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with (
                 timings.stage("merge"),
-                closing(_computed(plan, staging, workers, set(outcomes), progress)) as computed,
+                closing(_computed(plan, staging, workers, set(outcomes), progress, placement)) as computed,
             ):
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
                     timings.finished(outcome)
-            chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit))
+            chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit), placement)
             record = write_metadata(plan, staging, outcomes, sidecars, identity.digest, timings, extras, chosen)
             staging.publish()
     except KeyboardInterrupt as error:
@@ -109,7 +115,7 @@ class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
 
 
 def _computed(
-    plan: Plan, staging: Staging, workers: int, done: set[str], progress: Progress | None
+    plan: Plan, staging: Staging, workers: int, done: set[str], progress: Progress | None, placement: Placement
 ) -> Generator[Outcome]:
     labels = tuple(model.label for model in plan.models)
     tasks = {task.name: task for task in plan.tasks}
@@ -120,7 +126,8 @@ def _computed(
                 progress(task)
             continue
         slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
-        jobs.append(Job(task, slots, staging.folder, labels, plan.recipe.output.digest))
+        digest, where = plan.recipe.output.digest, placement.of(task)
+        jobs.append(Job(task, slots, staging.folder, labels, digest, where))
     with closing(run_jobs(jobs, workers)) as finished:
         for outcome in finished:
             for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):

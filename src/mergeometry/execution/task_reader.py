@@ -67,13 +67,28 @@ class TaskReader:
         self.hash(label, info, info.start, tensor)
         return tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are computed with."""
+        return torch.device("cpu")
+
+    def stored(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
+        """The tensor as it is stored, where it is computed with."""
+        return self.raw(label, info)
+
+    def expect(self, label: str, info: TensorInfo) -> None:
+        """Hear what `numbers` will be asked for next."""
+
+    def close(self) -> None:
+        """Read nothing any more."""
+
     def numbers(self, label: str, info: TensorInfo) -> Shaped[Tensor, "*shape"]:
         """The tensor in the dtype that arithmetic runs in.
 
         Raises:
             NumericalError: an entry is NaN or infinite.
         """
-        return self.checked(label, info, self.raw(label, info).to(compute_dtype(info.code)))
+        return self.checked(label, info, self.stored(label, info).to(compute_dtype(info.code)))
 
     def finite(self, label: str, info: TensorInfo, stored: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         """A tensor that is kept as it is, in the dtype that arithmetic runs in; complex numbers and integers stay.
@@ -90,10 +105,10 @@ class TaskReader:
         Raises:
             NumericalError: an entry of a factor is NaN or infinite.
         """
-        left, right = read_factors(lambda info: self.raw(label, info), delta)
+        left, right = read_factors(lambda info: self.stored(label, info), delta)
         self.checked(label, delta.left, left)
         self.checked(label, delta.right, right)
-        core = torch.eye(delta.rank, dtype=left.dtype) * delta.scaling
+        core = torch.eye(delta.rank, dtype=left.dtype, device=left.device) * delta.scaling
         return LowRank(left, core, right.mT)
 
     def dense(self, label: str, update: DenseUpdate, base: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:

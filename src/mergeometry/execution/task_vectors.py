@@ -50,6 +50,8 @@ class TaskVectors(OnDemand):
         if isinstance(source, TensorInfo):
             base = self.stored_base
             weights = self._inputs.numbers(label, source).to(base.dtype)
+            if (index + 1) < len(self) and isinstance(following := task.sources[index + 1], TensorInfo):
+                self._inputs.expect(self._inputs.label(index + 1), following)
             # In place: nothing else refers to what was just read, and a third copy would set the peak of memory.
             delta = weights.sub_(base)
             return delta.mT if task.transposed else delta
@@ -60,9 +62,9 @@ class TaskVectors(OnDemand):
             update = self._inputs.dense(label, source, self.stored_base)
             return update.mT if task.transposed else update
         if len(task.base.shape) != 2:
-            return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code))
+            return torch.zeros(task.base.shape, dtype=compute_dtype(task.base.code), device=self._inputs.device)
         m, n = task.shape
-        return LowRank.zero(m, n)
+        return LowRank.zero(m, n, self._inputs.device)
 
 
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:

@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from mergeometry.errors import DataError, ExecutionError, MergeometryError, RecipeError
-from mergeometry.learning.devices import chosen_device
+from mergeometry.execution.devices import chosen_device
 from mergeometry.learning.store_exchange import Exchange
 from mergeometry.words import install_extra
 

@@ -23,6 +23,11 @@ class DeviceMemoryWarning(UserWarning):
     """A device had too little memory for what was computed on it; the run record keeps these."""
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had too little memory, for a tensor or for what a solver needs beside it."""
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+
+
 def joins_batch(delta: Delta) -> bool:
     """Whether a task vector should wait for others of its shape: a small dense one on another device."""
     return isinstance(delta, Tensor) and not in_main_memory(delta) and min(delta.shape) <= _SIDE
@@ -44,8 +49,8 @@ def top_directions_of(deltas: Sequence[Delta], counts: Sequence[int]) -> list[Di
         part = slice(len(found), len(found) + size)
         try:
             found += _decomposed(matrices[part], counts[part])
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
                 raise
             size = min(size, len(matrices)) // 2 or 1
             torch.cuda.empty_cache()

@@ -27,7 +27,7 @@ def thin_svd(
         raise NumericalError("a matrix to decompose holds NaN or Inf")
     try:
         left, values, right = torch.linalg.svd(exact, full_matrices=False)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         _warn("SVD")
         left, values, right = (part.to(exact.device) for part in lapack.thin_svd(exact.cpu()))
         return left, values, right
@@ -85,7 +85,7 @@ def _norm(matrix: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
 def _eigh(gram: Float[Tensor, "*batch n n"]) -> tuple[Tensor, Tensor]:
     try:
         return torch.linalg.eigh(gram, UPLO="U")
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
         _warn("eigen-decomposition")
     size = gram.shape[-1]
     pairs = [lapack.symmetric_eigen(each, size) for each in gram.reshape(-1, size, size).cpu()]

@@ -124,7 +124,9 @@ def fix_signs(directions: Directions) -> Directions:
 
 def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
     count = min(count, matrix.shape[1])
-    return _none(*matrix.shape, matrix.device) if count == 0 else _decomposed(matrix, count, symmetric_eigen)[1]
+    if count == 0:
+        return _none(matrix.shape[0], 0, matrix.device)
+    return _decomposed(matrix, count, symmetric_eigen)[1]
 
 
 def _decomposed(matrix: Float[Tensor, "m n"], count: int, solve: _Solver) -> tuple[Float[Tensor, " q"], Directions]:
@@ -151,7 +153,7 @@ def _of_factors(delta: LowRank, count: int) -> Directions:
     right_basis, right_triangle = torch.linalg.qr(delta.right.to(torch.float64))
     inner = left_triangle @ delta.core.to(torch.float64) @ right_triangle.mT
     if 0 in inner.shape:
-        return _none(*delta.shape, inner.device)
+        return _none(delta.shape[0], delta.shape[1], inner.device)
     left, values, right = thin_svd(inner)
     # Adapters that cancel in a sum leave rounding error in proportion to their own size; it has no direction.
     rounding = CANCELLATION * left_triangle.norm() * delta.core.double().norm() * right_triangle.norm()

@@ -56,7 +56,8 @@ class Knots(Spectral):
             return sum_of(deltas)
         basis = common_left(deltas)
         if basis.shape[1] == 0:
-            return LowRank.zero(*deltas[0].shape, basis.device)
+            m, n = deltas[0].shape
+            return LowRank.zero(m, n, basis.device)
         # In the inputs' precision: all coordinates are in memory at once.
         dtype = next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float64)
         coordinates = [left_coordinates(basis, delta).to(dtype) for delta in deltas]
