@@ -1,7 +1,13 @@
 """Every cap on what an input may contain, in one place, each with its reason."""
 
-HEADER_BYTES = 32 * 1024 * 1024
-"""Largest safetensors header read; the format itself allows 100 MB, real ones stay below 2 MB."""
+HEADER_BYTES = 15 * 1024 * 1024
+"""Largest safetensors header read, so that its bytes, its text and what is parsed stay below 50 MB together.
+
+The format itself allows 100 MB; real ones stay below 2 MB.
+"""
+
+WIDE_BYTES = 2 * 1024 * 1024
+"""Largest header or index read that is not all ASCII: one such character makes each of the text four bytes wide."""
 
 TENSORS_PER_FILE = 100_000
 """Most tensors in one header; the largest public mixture-of-experts checkpoints hold about 90,000 in all shards."""
@@ -12,8 +18,8 @@ SHARDS = 4_096
 METADATA_ENTRIES = 10_000
 """Most entries of a header's free-form metadata; real ones stay below 100."""
 
-INDEX_BYTES = 32 * 1024 * 1024
-"""Largest shard index read."""
+INDEX_BYTES = 15 * 1024 * 1024
+"""Largest shard index read; those of the largest public checkpoints have 10 MB."""
 
 JSON_BYTES = 4 * 1024 * 1024
 """Largest configuration file parsed (config.json, adapter_config.json)."""

@@ -17,12 +17,15 @@ from mergeometry.dtypes import DTYPES, item_size
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import opened
 from mergeometry.sources.kinds import foreign_format
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.sources.strict_json import parse_object, refuse_wide
 from mergeometry.sources.tensors import FileStamp, TensorInfo
 
 _CHUNK = 1 << 20
 _NESTING = 3
-_COMMAS = 10 * limits.TENSORS_PER_FILE  # each value of a document needs a comma, so this bounds what parsing allocates
+# A tensor's entry has at most so many of each; metadata may have as many again as 40,000 tensors. Each value of a
+# document needs a comma, and each key or text two quotes, so this bounds what parsing allocates.
+_OF_A_TENSOR = {b",": 4 + limits.DIMENSIONS, b'"': 10, b"{": 1, b"[": 2}
+_OF_METADATA = 40_000
 _ENTRY = {"dtype", "shape", "data_offsets"}
 _METADATA = "__metadata__"
 _SUB_BYTE = {"F4", "F6_E2M3", "F6_E3M2", "I4", "U4"}
@@ -79,22 +82,29 @@ def _check_length(length: int, first: bytes, stamp: FileStamp, path: Path) -> No
         raise foreign_format(first, path) or SourceError("the header does not begin with '{'", file=path)
 
 
-def _read_bounded(descriptor: int, length: int, path: Path) -> bytes:
+def _read_bounded(descriptor: int, length: int, path: Path) -> bytearray:
     """Read the header piece by piece, giving up as soon as it must hold too much."""
     raw = bytearray()
-    tensors = commas = 0
+    tensors = 0
+    counts = dict.fromkeys(_OF_A_TENSOR, 0)
     while len(raw) < length:
         chunk = os.pread(descriptor, min(_CHUNK, length - len(raw)), 8 + len(raw))
         if not chunk:
             raise SourceError("the file was truncated while its header was read", file=path)
         tensors += chunk.count(b'"data_offsets"')
-        commas += chunk.count(b",")
         if tensors > limits.TENSORS_PER_FILE:
             raise _too_many(path)
-        if commas > _COMMAS:
-            raise SourceError(f"the header holds more than {_COMMAS:,} values", file=path)
+        if len(chunk) == _CHUNK and b'"' not in chunk and not chunk.isspace():
+            raise SourceError(f"the header holds a text or number of more than {_CHUNK:,} bytes", file=path)
+        for symbol, most in _OF_A_TENSOR.items():
+            counts[symbol] += chunk.count(symbol)
+            if counts[symbol] > most * (tensors + 1 + _OF_METADATA):  # an entry may be split between chunks
+                raise SourceError(
+                    f"the header holds more values than its {tensors:,} tensors and metadata need", file=path
+                )
         raw += chunk
-    return bytes(raw)
+    refuse_wide(raw, path, "header")
+    return raw
 
 
 def _too_many(path: Path) -> SourceError:

@@ -10,7 +10,7 @@ from mergeometry import limits
 from mergeometry.errors import SourceError, printable
 from mergeometry.sources.files import read_small
 from mergeometry.sources.kinds import CONVERT_HINT, PICKLE_SUFFIXES
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.sources.strict_json import parse_object, refuse_wide
 
 _LISTED = 20
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -25,6 +25,7 @@ def read_index(path: Path, folder: Path) -> dict[str, str]:
     raw = read_small(path, folder, limits.INDEX_BYTES, "shard index")
     if raw.count(b",") > 2 * limits.INDEX_ENTRIES:
         raise SourceError(f"the shard index names more than {limits.INDEX_ENTRIES:,} tensors", file=path)
+    refuse_wide(raw, path, "shard index")
     document = parse_object(raw, path, "shard index", nesting=limits.JSON_NESTING)
     weight_map = document.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

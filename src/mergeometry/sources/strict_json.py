@@ -8,6 +8,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mergeometry import limits
 from mergeometry.errors import SourceError
 
 # Possessive, so that a string of millions of escapes costs no backtracking memory.
@@ -21,7 +22,7 @@ class _DuplicateKeyError(ValueError):
         self.key = key
 
 
-def parse_json(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> Any:
+def parse_json(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, finite: bool = True) -> Any:
     """Parse one JSON value strictly.
 
     Raises:
@@ -49,12 +50,21 @@ def parse_json(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool 
     return value
 
 
-def parse_object(raw: bytes, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
+def parse_object(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, finite: bool = True) -> dict[str, Any]:
     """Parse one JSON object strictly; ``SourceError`` as from ``parse_json``, or if the value is no object."""
     value = parse_json(raw, file, what, nesting=nesting, finite=finite)
     if not isinstance(value, dict):
         raise SourceError(f"the {what} must be a JSON object, got {_described(value)}", file=file)
     return value
+
+
+def refuse_wide(raw: bytes | bytearray, file: Path, what: str) -> None:
+    """Raise SourceError for a large document that one character would make four times as large in memory."""
+    if len(raw) > limits.WIDE_BYTES and not raw.isascii():
+        raise SourceError(
+            f"the {what} has {len(raw):,} bytes, not all ASCII; of such, at most {limits.WIDE_BYTES:,} are read",
+            file=file,
+        )
 
 
 def _check_nesting(text: str, file: Path, what: str, nesting: int) -> None:
