@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mergeometry.cli.attest import provenance, sign
 from mergeometry.cli.compare import compare
 from mergeometry.cli.diff import diff
 from mergeometry.cli.evaluate import evaluate
@@ -44,6 +45,8 @@ app.command()(methods)
 app.command("import-recipe")(import_recipe)
 app.command()(diff)
 app.command()(verify)
+app.command()(provenance)
+app.command()(sign)
 app.command()(clean)
 add_commands(app)
 

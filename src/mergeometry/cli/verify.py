@@ -21,6 +21,9 @@ def verify(
     inputs: Annotated[
         bool, typer.Option("--inputs", help="Hash the models that were merged as well, where they were found then.")
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="PUB", help="A signer's public key: its signature has to hold too.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -30,6 +33,8 @@ def verify(
         mergeometry verify merged
 
         mergeometry verify merged --inputs --json
+
+        mergeometry verify merged --key public.pem
 
     Tensors, headers and the files next to the weights are hashed, and files are listed that are missing or that the
     merge did not write. Exit status 0 if all agree, 1 if anything differs. The record itself is taken at its word;
@@ -46,7 +51,7 @@ def verify(
                     "hashing", done, total, item=name, count=f"{size(done)} of {size(total)}"
                 )
             )
-            found = verified(output, inputs=inputs, progress=shown)
+            found = verified(output, inputs=inputs, key=key, progress=shown)
         if as_json:
             typer.echo(json.dumps(found.to_json(), indent=1))
         elif not quiet:

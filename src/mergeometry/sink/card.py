@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import jinja2
 
 from mergeometry.errors import printable
-from mergeometry.hub_names import cached_name, folder_name, is_hub_name
 from mergeometry.sink.loaders import loader_of
-from mergeometry.sink.record import InputRecord, RunRecord
+from mergeometry.sink.public_names import pinned_names, public_names, public_recipe, public_texts
+from mergeometry.sink.record import RunRecord
 from mergeometry.sink.shares import shares_in_words
 
 _PLAIN_KEY = re.compile(r"[a-z][a-z_]{3,}")
@@ -39,9 +38,9 @@ def model_card(
         SourceError: ``record`` is a mapping that is not a run record.
     """
     run = record if isinstance(record, RunRecord) else RunRecord.from_json(record)
-    known = {source.label: _shown_name(source, names or {}) for source in run.inputs}
-    pinned = {source.label: _pinned(source, known[source.label]) for source in run.inputs}
-    recipe = _yaml(_public(run.recipe, {source.path: pinned[source.label] for source in run.inputs}))
+    known = public_names(run, names or {})
+    pinned = pinned_names(run, known)
+    recipe = _yaml(public_recipe(run, pinned))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.sink", "."),
         autoescape=False,  # noqa: S701 - Markdown, not HTML: `inline` below escapes for both
@@ -54,6 +53,7 @@ def model_card(
     return environment.get_template("card.md.jinja").render(
         run=run,
         share=shares_in_words(run.parameters, _method(run)) if run.parameters else "",
+        notes=public_texts(run, run.warnings, pinned),
         title=title,
         names=pinned,
         front=_yaml(_front_matter(known, library)),
@@ -86,33 +86,6 @@ def _escaped(character: str, *, strict: bool) -> str:
     else:
         plain = character.isalnum() if character.isascii() else character.isprintable()
     return character if plain else f"&#{ord(character)};"
-
-
-def _shown_name(source: InputRecord, names: Mapping[str, str]) -> str:
-    """An input's name on the hub where it is known; else the base by its folder, and a model by its label."""
-    if is_hub_name(source.path):
-        return source.path
-    local = folder_name(source.path) if source.role == "base" else source.label
-    return cached_name(source.path) or names.get(source.label) or local or source.label
-
-
-def _pinned(source: InputRecord, name: str) -> str:
-    """An input's name, with the commit where it comes from the hub."""
-    return f"{name}@{source.commit}" if source.commit and source.repository == name else name
-
-
-def _public(value: Any, names: Mapping[str, str]) -> Any:
-    """A recipe's values, with inputs by their names and the last part of every other absolute path."""
-    if isinstance(value, Mapping):
-        return {key: _public(item, names) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_public(item, names) for item in value]
-    if not isinstance(value, str):
-        return value
-    if value in names:
-        return names[value]
-    absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
-    return PureWindowsPath(value).name if absolute else value
 
 
 def _front_matter(names: Mapping[str, str], library: str | None) -> dict[str, Any]:

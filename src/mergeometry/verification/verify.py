@@ -23,13 +23,21 @@ _HEADS = "heads/"
 _UNHASHED = "this version's records say no digest of"
 
 
-def verify(output: str | Path, *, inputs: bool = False, progress: Progress | None = None) -> Verification:
+def verify(
+    output: str | Path,
+    *,
+    inputs: bool = False,
+    key: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Verification:
     """Hash an output again, and with ``inputs`` the models that it was merged from, and compare with its run record.
 
-    Every tensor and every file that differs, is missing, or was added is listed; nothing is written.
+    Every tensor and every file that differs, is missing, or was added is listed; nothing is written. With the public
+    ``key`` of a signer, the output's signature has to hold too (extra `signing`).
 
     Raises:
-        SourceError: there is no run record, or it is malformed.
+        SourceError: there is no run record, or it is malformed, or the key cannot be read.
+        MergeometryError: a key is given, and the extra is not installed.
     """
     target = resolved_target(output)
     record = read_record(target)
@@ -42,6 +50,10 @@ def verify(output: str | Path, *, inputs: bool = False, progress: Progress | Non
     differences += _of_weights(record, weights, hasher)
     for name, path in others.items():
         differences += _of_file(record, name, path, hasher, notes)
+    if key is not None:
+        from mergeometry.verification.signatures import signature_differences  # noqa: PLC0415  (an extra)
+
+        differences += signature_differences(target, key)
     if check is not None:
         differences += check.differences(hasher)
         notes += check.notes
