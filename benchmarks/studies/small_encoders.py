@@ -18,10 +18,10 @@ WIDTH = 16
 CLASSES = (3, 4, 2)
 
 
-def write_bert(folder: Path) -> None:
+def write_bert(folder: Path, width: int = WIDTH) -> None:
     """Write a base with its tokenizer, two fine-tunes and a LoRA adapter, and for each task texts and a head."""
     config = transformers.BertConfig(
-        hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        hidden_size=width, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24 * width // WIDTH,
         vocab_size=4 + len(WORDS), max_position_embeddings=32,
     )  # fmt: skip
     parameters = transformers.BertModel(config).named_parameters()
@@ -38,7 +38,7 @@ def write_bert(folder: Path) -> None:
     write_adapter(folder / TASKS[2], factors, r=2, lora_alpha=16)
     for number, (task, classes) in enumerate(zip(TASKS, CLASSES, strict=True)):
         (folder / f"{task}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts(number)))
-        head = drawn({"weight": (classes, WIDTH), "bias": (classes,)}, seed=300 + number)
+        head = drawn({"weight": (classes, width), "bias": (classes,)}, seed=300 + number)
         head["bias"] /= 10
         write_model(folder / f"{task}-head", head)
 

@@ -13,7 +13,7 @@ import mergeometry as mg
 from mergeometry.errors import ExecutionError, MergeometryError, NumericalError, OutputError, SourceError
 from mergeometry.execution import compute, pool
 from mergeometry.execution.head_files import safe_name
-from mergeometry.methods.families.electing import Trimming
+from mergeometry.methods.families.electing import Searching
 from mergeometry.plan import TensorTask
 from mergeometry.sink import staging
 from tests.helpers import models
@@ -243,7 +243,7 @@ def test_a_method_that_fails_is_named_with_the_tensor(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(Trimming, "merge", fail)
+    monkeypatch.setattr(Searching, "merge", fail)
     with pytest.raises(ExecutionError, match=type(failure).__name__) as caught:
         mg.merge({**models.write_family(tmp_path), "method": "ties"}, tmp_path / "out", workers=1)
     assert caught.value.tensor in models.SHAPES and "method ties" in str(caught.value)

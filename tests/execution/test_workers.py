@@ -48,7 +48,7 @@ def test_the_default_follows_memory(family: dict[str, Any], monkeypatch: pytest.
 def test_a_merge_that_does_not_fit_is_refused_with_the_cure(
     family: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = {**family, "method": "della"}
+    recipe = {**family, "method": "pcb"}
     limited(monkeypatch, mg.make_plan(recipe).peak_memory(1) - 1)
     with pytest.raises(RecipeError, match="of memory with 1 worker, and there are") as caught:
         mg.merge(recipe, tmp_path / "out")
@@ -72,7 +72,7 @@ def test_a_plan_says_what_there_is(family: dict[str, Any], tmp_path: Path, monke
 
 
 def test_a_limit_of_the_users_own_decides(family: dict[str, Any], tmp_path: Path) -> None:
-    recipe = {**family, "method": "della"}
+    recipe = {**family, "method": "pcb"}
     plan = mg.make_plan(recipe)
     assert workers_for(plan, 2, plan.peak_memory(2)) == 2 and workers_for(plan, None, plan.peak_memory(1)) == 1
     with pytest.raises(RecipeError) as caught:

@@ -62,10 +62,11 @@ def test_ranks_are_taken_in_rows_of_outputs(shape: tuple[int, ...]) -> None:
     assert torch.equal(dropped_by_rank(values, key, 0.5, 0.2), dropped_by_rank(rows, key, 0.5, 0.2).reshape(shape))
 
 
-def test_blocks_of_rows_are_ranked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [28, 21, 1])
+def test_blocks_of_rows_are_ranked_alike(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     values = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
     whole = dropped_by_rank(values, 3, 0.5, 0.2)
-    monkeypatch.setattr("mergeometry.linalg.streams._BLOCK", 28)
+    monkeypatch.setattr("mergeometry.linalg.streams._ROWS", size)
     assert torch.equal(dropped_by_rank(values, 3, 0.5, 0.2), whole)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.selection import masked
 
 _BLOCK = 1 << 18
 """Entries drawn for at a time: their numbers stay in the processor's cache."""
+
+_ROWS = 1 << 17
+"""Entries of the rows that are ranked at a time."""
 
 _LEVELS = 1 << 32
 """Number of values that a drawn number can take, all equally likely."""
@@ -73,21 +77,47 @@ def dropped_by_rank(
     """
     if values.numel() == 0 or density >= 1:
         return values
-    rows = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
-    width = rows.shape[1]
-    rising = torch.linspace(density - epsilon, density + epsilon, width) if width > 1 else torch.tensor([density])
-    rising = rising.to(values.device)  # made on the CPU, for the same bits on any device
-    chances = torch.empty(rows.shape, device=values.device)
-    for block in range(0, len(rows), step := max(1, _BLOCK // width)):
-        order = rows[block : block + step].abs().argsort(dim=1, stable=True)
-        chances[block : block + step].scatter_(1, order, rising.expand(order.shape))
-    flat, chances = rows.reshape(-1), chances.reshape(-1)
-    kept = torch.zeros_like(flat)
-    for block, drawn in _drawn(flat.numel(), key):
-        part = chances[block].double()
-        chosen = torch.from_numpy(drawn.astype(np.int64)).to(values.device) < (part * _LEVELS).round()
-        kept[block] = torch.where(chosen, flat[block] / part if rescale else flat[block], 0).to(flat.dtype)
+    flat, drop = values.reshape(-1), RankedDrop(key, density, epsilon, row_width(values.shape), rescale=rescale)
+    kept = torch.empty_like(flat)
+    for part, out in zip(flat.split(drop.step), kept.split(drop.step), strict=True):
+        drop(part, out)
     return kept.reshape(values.shape)
+
+
+def row_width(shape: Sequence[int]) -> int:
+    """How many entries lead to one output; a tensor of fewer than two dimensions is one row."""
+    return math.prod(shape[1:] if len(shape) > 1 else shape)
+
+
+class RankedDrop:
+    """The same for rows that come a few at a time: ``step`` is the number of entries of as many as are taken well."""
+
+    def __init__(self, key: int, density: float, epsilon: float, width: int, *, rescale: bool = True) -> None:
+        self._numbers, self._left = np.random.Philox(key=key), np.empty(0, dtype=np.uint32)
+        self._width, self._drops, self._rescale = width, density < 1, rescale
+        self._rising = torch.linspace(density - epsilon, density + epsilon, width)
+        if width == 1:
+            self._rising = torch.tensor([density])
+        self.step = max(1, _ROWS // max(1, width)) * max(1, width)
+
+    def __call__(self, values: Float[Tensor, " count"], out: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        """Drop from the next rows, into ``out``."""
+        if not self._drops:
+            return out.copy_(values)
+        order = values.view(-1, self._width).abs().argsort(dim=1, stable=True)
+        rising = self._rising.to(values.device)  # made on the CPU, for the same bits on any device
+        chances = rising.new_empty(order.shape).scatter_(1, order, rising.expand(order.shape)).reshape(-1).double()
+        drawn = torch.from_numpy(self._drawn(len(values)).astype(np.int64)).to(values.device)
+        chosen = drawn < (chances * _LEVELS).round()
+        return out.copy_(torch.where(chosen, values / chances if self._rescale else values, 0))
+
+    def _drawn(self, count: int) -> NDArray[np.uint32]:
+        """The next numbers of the stream; of the two that are drawn at a time, one may be left for the next call."""
+        missing = count - len(self._left)
+        drawn = self._numbers.random_raw((missing + 1) // 2).astype("<u8", copy=False).view("<u4")
+        numbers = np.concatenate([self._left, drawn])
+        self._left = numbers[count:]
+        return numbers[:count]
 
 
 def check_chances(density: float, epsilon: float) -> None:
@@ -101,14 +131,6 @@ def check_chances(density: float, epsilon: float) -> None:
             f"density {density:g} and epsilon {epsilon:g} give probabilities from {density - epsilon:g} to "
             f"{density + epsilon:g}: epsilon must be smaller than density, and at most 1 - density"
         )
-
-
-def _drawn(count: int, key: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
-    """The numbers of a stream for ``count`` entries, a block at a time."""
-    numbers = np.random.Philox(key=key)
-    for first in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - first)
-        yield slice(first, first + size), _next(numbers, size)
 
 
 def _next(numbers: np.random.Philox, size: int) -> NDArray[np.uint32]:

@@ -9,14 +9,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.order import LargestMagnitudes
-from mergeometry.linalg.selection import between, tails, with_magnitudes_of, without_tails
+from mergeometry.linalg.selection import tails, with_magnitudes_of, without_tails
 from mergeometry.methods.base import (
     Elementwise,
     Pieces,
     Piecewise,
-    Scratch,
-    Sum,
     check_mean,
     dense_deltas,
     merged_in_pieces,
@@ -24,6 +21,7 @@ from mergeometry.methods.base import (
     shares,
     weighed,
 )
+from mergeometry.methods.families.electing import added, masking
 from mergeometry.values import Delta
 
 
@@ -72,7 +70,7 @@ class Breadcrumbs(Elementwise):
         """Mask and add pieces."""
         size = math.prod(shape)
         counts = [tails(size, one.density, one.gamma) for one in self.each(len(weights))]
-        return _Masking(shares(weights, normalize=self.normalize), counts)
+        return masking(counts, added(shares(weights, normalize=self.normalize)))
 
     @property
     def _streams(self) -> bool:
@@ -97,34 +95,3 @@ class Breadcrumbs(Elementwise):
     def _kept(self, delta: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         kept = without_tails(delta, self.density, self.gamma)
         return with_magnitudes_of(kept, delta) if self.rescale else kept
-
-
-class _Masking(Piecewise):
-    """Masks each task vector by the magnitudes of two counts, and adds; without counts all entries are kept."""
-
-    def __init__(self, factors: Sequence[float], counts: Sequence[tuple[int, int] | None]) -> None:
-        self._searches = {place: LargestMagnitudes(both) for place, both in enumerate(counts) if both}
-        self._bounds: dict[int, list[float]] = {}
-        self._sum, self._kept = Sum(factors), [Scratch() for _ in factors]
-
-    @property
-    def measuring(self) -> bool:
-        return any(search.unfinished for search in self._searches.values())
-
-    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
-        for place, search in self._searches.items():
-            search.add(deltas[place])
-
-    def measured(self) -> None:
-        for place, search in self._searches.items():
-            search.end_pass()
-            if not search.unfinished:
-                self._bounds[place] = search.magnitudes
-
-    def merge(
-        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
-    ) -> Float[Tensor, " count"]:
-        kept = list(deltas)
-        for place, (least, largest) in self._bounds.items():
-            kept[place] = between(deltas[place], least, largest, self._kept[place].like(deltas[place]))
-        return self._sum.merge(kept, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -12,11 +13,23 @@ from mergeometry.linalg.selection import (
     agreeing,
     elected_mean,
     elected_shares,
+    tails,
     total_of,
     with_magnitudes_of,
     without_tails,
 )
-from mergeometry.methods.base import Elementwise, Sizes, Work, check_votes, dense_deltas, parameters
+from mergeometry.methods.base import (
+    Elementwise,
+    Pieces,
+    Piecewise,
+    Sizes,
+    Work,
+    check_votes,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+)
+from mergeometry.methods.families.electing import elected, masking
 from mergeometry.values import Delta
 
 
@@ -65,10 +78,27 @@ class BreadcrumbsTies(Elementwise):
         """The sum and its signs, and what masking one task vector at a time takes."""
         return Work(0.0, 5 * sizes.piece)
 
+    @property
+    def pieces(self) -> Pieces:
+        """The smallest and the largest entries to keep of the whole tensor come first."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Mask and elect pieces."""
+        size = math.prod(shape)
+        counts = [tails(size, one.density, one.gamma) for one in self.each(len(weights))]
+        return masking(counts, elected(weights, normalize=self.normalize))
+
+    @property
+    def _streams(self) -> bool:
+        return not self.rescale
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Mask, elect, and add what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self._each_kept(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)

@@ -8,15 +8,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.streams import Drop
 from mergeometry.methods.base import (
     Density,
     Drawing,
     Pieces,
     Piecewise,
     Rescale,
-    Scratch,
-    Sum,
     check_mean,
     dense_deltas,
     merged_in_pieces,
@@ -24,6 +21,7 @@ from mergeometry.methods.base import (
     shares,
     weighed,
 )
+from mergeometry.methods.families.electing import Dropping, added
 from mergeometry.values import Delta
 
 
@@ -60,8 +58,7 @@ class Dare(Drawing):
 
     def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
         """Drop, rescale and add pieces."""
-        factors, densities = shares(weights, normalize=self.normalize), [one.density for one in self.each(len(weights))]
-        return _Dropping(factors, self.keys(len(weights)), densities, rescale=self.rescale is True)
+        return Dropping(self.drops(len(weights)), added(shares(weights, normalize=self.normalize)))
 
     @property
     def _streams(self) -> bool:
@@ -80,19 +77,3 @@ class Dare(Drawing):
         """The kept entries of each task vector, rescaled, times its model's weight or share."""
         pairs = zip(self.drop(dense_deltas(deltas)), shares(weights, normalize=self.normalize), strict=True)
         return [weighed(delta, share) for delta, share in pairs]
-
-
-class _Dropping(Piecewise):
-    """Drops entries of each task vector at random, and adds what is left."""
-
-    def __init__(
-        self, factors: Sequence[float], keys: Sequence[int], densities: Sequence[float], *, rescale: bool
-    ) -> None:
-        self._drops = [Drop(key, one, rescale=rescale) for key, one in zip(keys, densities, strict=True)]
-        self._sum, self._kept = Sum(factors), [Scratch() for _ in keys]
-
-    def merge(
-        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
-    ) -> Float[Tensor, " count"]:
-        places = zip(deltas, self._drops, self._kept, strict=True)
-        return self._sum.merge([drop(delta, kept.like(delta)) for delta, drop, kept in places], base)

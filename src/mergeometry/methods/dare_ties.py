@@ -20,7 +20,7 @@ from mergeometry.methods.base import (
     merged_in_pieces,
     parameters,
 )
-from mergeometry.methods.families.electing import Dropping
+from mergeometry.methods.families.electing import Dropping, elected
 from mergeometry.values import Delta
 
 
@@ -65,12 +65,11 @@ class DareTies(Drawing):
 
     def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
         """Drop, rescale, elect, and average pieces."""
-        densities = [one.density for one in self.each(len(weights))]
-        return Dropping(weights, self.keys(len(weights)), densities, rescale=self.rescale is True)
+        return Dropping(self.drops(len(weights)), elected(weights, normalize=self.normalize))
 
     @property
     def _streams(self) -> bool:
-        return self.normalize and self.rescale != "l1"
+        return self.rescale != "l1"
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale, elect, and average what agrees."""

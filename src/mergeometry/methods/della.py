@@ -9,7 +9,18 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.selection import agreeing, elected_mean, elected_shares, total_of
-from mergeometry.methods.base import Density, RankedDrawing, Rescale, check_votes, dense_deltas, parameters
+from mergeometry.methods.base import (
+    Density,
+    Pieces,
+    Piecewise,
+    RankedDrawing,
+    Rescale,
+    check_votes,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+)
+from mergeometry.methods.families.electing import Dropping, elected
 from mergeometry.values import Delta
 
 
@@ -47,10 +58,26 @@ class Della(RankedDrawing):
         if self.normalize:
             check_votes("della", weights)
 
+    @property
+    def pieces(self) -> Pieces:
+        """Rows are ranked and drawn for from the first to the last."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Drop, rescale, elect, and average pieces."""
+        drops = self.ranked_drops(shape, len(weights))
+        return Dropping(drops, elected(weights, normalize=self.normalize), drops[0].step)
+
+    @property
+    def _streams(self) -> bool:
+        return self.rescale != "l1"
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale, elect, and average what agrees."""
         if deltas[0].numel() == 0:
             return torch.zeros_like(deltas[0])
+        if self._streams:
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self.drop(deltas)
         if self.normalize:
             return elected_mean(kept, kept[0].numel(), weights)

@@ -10,14 +10,18 @@ from pydantic import Field
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.base import (
     Density,
+    Pieces,
+    Piecewise,
     RankedDrawing,
     Rescale,
     check_mean,
     dense_deltas,
+    merged_in_pieces,
     parameters,
     shares,
     weighed,
 )
+from mergeometry.methods.families.electing import Dropping, added
 from mergeometry.values import Delta
 
 
@@ -51,8 +55,24 @@ class DellaLinear(RankedDrawing):
         if self.normalize:
             check_mean(weights)
 
+    @property
+    def pieces(self) -> Pieces:
+        """Rows are ranked and drawn for from the first to the last."""
+        return "passes" if self._streams else "tensor"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Drop, rescale and add pieces."""
+        drops = self.ranked_drops(shape, len(weights))
+        return Dropping(drops, added(shares(weights, normalize=self.normalize)), drops[0].step)
+
+    @property
+    def _streams(self) -> bool:
+        return self.rescale != "l1"
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Drop, rescale and add."""
+        if self._streams and deltas[0].numel():
+            return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         total = torch.zeros_like(deltas[0])
         for delta, share in zip(self.drop(deltas), shares(weights, normalize=self.normalize), strict=True):
             total.add_(delta, alpha=share)

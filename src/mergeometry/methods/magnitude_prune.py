@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.selection import trimmed
-from mergeometry.methods.base import Elementwise, dense_deltas, parameters, weighed
+from mergeometry.deferred import Float, Tensor
+from mergeometry.linalg.selection import share_of, trimmed
+from mergeometry.methods.base import (
+    Elementwise,
+    Pieces,
+    Piecewise,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+    weighed,
+)
+from mergeometry.methods.families.electing import added, trimming
 from mergeometry.values import Delta
 
 
@@ -32,12 +42,19 @@ class MagnitudePrune(Elementwise):
         """Equal task vectors keep the same entries."""
         return "sum"
 
+    @property
+    def pieces(self) -> Pieces:
+        """The smallest entries to keep of the whole tensor come first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Trim and add pieces."""
+        size = math.prod(shape)
+        return trimming([share_of(size, one.density) for one in self.each(len(weights))], size, added(weights))
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Trim and add."""
-        total = torch.zeros_like(deltas[0])
-        for one, delta, weight in zip(self.each(len(deltas)), deltas, weights, strict=True):
-            total.add_(trimmed(delta, one.density), alpha=weight)
-        return total
+        return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """The kept entries of each task vector times its model's weight."""

@@ -36,7 +36,7 @@ class PCB(Elementwise):
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """A softmax for each pair of tasks, in float64; scores, both sums, and what a threshold is taken from."""
-        return Work(40.0 * sizes.elements * sizes.tasks**2, 8 * 6 * sizes.elements)
+        return Work(40.0 * sizes.elements * sizes.tasks**2, 8 * 11 * sizes.elements)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Score, drop, and average."""

@@ -29,7 +29,7 @@ from mergeometry.methods.base import (
     merged_in_pieces,
     parameters,
 )
-from mergeometry.methods.families.electing import Trimming
+from mergeometry.methods.families.electing import elected, trimming
 from mergeometry.values import Delta
 
 
@@ -83,11 +83,12 @@ class Ties(Elementwise):
     def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
         """Trim, elect, and average pieces."""
         size = math.prod(shape)
-        return Trimming(weights, [share_of(size, one.density) for one in self.each(len(weights))], size)
+        counts = [share_of(size, one.density) for one in self.each(len(weights))]
+        return trimming(counts, size, elected(weights, normalize=self.normalize))
 
     @property
     def _streams(self) -> bool:
-        return self.normalize and not self.rescale
+        return not self.rescale
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Trim, elect, and average what agrees."""

@@ -76,7 +76,14 @@ def sizes_of(task: TensorTask) -> Sizes:
         tuple(_low_rank(source) for source in task.sources),
         number=8 if widest > 4 * task.base.elements else 4,
         step=step_of(task.route, task.base.shape, PIECE_ELEMENTS),
+        stays_thin=_stays_thin(task),
     )
+
+
+def _stays_thin(task: TensorTask) -> bool:
+    """Whether adapters' factors are merged to factors that are written as they are."""
+    method = task.method if task.route == "factors" and task.adapters_only else None
+    return method is not None and method.stays_low_rank and not method.needs_base
 
 
 def chunk_of(task: TensorTask) -> int:
@@ -124,6 +131,8 @@ def _merge_cost(task: TensorTask) -> Cost:
         memory += chunk * (2 * (stored // max(1, sizes.elements)) + 2 * _WIDEST) + sizes.piece * (sizes.tasks + 2)
         memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
         memory += _MEASURING * (sizes.tasks + 2) * (task.route == "passes")
+    elif sizes.stays_thin:
+        memory += max(_read_bytes(source) for source in task.sources)
     else:
         memory += whole + widest
     memory += _FORMING * whole * task.forms_updates

@@ -31,6 +31,8 @@ class Sizes:
     """Bytes of a dense entry."""
     step: int = 0
     """Entries merged at a time where the tensor is merged in pieces; 0 where it is merged whole."""
+    stays_thin: bool = False
+    """Whether a merge of low-rank task vectors alone is never multiplied out, as where an adapter holds it."""
 
     @property
     def elements(self) -> int:
@@ -107,5 +109,5 @@ def _matrix_memory(sizes: Sizes, total: int, held: int) -> int:
     decomposing = 0
     if sizes.dense:
         decomposing = (number + 24) * long * short + (32 if held == 0 else 56) * short**2 + (thin if held == 0 else 0)
-    adding = thin + 3 * number * long * short
+    adding = thin + (0 if sizes.stays_thin else 3 * number * long * short)
     return int(ALGEBRA_BYTES + held + ALLOCATOR * max(decomposing, merging, adding))

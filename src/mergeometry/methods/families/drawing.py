@@ -10,8 +10,16 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.selection import with_magnitudes_of
-from mergeometry.linalg.streams import check_chances, dropped, dropped_by_rank, stream_key
-from mergeometry.methods.families.cost import Sizes, Work
+from mergeometry.linalg.streams import (
+    Drop,
+    RankedDrop,
+    check_chances,
+    dropped,
+    dropped_by_rank,
+    row_width,
+    stream_key,
+)
+from mergeometry.methods.families.cost import PIECE_ELEMENTS, Sizes, Work
 from mergeometry.methods.families.elementwise import Elementwise
 
 Density = Annotated[float, Field(gt=0, le=1, description="probability that an entry of a task vector is kept")]
@@ -52,6 +60,11 @@ class Drawing(Elementwise):
         """The key of each task's stream."""
         return getattr(self, "_keys", None) or [stream_key(0, "", str(place)) for place in range(count)]
 
+    def drops(self, count: int) -> list[Drop]:
+        """What drops the entries of each of so many task vectors, from the first to the last."""
+        tasks = zip(self.keys(count), self.each(count), strict=True)
+        return [Drop(key, one.density, rescale=self.rescale is True) for key, one in tasks]
+
     def drop(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
         """The kept entries of each task vector, by default rescaled so that its expectation is unchanged."""
         count = len(deltas)
@@ -80,8 +93,15 @@ class RankedDrawing(Drawing):
         check_chances(self.density, self.epsilon)
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """Sorting the rows of each task vector, and the probabilities of one."""
-        return Work(100.0 * sizes.elements * sizes.tasks, 2 * sizes.piece)
+        """Sorting the rows of each task vector, a few at a time, with their ranks, probabilities and random numbers."""
+        rows = max(PIECE_ELEMENTS, row_width(sizes.shape))
+        return Work(100.0 * sizes.elements * sizes.tasks, 80 * min(rows, sizes.elements))
+
+    def ranked_drops(self, shape: Sequence[int], count: int) -> list[RankedDrop]:
+        """What drops entries of the rows of each of so many task vectors, from the first to the last."""
+        tasks = zip(self.keys(count), self.each(count), strict=True)
+        width, rescale = row_width(shape), self.rescale is True
+        return [RankedDrop(key, one.density, one.epsilon, width, rescale=rescale) for key, one in tasks]
 
     def _drop(self, delta: Float[Tensor, "*shape"], key: int) -> Float[Tensor, "*shape"]:
         return dropped_by_rank(delta, key, self.density, self.epsilon, rescale=self.rescale is True)

@@ -1,27 +1,56 @@
-"""The election of signs, on the entries that a method keeps of each task vector, a piece at a time."""
+"""Merges of what a method keeps of each task vector, a piece at a time: trimmed, masked, or drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.order import LargestMagnitudes
-from mergeometry.linalg.selection import Vote, next_below, shrunk
-from mergeometry.linalg.streams import Drop
-from mergeometry.methods.families.piecewise import Piecewise, Scratch
+from mergeometry.linalg.selection import Vote, agreeing, between, next_below, shrunk, total_of
+from mergeometry.linalg.streams import Drop, RankedDrop
+from mergeometry.methods.families.cost import PIECE_ELEMENTS
+from mergeometry.methods.families.piecewise import Piecewise, Scratch, Sum
+
+Keep: TypeAlias = Callable[[Tensor, Sequence[float], Tensor], Tensor]
+"""Keeps the entries within some magnitudes, into the memory that is the last argument."""
+
+Combine: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
+"""Merges the kept entries of all tasks; what it returns is valid until its next call."""
 
 
-class Trimming(Piecewise):
-    """Trims each task vector to as many of its ``size`` entries as its count says, elects, averages what agrees."""
+def elected(weights: Sequence[float], *, normalize: bool) -> Combine:
+    """Elect a sign for each entry; average the tasks that have it, or add them."""
+    return Vote(weights) if normalize else lambda kept: total_of(agreeing(kept, weights))
 
-    def __init__(self, weights: Sequence[float], counts: Sequence[int], size: int) -> None:
-        self._searches = {place: LargestMagnitudes([count]) for place, count in enumerate(counts) if count < size}
-        self._bounds: dict[int, float] = {}
-        self._vote, self._kept = Vote(weights), [Scratch() for _ in weights]
+
+def added(factors: Sequence[float]) -> Combine:
+    """Add the tasks, each times its factor."""
+    total = Sum(factors)
+    return lambda kept: total.merge(kept, None)
+
+
+def trimming(counts: Sequence[int], size: int, combine: Combine) -> Piecewise:
+    """Trim each task vector to as many of its ``size`` entries as its count says."""
+    return Searching([(count,) if count < size else () for count in counts], _trim, combine)
+
+
+def masking(counts: Sequence[tuple[int, int] | None], combine: Combine) -> Piecewise:
+    """Mask each task vector by the magnitudes of two counts; without counts all entries are kept."""
+    return Searching([both or () for both in counts], _mask, combine)
+
+
+class Searching(Piecewise):
+    """Finds the magnitudes of some counts in each task vector, and then keeps and combines what they bound."""
+
+    def __init__(self, counts: Sequence[Sequence[int]], keep: Keep, combine: Combine) -> None:
+        self._searches = {place: LargestMagnitudes(some) for place, some in enumerate(counts) if some}
+        self._bounds: dict[int, Sequence[float]] = {}
+        self._keep, self._combine, self._kept = keep, combine, [Scratch() for _ in counts]
 
     @property
     def measuring(self) -> bool:
-        """Whether the smallest entry to keep of each task vector is still sought."""
+        """Whether a magnitude is still sought."""
         return any(search.unfinished for search in self._searches.values())
 
     def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
@@ -34,30 +63,36 @@ class Trimming(Piecewise):
         for place, search in self._searches.items():
             search.end_pass()
             if not search.unfinished:
-                self._bounds[place] = next_below(search.magnitudes[0], search.dtype)
+                self._bounds[place] = search.magnitudes
 
     def merge(
         self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
     ) -> Float[Tensor, " count"]:
-        """Trim and elect."""
+        """Keep, and combine."""
         kept = list(deltas)
-        for place, bound in self._bounds.items():
-            kept[place] = shrunk(deltas[place], bound, self._kept[place].like(deltas[place]))
-        return self._vote(kept)
+        for place, bounds in self._bounds.items():
+            kept[place] = self._keep(deltas[place], bounds, self._kept[place].like(deltas[place]))
+        return self._combine(kept)
 
 
 class Dropping(Piecewise):
-    """Drops entries of each task vector at random, elects, and averages what agrees."""
+    """Drops entries of each task vector at random, and combines what is left."""
 
-    def __init__(
-        self, weights: Sequence[float], keys: Sequence[int], densities: Sequence[float], *, rescale: bool
-    ) -> None:
-        self._drops = [Drop(key, one, rescale=rescale) for key, one in zip(keys, densities, strict=True)]
-        self._vote, self._kept = Vote(weights), [Scratch() for _ in weights]
+    def __init__(self, drops: Sequence[Drop | RankedDrop], combine: Combine, step: int = PIECE_ELEMENTS) -> None:
+        self._drops, self._combine, self.step = drops, combine, step
+        self._kept = [Scratch() for _ in drops]
 
     def merge(
         self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
     ) -> Float[Tensor, " count"]:
-        """Drop and elect."""
+        """Drop, and combine."""
         places = zip(deltas, self._drops, self._kept, strict=True)
-        return self._vote([drop(delta, kept.like(delta)) for delta, drop, kept in places])
+        return self._combine([drop(delta, kept.like(delta)) for delta, drop, kept in places])
+
+
+def _trim(delta: Tensor, bounds: Sequence[float], out: Tensor) -> Tensor:
+    return shrunk(delta, next_below(bounds[0], delta.dtype), out)
+
+
+def _mask(delta: Tensor, bounds: Sequence[float], out: Tensor) -> Tensor:
+    return between(delta, *bounds, out)
