@@ -32,7 +32,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
 def test_the_default_follows_memory(family: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     plan = mg.make_plan({**family, "method": "ties"})
     monkeypatch.setattr(type(plan), "seconds", lambda _self, _workers: 1000.0)
-    monkeypatch.setattr("mergeometry.execution.pool.cores", lambda: 3)
+    monkeypatch.setattr(machine, "cores", lambda: 3)
     limited(monkeypatch, plan.peak_memory(3))
     assert workers_for(plan, None) == 3
     limited(monkeypatch, plan.peak_memory(3) - 1)

@@ -95,4 +95,5 @@ def _trim(delta: Tensor, bounds: Sequence[float], out: Tensor) -> Tensor:
 
 
 def _mask(delta: Tensor, bounds: Sequence[float], out: Tensor) -> Tensor:
-    return between(delta, *bounds, out)
+    least, largest = bounds
+    return between(delta, least, largest, out)
