@@ -1,4 +1,4 @@
-"""Estimates what collecting activations takes from headers and counts alone: scratch space, memory, rough seconds."""
+"""Estimates what is taken before the merge, from headers and counts alone: scratch space, memory, rough seconds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mergeometry.activations.in_order import follows_merge, stages_of
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.encoders.kind import kind_of
 from mergeometry.errors import OutputError, RecipeError
+from mergeometry.fisher.cost import cost_of_fishers
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational
 from mergeometry.plan.machine import (
@@ -39,7 +40,16 @@ class Estimate:
 
 
 def estimate(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> Estimate:
-    """Estimate the collection; memory counts the base, one model's own weights, and the moments of one run."""
+    """Estimate all that is collected before the merge: moments and Fisher information, one after the other."""
+    scratch, memory, seconds = cost_of_fishers(plan, section, data)
+    if not merged_by_activations(plan):
+        return Estimate(scratch, memory, seconds)
+    moments = _moments(plan, section, data)
+    return Estimate(scratch + moments.scratch, max(memory, moments.memory), seconds + moments.seconds)
+
+
+def _moments(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]) -> Estimate:
+    """Memory counts the base, one model's own weights, and the moments of one run."""
     sides = [task.shape[1] for task in merged_by_activations(plan)]
     moments = sum(8 * side**2 for side in sides)
     elements = sum(info.elements for info in plan.base.tensors.values())
@@ -71,6 +81,7 @@ def dry_run(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData]
             {"name": label, "items": len(inputs.items), "kind": inputs.kind, "notes": list(inputs.notes)}
             for label, inputs in data.items()
         ],
+        "fishers": section.ready_made,
         "scratch_bytes": expected.scratch,
         "memory_bytes": expected.memory,
         "seconds": expected.seconds,
@@ -93,10 +104,10 @@ def check_memory(expected: Estimate, limit: int | None = None) -> None:
 
 
 def check_room(expected: Estimate, folder: Path) -> None:
-    """Check that the disk has room for the moments.
+    """Check that the disk has room for what is collected.
 
     Raises:
-        OutputError: the disk has less space than the moments take.
+        OutputError: the disk has less space than that takes.
     """
     status = os.statvfs(folder)
     left = status.f_bavail * status.f_frsize

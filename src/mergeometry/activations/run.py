@@ -1,13 +1,11 @@
-"""A merge by activations, from a plan to a published folder: read the inputs, run the models, merge as usual."""
+"""A merge by activations or Fisher information: read the inputs, run the models, and merge as usual."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +13,8 @@ from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.estimate import check_memory, check_room, estimate
 from mergeometry.activations.in_order import collect_in_order, follows_merge
+from mergeometry.activations.layers import merged_by_activations
+from mergeometry.activations.summary import identity_of, summary
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
@@ -23,13 +23,25 @@ from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
+from mergeometry.fisher.attach import attach_fishers
+from mergeometry.fisher.collect import Fishers, collect_fishers
 from mergeometry.inputs import UnlabelledData, read_unlabelled
+from mergeometry.plan.fishers import merged_by_fisher
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptTask
 from mergeometry.recipe.data import DataSection
 from mergeometry.sink import RunRecord
 from mergeometry.sink.replaceable import refuse_taken
 from mergeometry.sink.target import resolved_target
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was collected before the merge, and notes on it; None where no method needs it."""
+
+    moments: Moments | None
+    fishers: Fishers | None
+    notes: tuple[str, ...]
 
 
 def merge_on_data(
@@ -44,10 +56,10 @@ def merge_on_data(
     tell: Tell = untold,
     device: str = "cpu",
 ) -> RunRecord:
-    """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by the activations.
+    """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by what that shows.
 
-    The moments of the layers' inputs are kept in a folder next to the output, which is removed afterwards. The models
-    are run on the CPU; ``device`` is where they are merged.
+    The moments of the layers' inputs, and the models' Fisher information, are kept in a folder next to the output,
+    which is removed afterwards. The models are run on the CPU; ``device`` is where they are merged.
 
     Raises:
         MergeometryError: something is wrong with the inputs, the models or the output; nothing is published.
@@ -63,13 +75,13 @@ def merge_on_data(
     check_memory(expected, limit_in_bytes(memory_limit))
     check_room(expected, target.parent)
     with scratch_folder(target.parent, f".{target.name}.mergeometry-activations-") as folder:
-        moments = collect_for(plan, section, data, folder)
-        informed, notes = attach(plan, moments)
+        informed, collected = collected_for(plan, section, data, folder)
         seconds = time.perf_counter() - started
+        said = (f"{label}: {note}" for label, inputs in data.items() for note in inputs.notes)
         extras = Extras(
-            identity=identity_of(data),
-            notes=(*(f"{label}: {note}" for label, inputs in data.items() for note in inputs.notes), *notes),
-            data=_summary(data, moments, seconds),
+            identity=identity_of(data, collected.fishers),
+            notes=(*said, *collected.notes),
+            data=summary(section, data, collected.moments, collected.fishers, seconds),
         )
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
@@ -77,15 +89,37 @@ def merge_on_data(
         )  # fmt: skip
 
 
+def collected_for(
+    plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData], folder: Path
+) -> tuple[Plan, Collected]:
+    """The plan with all that its methods need attached to them, and what that is.
+
+    Raises:
+        MergeometryError: a model cannot be run on its inputs, or what is on disk for it is not usable.
+    """
+    fishers, moments, notes = None, None, list[str]()
+    # First, since what follows the merge layer by layer needs methods that can merge.
+    if merged_by_fisher(plan.tasks):
+        fishers = collect_fishers(plan, section, data, folder)
+        plan, notes = attach_fishers(plan, fishers)
+    if merged_by_activations(plan):
+        moments = collect_for(plan, section, data, folder)
+        plan, more = attach(plan, moments)
+        notes = [*notes, *more]
+    return plan, Collected(moments, fishers, tuple(notes))
+
+
 def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
-    """Every model's unlabelled inputs, in the order of the models.
+    """The unlabelled inputs of every model that has some, in the order of the models.
 
     Raises:
         DataError: a model's inputs are missing or malformed; the error names the model.
         SourceError: a file cannot be opened.
     """
+    labels = [model.label for model in plan.models if model.label not in section.ready_made]
+    if not labels:
+        return {}
     kind = "images" if runnable_kind(plan.base, section.encoder) == "image" else "texts"
-    labels = [model.label for model in plan.models]
     return {label: read_unlabelled(AdaptTask(name=label, data=section.source(label)), kind) for label in labels}
 
 
@@ -98,23 +132,3 @@ def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledD
     """
     encoder = build_encoder(plan.base, with_pooling(section.encoder, plan.models, ()), torch.device("cpu"))
     return (collect_in_order if follows_merge(plan) else collect)(plan, encoder, list(data.values()), folder)
-
-
-def identity_of(data: Mapping[str, UnlabelledData]) -> str:
-    """Digest of all inputs that the moments are computed from."""
-    return hashlib.sha256(json.dumps([[label, inputs.digest] for label, inputs in data.items()]).encode()).hexdigest()
-
-
-def _summary(data: Mapping[str, UnlabelledData], moments: Moments, seconds: float) -> dict[str, Any]:
-    """What the run record keeps about the inputs: counts and digests, no content."""
-    tasks = [
-        {
-            "name": label,
-            "kind": inputs.kind,
-            "items": len(inputs.items),
-            "rows": moments.rows[label],
-            "sha256": inputs.digest,
-        }
-        for label, inputs in data.items()
-    ]
-    return {"tasks": tasks, "layers": len(moments.stored), "seconds": seconds}

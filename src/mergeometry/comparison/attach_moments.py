@@ -1,4 +1,4 @@
-"""Runs the experts once for all entries that merge by activations, and gives each entry its moments."""
+"""Runs the experts once for all entries that merge by activations or Fisher information."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from mergeometry.activations.in_order import follows_merge
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.activations.run import collect_for
 from mergeometry.comparison.setup import Setup
+from mergeometry.fisher.attach import attach_fishers
+from mergeometry.fisher.collect import Fishers, collect_fishers
 from mergeometry.plan import Plan
+from mergeometry.plan.fishers import merged_by_fisher
+from mergeometry.recipe.data import DataSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +33,53 @@ class Informed:
 def attach_moments(
     setup: Setup, plans: Sequence[Plan], folder: Path, say: Callable[[str, int, int], None]
 ) -> list[Informed]:
-    """Attach moments to the plans that need them, in the order given; moments are stored in ``folder``.
+    """Attach moments and Fisher information to the plans that need them, in the order given; ``folder`` stores them.
 
     Raises:
-        MergeometryError: the models cannot be run on the inputs, or the disk has no room for the moments.
+        MergeometryError: the models cannot be run on the inputs, or the disk has no room for what is collected.
     """
-    alone = [plan for plan in plans if plan.recipe.data is not None and not follows_merge(plan)]
-    # All plans share the rules, so the one with the most such matrices has those of every other.
+    # All plans share the rules, so the one with the most such tensors has those of every other.
+    alone = [plan for plan in plans if merged_by_activations(plan) and not follows_merge(plan)]
     widest = max(alone, key=lambda plan: len(merged_by_activations(plan)), default=None)
-    shared = None if widest is None else _collected(setup, widest, folder / "experts", say)
+    shared = None if widest is None else _moments(setup, widest, folder / "experts", say)
+    by_fisher = [plan for plan in plans if merged_by_fisher(plan.tasks)]
+    widest = max(by_fisher, key=lambda plan: len(merged_by_fisher(plan.tasks)), default=None)
+    fishers = None if widest is None else _fishers(setup, widest, folder / "fishers", say)
     informed = []
     for number, plan in enumerate(plans):
-        if plan.recipe.data is None:
-            informed.append(Informed(plan, 0.0, []))
-            continue
-        # What follows the merge sees the inputs that its own merge gives.
-        found = _collected(setup, plan, folder / f"merge-{number}", say) if follows_merge(plan) else shared
-        assert found is not None
-        moments, collecting = found
-        started = time.perf_counter()
-        ready, notes = attach(plan, moments)
-        informed.append(Informed(ready, collecting + time.perf_counter() - started, notes))
+        ready, notes, seconds = plan, list[str](), 0.0
+        if fishers is not None and merged_by_fisher(plan.tasks):
+            started = time.perf_counter()
+            ready, notes = attach_fishers(plan, fishers[0])
+            seconds = fishers[1] + time.perf_counter() - started
+        if merged_by_activations(plan):
+            # What follows the merge sees the inputs that its own merge gives.
+            found = _moments(setup, ready, folder / f"merge-{number}", say) if follows_merge(plan) else shared
+            assert found is not None
+            started = time.perf_counter()
+            ready, more = attach(ready, found[0])
+            notes, seconds = [*notes, *more], seconds + found[1] + time.perf_counter() - started
+        informed.append(Informed(ready, seconds, notes))
     return informed
 
 
-def _collected(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> tuple[Moments, float]:
+def _moments(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> tuple[Moments, float]:
     """The moments of a plan's layers, and the seconds that they took."""
+    section, started = _prepared(setup, plan, folder, say), time.perf_counter()
+    return collect_for(plan, section, setup.unlabelled, folder), time.perf_counter() - started
+
+
+def _fishers(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> tuple[Fishers, float]:
+    """The Fisher information of a plan's tensors, and the seconds that it took."""
+    section, started = _prepared(setup, plan, folder, say), time.perf_counter()
+    return collect_fishers(plan, section, setup.unlabelled, folder), time.perf_counter() - started
+
+
+def _prepared(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> DataSection:
+    """The plan's section, once there is a folder with room for what is collected."""
     section = plan.recipe.data
     assert section is not None
     say("running the experts on unlabelled inputs", 0, 1)
     folder.mkdir()
     check_room(estimate(plan, section, setup.unlabelled), folder)
-    started = time.perf_counter()
-    moments = collect_for(plan, section, setup.unlabelled, folder)
-    return moments, time.perf_counter() - started
+    return section

@@ -29,17 +29,17 @@ class Entry:
     refine: Sequence[Any] = field(default=())
     other: str | Mapping[str, Any] | None = None
 
-    def needs_activations(self, common: Recipe) -> bool:
-        """Whether the models must be run on unlabelled inputs before they are merged this way.
+    def merges_by(self, common: Recipe) -> frozenset[str]:
+        """What of the models is collected before they are merged this way, in words: activations, Fisher information.
 
         Raises:
             RecipeError: a rule of the recipe names an unknown method.
         """
         used = [self.method["name"], *(rule.method.name for rule in common.tensors if rule.method is not None)]
-        return any(registry.find(name).needs_activations for name in used)
+        return frozenset(by for name in used if (by := registry.find(name).merges_by))
 
     def recipe(self, common: Recipe, scale: float, data: DataSection | None = None) -> Recipe:
-        """The recipe that merges the models this way; ``data`` is given where the entry needs activations.
+        """The recipe that merges the models this way; ``data`` is given where something is collected.
 
         Raises:
             RecipeError: the recipe is not valid with this entry.

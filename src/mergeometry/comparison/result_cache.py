@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mergeometry.activations.run import identity_of
+from mergeometry.activations.summary import identity_of
 from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.scoring import Scored
 from mergeometry.comparison.setup import TEST, Setup
 from mergeometry.comparison.store import Store
 from mergeometry.execution.head_files import safe_name
 from mergeometry.execution.identity import fingerprint
+from mergeometry.plan.fishers import ready_made
 from mergeometry.plan.tasks import Plan, tensors_of
 from mergeometry.scaling import Statistics
 from mergeometry.sink import versions
@@ -106,13 +107,18 @@ class ResultCache:
     def _merged_by(self, setup: Setup, plan: Plan) -> str:
         """Digest of the plan and of the code of its methods and refinements: editing one leaves other scores valid.
 
-        A merge by activations also depends on the models' inputs and on the code that runs the models.
+        A merge by activations or Fisher information also depends on the models' inputs and on the code that runs the
+        models.
         """
         kinds = {type(task.method) for task in plan.tasks if task.method is not None}
         kinds |= {type(step) for task in plan.tasks for _, step in task.refinements}
-        activations = plan.recipe.data is not None
-        inputs = _digest([identity_of(setup.unlabelled), self._code.of(_ATTACHED_BY)]) if activations else ""
+        inputs = "" if plan.recipe.data is None else self._collected_by(setup, plan)
         return _digest([fingerprint(plan, inputs), self._code.of_classes(kinds)])
+
+    def _collected_by(self, setup: Setup, plan: Plan) -> str:
+        """Digest of all that what is collected before a merge depends on."""
+        fishers = sorted((str(one.file), *one.stamp) for infos in ready_made(plan)[0].values() for one in infos.values())
+        return _digest([identity_of(setup.unlabelled), fishers, self._code.of(_ATTACHED_BY)])
 
 
 def _stamps(model: Checkpoint | Adapter) -> list[Any]:

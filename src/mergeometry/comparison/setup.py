@@ -20,7 +20,7 @@ from mergeometry.plan import Plan, make_plan
 from mergeometry.plan.opening import open_base
 from mergeometry.recipe import ModelEntry, Recipe
 from mergeometry.recipe.adapt import AdaptTask, DataSource
-from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.data import FISHER, DataSection, ModelData
 from mergeometry.sources import Checkpoint
 from mergeometry.words import nearest
 
@@ -189,7 +189,7 @@ def _unlabelled(
     """Read the inputs that the models are run on; return them with all problems."""
     inputs: dict[str, UnlabelledData] = {}
     problems: list[str] = []
-    for name in [model.name for model in models]:
+    for name in [model.name for model in models if model.name not in section.ready_made]:
         with _gathered(problems, name):
             kind = "images" if check_kind(section.encoder, base) == "image" else "texts"
             inputs[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
@@ -202,20 +202,25 @@ def _data_for(entry: Entry, common: Recipe, tasks: TasksFile) -> DataSection | N
     Raises:
         RecipeError: a model has none.
     """
-    if not entry.needs_activations(common):
+    by = entry.merges_by(common)
+    if not by:
         return None
     models = [model.name for model in common.models]
     sources = {task.name: task.unlabelled for task in tasks.tasks if task.unlabelled is not None}
     if not sources and common.data is not None:
-        return common.data.of(models)
+        section = common.data.of(models)
+        return section if section is None or FISHER in by else section.inputs_alone
     without = [name for name in models if name not in sources]
     if without:
         raise RecipeError(
-            f"{entry.method['name']} merges by activations, and the tasks have no `unlabelled:` inputs for "
-            f"{', '.join(map(repr, without))}"
+            f"{entry.method['name']} merges by {' and '.join(sorted(by))}, and the tasks have no `unlabelled:` inputs "
+            f"for {', '.join(map(repr, without))}"
         )
+    heads = {task.name: task.head for task in tasks.tasks} if FISHER in by else {}
     keys = DataSource.model_fields
-    unlabelled = {name: DataSource(**{key: getattr(sources[name], key) for key in keys}) for name in models}
+    unlabelled = {
+        name: ModelData(**{key: getattr(sources[name], key) for key in keys}, head=heads.get(name)) for name in models
+    }
     return DataSection(tasks=unlabelled, encoder=tasks.encoder)
 
 

@@ -60,6 +60,36 @@ def read_head(source: HeadSource, task: str, width: int | None) -> Head:
             fit, there are fewer than two classes, or a number is not finite.
         SourceError: the file cannot be read or is not a safetensors file.
     """
+    stored = find_head(source, task, width)
+    try:
+        return stored.read()
+    except DataError as error:
+        error.model, error.file = task, str(stored.weight.file)
+        raise
+
+
+@dataclass(frozen=True)
+class StoredHead:
+    """Where a head's tensors lie; without a bias it is zero."""
+
+    weight: TensorInfo
+    bias: TensorInfo | None
+
+    def read(self) -> Head:
+        """The head in float32; DataError if a number is not finite, SourceError if the file cannot be read."""
+        with TensorReader() as reader:
+            values = _finite(reader, self.weight)
+            shift = torch.zeros(self.weight.shape[0]) if self.bias is None else _finite(reader, self.bias)
+        return Head(values, shift)
+
+
+def find_head(source: HeadSource, task: str, width: int | None) -> StoredHead:
+    """Find a task's head as `read_head` does, by headers alone.
+
+    Raises:
+        DataError: as for `read_head`, but for its numbers.
+        SourceError: the file cannot be read or is not a safetensors file.
+    """
     model = open_model(source.path, task)
     stored = model.replaced if isinstance(model, Adapter) else model.tensors
     tensors = {name: info for name, info in stored.items() if info.code in MERGEABLE}
@@ -67,13 +97,10 @@ def read_head(source: HeadSource, task: str, width: int | None) -> Head:
         weight = _weight(tensors, source.weight)
         bias = _bias(tensors, source.bias, weight)
         _check_shapes(weight, bias, width)
-        with TensorReader() as reader:
-            values = _finite(reader, weight)
-            shift = torch.zeros(weight.shape[0]) if bias is None else _finite(reader, bias)
     except DataError as error:
         error.model, error.file = task, str(model.path)
         raise
-    return Head(values, shift)
+    return StoredHead(weight, bias)
 
 
 def width_of(config: Mapping[str, Any] | None) -> int | None:

@@ -20,6 +20,9 @@ _ON_POOLED_OUTPUT = frozenset(
 )
 """Classes of transformers whose linear head takes the model's pooled output, and not the mean of its tokens."""
 
+_ON_FIRST_TOKEN = frozenset({"DeiTForImageClassification", "ViTForImageClassification"})
+"""Classes whose linear head takes the first token, which is the feature of an image unless a recipe says otherwise."""
+
 
 POOLED_NOTE = (
     "features are the model's pooled output, which the heads' classes take; `encoder: {pooling: mean}` takes the mean "
@@ -36,6 +39,11 @@ def with_pooling(
     configs = [model.config for model in models if isinstance(model, Checkpoint)]
     named = [_architecture(config) for config in configs] + [_class_of(head) for head in heads if head is not None]
     return options.model_copy(update={"pooling": "pooler"}) if set(named) & _ON_POOLED_OUTPUT else options
+
+
+def head_is_known(config: Mapping[str, Any] | None) -> bool:
+    """Whether a model's class has a linear head on the feature that `with_pooling` gives."""
+    return _architecture(config) in _ON_POOLED_OUTPUT | _ON_FIRST_TOKEN
 
 
 def _class_of(head: HeadSource) -> str | None:

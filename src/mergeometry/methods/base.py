@@ -15,6 +15,7 @@ A method's family says what it needs, and the caller keeps just that:
 | `Spectral`     | matrices, dense or `LowRank`                  | either         | `iso_c`           |
 | `Directional`  | the top-k singular triplets of each task      | a `LowRank`    | `tsv_m`           |
 | `Activational` | matrices, and moments of the tasks' inputs    | either         | `regmean`         |
+| `Informed`     | task vectors, and each model's information    | a dense tensor | `fisher`          |
 
 The file's name is the method's name in recipes. Its dataclass fields are its parameters: typed,
 described, validated when the method is built, and refused when unknown.
@@ -28,6 +29,7 @@ from mergeometry.methods.families.cost import CHUNK_ELEMENTS, PIECE_ELEMENTS, Si
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
 from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing, Rescale
 from mergeometry.methods.families.elementwise import Elementwise
+from mergeometry.methods.families.informed import Information, Informed
 from mergeometry.methods.families.joint import Joint
 from mergeometry.methods.families.linear import Linear, WeightedSum
 from mergeometry.methods.families.matrixwise import Matrixwise
@@ -35,6 +37,7 @@ from mergeometry.methods.families.method import (
     Method,
     Pieces,
     check_mean,
+    check_shares,
     check_votes,
     dense_deltas,
     parameters,
@@ -57,6 +60,8 @@ __all__ = [
     "Drawing",
     "Elementwise",
     "Held",
+    "Information",
+    "Informed",
     "Joint",
     "LeadingDirections",
     "Linear",
@@ -80,6 +85,7 @@ __all__ = [
     "accumulate",
     "check_mean",
     "check_rank",
+    "check_shares",
     "check_votes",
     "dense_deltas",
     "merged_in_pieces",

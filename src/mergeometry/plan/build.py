@@ -18,6 +18,7 @@ from mergeometry.plan.alignment import aligned
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
+from mergeometry.plan.fishers import ready_made
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.layer_stacks import compare_stacks
 from mergeometry.plan.matching import match_names
@@ -64,6 +65,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
         )
     own |= {copy for copy, original in ties.copies.items() if original in own}
     made = _plan(recipe, methods, ties, (), own)
+    _refuse(ready_made(made)[1])
     return replace(made, notes=(*of_files, *remarks, *made.notes))
 
 

@@ -12,6 +12,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
 from mergeometry.plan.values import MethodValues, scale_for, weights_for
 from mergeometry.recipe import MethodChoice, Recipe
+from mergeometry.recipe.data import ACTIVATIONS, FISHER
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.refinements import registry as refinement_registry
 
@@ -89,14 +90,28 @@ class RecipeMethods:
 
 def _refuse_data(recipe: Recipe, methods: Sequence[tuple[str, Method]]) -> None:
     """Refuse a method without the data that it needs, and data that no method needs."""
-    needing = [name for name, method in methods if method.needs_activations]
-    if needing and recipe.data is None:
-        raise RecipeError(
-            f"{needing[0]} merges by activations, and there is no `data:` section with unlabelled inputs of each task",
-            hint="see docs/recipes.md; without data, average and tsv_m merge the same models",
-        )
-    if recipe.data is not None and not needing:
+    needing = {method.merges_by: name for name, method in reversed(methods) if method.merges_by}
+    data = recipe.data
+    if data is None:
+        for by, name in needing.items():
+            raise RecipeError(
+                f"{name} merges by {by}, and there is no `data:` section with unlabelled inputs of each task",
+                hint="see docs/recipes.md; without data, average and tsv_m merge the same models",
+            )
+        return
+    if not needing:
         raise RecipeError(
             "`data:` gives unlabelled inputs, and no method of the recipe needs them",
-            hint="leave it out, or merge by a method that does, such as regmean or esm",
+            hint="leave it out, or merge by a method that does, such as regmean, esm or fisher",
+        )
+    if data.for_fisher and FISHER not in needing:
+        raise RecipeError(
+            f"{data.for_fisher[0]} is for {FISHER}, and no method of the recipe merges by it",
+            hint="leave it out, or merge by fisher",
+        )
+    if data.ready_made and ACTIVATIONS in needing:
+        raise RecipeError(
+            f"{needing[ACTIVATIONS]} merges by {ACTIVATIONS}, and data.tasks.{next(iter(data.ready_made))} gives no "
+            f"inputs, only {FISHER}",
+            hint="give every model inputs: {path: texts.jsonl}",
         )

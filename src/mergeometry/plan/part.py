@@ -53,7 +53,7 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     if all(source is None for source in sources):
         return _copy_task(part, part.carried, code)
     chosen = methods.choose(recipe, part.original, part.place, matrix=part.matrix or stack is not None)
-    if stack is not None and chosen.method.needs_activations:
+    if stack is not None and chosen.method.merges_by and chosen.method.matrices_only:
         stack = None
         chosen = methods.choose(recipe, part.original, part.place, matrix=part.matrix)
     unbound, weights = chosen.method, chosen.weights

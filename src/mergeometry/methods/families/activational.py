@@ -11,6 +11,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR, Sizes, Work
 from mergeometry.methods.families.matrixwise import Matrixwise
+from mergeometry.recipe.data import ACTIVATIONS
 from mergeometry.values import Delta
 
 Kind = TypeVar("Kind", bound="Activational")
@@ -25,7 +26,7 @@ class Activational(Matrixwise):
     """
 
     family: ClassVar[str] = "activational"
-    needs_activations: ClassVar[bool] = True
+    merges_by: ClassVar[str] = ACTIVATIONS
     compares_layers: ClassVar[bool] = False
     """Whether a layer's merge depends on the norms of other layers' merges, which `for_layer` passes in."""
 

@@ -66,8 +66,8 @@ class Method(Registered, ABC):
     """Parameters that a recipe may give each model for itself, which `each` then finds."""
     needs_learning: ClassVar[bool] = False
     """Whether the method requires an `adapt:` section."""
-    needs_activations: ClassVar[bool] = False
-    """Whether the method requires a `data:` section, whose inputs the models are run on."""
+    merges_by: ClassVar[str] = ""
+    """What the method requires a `data:` section for, in words: the models are run on its inputs; else empty."""
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
@@ -224,6 +224,16 @@ def check_votes(name: str, weights: Sequence[float]) -> None:
             f"{name} averages by weighted vote: weights must not be negative, nor all zero "
             "(with `normalize: false` it adds, for any weights)"
         )
+
+
+def check_shares(weights: Sequence[float]) -> None:
+    """Refuse weights that are not the shares of a mean.
+
+    Raises:
+        ValueError: one is negative, or all are zero; the message fits after "tensor X: ".
+    """
+    if min(weights) < 0 or max(weights) == 0:
+        raise ValueError("weights are shares of a mean: they must not be negative, nor all zero")
 
 
 def shares(weights: Sequence[float], *, normalize: bool) -> list[float]:

@@ -1,0 +1,1 @@
+"""The diagonal Fisher information of each model, read from files or estimated on unlabelled data before the merge."""
