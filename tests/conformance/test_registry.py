@@ -25,6 +25,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "dare": [{"density": 1.0}, {"density": 0.5}, {"rescale": "l1", "normalize": True}],
     "dare_ties": [{"density": 1.0}, {"density": 0.5}, {"rescale": "l1", "normalize": False}],
     "esm": [{"rank": 2}, {"rank": 0.5}, {"power": 0.0}],
+    "fisher": [{"normalize": False}, {"floor": 1e-3}, {"floor": 1e-30}],
     "regmean": [{"shrinkage": 1.0}, {"shrinkage": 0.0}],
     "knots": [{"density": 1.0}, {"density": 0.01}, {"combine": "sum"}],
     "wudi": [{"solver": "adam", "steps": 20, "learning_rate": 1e-3}],

@@ -101,8 +101,8 @@ def label(case: tuple[str, dict[str, Any]]) -> str:
 
 
 def test_every_method_has_a_reference() -> None:
-    # What merges by activations has references of its own, in test_golden_activations.py.
-    here = {name for name in registry.names() if not registry.find(name).needs_activations}
+    # What merges by activations or Fisher information has references of its own, in files of their own.
+    here = {name for name in registry.names() if not registry.find(name).merges_by}
     assert {name for name, _ in CASES} == here, f"expected a reference for each of {sorted(here)}"
 
 

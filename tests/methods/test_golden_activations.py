@@ -86,7 +86,7 @@ def error_of(merged: torch.Tensor | LowRank, expected: Array) -> float:
 
 
 def test_every_method_has_a_reference() -> None:
-    here = {name for name in registry.names() if registry.find(name).needs_activations}
+    here = {name for name in registry.names() if registry.find(name).merges_by == "activations"}
     assert {name for name, _ in CASES} == set(REFERENCES) == here
 
 

@@ -117,7 +117,9 @@ class ResultCache:
 
     def _collected_by(self, setup: Setup, plan: Plan) -> str:
         """Digest of all that what is collected before a merge depends on."""
-        fishers = sorted((str(one.file), *one.stamp) for infos in ready_made(plan)[0].values() for one in infos.values())
+        fishers = sorted(
+            (str(one.file), *one.stamp) for infos in ready_made(plan)[0].values() for one in infos.values()
+        )
         return _digest([identity_of(setup.unlabelled), fishers, self._code.of(_ATTACHED_BY)])
 
 

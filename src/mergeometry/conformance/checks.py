@@ -10,8 +10,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from mergeometry.conformance.examples import RANK, drawn, moment
-from mergeometry.methods.base import Activational, Method
+from mergeometry.conformance.examples import RANK, drawn, fisher, moment
+from mergeometry.methods.base import Activational, Informed, Method
 from mergeometry.values import Delta, LowRank
 
 ROUNDING = 1e-6
@@ -53,7 +53,7 @@ def merge(
     kind: str = "usual",
     base: Tensor | None = None,
 ) -> Delta:
-    """Merge; a method that needs activations gets moments of random ones, of a kind from `examples.MOMENTS`.
+    """Merge; a method that needs activations or Fisher information gets random ones, of a kind from `examples.MOMENTS`.
 
     ``inputs`` numbers the inputs that each task has, by default 0, 1, 2, ... A method that needs the base's weights
     gets random ones unless they are given.
@@ -61,6 +61,9 @@ def merge(
     if isinstance(method, Activational) and len(deltas[0].shape) == 2:
         numbers = range(len(deltas)) if inputs is None else inputs
         method = method.with_moments([moment(number, deltas[0].shape[1], kind) for number in numbers])
+    if isinstance(method, Informed) and not method.is_informed:
+        numbers = range(len(deltas)) if inputs is None else inputs
+        method = method.with_fishers([fisher(number, deltas[0].shape, kind) for number in numbers])
     if method.needs_base and base is None:
         base = drawn(200, deltas[0].shape).to(
             next((delta.dtype for delta in deltas if isinstance(delta, Tensor)), torch.float32)

@@ -53,7 +53,7 @@ def hard_cases() -> list[tuple[str, list[Delta]]]:
 
 
 MOMENTS = ("usual", "of few rows", "of one entry", "of nothing", "small", "large")
-"""Kinds of inputs whose moments `moment` makes."""
+"""Kinds of inputs whose moments `moment` makes, and whose information `fisher` makes."""
 
 
 def moment(number: int, n: int, kind: str = "usual") -> Tensor:
@@ -66,6 +66,15 @@ def moment(number: int, n: int, kind: str = "usual") -> Tensor:
     elif kind != "usual":
         rows = rows * {"of nothing": 0.0, "small": 1e-12, "large": 1e12}[kind]
     return rows.mT @ rows / max(1, len(rows))
+
+
+def fisher(number: int, shape: Sequence[int], kind: str = "usual") -> Tensor:
+    """The Fisher information of a tensor: squares of very different sizes, different for each number."""
+    values = drawn(300 + number, shape).square() * drawn(400 + number, shape).exp()
+    if kind in ("of few rows", "of one entry"):
+        values.view(-1)[1 if kind == "of one entry" else 5 :] = 0.0
+        return values
+    return values * {"usual": 1.0, "of nothing": 0.0, "small": 1e-12, "large": 1e12}[kind]
 
 
 def drawn(seed: int, shape: Sequence[int]) -> Tensor:

@@ -15,9 +15,9 @@ from mergeometry.conformance.checks import (
     merge,
     on_threads,
 )
-from mergeometry.conformance.examples import low_rank, matrices, matrix
+from mergeometry.conformance.examples import fisher, low_rank, matrices, matrix
 from mergeometry.conformance.law import Check, checks_of
-from mergeometry.methods.base import Method
+from mergeometry.methods.base import Informed, Method
 from mergeometry.values import LowRank
 
 
@@ -65,11 +65,17 @@ def check_rows_alone(method: Method) -> None:
         count = leading(method, deltas, weights)
         if not count:
             continue
+        fishers = [fisher(number, deltas[0].shape) for number in range(count)]
+        norms = [float(one.norm()) for one in fishers]
+        whole_method = method.with_fishers(fishers) if isinstance(method, Informed) else method
         under = base[: deltas[0].shape[0], : deltas[0].shape[1]].to(deltas[0].dtype)
-        whole = as_dense(merge(method, deltas[:count], weights[:count], base=under))
+        whole = as_dense(merge(whole_method, deltas[:count], weights[:count], base=under))
         for first, last in ((0, 1), (2, 7)):
             rows = [delta[first:last] for delta in deltas[:count]]
-            some = as_dense(merge(method, rows, weights[:count], base=under[first:last]))
+            part = method
+            if isinstance(method, Informed):
+                part = method.with_fishers([one[first:last] for one in fishers], norms)
+            some = as_dense(merge(part, rows, weights[:count], base=under[first:last]))
             expected = f"rows {first} to {last} as within the whole matrix"
             expect(torch.equal(some, whole[first:last]), expected, "different ones")
 

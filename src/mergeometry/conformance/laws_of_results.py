@@ -9,7 +9,7 @@ import torch
 from mergeometry.conformance.checks import as_dense, expect, leading, merge, tensors_of
 from mergeometry.conformance.examples import MOMENTS, hard_cases, low_rank, matrices, matrix
 from mergeometry.conformance.law import Check, checks_of
-from mergeometry.methods.base import Activational, Method
+from mergeometry.methods.base import Activational, Informed, Method
 
 
 def check_shape_and_dtype(method: Method) -> None:
@@ -47,13 +47,13 @@ def check_inputs_untouched(method: Method) -> None:
 
 
 def check_finite(method: Method) -> None:
-    """Return finite numbers for finite task vectors and activations of any shape, rank, spectrum or size."""
-    kinds = MOMENTS if isinstance(method, Activational) else MOMENTS[:1]
+    """Return finite numbers for finite task vectors and inputs of any shape, rank, spectrum or size."""
+    kinds = MOMENTS if isinstance(method, Activational | Informed) else MOMENTS[:1]
     for (case, deltas), kind in product(hard_cases(), kinds):
         count = leading(method, deltas, [1.0] * len(deltas))
         if not count:
             continue
-        name = case if kind == MOMENTS[0] else f"{case}, moments {kind}"
+        name = case if kind == MOMENTS[0] else f"{case}, inputs {kind}"
         merged = merge(method, deltas[:count], kind=kind)
         expect(tuple(merged.shape) == tuple(deltas[0].shape), f"{name}: {tuple(deltas[0].shape)}", merged.shape)
         wrong = sum(int((~torch.isfinite(part)).sum()) for part in (*tensors_of(merged), as_dense(merged)))

@@ -16,7 +16,7 @@ from mergeometry.conformance.checks import (
 )
 from mergeometry.conformance.examples import drawn, low_rank, matrices
 from mergeometry.conformance.law import Check, checks_of
-from mergeometry.methods.base import Activational, Method
+from mergeometry.methods.base import Activational, Informed, Method
 
 
 def check_scale(method: Method) -> None:
@@ -55,11 +55,11 @@ def check_weights_scale(method: Method) -> None:
 
 
 def check_size_of_activations(method: Method) -> None:
-    """Give the same merge when all activations are scaled by one number: only directions and proportions count.
+    """Give the same merge when all activations, or all information, are scaled by one number: only proportions count.
 
-    It applies to methods that need activations.
+    It applies to methods that need activations, and to those that declare ``normalizes``.
     """
-    if not isinstance(method, Activational):
+    if not (isinstance(method, Activational) or (isinstance(method, Informed) and method.normalizes)):
         return
     for deltas in (matrices(12, 8), matrices(7, 11), [low_rank(seed, 12, 8) for seed in range(3)]):
         if not accepts(method, 3, deltas[0]):

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mergeometry.methods.base import Information
 from mergeometry.sources import TensorInfo, TensorReader
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFishers:
+class StoredFishers(Information):
     """One tensor's Fisher information, model by model, read whenever it is asked for and never kept.
 
     It lies as the base stores the tensor, of which ``shape`` is the shape there. A model that does not run the tensor

@@ -33,6 +33,11 @@ class Fisher(Informed):
         """The mean of equal models is that model."""
         return "same"
 
+    @property
+    def normalizes(self) -> bool:
+        """As the parameter says."""
+        return self.normalize
+
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that are no shares."""
         super().check(tasks, shape, weights)

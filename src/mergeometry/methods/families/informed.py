@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,22 +21,24 @@ from mergeometry.values import Delta, LowRank
 Kind = TypeVar("Kind", bound="Informed")
 
 
-class Information(Protocol):
+class Information(ABC):
     """The diagonal Fisher information of one tensor, model by model, read when it is asked for."""
 
-    def __len__(self) -> int: ...
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many models there are."""
 
+    @abstractmethod
     def norm(self, index: int) -> float:
         """The L2 norm of all that is known of a model, of which this tensor is a part."""
-        ...
 
+    @abstractmethod
     def whole(self, index: int) -> Float[Tensor, "*shape"]:
         """A model's entries in the shape of the task vectors."""
-        ...
 
+    @abstractmethod
     def piece(self, index: int, first: int, last: int) -> Float[Tensor, " count"]:
         """A model's entries from the first up to, not including, the last, as they lie in the file."""
-        ...
 
 
 class Informed(Method):
@@ -74,6 +76,16 @@ class Informed(Method):
         Without ``norms``, this tensor is all.
         """
         return self.with_information(_InMemory(fishers, norms))
+
+    @property
+    def is_informed(self) -> bool:
+        """Whether it has the information of a tensor."""
+        return hasattr(self, "_information")
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether only the proportions of a model's information count, and not its size."""
+        return False
 
     @property
     def stays_low_rank(self) -> bool:
@@ -117,7 +129,7 @@ class Informed(Method):
         return information
 
 
-class _InMemory:
+class _InMemory(Information):
     """Information that the caller holds."""
 
     def __init__(self, fishers: Sequence[Float[Tensor, "*shape"]], norms: Sequence[float] | None) -> None:
