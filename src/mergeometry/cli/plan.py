@@ -197,10 +197,14 @@ def _print_collecting(estimates: dict[str, Any]) -> None:
         return
     estimate = estimates["data"]
     _print_tasks(estimate)
+    for label, place in estimate["fishers"].items():
+        console().print(f"task {plain(label)}: Fisher information from {plain(place)}")
+    if not estimate["tasks"]:
+        return
     console().print(
-        f"runs every model on its inputs before the merge: about {duration(estimate['seconds'])}, "
+        f"runs the models on their inputs before the merge: about {duration(estimate['seconds'])}, "
         f"{size(estimate['memory_bytes'])} of memory and {size(estimate['scratch_bytes'])} of scratch space next to "
-        f"the output; matrices that no model runs are merged by `other`"
+        f"the output; matrices that no model runs are merged by `other`, and to the plain mean by `fisher`"
     )
 
 

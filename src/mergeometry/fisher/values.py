@@ -41,10 +41,15 @@ def measured(label: str, infos: Mapping[str, TensorInfo]) -> tuple[Measured, lis
                 odd += int((~torch.isfinite(values)).sum())
                 negative += int((values < 0).sum())
                 total += float(values.square().sum())
+            what = f"of the Fisher information of {name!r}"
             if odd:
-                problems.append(f"{label}: {odd} values of the Fisher information of {name!r} are NaN or infinite")
+                problems.append(f"{label}: {_values(odd)} {what} {'is' if odd == 1 else 'are'} NaN or infinite")
             if negative:
-                problems.append(f"{label}: {negative} values of the Fisher information of {name!r} are negative")
+                problems.append(f"{label}: {_values(negative)} {what} {'is' if negative == 1 else 'are'} negative")
     if infos and total == 0 and not problems:
         problems.append(f"{label}: its Fisher information is zero everywhere")
     return Measured(math.sqrt(total) if math.isfinite(total) else 0.0, digest.hexdigest()), problems
+
+
+def _values(count: int) -> str:
+    return "1 value" if count == 1 else f"{count:,} values"

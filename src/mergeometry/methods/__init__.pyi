@@ -16,6 +16,7 @@ from mergeometry.methods.dc_merge import DCMerge as _DCMerge
 from mergeometry.methods.della import Della as _Della
 from mergeometry.methods.della_linear import DellaLinear as _DellaLinear
 from mergeometry.methods.esm import ESM as _ESM
+from mergeometry.methods.fisher import Fisher as _Fisher
 from mergeometry.methods.iso_c import IsoC as _IsoC
 from mergeometry.methods.iso_cts import IsoCTS as _IsoCTS
 from mergeometry.methods.karcher import Karcher as _Karcher
@@ -261,6 +262,24 @@ class ESM(_ESM):
     """
 
     def __init__(self, rank: int | float | Literal["auto"] = "auto", power: float = 2.0) -> None: ...
+
+class Fisher(_Fisher):
+    """Mean of the models, each entry weighed by each model's diagonal Fisher information of it.
+
+    Law: ``W = sum_t w_t f_t * W_t / sum_t w_t f_t``, entry by entry, with ``f_t = max(F_t / ||F_t||, floor)`` and
+    ``F_t = E_x E_{y ~ p_t(y | x)} (d log p_t(y | x) / d W_t)^2``. It is the most probable model where each posterior is
+    a Gaussian with its Fisher information as precision. The base is common, so task vectors can replace the weights.
+    ``||F_t||`` is the L2 norm over the whole model; with ``normalize: false`` it is 1. Choice: the floor applies after
+    normalisation, so that it does not depend on the size of the model's gradients.
+
+    Source: Matena and Raffel 2022, Merging models with Fisher-weighted averaging, arXiv 2111.09832.
+
+    Args:
+        normalize: divide each model's information by its L2 norm
+        floor: the least information that an entry has
+    """
+
+    def __init__(self, normalize: bool = True, floor: float = 1e-06) -> None: ...
 
 class IsoC(_IsoC):
     """Sum the task vectors and give every direction of the sum the same strength.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from mergeometry.conventions.experts import Stack
 from mergeometry.dtypes import item_size
+from mergeometry.methods import registry
+from mergeometry.recipe.data import ACTIVATIONS
 from mergeometry.sink import OutputTensor
 from mergeometry.sources import TensorInfo
 from mergeometry.sources.updates import ExpertsUpdate
@@ -32,7 +34,7 @@ def note_on_whole(recipe: Recipe, tasks: Sequence[TensorTask]) -> list[str]:
     why = "adapters change them"
     if recipe.adapt is not None:
         why = "`adapt:` learns for tensors that hold one matrix"
-    elif recipe.data is not None:
+    elif registry.find(recipe.method.name).merges_by == ACTIVATIONS:
         why = f"{recipe.method.name} needs the inputs of each matrix, which are not collected"
     by = ", ".join(sorted({task.method_name for task in merged}))
     return [f"{len(merged)} tensors hold stacked experts and are each merged as a whole, by {by}: {why}"]
