@@ -70,11 +70,14 @@ class DataSource(StrictModel):
 
     @model_validator(mode="after")
     def _one_place(self) -> DataSource:
+        self._check_place()
+        return self
+
+    def _check_place(self) -> None:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give either `path`, a file or folder, or `dataset`, a name for the datasets library")
         if self.config is not None and self.dataset is None:
             raise ValueError("`config` goes with `dataset`, not with `path`")
-        return self
 
 
 class HeadSource(StrictModel):

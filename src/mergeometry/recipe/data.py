@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from mergeometry.recipe.adapt import Count, DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.strict import StrictModel
@@ -23,10 +23,9 @@ class ModelData(DataSource):
     head: Annotated[HeadSource, BeforeValidator(as_path)] | None = None
     fisher: Text | None = None
 
-    @model_validator(mode="after")
-    def _one_place(self) -> ModelData:
+    def _check_place(self) -> None:
         if self.fisher is None:
-            super()._one_place()
+            super()._check_place()
         elif self.model_fields_set - {"fisher"}:
             raise ValueError(
                 "`fisher` is a file of Fisher information, in place of inputs and all that belongs to them"
