@@ -57,7 +57,7 @@ def compared() -> dict[str, Any]:
     for item in BOARDS[BOARD].methods:
         name, method = _built(item)
         other = item.get("other", method.others) if isinstance(item, dict) else method.others
-        if other == "average" and not method.needs_activations:
+        if other == "average" and not method.merges_by:
             found[name] = method
     return found
 

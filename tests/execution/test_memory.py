@@ -17,9 +17,7 @@ from mergeometry.methods import registry
 from tests.helpers import models
 
 DATA_FREE = [
-    name
-    for name in registry.names()
-    if not (registry.find(name).needs_learning or registry.find(name).needs_activations)
+    name for name in registry.names() if not (registry.find(name).needs_learning or registry.find(name).merges_by)
 ]
 
 MEASURE = """

@@ -71,9 +71,7 @@ def close(own: models.Tensors, wanted: models.Tensors) -> None:
 
 
 DATA_FREE = [
-    name
-    for name in registry.names()
-    if not (registry.find(name).needs_learning or registry.find(name).needs_activations)
+    name for name in registry.names() if not (registry.find(name).needs_learning or registry.find(name).merges_by)
 ]
 
 

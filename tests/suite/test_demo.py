@@ -65,7 +65,7 @@ def board(*names: str, tasks: tuple[str, ...] = ("trec", "movie")) -> Leaderboar
 def test_every_method_has_a_row() -> None:
     # What needs data to learn from has a page of figures of its own.
     kinds = {name: registry.find(name) for name in registry.names()}
-    data_free = {name for name, kind in kinds.items() if not (kind.needs_learning or kind.needs_activations)}
+    data_free = {name for name, kind in kinds.items() if not (kind.needs_learning or kind.merges_by)}
     # Rows are for word tables, which move in full fine-tunes alone: docs/leaderboards.md. Slerp takes two models.
     left_out = {"rows", "slerp"}
     # What came for mergekit's recipes is not on the page of figures.
