@@ -30,7 +30,6 @@ class ModelData(DataSource):
             raise ValueError(
                 "`fisher` is a file of Fisher information, in place of inputs and all that belongs to them"
             )
-        return self
 
 
 class DataSection(StrictModel):

@@ -170,7 +170,7 @@ class _Mean(Accumulator[Delta]):
         fisher = self._information.whole(index)
         if tuple(fisher.shape) != tuple(dense.shape):
             raise ValueError(f"expected information of shape {list(dense.shape)}, got {list(fisher.shape)}")
-        weight = _weighed(self._method, self._information, index, self._shares[index], fisher, dense.dtype)
+        weight = _weighed(self._method, self._information, index, self._shares[index], fisher, dense)
         if self._total is None or self._weights is None:
             self._weights, self._total = weight, weight * dense
         else:
@@ -195,23 +195,23 @@ class _PieceMean(Piecewise):
         self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
     ) -> Float[Tensor, " count"]:
         """Weigh and add the pieces."""
-        first, dtype = self._first, deltas[0].dtype
+        first = self._first
         self._first = last = first + deltas[0].numel()
         total, weights = self._total.like(deltas[0]).zero_(), self._weights.like(deltas[0]).zero_()
         for index, delta in enumerate(deltas):
             fisher = self._information.piece(index, first, last)
-            weight = _weighed(self._method, self._information, index, self._shares[index], fisher, dtype)
+            weight = _weighed(self._method, self._information, index, self._shares[index], fisher, delta)
             weights.add_(weight)
             total.addcmul_(weight, delta)
         return total.div_(weights)
 
 
 def _weighed(
-    method: Informed, information: Information, index: int, share: float, fisher: Tensor, dtype: torch.dtype
+    method: Informed, information: Information, index: int, share: float, fisher: Tensor, delta: Tensor
 ) -> Tensor:
-    """One model's weights in a copy of its own, in float32 at least."""
-    number = torch.promote_types(dtype, torch.float32)
-    copied = fisher.to(number, copy=True)
+    """One model's weights, in memory of their own beside the task vector, in float32 at least."""
+    number = torch.promote_types(delta.dtype, torch.float32)
+    copied = fisher.to(delta.device, number, copy=True)
     return method.importance(copied, share, information.norm(index))
 
 
