@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mergeometry.linalg.order import LargestMagnitudes
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
 from mergeometry.linalg.selection import masked, without_tails
 from tests.helpers.matrices import MODEST, draw, seeds
 
@@ -71,3 +74,56 @@ def test_a_mask_leaves_bits_alone_and_no_nan(dtype: torch.dtype) -> None:
 def test_an_infinite_outlier_is_left_out() -> None:
     values = torch.tensor([float("inf"), 2.0, -3.0, 0.5])
     assert without_tails(values, 0.5, 0.25).tolist() == [0.0, 2.0, -3.0, 0.0]
+
+
+SIZE = SAMPLED_ELEMENTS + 5
+
+
+def numbers(kind: str) -> torch.Tensor:
+    drawn = torch.randn(SIZE, generator=torch.Generator().manual_seed(1))
+    return {
+        "even": drawn,
+        "tied": (drawn * 4).round() / 4,
+        "narrow": (drawn.bfloat16() + 1).float() - 1,
+        "zeros": drawn * (drawn > 1),
+        "equal": torch.full((SIZE,), 3.0),
+        "rows": drawn * torch.linspace(0, 4, SIZE).square(),
+    }[kind]
+
+
+def passes(search: LargestMagnitudes, values: torch.Tensor) -> int:
+    count = 0
+    while search.unfinished:
+        for piece in values.split(1 << 16):
+            search.add(piece)
+        search.end_pass()
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("kind", ["even", "tied", "narrow", "zeros", "equal", "rows"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_after_a_sample_one_pass_is_enough(kind: str, dtype: torch.dtype) -> None:
+    values, counts = numbers(kind).to(dtype), [1, SIZE // 100, SIZE // 5, SIZE]
+    starts, length = sampled_blocks(SIZE)
+    search = LargestMagnitudes(counts)
+    search.expect(torch.stack([values[start : start + length] for start in starts]), SIZE)
+    assert passes(search, values) == 1
+    assert search.magnitudes == by_sorting(values, counts)
+
+
+@pytest.mark.parametrize("sample", [torch.zeros(64, 128), torch.full((64, 128), 1e9), torch.rand(64, 128)])
+def test_a_sample_that_misleads_changes_nothing(sample: torch.Tensor) -> None:
+    values, counts = numbers("even"), [SIZE // 100, SIZE // 5]
+    search = LargestMagnitudes(counts)
+    search.expect(sample, SIZE)
+    assert passes(search, values) == 3
+    assert search.magnitudes == by_sorting(values, counts)
+
+
+@pytest.mark.parametrize("elements", [SAMPLED_ELEMENTS, 4_358_144, 136_134_656, 10**10])
+def test_a_sample_is_spread_from_the_first_entry_to_the_last(elements: int) -> None:
+    starts, length = sampled_blocks(elements)
+    assert starts[0] == 0 and starts[-1] + length == elements
+    assert all(one + length <= other for one, other in itertools.pairwise(starts))
+    assert len(starts) * length <= min(elements // 32, 1 << 20)

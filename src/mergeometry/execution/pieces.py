@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -15,11 +15,13 @@ from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.stored import store
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.write_behind import WriteBehind
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
 from mergeometry.plan.cost import chunk_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.sources.formed import FormedTensor
 
 
 class Writes(Protocol):
@@ -93,6 +95,8 @@ def merged_pieces(
     weights = [1.0] * len(task.weights) if task.weighs_first else task.weights
     piecewise = task.method.piecewise(weights, task.shape)
     pieces = _Pieces(task, inputs, reader, piecewise.step)
+    if piecewise.samples and piecewise.measuring and (sample := pieces.sample()) is not None:
+        piecewise.expect(sample, task.base.elements)
     while piecewise.measuring:
         for _, base, deltas in pieces:
             piecewise.measure(deltas, base)
@@ -105,7 +109,7 @@ class _Pieces:
     """The base's weights and the task vectors of one tensor, some entries at a time, in memory that is used again."""
 
     def __init__(self, task: TensorTask, inputs: TaskReader, reader: Reads, piece: int) -> None:
-        self._task, self._inputs, self._piece = task, inputs, max(1, piece)
+        self._task, self._inputs, self._reader, self._piece = task, inputs, reader, max(1, piece)
         self._dtype = compute_dtype(task.base.code)
         self._dense = [
             (place, inputs.label(place), source)
@@ -128,6 +132,32 @@ class _Pieces:
             for place in range(len(task.sources))
         ]
         self._checked = False
+
+    def sample(self) -> list[Float[Tensor, "blocks length"]] | None:
+        """Some entries of every task vector; None of a small tensor, and where reading them takes forming more.
+
+        Raises:
+            SourceError: an input changed or ends early.
+        """
+        sources = [self._task.base, *(info for _, _, info in self._dense)]
+        elements = self._task.base.elements
+        if elements < SAMPLED_ELEMENTS or any(isinstance(info, FormedTensor) for info in sources):
+            return None
+        starts, length = sampled_blocks(elements)
+        base, *dense = (self._blocks(info, starts, length) for info in sources)
+        found = {place: own.sub_(base) for (place, _, _), own in zip(self._dense, dense, strict=True)}
+        for place, own in found.items():
+            if self._task.weighs_first:
+                own.mul_(self._task.weights[place])
+        for place, update in self._updates.items():
+            found[place] = torch.stack([update[start : start + length] for start in starts])
+        return [found.get(place, torch.zeros_like(base)) for place in range(len(self._deltas))]
+
+    def _blocks(self, info: TensorInfo, starts: Sequence[int], length: int) -> Float[Tensor, "blocks length"]:
+        stored = torch.empty(len(starts), length, dtype=info.dtype)
+        for row, start in zip(stored, starts, strict=True):
+            self._reader.read_into(info, start, start + length, row)
+        return stored.to(self._dtype)
 
     def __iter__(self) -> Iterator[tuple[int, Float[Tensor, " count"], list[Float[Tensor, " count"]]]]:
         """Each piece: where it begins, the base's weights, the task vectors.
@@ -157,7 +187,9 @@ class _Pieces:
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
         """Convert what was read to the dtype that arithmetic runs in, and check it in the first pass."""
         if compute_dtype(info.code) is self._dtype:
+            if not self._checked and stored.itemsize == 2:
+                self._inputs.checked(label, info, stored)
             numbers.copy_(stored)
-            return numbers if self._checked else self._inputs.checked(label, info, numbers)
+            return numbers if self._checked or stored.itemsize == 2 else self._inputs.checked(label, info, numbers)
         values = stored.to(compute_dtype(info.code))
         return numbers.copy_(values if self._checked else self._inputs.checked(label, info, values))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
+from mergeometry.execution.finite import surely_finite
 from mergeometry.plan.tasks import TensorTask
 
 
@@ -50,6 +49,4 @@ def _misrepresented(values: Tensor, stored: Tensor) -> int:
         # torch clamps to float8_e4m3fn silently, infinity included; values that round to the largest lose nothing.
         limits = torch.finfo(stored.dtype)
         return int((~(values.abs() <= limits.max * (1 + limits.eps / 4))).sum())
-    if math.isfinite(stored.sum(dtype=torch.float32 if stored.itemsize < 4 else None).item()):
-        return 0
-    return int((~torch.isfinite(stored)).sum())
+    return 0 if surely_finite(stored) else int((~torch.isfinite(stored)).sum())

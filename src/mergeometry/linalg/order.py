@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.backend import in_main_memory
+from mergeometry.linalg.bracket import Bracket
 
+_NARROWEST = 4
+"""Bytes of the narrowest floats whose digits take more than one pass."""
 _DIGITS = {2: (15,), 4: (16, 15), 8: (16, 16, 16, 15)}
 """Bits of each digit of a float without its sign, from the leading, by the float's bytes."""
 
@@ -21,7 +24,8 @@ class LargestMagnitudes:
 
     Pass all numbers to `add`, call `end_pass`, and again while `unfinished`. The bits of a float, without its sign,
     order as its magnitude does: each pass counts one more digit of them, among the numbers that agree with a sought
-    magnitude in the digits before. Counts may be given as late as the end of the first pass.
+    magnitude in the digits before. Counts may be given as late as the end of the first pass. After `expect` one pass
+    is enough, unless the sample was far from the whole.
     """
 
     def __init__(self, counts: Sequence[int] = ()) -> None:
@@ -32,6 +36,7 @@ class LargestMagnitudes:
         """Each place in ``counts``: the leading digits of its magnitude, and how many there are from that one on."""
         self._histograms: dict[int, NDArray[np.int64]] = {}
         """The leading digits of some magnitudes: how often each next digit follows them."""
+        self._brackets: list[Bracket] = []
         self._bits, self._leading = torch.empty(0), torch.empty(0)
         self.dtype = torch.float32
         """The numbers' dtype."""
@@ -53,6 +58,14 @@ class LargestMagnitudes:
         bits = [self._sought[place][0] for place in range(len(self._counts))]
         return [float(torch.tensor(each, dtype=integer).view(self.dtype)) for each in bits]
 
+    def expect(self, sample: Float[Tensor, "blocks length"], total: int) -> None:
+        """Look at some of ``total`` numbers before the first pass; what is found does not depend on them."""
+        if sample.itemsize < _NARROWEST or not in_main_memory(sample):
+            return  # the first pass is the only one; or it is on a device, which counts fast
+        bits = torch.abs(sample).view(integers_of(sample.itemsize)).numpy()
+        ordered = np.sort(bits, axis=None)
+        self._brackets = [Bracket(count, total, bits, ordered) for count in self._counts]
+
     def seek(self, counts: Sequence[int]) -> None:
         """Give the counts."""
         self._counts = list(counts)
@@ -61,6 +74,10 @@ class LargestMagnitudes:
         """Count some of the numbers; their signs do not matter."""
         bits, leading = self._scratch(values)
         torch.abs(values, out=bits.view(values.dtype))
+        if self._brackets:
+            for bracket in self._brackets:
+                bracket.add(bits.numpy(), leading.numpy())
+            return
         after = sum(self._digits[self._done :])
         kept = after - self._digits[self._done]
         if not self._done:
@@ -86,6 +103,13 @@ class LargestMagnitudes:
         """Choose the next digit of every magnitude that is sought."""
         if not self._digits:
             self._set_dtype(torch.float32)
+        if self._brackets:
+            found = [bracket.found() for bracket in self._brackets]
+            self._brackets = []
+            if None not in found:
+                self._sought = {place: (bits, 1) for place, bits in enumerate(found) if bits is not None}
+                self._done = len(self._digits)
+            return
         width = self._digits[self._done]
         for place, whole in enumerate(self._counts):
             prefix, count = self._sought.get(place, (0, whole))

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.inner import products_of_pairs
 from mergeometry.methods.base import Pieces, Piecewise, Weightwise, merged_in_pieces, parameters
 from mergeometry.methods.families.on_sphere import OnSphere
 
@@ -66,7 +67,7 @@ class _Mean(OnSphere):
         self._max_iter, self._tol = max_iter, tol
 
     def add(self, models: Float[Tensor, "tasks count"]) -> None:
-        self._gram += (models @ models.mT).cpu()
+        self._gram += products_of_pairs(list(models))
 
     def factors(self) -> tuple[float | None, list[float]]:
         gram = self._gram

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.by_row import inner_by_row, rows_together
+from mergeometry.linalg.inner import products_of_pairs
 from mergeometry.methods.base import (
     Joint,
     Pieces,
@@ -126,6 +127,9 @@ class _Shrinking(Piecewise):
 
     def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
         wide = [held.like(delta, torch.float64).copy_(delta) for held, delta in zip(self._wide, deltas, strict=True)]
+        if not self._filter_wise:
+            self._grams.append(products_of_pairs(wide)[:, :, None])
+            return
         product, tasks = self._product.like(wide[0]), range(len(deltas))
         rows = {
             (one, other): torch.mul(wide[one], wide[other], out=product).view(-1, self._width).sum(dim=1)

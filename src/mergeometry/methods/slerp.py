@@ -73,9 +73,9 @@ class _Arc(OnSphere):
 
     def add(self, models: Float[Tensor, "tasks count"]) -> None:
         one, other = models
-        self._product += float((one * other).sum())
+        self._product += float(one.dot(other))
         for place, model in enumerate(models):
-            self._squares[place] += float(model.square().sum())
+            self._squares[place] += float(model.dot(model))
 
     def factors(self) -> tuple[float | None, list[float]]:
         t, angle = self._t, self._angle()

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS
 from mergeometry.methods.families.cost import (
     ALGEBRA_BYTES,
     ALLOCATOR,
@@ -44,6 +45,10 @@ _MEASURED = 1 << 20
 
 _MEASURING = 2 << 20
 """Bytes for each model that a pass before the merge takes: some entries in float64, and counts of magnitudes."""
+
+
+_SAMPLING = 8 << 20
+"""Bytes for each model of a large tensor that its sample takes, and the magnitudes between the sample's bounds."""
 
 
 _WIDEST = 8
@@ -130,7 +135,8 @@ def _merge_cost(task: TensorTask) -> Cost:
         chunk = chunk_of(task)
         memory += chunk * (2 * (stored // max(1, sizes.elements)) + 2 * _WIDEST) + sizes.piece * (sizes.tasks + 2)
         memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
-        memory += _MEASURING * (sizes.tasks + 2) * (task.route == "passes")
+        if task.route == "passes":
+            memory += (_MEASURING + _SAMPLING * (sizes.elements >= SAMPLED_ELEMENTS)) * (sizes.tasks + 2)
     elif sizes.stays_thin:
         memory += max(_read_bytes(source) for source in task.sources)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.order import LargestMagnitudes
@@ -43,6 +43,8 @@ def masking(counts: Sequence[tuple[int, int] | None], combine: Combine) -> Piece
 class Searching(Piecewise):
     """Finds the magnitudes of some counts in each task vector, and then keeps and combines what they bound."""
 
+    samples: ClassVar[bool] = True
+
     def __init__(self, counts: Sequence[Sequence[int]], keep: Keep, combine: Combine) -> None:
         self._searches = {place: LargestMagnitudes(some) for place, some in enumerate(counts) if some}
         self._bounds: dict[int, Sequence[float]] = {}
@@ -53,15 +55,22 @@ class Searching(Piecewise):
         """Whether a magnitude is still sought."""
         return any(search.unfinished for search in self._searches.values())
 
+    def expect(self, sample: Sequence[Float[Tensor, "blocks length"]], elements: int) -> None:
+        """Guess where the magnitudes lie."""
+        for place, search in self._searches.items():
+            search.expect(sample[place], elements)
+
     def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
         """Count magnitudes."""
         for place, search in self._searches.items():
-            search.add(deltas[place])
+            if search.unfinished:
+                search.add(deltas[place])
 
     def measured(self) -> None:
         """Narrow the search."""
         for place, search in self._searches.items():
-            search.end_pass()
+            if search.unfinished:
+                search.end_pass()
             if not search.unfinished:
                 self._bounds[place] = search.magnitudes
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.backend import in_main_memory
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.values import Delta
@@ -23,10 +25,17 @@ class Piecewise(ABC):
     step: int = PIECE_ELEMENTS
     """Entries of every piece but the last."""
 
+    samples: ClassVar[bool] = False
+    """Whether a few entries beforehand, passed to `expect`, can save a pass."""
+
     @property
     def measuring(self) -> bool:
         """Whether another pass must come before the merge."""
         return False
+
+    def expect(self, sample: Sequence[Float[Tensor, "blocks length"]], elements: int) -> None:
+        """See some of the entries of each task vector before the first pass; they do not change the result."""
+        raise NotImplementedError(f"{type(self).__name__} needs no sample")
 
     def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
         """Take a piece in a pass before the merge."""
@@ -113,6 +122,11 @@ def merged_in_pieces(
     merged = torch.zeros_like(flat[0])
     if not merged.numel():
         return merged.reshape(deltas[0].shape)
+    if piecewise.samples and in_main_memory(merged) and merged.numel() >= SAMPLED_ELEMENTS:
+        starts, length = sampled_blocks(merged.numel())
+        piecewise.expect(
+            [torch.stack([delta[start : start + length] for start in starts]) for delta in flat], merged.numel()
+        )
     step = piecewise.step if in_main_memory(merged) else merged.numel()
     parts = [slice(first, first + step) for first in range(0, merged.numel(), step)]
     while piecewise.measuring:
