@@ -121,6 +121,12 @@ def test_a_weighted_task_vector_has_the_directions_of_the_weighed_one() -> None:
     assert top_directions(matrix, 5).scaled(0.0).count == 0
 
 
+def test_no_directions_keep_the_sides_of_their_matrix() -> None:
+    for shape in ((6, 4), (4, 6)):
+        none = top_directions(draw(0, *shape), 0)
+        assert (tuple(none.left.shape), tuple(none.right.shape)) == ((shape[0], 0), (shape[1], 0))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
 def test_what_is_not_finite_is_refused(shape: tuple[int, int], value: float) -> None:

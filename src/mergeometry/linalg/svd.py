@@ -125,7 +125,7 @@ def fix_signs(directions: Directions) -> Directions:
 def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
     count = min(count, matrix.shape[1])
     if count == 0:
-        return _none(matrix.shape[0], 0, matrix.device)
+        return _none(matrix.shape[0], matrix.shape[1], matrix.device)
     return _decomposed(matrix, count, symmetric_eigen)[1]
 
 
