@@ -13,6 +13,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mergeometry.garbage import uncollected
+
 if TYPE_CHECKING:
     import numpy as np
     import scipy.linalg
@@ -33,9 +35,10 @@ else:
             if name.startswith("__"):
                 raise AttributeError(name)
             if self._module is None:
-                module = import_module(self._name)
-                for part in self._parts:
-                    import_module(f"{self._name}.{part}")
+                with uncollected():
+                    module = import_module(self._name)
+                    for part in self._parts:
+                        import_module(f"{self._name}.{part}")
                 for act in tuple(_WATCHING):
                     act()
                 self._module = module

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -121,6 +122,7 @@ LIBRARY_FILES = ("diffusion_pytorch_model", "open_clip_model", "consolidated")
 """Names of weights that diffusers, OpenCLIP and mistral-inference load, and transformers does not."""
 
 
+@lru_cache(maxsize=1 << 12)
 def kind_of_file(name: str) -> Row:
     """What a file is; `UNKNOWN` where no row knows it."""
     return _first(name, FILES) or Row(name, Kind.UNKNOWN, "a file that no rule knows")

@@ -26,7 +26,8 @@ def is_matrix(name: str, shape: Sequence[int]) -> bool:
         len(shape) == 2
         and min(shape) > 0
         and parts[-1].endswith("weight")
-        and not any(part in _LOOKUP_PARTS or any(word in part for word in _LOOKUP_WORDS) for part in parts)
+        and _LOOKUP_PARTS.isdisjoint(parts)
+        and not any(word in name for word in _LOOKUP_WORDS)
     )
 
 

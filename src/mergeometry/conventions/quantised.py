@@ -99,7 +99,10 @@ def quantised_tensor(codes: Mapping[str, str]) -> tuple[str, Format] | None:
             return tensor, Format("scaled fp8 (ComfyUI)", (), ORIGINAL_HINT, "")
         if tensor.startswith(_BLOCK) and code in _BYTES:
             return tensor, Format("blocks of a GGUF file", (), ORIGINAL_HINT, "")
+    last = {tensor.rpartition(".")[2] for tensor in codes}
     for form in FORMATS:
+        if not all(any(part.endswith(end.rpartition(".")[2]) for part in last) for end, _ in form.ends):
+            continue
         (end, dtypes), *others = form.ends
         for tensor, code in codes.items():
             if not tensor.endswith(end) or (dtypes is not None and code not in dtypes):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mergeometry.conventions.configs import sections
@@ -126,8 +127,13 @@ def _has_layers(stored: Iterable[str]) -> bool:
     return any(name.endswith(("lm_head.dense.weight", "lm_head.layer_norm.weight")) for name in stored)
 
 
-def _ends(name: str, ends: Iterable[str]) -> bool:
-    return any(name == end or name.endswith(f".{end}") for end in ends)
+def _ends(name: str, ends: tuple[str, ...]) -> bool:
+    return name.endswith(_dotted(ends)) or name in ends
+
+
+@cache
+def _dotted(ends: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f".{end}" for end in ends)
 
 
 def _only(names: Iterable[str]) -> str | None:

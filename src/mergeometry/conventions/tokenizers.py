@@ -97,7 +97,7 @@ def sentencepiece_tokens(data: bytes) -> dict[str, int]:
 def _ids(table: Any) -> dict[str, int]:
     if not isinstance(table, Mapping):
         raise ValueError("its vocabulary is no mapping of tokens to ids")
-    if not all(isinstance(token, str) and type(row) is int for token, row in table.items()):
+    if not (set(map(type, table)) <= {str} and set(map(type, table.values())) <= {int}):
         raise ValueError("its vocabulary holds other things than tokens with their ids")
     return dict(table)
 

@@ -24,6 +24,7 @@ from mergeometry.sources import Adapter, Checkpoint, TensorInfo
 from mergeometry.sources.checkpoint import CONFIG_FILE
 from mergeometry.sources.files import naming_model
 from mergeometry.sources.generation import GENERATION_FILE, read_generation
+from mergeometry.sources.tokenizer import Tokenizer
 
 _SHOWN = 3
 
@@ -120,11 +121,13 @@ def _placed(
 
 def _known(inputs: Sequence[Model]) -> list[Known] | None:
     """Every input's tokens; one without a tokenizer has the base's, or, where the base has none, the first's."""
-    tokenizers, ids = [], []
+    tokenizers: list[Tokenizer | None] = []
+    ids: list[dict[str, int]] = []
     for model in inputs:
         with naming_model(model.label):
-            tokenizers.append(tokenizer := tokenizer_of(model))
-            ids.append(tokenizer.tokens() if tokenizer is not None else {})
+            tokenizer = tokenizer_of(model)
+            ids.append(_tokens(tokenizer, tokenizers, ids) if tokenizer is not None else {})
+            tokenizers.append(tokenizer)
     default = next((one for one in ids if one), None)
     if default is None:
         return None
@@ -132,6 +135,12 @@ def _known(inputs: Sequence[Model]) -> list[Known] | None:
         Known(model.label, tokenizer if one else None, one or default)
         for model, tokenizer, one in zip(inputs, tokenizers, ids, strict=True)
     ]
+
+
+def _tokens(tokenizer: Tokenizer, earlier: Sequence[Tokenizer | None], ids: Sequence[dict[str, int]]) -> dict[str, int]:
+    """A tokenizer's tokens; those of an earlier one whose files are the same bytes, which most fine-tunes keep."""
+    alike = (known for one, known in zip(earlier, ids, strict=True) if one and one.digests == tokenizer.digests)
+    return next(alike, None) or tokenizer.tokens()
 
 
 def _rows(model: Model, match: Match, tables: Mapping[str, int], size: int) -> int:

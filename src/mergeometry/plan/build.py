@@ -12,6 +12,7 @@ from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.conventions.layouts import Layouts
 from mergeometry.conventions.renames import Renames
 from mergeometry.errors import MismatchError, RecipeError
+from mergeometry.garbage import uncollected
 from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.alignment import aligned
@@ -42,6 +43,7 @@ from mergeometry.sources.updates import DoraUpdate
 _ALL_LISTED = "; `mergeometry plan --json`, with the same options, lists every one"
 
 
+@uncollected()
 def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     """Plan a merge from headers and configuration files alone; ``equal`` compares halves of tied tables.
 

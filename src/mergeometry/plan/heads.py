@@ -56,7 +56,8 @@ def keeping(given: Sequence[str], matches: Sequence[Match]) -> str:
 
 def _alone(names: Iterable[str], paired: Iterable[str]) -> Iterator[str]:
     """The modules of unpaired tensors in which no tensor is paired, without output layers, which may be tied."""
-    shared = {name[:end] for name in paired for end in _ends(name)}
+    names = list(names)
+    shared = {name[:end] for name in paired for end in _ends(name)} if names else set[str]()
     for name in names:
         module = next((name[:end] for end in _ends(name) if name[:end] not in shared), None)
         if module is not None and not name.endswith(OFTEN_TIED) and not set(module) & set("*?["):

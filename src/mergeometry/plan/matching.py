@@ -132,6 +132,9 @@ def common_prefix(base: Sequence[str], own: Sequence[str]) -> Prefix:
     """The prefix under which most names agree; of several, the shortest."""
     votes: Counter[Prefix] = Counter()
     base_set, own_set = set(base), set(own)
+    if own_set <= base_set or base_set <= own_set:
+        # Without a prefix all of the fewer names agree, which no prefix can better.
+        return Prefix()
     for name in own:
         votes.update(Prefix(model=name[:start]) for start in _starts(name) if name[start:] in base_set)
     for name in base:
@@ -184,4 +187,4 @@ def _starts(name: str) -> list[int]:
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return bool(patterns) and any(fnmatchcase(name, pattern) for pattern in patterns)

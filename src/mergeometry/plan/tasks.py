@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mergeometry.conventions.folders import Kind
+from mergeometry.deferred import Tensor
 from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.cost import Cost, cost_of
 from mergeometry.plan.machine import PROCESS_BYTES, TRANSFORMERS_BYTES
@@ -28,8 +29,6 @@ from mergeometry.sink import (
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, DenseUpdate, TensorInfo
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mergeometry.methods.base import Method
     from mergeometry.plan.adapter_form import AdapterForm
     from mergeometry.plan.alignment import OutputVocabulary

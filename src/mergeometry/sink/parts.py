@@ -19,13 +19,15 @@ def lay_out_parts(tensors: Sequence[OutputTensor], parts: Sequence[Part], *, sha
     groups: dict[Part, list[OutputTensor]] = {}
     for tensor in tensors:
         part = part_of(tensor.name, parts)
-        groups.setdefault(part, []).append(replace(tensor, name=tensor.name.removeprefix(part.prefix)))
+        own = replace(tensor, name=tensor.name.removeprefix(part.prefix)) if part.prefix else tensor
+        groups.setdefault(part, []).append(own)
     files: list[FileLayout] = []
     slots: dict[str, Slot] = {}
     indexes: dict[str, Mapping[str, Any]] = {}
     for part, own in groups.items() or [(Part(), [])]:
         layout, place = lay_out(own, shard_size=shard_size, stem=part.stem), f"{part.folder}/" if part.folder else ""
         files.extend(replace(file, name=place + file.name) for file in layout.files)
-        slots |= {part.prefix + name: replace(slot, file=place + slot.file) for name, slot in layout.slots.items()}
+        moved = {name: replace(slot, file=place + slot.file) for name, slot in layout.slots.items()} if place else None
+        slots |= {part.prefix + name: slot for name, slot in (moved or layout.slots).items()}
         indexes |= {place + name: index for name, index in layout.indexes.items()}
     return Layout(tuple(files), slots, indexes)

@@ -162,8 +162,13 @@ def _tensor(name: str, entry: Any, path: Path, data_start: int, stamp: FileStamp
 
 
 def _are_counts(values: Any) -> bool:
+    if not isinstance(values, list):
+        return False
     # `type`, not `isinstance`: a boolean is an int to Python.
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 63 for value in values)
+    for value in values:  # noqa: SIM110  (several times as fast as a generator, for every tensor of a mixture)
+        if type(value) is not int or not 0 <= value < 1 << 63:
+            return False
+    return True
 
 
 def _check_tiling(tensors: list[TensorInfo], data_start: int, path: Path, stamp: FileStamp) -> None:

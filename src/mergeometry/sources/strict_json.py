@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 from mergeometry import limits
 from mergeometry.errors import SourceError
 
-# Possessive, so that a string of millions of escapes costs no backtracking memory.
-_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -34,7 +32,6 @@ def parse_json(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, f
     except UnicodeDecodeError as error:
         raise SourceError(f"the {what} is not UTF-8 (byte {error.start:,})", file=file) from error
     try:
-        # The parser stops at the first error; the structure is looked at only if there is none.
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant if finite else None)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -46,7 +43,8 @@ def parse_json(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, f
         raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file) from error
     except ValueError as error:
         raise SourceError(f"the {what} is not valid JSON: {error}", file=file) from error
-    _check_nesting(text, file, what, nesting)
+    if _deeper_than(nesting, value):
+        raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file)
     return value
 
 
@@ -67,16 +65,18 @@ def refuse_wide(raw: bytes | bytearray, file: Path, what: str) -> None:
         )
 
 
-def _check_nesting(text: str, file: Path, what: str, nesting: int) -> None:
-    depth = 0
-    for token in _STRUCTURE.finditer(text):
-        symbol = token[0]
-        if symbol in "{[":
-            depth += 1
-            if depth > nesting:
-                raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file)
-        elif symbol in "}]":
-            depth -= 1
+def _deeper_than(nesting: int, value: Any) -> bool:
+    """Whether arrays and objects stand in each other more than ``nesting`` deep; level by level, without recursion."""
+    level = [value] if isinstance(value, dict | list) else []
+    while level and nesting:
+        nesting -= 1
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one)
+            if type(item) is dict or type(item) is list
+        ]
+    return bool(level)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
