@@ -37,7 +37,7 @@ def demo(
     and cached. Then it takes two to three minutes on two cores; a second run takes seconds.
     """
     with plain_errors(debug):
-        from mergeometry.execution.pool import worker_count
+        from mergeometry.execution.workers import worker_count
         from mergeometry.sink import versions
         from mergeometry_suite.cli.demo_progress import shown
         from mergeometry_suite.cli.demo_tables import print_tables

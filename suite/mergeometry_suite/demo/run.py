@@ -8,7 +8,8 @@ from contextlib import closing
 from typing import Any
 
 from mergeometry.comparison.gain import score
-from mergeometry.execution.pool import side_by_side, worker_count
+from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.workers import worker_count
 from mergeometry_suite.backbone import backbone
 from mergeometry_suite.demo import work
 from mergeometry_suite.demo.agenda import Agenda, row_name
