@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
-import typer
-
+from mergeometry.cli.later import built
 from mergeometry.cli.show import plain_errors
 from mergeometry.errors import MergeometryError
 from mergeometry.words import install_suite
@@ -21,17 +19,16 @@ _SUITE = {
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add the commands of installed packages; a missing command of the suite says what to install."""
+def added_commands() -> dict[str, Any]:
+    """The commands of installed packages; a missing command of the suite says what to install."""
+    from importlib.metadata import entry_points
+
     offered = {entry.name: entry for entry in entry_points(group=GROUP)}
-    for name in sorted(offered):
-        command: Any = offered[name].load()
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command)
+    commands = {name: built(offered[name].load(), name) for name in sorted(offered)}
     for name in _SUITE.keys() - offered.keys():
-        app.command(name, help=_SUITE[name], context_settings=_ANYTHING, add_help_option=False)(_missing(name))
+        options = {"help": _SUITE[name], "context_settings": _ANYTHING, "add_help_option": False}
+        commands[name] = built(_missing(name), name, **options)
+    return commands
 
 
 def _missing(name: str) -> Any:
