@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mergeometry.cli.commands import OWN, function_of
+from mergeometry.cli.later import built
 from tests.helpers.models import random_tensors, tuned, write_model
 
 STEPS = """
@@ -71,3 +73,10 @@ def test_a_sum_needs_neither_scipy_nor_worker_processes(folder: Path) -> None:
     )
     assert (status, libraries) == (0, ["torch", "numpy"]), printed
     assert directional[:2] == (0, ["torch", "numpy", "scipy"]), directional[2]
+
+
+def test_the_lines_of_help_that_stand_for_the_commands_are_those_of_their_own_help() -> None:
+    for name, (_, line) in OWN.items():
+        command = built(function_of(name), name)
+        assert command.help.split("\n\n")[0] == line
+        assert command.name == name

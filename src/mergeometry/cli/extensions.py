@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from mergeometry.cli.later import built
+import typer
+
+from mergeometry.cli.later import Later, built
 from mergeometry.cli.show import plain_errors
 from mergeometry.errors import MergeometryError
 from mergeometry.words import install_suite
@@ -24,11 +27,17 @@ def added_commands() -> dict[str, Any]:
     from importlib.metadata import entry_points
 
     offered = {entry.name: entry for entry in entry_points(group=GROUP)}
-    commands = {name: built(offered[name].load(), name) for name in sorted(offered)}
+    commands = {name: _offered(name, offered[name].load()) for name in sorted(offered)}
     for name in _SUITE.keys() - offered.keys():
         options = {"help": _SUITE[name], "context_settings": _ANYTHING, "add_help_option": False}
         commands[name] = built(_missing(name), name, **options)
     return commands
+
+
+def _offered(name: str, command: Any) -> Later:
+    """Stands for a function, whose docstring begins with its line of help, or for a `typer.Typer`."""
+    text = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
+    return Later(name, (text or "").split("\n\n")[0], lambda: command)
 
 
 def _missing(name: str) -> Any:
