@@ -7,10 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import Sizes, Work
 from mergeometry.methods.families.method import Method, Pieces
