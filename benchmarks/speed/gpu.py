@@ -98,7 +98,7 @@ def in_memory(case: Case, name: str, device: torch.device, rates: dict[str, floa
             flops += method.cost(Sizes(shape, (case.rank,) * case.tasks)).flops
             moved += sum(part.nbytes for delta in deltas for part in parts_of(delta))
             if not layer and place in (0, len(case.shapes) - 1):
-                worst = max(worst, difference(merged, method([in_float64(delta) for delta in deltas])))
+                worst = max(worst, difference(merged, method([each(delta, torch.Tensor.double) for delta in deltas])))
     floors = {"products": flops / rates["flops_per_second"], "copies": moved / rates["bus_bytes_per_second"]}
     return {
         "case": case.name,
@@ -202,21 +202,19 @@ def update(case: Case, shape: tuple[int, int], seed: int) -> Delta:
 
 
 def merged_there(method: Any, deltas: list[Delta], device: torch.device) -> Delta:
-    def moved(delta: Delta) -> Delta:
-        if isinstance(delta, LowRank):
-            return LowRank(*(part.to(device) for part in parts_of(delta)))
-        return delta.to(device)
+    merged = method([each(delta, lambda part: part.to(device)) for delta in deltas])
+    return each(merged, lambda part: part.cpu())
 
-    merged = method([moved(delta) for delta in deltas])
-    return LowRank(*(part.cpu() for part in parts_of(merged))) if isinstance(merged, LowRank) else merged.cpu()
+
+def each(delta: Delta, change: Callable[[Tensor], Tensor]) -> Delta:
+    """The task vector with the same done to every tensor of it."""
+    if isinstance(delta, LowRank):
+        return LowRank(change(delta.left), change(delta.core), change(delta.right), delta.orthonormal)
+    return change(delta)
 
 
 def parts_of(delta: Delta) -> tuple[Tensor, ...]:
     return (delta.left, delta.core, delta.right) if isinstance(delta, LowRank) else (delta,)
-
-
-def in_float64(delta: Delta) -> Delta:
-    return LowRank(*(part.double() for part in parts_of(delta))) if isinstance(delta, LowRank) else delta.double()
 
 
 def difference(got: Delta, expected: Delta) -> float:

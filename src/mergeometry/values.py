@@ -26,11 +26,14 @@ class LowRank:
     left: Float[Tensor, "m r"]
     core: Float[Tensor, "r s"]
     right: Float[Tensor, "n s"]
+    orthonormal: bool = False
+    """Whether the columns of both sides are orthonormal, so that the singular values are those of the core."""
 
     @classmethod
     def zero(cls, m: int, n: int, device: torch.device | None = None) -> LowRank:
         """The zero matrix, with factors of no columns."""
-        return cls(*(torch.zeros(shape, device=device) for shape in ((m, 0), (0, 0), (n, 0))))
+        left, core, right = (torch.zeros(shape, device=device) for shape in ((m, 0), (0, 0), (n, 0)))
+        return cls(left, core, right)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,11 +68,11 @@ class LowRank:
 
     def scaled(self, factor: float) -> LowRank:
         """The matrix times ``factor``."""
-        return LowRank(self.left, self.core * factor, self.right)
+        return LowRank(self.left, self.core * factor, self.right, self.orthonormal)
 
     def transposed(self) -> LowRank:
         """The matrix transposed."""
-        return LowRank(self.right, self.core.mT, self.left)
+        return LowRank(self.right, self.core.mT, self.left, self.orthonormal)
 
 
 Delta: TypeAlias = Tensor | LowRank

@@ -9,6 +9,9 @@ from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.backend import entries_together, in_main_memory
 from mergeometry.linalg.order import LargestMagnitudes, integers_of
 
+_FEW = 1 << 15
+"""Entries that are sorted sooner than their magnitudes are counted."""
+
 _BLOCK = 1 << 16
 """Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
 
@@ -189,6 +192,9 @@ def next_below(threshold: float, dtype: torch.dtype) -> float:
 
 
 def _largest(values: Float[Tensor, "*shape"], counts: Sequence[int]) -> list[float]:
+    if values.numel() <= _FEW and in_main_memory(values):
+        ordered = np.sort(values.detach().reshape(-1).abs().numpy())
+        return [float(ordered[len(ordered) - count]) for count in counts]
     search = LargestMagnitudes(counts)
     while search.unfinished:
         for piece in values.reshape(-1).split(entries_together(values, _BLOCK)):

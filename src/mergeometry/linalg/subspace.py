@@ -18,6 +18,8 @@ class SharedSubspace:
     right: Float[Tensor, "n r"]
     values: Float[Tensor, " r"]
     counts: tuple[int, ...]
+    orthonormal: bool = False
+    """Whether both sides have orthonormal columns: not where the tasks' directions depend on each other."""
 
     @property
     def rank(self) -> int:
@@ -40,7 +42,8 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
         ValueError: there are no tasks.
         NumericalError: a decomposition failed with every driver.
     """
-    left, _ = polar(torch.cat([task.left for task in directions], dim=1))
-    right, _ = polar(torch.cat([task.right for task in directions], dim=1))
+    left, first = polar(torch.cat([task.left for task in directions], dim=1))
+    right, second = polar(torch.cat([task.right for task in directions], dim=1))
     values = torch.cat([task.values for task in directions])
-    return SharedSubspace(left, right, values, tuple(task.count for task in directions))
+    orthonormal = len(first) == len(second) == len(values)
+    return SharedSubspace(left, right, values, tuple(task.count for task in directions), orthonormal)

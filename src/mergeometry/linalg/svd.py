@@ -8,6 +8,7 @@ from typing import TypeAlias
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import backend_of
+from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.tolerances import RANK_TOLERANCE, DecompositionFallbackWarning
 from mergeometry.values import Delta, Directions, LowRank
 
@@ -149,6 +150,8 @@ def _decomposed(matrix: Float[Tensor, "m n"], count: int, solve: _Solver) -> tup
 
 
 def _of_factors(delta: LowRank, count: int) -> Directions:
+    if delta.orthonormal:
+        return _of_core(delta, count)
     left_basis, left_triangle = torch.linalg.qr(delta.left.to(torch.float64))
     right_basis, right_triangle = torch.linalg.qr(delta.right.to(torch.float64))
     inner = left_triangle @ delta.core.to(torch.float64) @ right_triangle.mT
@@ -159,6 +162,30 @@ def _of_factors(delta: LowRank, count: int) -> Directions:
     rounding = CANCELLATION * left_triangle.norm() * delta.core.double().norm() * right_triangle.norm()
     kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
     return fix_signs(Directions(left_basis @ left[:, :kept], values[:kept], right_basis @ right[:, :kept]))
+
+
+def _of_core(delta: LowRank, count: int) -> Directions:
+    """The triplets of a matrix between orthonormal sides, from the blocks that its core falls into."""
+    left, core, right = (part.double() for part in (delta.left, delta.core, delta.right))
+    diagonal = core.diagonal()
+    if core.shape[0] == core.shape[1] and core.count_nonzero() == diagonal.count_nonzero():
+        if not bool(torch.isfinite(diagonal).all()):
+            raise NumericalError("a matrix to decompose holds NaN or Inf")
+        parts = [(left * torch.where(diagonal < 0, -1.0, 1.0).to(diagonal), diagonal.abs(), right)]
+    else:
+        parts = []
+        for block in diagonal_blocks(core):
+            inside, values, across = thin_svd(core[block, block])
+            parts.append((left[:, block] @ inside, values, right[:, block] @ across))
+    values = torch.cat([values for _, values, _ in parts])
+    if not len(values):
+        return _none(delta.shape[0], delta.shape[1], core.device)
+    order = values.argsort(descending=True, stable=True)
+    rounding = CANCELLATION * core.norm() * len(values)
+    floor = torch.maximum(RANK_TOLERANCE * values[order[0]], rounding)
+    kept = order[: min(count, int((values > floor).sum()))]
+    one, other = (torch.cat(side, dim=1)[:, kept] for side in zip(*((u, v) for u, _, v in parts), strict=True))
+    return fix_signs(Directions(one, values[kept], other))
 
 
 def _none(m: int, n: int, device: torch.device) -> Directions:

@@ -23,6 +23,7 @@ class DCMerge(Directional):
     """
 
     source: ClassVar[str] = "DC-Merge, CVPR 2026, arXiv 2603.06242"
+    turns: ClassVar[bool] = True
 
     rank: Rank = "auto"
     smoothing: Annotated[
@@ -55,7 +56,7 @@ class DCMerge(Directional):
         merged = self.aggregate(coordinates)
         if self.block_mask:
             merged = merged * shared.same_task()
-        return LowRank(shared.left, merged, shared.right)
+        return LowRank(shared.left, merged, shared.right, shared.orthonormal)
 
     def smooth(self, values: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """Even out singular values, keeping their sum (section 4, energy smoothing)."""

@@ -24,6 +24,7 @@ class OwnBlocks(Directional):
     """
 
     source: ClassVar[str] = "ours, after the blocks of DC-Merge (arXiv 2603.06242); docs/own-blocks.md"
+    turns: ClassVar[bool] = True
     others: ClassVar[str] = "rows"
 
     rank: Rank = "auto"
@@ -37,4 +38,4 @@ class OwnBlocks(Directional):
             left, right = shared.left[:, columns], shared.right[:, columns]
             blocks.append((left.mT @ task.left * task.values) @ (task.right.mT @ right))
             first += task.count
-        return LowRank(shared.left, torch.block_diag(*blocks), shared.right)
+        return LowRank(shared.left, torch.block_diag(*blocks), shared.right, shared.orthonormal)

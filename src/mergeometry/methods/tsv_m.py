@@ -19,6 +19,7 @@ class TSVM(Directional):
     """
 
     source: ClassVar[str] = "Gargiulo et al. 2025, Task singular vectors, arXiv 2412.00081"
+    turns: ClassVar[bool] = True
 
     rank: Rank = "auto"
 
@@ -30,4 +31,4 @@ class TSVM(Directional):
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Whiten the stacked directions and put the singular values between them."""
         shared = shared_subspace(directions)
-        return LowRank(shared.left, torch.diag(shared.values), shared.right)
+        return LowRank(shared.left, torch.diag(shared.values), shared.right, shared.orthonormal)

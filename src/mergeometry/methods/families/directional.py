@@ -12,6 +12,7 @@ from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.selection import share_of
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections, accumulate
 from mergeometry.methods.families.cost import Sizes, Work, stacked_directions
+from mergeometry.methods.families.in_coordinates import InCoordinates
 from mergeometry.methods.families.matrixwise import Matrixwise
 from mergeometry.values import Delta, Directions, LowRank
 
@@ -43,6 +44,11 @@ class Directional(Matrixwise):
     family: ClassVar[str] = "directional"
     has_parts: ClassVar[bool] = True
     streams: ClassVar[bool] = True
+    turns: ClassVar[bool] = False
+    """Whether turning the tasks' directions, on either side together, turns the merge with them, whatever their signs.
+
+    Then adapters are merged in the coordinates of what they span, where all matrices are small.
+    """
     rank: Rank
 
     @abstractmethod
@@ -59,7 +65,8 @@ class Directional(Matrixwise):
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Decompose each task vector, multiply its singular values by its model's weight, merge."""
-        return LeadingDirections(weights, lambda delta: self._count(delta, len(weights)), self.merge)
+        kind = InCoordinates if self.turns else LeadingDirections
+        return kind(weights, lambda delta: self._count(delta, len(weights)), self.merge)
 
     def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
         """The merge cut at the columns of its right factor, which belong to one task each (MDA, Algorithm 2)."""
