@@ -187,9 +187,8 @@ class _Pieces:
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
         """Convert what was read to the dtype that arithmetic runs in, and check it in the first pass."""
         if compute_dtype(info.code) is self._dtype:
-            if not self._checked and stored.itemsize == 2:
-                self._inputs.checked(label, info, stored)
             numbers.copy_(stored)
-            return numbers if self._checked or stored.itemsize == 2 else self._inputs.checked(label, info, numbers)
+            # By their sum: they are in the cache now, where the bits that were read are not yet.
+            return numbers if self._checked else self._inputs.checked(label, info, numbers)
         values = stored.to(compute_dtype(info.code))
         return numbers.copy_(values if self._checked else self._inputs.checked(label, info, values))
