@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergeometry.conformance.examples import drawn, low_rank, matrix, moment
+from mergeometry.conformance.examples import drawn, fisher, low_rank, matrix, moment
 from mergeometry.methods import registry
-from mergeometry.methods.base import Activational, Drawing, Method
+from mergeometry.methods.base import Activational, Drawing, Informed, Method
 from mergeometry.refinements import registry as refinements
 from mergeometry.values import Delta, LowRank
 from tests.helpers.fake_device import FakeDevice
@@ -69,6 +69,8 @@ def merged(method: Method, deltas: Sequence[Delta], device: FakeDevice | None = 
     if isinstance(method, Activational):
         # Moments come from files, so they are in main memory.
         method = method.with_moments([moment(number, shape[1]) for number in range(count)])
+    if isinstance(method, Informed):
+        method = method.with_fishers([fisher(number, shape) for number in range(count)])
     if device is None:
         result = method(given, base=base if method.needs_base else None)
     else:
@@ -77,6 +79,8 @@ def merged(method: Method, deltas: Sequence[Delta], device: FakeDevice | None = 
         allowed = 2 * sum(shape)
         if isinstance(method, Activational):
             allowed += count * shape[1] ** 2
+        if isinstance(method, Informed):
+            allowed += count * shape[0] * shape[1]
         if isinstance(method, Drawing):
             allowed += 2 * count * shape[0] * shape[1]  # what is drawn on the CPU, and the ranks' probabilities
         assert device.entries["to"] <= allowed

@@ -155,5 +155,5 @@ class _Shrinking(Piecewise):
             total.copy_(term) if place == 0 else total.add_(term)
         first, self._row = self._row, self._row + len(total) // max(1, self._width)
         factors = self._factors[first : self._row] if self._filter_wise else self._factors
-        total.view(-1, self._width or 1).mul_(factors.to(total.dtype)[:, None])
+        total.view(-1, self._width or 1).mul_(factors.to(total)[:, None])
         return total
