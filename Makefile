@@ -56,7 +56,7 @@ docs: $(DOCS_STAMP)
 	$(BIN)/mkdocs build --strict
 
 # The exact set that is tested; torch first, from the constraints, or an index may offer a build with CUDA.
-# `make demo` needs no more than what runs: 1.4 GB, where the developers' tools make it 2.0 GB.
+# `make demo` needs no more than what runs: 1.4 GB, where the developers' tools make it 2.3 GB.
 $(RUN_STAMP): pyproject.toml suite/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	@echo 'installing what runs into $(VENV): 1.4 GB, about 0.4 GB to download; minutes'

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mergeometry.comparison.evaluate import Evaluation
     from mergeometry.comparison.result import Comparison
     from mergeometry.errors import MergeometryError
+    from mergeometry.execution.cluster import Ray
     from mergeometry.learning.api import Learned, learn
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
@@ -39,6 +40,7 @@ _HOMES = {
     "LowRank": "values",
     "MergeometryError": "errors",
     "Plan": "plan",
+    "Ray": "execution.cluster",
     "Recipe": "recipe",
     "Run": "results",
     "RunRecord": "sink",
@@ -67,6 +69,7 @@ __all__ = [
     "LowRank",
     "MergeometryError",
     "Plan",
+    "Ray",
     "Recipe",
     "Run",
     "RunRecord",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from mergeometry.errors import RecipeError
+from mergeometry.execution.executor import chosen_executor
 from mergeometry.notebook import in_notebook, merging
 from mergeometry.recipe import Recipe, load_recipe
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
     from mergeometry.comparison.run import Say
     from mergeometry.comparison.tasks_file import TasksFile
+    from mergeometry.execution.cluster import Ray
     from mergeometry.execution.run import Progress
     from mergeometry.learning.train import Report
     from mergeometry.methods.base import Method
@@ -74,6 +76,7 @@ def merge(
     *,
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     overwrite: bool = False,
     resume: bool = False,
     device: str = "auto",
@@ -92,7 +95,8 @@ def merge(
     on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
     not change the result. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one and it saves time
     (docs/gpu.md). ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
-    is all memory that there is. Models on the hub are fetched once their headers fit together; with ``offline`` its
+    is all memory that there is. ``executor="ray"``, or ``mg.Ray("ray://head:10001")``, computes on a Ray cluster
+    (docs/cluster.md). Models on the hub are fetched once their headers fit together; with ``offline`` its
     cache is all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
     ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them),
     ``report`` with each `Point` of learning. The record's ``report()`` says what became of every model.
@@ -113,16 +117,18 @@ def merge(
     shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "overwrite": overwrite}
     shared["device"] = device
     shared |= {"resume": resume, "progress": progress}
-    if plan.recipe.data is not None:
-        from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
+    with chosen_executor(executor).opened() as opened:
+        shared["executor"] = opened
+        if plan.recipe.data is not None:
+            from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
-        record = merge_on_data(plan, output, **shared)
-    elif plan.recipe.adapt is None:
-        record = execute(plan, output, **shared)
-    else:
-        from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
+            record = merge_on_data(plan, output, **shared)
+        elif plan.recipe.adapt is None:
+            record = execute(plan, output, **shared)
+        else:
+            from mergeometry.learning.run import adapt  # noqa: PLC0415  (needs transformers)
 
-        record = adapt(plan, output, report=report, **shared)
+            record = adapt(plan, output, report=report, **shared)
     return Run.of(record, output)
 
 
@@ -139,6 +145,7 @@ def extract(
     dtype: str = "base",
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -163,9 +170,11 @@ def extract(
         base, model, rank, energy=energy, other=other, include=include, exclude=exclude, dtype=dtype
     )
     plan = prepared_plan(recipe, Access(offline=offline))
-    return execute(
-        plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume, progress=progress
-    )
+    with chosen_executor(executor).opened() as opened:
+        return execute(
+            plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume,
+            progress=progress, executor=opened,
+        )  # fmt: skip
 
 
 def mixture(
@@ -174,6 +183,7 @@ def mixture(
     output: str | Path,
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -192,10 +202,12 @@ def mixture(
     from mergeometry.results import Run  # noqa: PLC0415
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    opened = open_models(load_mixture(recipe), Access(offline, allow_pickle))
-    _, record = write_mixture(
-        opened, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume
-    )
+    models = open_models(load_mixture(recipe), Access(offline, allow_pickle))
+    with chosen_executor(executor).opened() as opened:
+        _, record = write_mixture(
+            models, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume,
+            executor=opened,
+        )  # fmt: skip
     return Run.of(record, output)
 
 
@@ -210,6 +222,7 @@ def transplant(
     dtype: str = "base",
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     overwrite: bool = False,
     resume: bool = False,
     offline: bool = False,
@@ -233,9 +246,11 @@ def transplant(
         model, donor, rule=rule, neighbours=neighbours, pad_to_multiple_of=pad_to_multiple_of, dtype=dtype
     )
     plan = prepared_plan(recipe, Access(offline=offline))
-    return execute(
-        plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume, progress=progress
-    )
+    with chosen_executor(executor).opened() as opened:
+        return execute(
+            plan, output, workers=workers, memory_limit=memory_limit, overwrite=overwrite, resume=resume,
+            progress=progress, executor=opened,
+        )  # fmt: skip
 
 
 def compare(
@@ -249,6 +264,7 @@ def compare(
     leave_out: Collection[str] = (),
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     offline: bool = False,
     allow_pickle: bool = False,
     say: Say | None = None,
@@ -281,9 +297,11 @@ def compare(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
     ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
-    return run_comparison(
-        setup, Path(output), scale_values, rules=scale_rules, workers=workers, memory_limit=memory_limit, say=say
-    )
+    with chosen_executor(executor).opened() as opened:
+        return run_comparison(
+            setup, Path(output), scale_values, rules=scale_rules, workers=workers, memory_limit=memory_limit, say=say,
+            executor=opened,
+        )  # fmt: skip
 
 
 def inspect(
@@ -291,6 +309,7 @@ def inspect(
     *,
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    executor: Ray | Literal["local", "ray"] = "local",
     offline: bool = False,
     allow_pickle: bool = False,
     **keys: Unpack[RecipeKeys],
@@ -312,7 +331,9 @@ def inspect(
     if recipe is None and "method" not in keys:
         keys["method"] = "average"
     plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
-    return Inspection.of(inspect_plan(plan, workers=workers, memory_limit=memory_limit))
+    with chosen_executor(executor).opened() as opened:
+        inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, executor=opened)
+    return Inspection.of(inspection)
 
 
 def evaluate(

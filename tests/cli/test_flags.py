@@ -118,7 +118,8 @@ def test_plan_takes_what_merge_takes(family: dict[str, Any], tmp_path: Path) -> 
         (["--output", family["base"], "--overwrite"], 1, "the output would replace one of the inputs"),
         (["--device", "tpu"], 2, "the devices are auto, cpu, cuda"),
         (["--device", "cuda:9"], 1, "--device cuda:9"),
-        (["--executor", "ray"], 2, "executor `local` only"),
+        (["--executor", "slurm"], 2, "there is no executor 'slurm'; the executors are local and ray"),
+        (["--address", "auto"], 2, "the local executor has no address"),
     ):
         shown = invoke("plan", *flags[:8], *words)
         assert shown.exit_code == status and wanted in shown.output, (words, shown.output)

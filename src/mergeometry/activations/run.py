@@ -18,7 +18,9 @@ from mergeometry.activations.summary import identity_of, summary
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import Extras
+from mergeometry.execution.identity import files_read
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.telling import Tell, untold
@@ -55,6 +57,7 @@ def merge_on_data(
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
     device: str = "cpu",
+    executor: Executor = LOCAL,
 ) -> RunRecord:
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by what that shows.
 
@@ -68,13 +71,15 @@ def merge_on_data(
     assert section is not None, "the recipe has no data section"
     started, target = time.perf_counter(), resolved_target(output)
     refuse_taken(target, overwrite=overwrite, inputs=plan.inputs)
-    workers_for(plan, workers, memory_limit)  # a merge that cannot fit is refused before the models run
+    workers_for(plan, workers, memory_limit, executor)  # a merge that cannot fit is refused before the models run
     data = read_data(plan, section)
     target.parent.mkdir(parents=True, exist_ok=True)
     expected = estimate(plan, section, data)
     check_memory(expected, limit_in_bytes(memory_limit))
     check_room(expected, target.parent)
     with scratch_folder(target.parent, f".{target.name}.mergeometry-activations-") as folder:
+        with executor.sharing(folder / "token", files_read(plan)):
+            pass  # nodes that see other files are refused before the models run
         informed, collected = collected_for(plan, section, data, folder)
         seconds = time.perf_counter() - started
         said = (f"{label}: {note}" for label, inputs in data.items() for note in inputs.notes)
@@ -86,6 +91,7 @@ def merge_on_data(
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
             extras=extras, memory_limit=memory_limit, tell=tell, device=device,
+            executor=executor,
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, started
+from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 def compare(
     recipe: RecipeOptions,
     where: AccessOptions,
+    on: ExecutorOptions,
     methods: Annotated[
         str,
         typer.Option(help="Comma-separated names such as `tsv_m, ties(density=0.1)`, a .yaml list, or all."),
@@ -64,7 +67,7 @@ def compare(
     No merged model is written. Scores are kept in the output folder as soon as they are known: the same command
     continues where it was interrupted, and with another method or scale it computes only that one.
     """  # fmt: skip
-    with events(log) as written, plain_errors(debug, written):
+    with events(log) as written, plain_errors(debug, written), ExitStack() as stack:
         hidden = quiet or as_json or written is not None
         if written is not None:
             written("started", started("compare"), output=str(output))
@@ -87,21 +90,24 @@ def compare(
             given = local_recipe(given, where.access, show).recipe
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
         refuse_foreign_folder(output, setup.plans[0].inputs)
+        executor = stack.enter_context(on.chosen_executor.opened())
         if plan:
             from mergeometry.comparison.dry_run import core_seconds, dry_run, peak_memory
             from mergeometry.execution.workers import workers_within
 
             count = workers_within(
-                workers, core_seconds(setup, scale_values), partial(peak_memory, setup), memory_limit=memory_limit
-            )
+                workers, core_seconds(setup, scale_values), partial(peak_memory, setup), memory_limit=memory_limit,
+                executor=executor,
+            )  # fmt: skip
             _print_plan(dry_run(setup, scale_values, count), as_json)
             return
         with progress("starting", hidden=hidden, timed=False) as show:
             say = None if show is None else partial(_say, show)
             say = say if written is None else Steps(written, "scored")
             comparison = run_comparison(
-                setup, output, scale_values, rules=scale_rules, workers=workers, say=say, memory_limit=memory_limit
-            )
+                setup, output, scale_values, rules=scale_rules, workers=workers, say=say, memory_limit=memory_limit,
+                executor=executor,
+            )  # fmt: skip
         _write(comparison, output)
         if written is not None:
             written("published", compared(comparison), output=str(output))

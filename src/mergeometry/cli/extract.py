@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,7 +84,7 @@ def extract(
     norms, heads and tables that changed are written as PEFT stores them, new tokens as rows; with `--other none`
     they are left out, as vLLM needs, and a note says how much of the update they hold.
     """
-    with plain_errors(debug):
+    with plain_errors(debug), ExitStack() as stack:
         if run.output is None and not dry_run:
             wrong_usage("--output says where to write; --dry-run writes nothing")
         from mergeometry.execution.adapter_survey import surveyed
@@ -103,10 +104,11 @@ def extract(
             plan = prepared_plan(recipe, where.access, show=fetched)
         if run.output is not None:
             refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=plan.inputs)
-        workers = workers_for(plan, run.workers, run.memory_limit)
+        executor = stack.enter_context(run.chosen_executor.opened())
+        workers = workers_for(plan, run.workers, run.memory_limit, executor)
         with progress("measuring what changed", hidden=hidden, timed=True) as show:
             advance = None if show is None else tensor_by_tensor(plan, show, "measuring", plan.surveyed_tasks())
-            plan = surveyed(plan, workers, advance, spectra=dry_run)
+            plan = surveyed(plan, workers, advance, spectra=dry_run, executor=executor)
         if dry_run:
             contents, notes = adapter_contents(plan, estimated_energies(plan)), plan.notes
             head = f"would write {size(plan.bytes_written)}"
@@ -115,7 +117,7 @@ def extract(
         else:
             assert run.output is not None
             options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
-            options["memory_limit"] = run.memory_limit
+            options |= {"memory_limit": run.memory_limit, "executor": executor}
             with merging(plan, hidden=hidden) as finished:
                 record = execute(plan, run.output, progress=finished, **options)
             contents, notes = record.adapter, [*record.warnings, *record.sidecars.notes]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.figures import print_inspection
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
@@ -27,6 +28,7 @@ FOLDER = Path("inspection")
 def inspect(
     recipe: RecipeOptions,
     where: AccessOptions,
+    on: ExecutorOptions,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the page and the figures; new, or of an earlier one.")
     ] = FOLDER,
@@ -57,8 +59,11 @@ def inspect(
         with fetching(hidden=quiet or as_json) as fetched:
             plan = prepared_plan(given, where.access, show=fetched)
         refuse_foreign_folder(output, plan.inputs)
-        with progress("inspecting", hidden=quiet or as_json, timed=True) as show:
-            inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, progress=tensors(show))
+        hidden = quiet or as_json
+        with on.chosen_executor.opened() as executor, progress("inspecting", hidden=hidden, timed=True) as show:
+            inspection = inspect_plan(
+                plan, workers=workers, memory_limit=memory_limit, progress=tensors(show), executor=executor
+            )
         finish(inspection, output, as_json=as_json, quiet=quiet)
 
 

@@ -12,6 +12,7 @@ from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
+    from mergeometry.execution.executor import Executor
     from mergeometry.execution.telling import Tell
     from mergeometry.learning.train import Point
     from mergeometry.plan import Plan, TensorTask
@@ -24,6 +25,7 @@ def learn(
     *,
     workers: int | None,
     memory_limit: str | None,
+    executor: Executor,
     device: str,
     overwrite: bool,
     resume: bool,
@@ -40,7 +42,8 @@ def learn(
         if events is not None:
             shown = _Written(plan, events)
         return adapt(
-            plan, output, workers=workers, memory_limit=memory_limit, device=device, overwrite=overwrite, resume=resume,
+            plan, output, workers=workers, memory_limit=memory_limit, executor=executor, device=device,
+            overwrite=overwrite, resume=resume,
             say=shown.say, report=shown.report, progress=shown.tensor, tell=tell,
         )  # fmt: skip
 

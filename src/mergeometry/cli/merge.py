@@ -36,6 +36,7 @@ from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
+    from mergeometry.execution.executor import Executor
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe
     from mergeometry.recipe.stages import Stage
@@ -83,19 +84,24 @@ def merge(
 
     A recipe with a `data:` section first runs every model on a few unlabelled inputs, for methods that merge by
     activations.
+
+    On a Ray cluster, whose nodes share the storage of inputs and output (docs/cluster.md):
+
+        mergeometry merge recipe.yaml --output /shared/merged --executor ray --address auto
     """
     with events(run.log) as written, plain_errors(debug, written):
         if run.output is None:
             wrong_usage("--output says where to write; there is no default")
         run.check()
+        executor = run.chosen_executor
         hidden = quiet or as_json or spoken_for() or written is not None
         told = None if spoken_for() else written
         if told is not None:
             told("started", started("merge"), output=str(run.output))
         if stages := stages_of(recipe, how):
-            _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden)
+            _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden, executor=executor)
             return
-        plan, record = _merged(recipe_from(recipe, how), run, where, told, hidden=hidden)
+        plan, record = _merged(recipe_from(recipe, how), run, where, told, hidden=hidden, executor=executor)
         if spoken_for():
             return
         if as_json:
@@ -107,17 +113,17 @@ def merge(
 
 
 def _merged(
-    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool
+    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool, executor: Executor
 ) -> tuple[Plan, RunRecord]:
     """Plan and carry out one merge."""
-    plan, record = _carried_out(given, run, where, written, hidden=hidden)
+    plan, record = _carried_out(given, run, where, written, hidden=hidden, executor=executor)
     if written is not None:
         written("published", published_facts(record), output=str(run.output))
     return plan, record
 
 
 def _carried_out(
-    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool
+    given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool, executor: Executor
 ) -> tuple[Plan, RunRecord]:
     from mergeometry.plan.prepared import prepared_plan
 
@@ -130,7 +136,9 @@ def _carried_out(
     options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
     options |= {"memory_limit": run.memory_limit, "tell": telling(written, hidden=hidden)}
     if given.adapt is not None:
-        return plan, learn(plan, run.output, device=run.device, hidden=hidden, events=written, **options)
+        with executor.opened() as opened:
+            options["executor"] = opened
+            return plan, learn(plan, run.output, device=run.device, hidden=hidden, events=written, **options)
     _refuse_several_processes()
     options["device"] = run.device
     if given.data is not None:
@@ -138,8 +146,8 @@ def _carried_out(
     else:
         from mergeometry.execution.run import execute
 
-    with merging(plan, hidden=hidden, events=written) as advance:
-        return plan, execute(plan, run.output, progress=advance, **options)
+    with executor.opened() as opened, merging(plan, hidden=hidden, events=written) as advance:
+        return plan, execute(plan, run.output, progress=advance, executor=opened, **options)
 
 
 def _merge_stages(
@@ -150,6 +158,7 @@ def _merge_stages(
     *,
     as_json: bool,
     hidden: bool,
+    executor: Executor,
 ) -> None:
     """Merge several stages, each once those that it needs are there."""
     from mergeometry.plan.prepared import prepared_plan
@@ -165,13 +174,12 @@ def _merge_stages(
         reason = f"stages {', '.join(map(repr, finished))} are merged anew without --resume"
         tell("discarded", {"tensors": 0, "bytes": 0, "reason": reason})
     checked(stages, run.output, lambda recipe: _discard(prepared_plan(recipe, where.access, weights=False)))
-    records = merged(
-        stages,
-        run.output,
-        lambda recipe, target: _merged(recipe, replace(run, output=target), where, written, hidden=hidden)[1],
-        resume=run.resume,
-        quiet=hidden,
-    )
+
+    def one(recipe: Recipe, target: Path) -> RunRecord:
+        return _merged(recipe, replace(run, output=target), where, written, hidden=hidden, executor=opened)[1]
+
+    with executor.opened() as opened:  # once for all stages
+        records = merged(stages, run.output, one, resume=run.resume, quiet=hidden)
     if as_json:
         typer.echo(json.dumps([record.to_json() for record in records], indent=1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,7 @@ def mixture(
 
     Gates from prompts run the base, which needs the extra `adapt`.
     """
-    with plain_errors(debug):
+    with plain_errors(debug), ExitStack() as stack:
         if run.output is None and not dry_run:
             wrong_usage("--output says where to write; there is no default")
         from mergeometry.encoders.mixtures import open_models, write_mixture
@@ -55,9 +56,10 @@ def mixture(
         hidden = quiet or as_json
         with fetching(hidden=hidden) as show:
             opened = open_models(load_mixture(recipe), where.access, show)
+        executor = stack.enter_context(run.chosen_executor.opened())
         if run.output is None or dry_run:
             plan = _outline(opened)
-            workers = workers_for(plan, run.workers, run.memory_limit)
+            workers = workers_for(plan, run.workers, run.memory_limit, executor)
             if as_json:
                 typer.echo(json.dumps(plan_as_json(plan, workers, run.memory_limit), indent=1))
             elif not quiet:
@@ -65,7 +67,8 @@ def mixture(
             return
         plan, record = write_mixture(
             opened, run.output, workers=run.workers, overwrite=run.overwrite, resume=run.resume,
-            memory_limit=run.memory_limit, shown=lambda plan: merging(plan, hidden=hidden),
+            memory_limit=run.memory_limit, executor=executor,
+            shown=lambda plan: merging(plan, hidden=hidden),
         )  # fmt: skip
         if as_json:
             typer.echo(json.dumps(record.to_json(), indent=1))

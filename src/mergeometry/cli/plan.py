@@ -21,6 +21,7 @@ from mergeometry.progress import duration
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
+    from mergeometry.execution.executor import Executor
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.recipe import Recipe
     from mergeometry.sources import Checkpoint
@@ -49,9 +50,10 @@ def plan(
     """
     with events(run.log) as written, plain_errors(debug, written):
         run.check()
+        executor = run.chosen_executor
         if stages := stages_of(recipe, how):
             hidden = as_json or quiet
-            plan_one = partial(_of_stage, run=run, where=where, tensors=tensors, hidden=hidden)
+            plan_one = partial(_of_stage, run=run, executor=executor, where=where, tensors=tensors, hidden=hidden)
             found = planned(stages, run.output or Path("merged"), plan_one, show=not hidden)
             if as_json:
                 typer.echo(json.dumps(found, indent=1))
@@ -79,7 +81,8 @@ def plan(
         estimates = _learning(made) | _collecting(made)
         placement, refused = placement_of(made, run.device), None
         try:
-            count = workers_on(placement, made, run.workers, run.memory_limit)
+            with executor.opened() as opened:
+                count = workers_on(placement, made, run.workers, run.memory_limit, opened)
         except RecipeError as error:
             count, refused = run.workers or 1, error
         if as_json:
@@ -103,13 +106,16 @@ def plan(
             raise refused
 
 
-def _of_stage(given: Recipe, *, run: RunOptions, where: AccessOptions, tensors: bool, hidden: bool) -> dict[str, Any]:
+def _of_stage(
+    given: Recipe, *, run: RunOptions, executor: Executor, where: AccessOptions, tensors: bool, hidden: bool
+) -> dict[str, Any]:
     """The plan of one stage."""
     from mergeometry.execution.workers import workers_for
     from mergeometry.plan.prepared import prepared_plan
 
     made = prepared_plan(given, where.access, weights=False)
-    count = workers_for(made, run.workers, run.memory_limit)
+    with executor.opened() as opened:
+        count = workers_for(made, run.workers, run.memory_limit, opened)
     if not hidden:
         print_plan(made, count, tensors, run.memory_limit)
     return plan_as_json(made, count, run.memory_limit)

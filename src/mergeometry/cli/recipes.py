@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from mergeometry.cli.events import LogForm, LogOption
+from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.show import wrong_usage
 from mergeometry.digests import ALGORITHMS
 from mergeometry.errors import RecipeError
@@ -129,7 +130,7 @@ class MethodOptions:
 
 
 @dataclass(frozen=True)
-class WriteOptions:
+class WriteOptions(ExecutorOptions):
     """Where one merge is written, and how its work is shared out; they do not change its result."""
 
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write; it must not exist.")] = (
@@ -147,7 +148,7 @@ class WriteOptions:
 
 @dataclass(frozen=True)
 class RunOptions(WriteOptions):
-    """The same with where to compute."""
+    """The same with where to learn."""
 
     device: Annotated[
         str,
@@ -156,15 +157,12 @@ class RunOptions(WriteOptions):
             "merge it speeds up."
         ),
     ] = "auto"
-    executor: Annotated[str, typer.Option(help="Where to compute: local.")] = "local"
     log: LogOption = LogForm.TEXT
 
     def check(self) -> None:
-        """Refuse a device or an executor that there is not."""
+        """Refuse a device that there is not."""
         if self.device not in {"auto", "cpu"} and not self.device.startswith("cuda"):
             wrong_usage(f"--device {self.device}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
-        if self.executor != "local":
-            wrong_usage(f"--executor {self.executor}: this version has the executor `local` only")
 
     def check_device(self) -> None:
         """Refuse a GPU that is not there, before anything is read; ``RecipeError`` says what is."""

@@ -84,8 +84,8 @@ def transplant(
             assert run.output is not None
             options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
             options["memory_limit"] = run.memory_limit
-            with merging(plan, hidden=hidden) as finished:
-                record = execute(plan, run.output, progress=finished, **options)
+            with run.chosen_executor.opened() as executor, merging(plan, hidden=hidden) as finished:
+                record = execute(plan, run.output, progress=finished, executor=executor, **options)
             notes, told = [*record.warnings, *record.sidecars.notes], record.to_json()
             head = f"wrote {plain(run.output)}: {size(record.totals.bytes_written)}, {duration(record.totals.seconds)}"
         if as_json:

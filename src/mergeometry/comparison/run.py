@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -24,6 +24,8 @@ from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settin
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
+from mergeometry.execution.executor import LOCAL, Demands, Executor
+from mergeometry.execution.identity import files_read
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
@@ -43,6 +45,7 @@ def run_comparison(
     workers: int | None = None,
     say: Say | None = None,
     memory_limit: MemoryLimit = None,
+    executor: Executor = LOCAL,
 ) -> Comparison:
     """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
@@ -57,17 +60,34 @@ def run_comparison(
     """
     started = time.perf_counter()
     workers = workers_within(
-        workers, core_seconds(setup, scales), partial(peak_memory, setup), memory_limit=memory_limit
+        workers, core_seconds(setup, scales), partial(peak_memory, setup), memory_limit=memory_limit, executor=executor
     )
     refuse_foreign_folder(output, setup.plans[0].inputs)
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / RESULTS)
-    with scratch_folder(output, SCRATCH) as folder:
-        jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or (lambda _text, _done, _total: None))
-        with closing(side_by_side(carry_out, jobs.waiting, workers)) as finished:
+    needed = peak_memory(setup, 1)
+    demands = Demands[MergeJob | ScoreJob](name=_name, memory=lambda _: needed, writes=_written)
+    with (
+        scratch_folder(output, SCRATCH) as folder,
+        executor.sharing(folder / "token", files_read(setup.plans[0])) as checked,
+    ):
+        jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or _silent)
+        with closing(side_by_side(carry_out, jobs.waiting, workers, checked, demands)) as finished:
             for job, result in finished:
                 jobs.take(job, result)
     return table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, jobs.peak_memory)
+
+
+def _silent(text: str, done: int, total: int) -> None:
+    del text, done, total
+
+
+def _name(job: MergeJob | ScoreJob) -> str:
+    return job.name if isinstance(job, MergeJob) else job.key
+
+
+def _written(job: MergeJob | ScoreJob) -> Collection[Path]:
+    return {variant.place.file for variant in job.variants} if isinstance(job, MergeJob) else ()
 
 
 class _Jobs:

@@ -17,6 +17,9 @@ from mergeometry.values import Delta, LowRank
 _NUMBER = 4
 """Bytes of a number: encoders run in float32."""
 
+_PAGE = 1 << 16
+"""Bytes of the largest page that common systems have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -46,11 +49,11 @@ class Stored:
 
 
 def room(shape: tuple[int, ...]) -> int:
-    """Bytes that a place of this shape takes."""
+    """Bytes that a place of this shape takes, whole pages: two machines that write one page of a shared disk mix it."""
     elements = 1
     for side in shape:
         elements *= side
-    return elements * _NUMBER
+    return -(-elements * _NUMBER // _PAGE) * _PAGE
 
 
 def create(sizes: dict[Path, int]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mergeometry.encoders.gates import prompted_gates
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.workers import MemoryLimit
@@ -42,6 +43,7 @@ def write_mixture(
     resume: bool = False,
     memory_limit: MemoryLimit = None,
     shown: Shown | None = None,
+    executor: Executor = LOCAL,
 ) -> tuple[Plan, RunRecord]:
     """Write a mixture; the output folder appears complete or not at all.
 
@@ -62,5 +64,6 @@ def write_mixture(
             progress=progress,
             extras=extras,
             memory_limit=memory_limit,
+            executor=executor,
         )
     return plan, record

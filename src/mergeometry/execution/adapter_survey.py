@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from mergeometry.conventions.ties import is_output, is_table
+from mergeometry.execution.demands import MEASURING
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import merged_pieces
@@ -47,6 +49,7 @@ def surveyed(
     *,
     spectra: bool = False,
     placement: Placement = CPU,
+    executor: Executor = LOCAL,
 ) -> Plan:
     """The plan with what its adapter holds decided by the merged values; unchanged where nothing depends on them.
 
@@ -66,7 +69,7 @@ def surveyed(
         for task in plan.surveyed_tasks()
     ]  # fmt: skip
     findings = {}
-    with closing(side_by_side(survey, deque(jobs), min(workers, len(jobs)))) as finished:
+    with closing(side_by_side(survey, deque(jobs), min(workers, len(jobs)), executor, MEASURING)) as finished:
         for job, finding in finished:
             findings[job.task.name] = finding
             if progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mergeometry.deferred import torch
 from mergeometry.errors import RecipeError
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.workers import MemoryLimit, workers_for
 from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.tasks import Plan
@@ -55,14 +56,20 @@ def placement_of(plan: Plan, name: str) -> Placement:
     return placement if placement.worthwhile(plan) else CPU
 
 
-def workers_on(placement: Placement, plan: Plan, asked: int | None, memory_limit: MemoryLimit = None) -> int:
-    """The workers of `workers_for`; where a GPU is used, one unless more are asked for.
+def workers_on(
+    placement: Placement, plan: Plan, asked: int | None, memory_limit: MemoryLimit = None, executor: Executor = LOCAL
+) -> int:
+    """The workers of `workers_for`; where GPUs are used, one for each unless more are asked for.
 
     Raises:
-        RecipeError: fewer than one is asked for, or the merge needs more memory than there is.
+        RecipeError: fewer than one is asked for, the merge needs more memory than there is, or a cluster has no GPU.
     """
-    by_default = None if placement.device == "cpu" else 1
-    return workers_for(plan, by_default if asked is None else asked, memory_limit)
+    by_default = None if placement.device == "cpu" else executor.gpus()
+    if by_default == 0:
+        raise RecipeError(
+            "no node of the cluster offers a GPU", hint="--device cpu, or start Ray there with --num-gpus"
+        )
+    return workers_for(plan, by_default if asked is None else asked, memory_limit, executor)
 
 
 def _is_cpu(name: str) -> bool:

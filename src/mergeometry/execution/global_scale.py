@@ -9,6 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mergeometry.errors import NumericalError
+from mergeometry.execution.demands import MEASURING
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import statistics_of
 from mergeometry.execution.pool import side_by_side
@@ -61,7 +63,7 @@ def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
     return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
 
 
-def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU) -> Plan:
+def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU, executor: Executor = LOCAL) -> Plan:
     """The plan with the one scale that its rule computes from all tensors; unchanged where it has no such rule.
 
     Raises:
@@ -71,7 +73,7 @@ def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU) -> P
     jobs = measure_jobs(plan, placement)
     if not jobs:
         return plan
-    with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)))) as finished:
+    with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)), executor, MEASURING)) as finished:
         return scaled_by(plan, list(finished))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink import versions
+from mergeometry.sources.tensors import FileStamp
 
 
 class Identity(NamedTuple):
@@ -20,15 +22,19 @@ class Identity(NamedTuple):
 
 def identity_of(plan: Plan, more: str = "") -> Identity:
     """Identify a run by its recipe, versions, the identity of every input file, its vocabulary, and ``more``."""
-    files = {stored.file: stored.stamp for info in plan.infos() for stored in info.stored}
     identity = {
         "recipe": plan.recipe.canonical(),
         "versions": versions(),
-        "files": sorted([str(path), *stamp] for path, stamp in files.items()),
+        "files": sorted([str(path), *stamp] for path, stamp in files_read(plan).items()),
         **({"vocabulary": plan.vocabulary.digest} if plan.vocabulary else {}),
         **({"more": more} if more else {}),
     }
     return Identity(_digest(identity), {part: _digest(value) for part, value in identity.items()})
+
+
+def files_read(plan: Plan) -> dict[Path, FileStamp]:
+    """The files that a merge reads weights from, as their headers were read."""
+    return {stored.file: stored.stamp for info in plan.infos() for stored in info.stored}
 
 
 def fingerprint(plan: Plan, more: str = "") -> str:

@@ -19,7 +19,7 @@ from mergeometry.sink import OutputTensor, Slot
 from mergeometry.sources import Checkpoint, TensorInfo
 from mergeometry.sources.tensors import FileStamp
 
-_NO_STAMP = FileStamp(0, 0, 0, 0)
+_NO_STAMP = FileStamp(0, 0, 0)
 
 
 class MemoryReader:

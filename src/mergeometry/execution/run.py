@@ -13,10 +13,12 @@ from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.decisions import decisions
 from mergeometry.execution.devices import placement_of, workers_on
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
 from mergeometry.execution.global_scale import with_global_scale
-from mergeometry.execution.identity import identity_of
+from mergeometry.execution.identity import files_read, identity_of
+from mergeometry.execution.lost_bytes import refuse_lost
 from mergeometry.execution.pool import run_jobs
 from mergeometry.execution.restoring import restored
 from mergeometry.execution.sidecars import sidecars_of
@@ -45,34 +47,36 @@ def execute(
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
     device: str = "cpu",
+    executor: Executor = LOCAL,
 ) -> RunRecord:
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
     ``tell`` is called when tensors of an earlier run are "resumed" or "discarded", with how many. ``device`` is cpu,
-    cuda, cuda:i, or auto: a GPU where there is one and it saves time.
+    cuda, cuda:i, or auto: a GPU where there is one and it saves time. The ``executor`` is one that is open.
 
     Raises:
         RecipeError: fewer than one worker is asked for, the merge needs more memory than there is, or there is no such
             device.
         OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
-        ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue.
+        ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue; or a node of a cluster
+            does not see the inputs or the output.
     """
     timings, asked = Timings(plan), workers
     placement = placement_of(plan, device)
-    workers = workers_on(placement, plan, workers, memory_limit)
+    workers = workers_on(placement, plan, workers, memory_limit, executor)
     plan = written_to(plan, resolved_target(output))
     algorithm = plan.recipe.output.digest
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs, algorithm=algorithm)
     try:
-        with staging:
+        with staging, executor.sharing(staging.token, files_read(plan)) as checked:
             sidecars = sidecars_of(plan)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
             extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
             identity = identity_of(plan, extras.identity + placement.identity)
             with timings.stage("prepare"):
-                plan = with_global_scale(plan, workers, placement)
-                plan = written_to(surveyed(plan, workers, placement=placement), staging.target)
+                plan = with_global_scale(plan, workers, placement, checked)
+                plan = written_to(surveyed(plan, workers, placement=placement, executor=checked), staging.target)
                 staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts)
                 outcomes = _earlier(plan, staging.completed())
             extras = _with_discarded(extras, staging, tell)
@@ -81,11 +85,13 @@ def execute(
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with (
                 timings.stage("merge"),
-                closing(_computed(plan, staging, workers, set(outcomes), progress, placement)) as computed,
+                closing(_computed(plan, staging, workers, set(outcomes), progress, placement, checked)) as computed,
             ):
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
                     timings.finished(outcome)
+            refuse_lost(plan, staging, outcomes.values(), workers, checked)
+            extras = replace(extras, notes=(*extras.notes, *executor.notes()))
             chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit), placement)
             record = write_metadata(plan, staging, outcomes, sidecars, identity.digest, timings, extras, chosen)
             staging.publish()
@@ -115,7 +121,13 @@ class Interrupted(ExecutionError):  # noqa: N818  (the user asked for it)
 
 
 def _computed(
-    plan: Plan, staging: Staging, workers: int, done: set[str], progress: Progress | None, placement: Placement
+    plan: Plan,
+    staging: Staging,
+    workers: int,
+    done: set[str],
+    progress: Progress | None,
+    placement: Placement,
+    executor: Executor,
 ) -> Generator[Outcome]:
     labels = tuple(model.label for model in plan.models)
     tasks = {task.name: task for task in plan.tasks}
@@ -128,7 +140,7 @@ def _computed(
         slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
         digest, where = plan.recipe.output.digest, placement.of(task)
         jobs.append(Job(task, slots, staging.folder, labels, digest, where))
-    with closing(run_jobs(jobs, workers)) as finished:
+    with closing(run_jobs(jobs, workers, executor)) as finished:
         for outcome in finished:
             for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):
                 staging.journal(output.name, {"digest": digest, "outcome": asdict(outcome)})

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from mergeometry.byte_counts import bytes_in
 from mergeometry.errors import RecipeError
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.memory_cures import cure_for
 from mergeometry.plan import machine
 from mergeometry.plan.tasks import Plan
@@ -48,15 +49,16 @@ def worker_count(asked: int | None, seconds: float = math.inf) -> int:
     return asked
 
 
-def workers_for(plan: Plan, asked: int | None, memory_limit: MemoryLimit = None) -> int:
+def workers_for(plan: Plan, asked: int | None, memory_limit: MemoryLimit = None, executor: Executor = LOCAL) -> int:
     """The number of workers asked for, or else as many as cores and memory allow.
 
     Raises:
         RecipeError: fewer than one is asked for, or the merge needs more memory than there is; the hint says what fits.
     """
     return workers_within(
-        asked, plan.seconds(1), plan.peak_memory, lambda limit: cure_for(plan, limit), memory_limit=memory_limit
-    )
+        asked, plan.seconds(1), plan.peak_memory, lambda limit: cure_for(plan, limit), memory_limit=memory_limit,
+        executor=executor,
+    )  # fmt: skip
 
 
 def workers_within(
@@ -66,9 +68,12 @@ def workers_within(
     cure: Callable[[int], str] | None = None,
     *,
     memory_limit: MemoryLimit = None,
+    executor: Executor = LOCAL,
 ) -> int:
     """The same for work whose ``peak`` memory is known for each number of workers; ``cure`` makes one worker fit."""
-    count, limit = worker_count(asked, seconds), machine.available_memory(limit_in_bytes(memory_limit))
+    count, limit = executor.workers(asked, peak(1)), limit_in_bytes(memory_limit)
+    if count is None:
+        count, limit = worker_count(asked, seconds), machine.available_memory(limit)
     if not limit or peak(count) <= limit:
         return count
     fitting = next((fewer for fewer in range(count - 1, 0, -1) if peak(fewer) <= limit), 0)

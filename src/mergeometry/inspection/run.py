@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.digests import Algorithm
+from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.workers import MemoryLimit, workers_within
 from mergeometry.inspection.cost import measure_cost
@@ -29,7 +30,12 @@ Progress = Callable[[str, float, float, str], None]
 
 
 def inspect_plan(
-    plan: Plan, *, workers: int | None = None, progress: Progress | None = None, memory_limit: MemoryLimit = None
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory_limit: MemoryLimit = None,
+    executor: Executor = LOCAL,
 ) -> Inspection:
     """Measure how the task vectors of a plan lie to each other, before they are merged.
 
@@ -38,12 +44,20 @@ def inspect_plan(
         SourceError: an input changed or ends early.
         ExecutionError: a worker dies.
     """
-    inspection, _ = measure_all(plan, workers=workers, progress=progress, memory_limit=memory_limit, merged=False)
+    inspection, _ = measure_all(
+        plan, workers=workers, progress=progress, memory_limit=memory_limit, merged=False, executor=executor
+    )
     return inspection
 
 
 def measure_all(
-    plan: Plan, *, workers: int | None, progress: Progress | None, merged: bool, memory_limit: MemoryLimit = None
+    plan: Plan,
+    *,
+    workers: int | None,
+    progress: Progress | None,
+    merged: bool,
+    memory_limit: MemoryLimit = None,
+    executor: Executor = LOCAL,
 ) -> tuple[Inspection, dict[tuple[str, str], str]]:
     """The same with the digests of what was read; the plan's last model is the merged one if ``merged``."""
     started = time.perf_counter()
@@ -55,10 +69,14 @@ def measure_all(
         total,
         lambda many: (many > 1) * PROCESS_BYTES + sum(PROCESS_BYTES + memory for memory in largest[:many]),
         memory_limit=memory_limit,
+        executor=executor,
     )
     done: list[tuple[MeasureJob, Measured]] = []
     seconds = 0.0
-    with closing(side_by_side(measure, deque(jobs), min(count, len(jobs)))) as finished:
+    demands = Demands[MeasureJob](
+        name=lambda job: job.task.name, memory=lambda job: PROCESS_BYTES + costs[job.task.name].memory
+    )
+    with closing(side_by_side(measure, deque(jobs), min(count, len(jobs)), executor, demands)) as finished:
         for job, result in finished:
             done.append((job, result))
             seconds += costs[job.task.name].seconds

@@ -16,6 +16,8 @@ from mergeometry.encoders import Encoder, build_encoder
 from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
+from mergeometry.execution.executor import LOCAL, Executor
+from mergeometry.execution.identity import files_read
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.threads import one_thread
@@ -52,6 +54,7 @@ def adapt(
     progress: Progress | None = None,
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
+    executor: Executor = LOCAL,
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section requests, then write the merge.
 
@@ -70,11 +73,13 @@ def adapt(
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
-    workers = workers_for(plan, workers, memory_limit)
+    workers = workers_for(plan, workers, memory_limit, executor)
     with join(section.accelerate, device) as processes, ExitStack() as stack:
         place = None
         if processes.main:
             place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=plan.inputs))
+            with executor.sharing(place.folder / "token", files_read(plan)):
+                pass  # nodes that see other files are refused before anything is learned
             say, report = say or _silent, report or _silent
             if place.discarded_bytes:
                 tell("discarded", {"tensors": 0, "bytes": place.discarded_bytes, "reason": _NOT_RESUMED})
@@ -86,7 +91,7 @@ def adapt(
             assert place is not None
             record = execute(
                 learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
-                extras=extras, memory_limit=memory_limit, tell=tell,
+                extras=extras, memory_limit=memory_limit, tell=tell, executor=executor,
             )  # fmt: skip
             place.done()
             return json.dumps(record.to_json())

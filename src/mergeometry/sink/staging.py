@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,7 @@ class Staging:
         self._done: set[str] = set()
         self._written: dict[str, dict[str, Any]] = {}
         self._published = False
+        self._token = f"token-{uuid.uuid4().hex[:12]}"
         with explained("the output's path cannot be examined", self.target):
             waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
         if not waiting:
@@ -104,6 +106,14 @@ class Staging:
         except MergeometryError:
             if error is None and not self._published:
                 raise  # otherwise the first error is the one to report; the next run removes what is left
+
+    @property
+    def token(self) -> Path:
+        """A path in the folder next to the target that is this run's until it ends; machines that share it know it by.
+
+        Whoever writes the file, or others whose names begin alike, removes them.
+        """
+        return self._root / self._token
 
     @property
     def folder(self) -> Path:
@@ -278,7 +288,7 @@ class Staging:
         if not self._root.is_dir():
             return
         for child in sorted(self._root.iterdir(), key=_journal_first):
-            if child.name not in kept:
+            if child.name not in kept and not child.name.startswith(self._token):
                 self._files.remove_tree(child)
 
     def _release(self) -> None:

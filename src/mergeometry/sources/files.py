@@ -48,7 +48,7 @@ def located(path: str | os.PathLike[str]) -> Path:
 def stamp_of(descriptor: int) -> FileStamp:
     """Identify the content of an open file."""
     status = os.fstat(descriptor)
-    return FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return FileStamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from mergeometry.dtypes import item_size, torch_dtype
 
 
 class FileStamp(NamedTuple):
-    """Identifies a file's content without reading it, so that a later change shows."""
+    """Identifies a file's content without reading it, so that a later change shows.
 
-    device: int
+    The number of the device is no part of it: machines that mount one network file system number it differently.
+    """
+
     inode: int
     size: int
     modified_ns: int
