@@ -18,7 +18,7 @@ from mergeometry.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LONG = ("suites.md", "comparing.md", "mixtures.md")
+LONG = ("cluster.md", "suites.md", "comparing.md", "mixtures.md")
 """Pages whose examples take more than ten seconds."""
 BLOCK = re.compile(r"^```(\w+)(?: ([\w.-]+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOT_RUN = (
