@@ -27,6 +27,9 @@ _ANSWER_SECONDS = 20.0
 _OBJECT_BYTES = 200_000_000
 """Shared memory of a Ray that we start: what passes through it is descriptions of jobs, no tensors."""
 
+_TEMPORARY = 30
+"""How long the path of the folder for temporary files may be: the paths of Ray's sockets in it have a limit."""
+
 _STATISTICS = "RAY_USAGE_STATS_ENABLED"
 
 _ADDRESSES = "an address is auto, local, HOST:PORT or ray://HOST:PORT"
@@ -90,7 +93,8 @@ def _of_our_own() -> Iterator[dict[str, Any]]:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     earlier = os.environ.get(_STATISTICS)
     os.environ[_STATISTICS] = "0"
-    folder = tempfile.mkdtemp(prefix="ray-")
+    short = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _TEMPORARY else "/tmp"  # noqa: S108
+    folder = tempfile.mkdtemp(prefix="ray-", dir=short)
     try:
         yield {
             "address": "local",
