@@ -34,8 +34,26 @@ CHOICES: dict[str, list[dict[str, Any]]] = {
 ORDERS = 4 * (1 << 16) * 2
 """Counts of magnitudes that the search for one task vector's thresholds reads."""
 
+EACH_FAMILY = (
+    "average",
+    "della",
+    "dare",
+    "knots",
+    "model_stock",
+    "nuslerp",
+    "pcb",
+    "regmean",
+    "rows",
+    "slerp",
+    "ties",
+    "tsv_m",
+)
+"""Methods that the default run takes: one or more of every family."""
+
 METHODS = [
-    pytest.param(name, choice, id=f"{name}-{number}", marks=[pytest.mark.suite] if number else [])
+    pytest.param(
+        name, choice, id=f"{name}-{number}", marks=[] if name in EACH_FAMILY and not number else [pytest.mark.suite]
+    )
     for name in registry.names()
     if not registry.find(name).needs_learning
     for number, choice in enumerate(CHOICES.get(name, [{}]))
