@@ -68,6 +68,13 @@ learns all of SO(d), with its target also decomposed in that span; *whole* is fu
 of the `d x d` matrix, exactly as in the formula. Peak memory is what the steps add to what the process held before the
 rotation was created (memory freed before that may be reused, a few megabytes; a figure of that size only says that it
 is small). The last column is the relative difference of the target from the one decomposed in the subspace.""",
+    "startup": """Models of MiniLM's shapes, 22.6M parameters in float32, a base and two fine-tunes, whose inputs are in
+the system's page cache. The goals are on user and system seconds together. `--help`, `methods` and `plan` import no
+torch, NumPy or SciPy; a sum imports no SciPy. What remains of a merge beside `import torch` is Python's, typer's and
+pydantic's start, and the merge.
+
+What was tried and did not help: importing torch in a thread while headers are read and the plan is made (its import
+holds Python's lock nearly all the time, so that both take as long as one after the other).""",
 }
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.pages.page import write_page
-from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations
+from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations, startup
 from benchmarks.speed.environments import EnvironmentFailedError
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
@@ -23,9 +23,10 @@ BENCHMARKS = {
     "llama": llama,
     "peers": peers,
     "rotations": rotations,
+    "startup": startup,
 }
 TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
-WITHOUT_MODELS = ("llama", "peers", "rotations")
+WITHOUT_MODELS = ("llama", "peers", "rotations", "startup")
 """Benchmarks that merge nothing, or use their own models."""
 
 
