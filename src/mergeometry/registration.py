@@ -135,11 +135,16 @@ class Registry(Generic[Kind]):
         from pydantic import ValidationError  # noqa: PLC0415
 
         kind = self.find(name)
-        known = list(inspect.signature(kind).parameters)
-        for key in given:
+        parameters = inspect.signature(kind).parameters
+        known = list(parameters)
+        for key, value in given.items():
             if key not in known:
                 hint = nearest_of(key, known) if known else f"{name} has no parameters"
                 raise RecipeError(f"{self._noun} {name!r} has no parameter {key!r}", hint=hint)
+            if isinstance(value, bool) and "bool" not in str(parameters[key].annotation):
+                # To Python, and to pydantic, true is the number 1.
+                hint = f"`mergeometry methods {name}` shows each"
+                raise RecipeError(f"{self._noun} {name!r}: {key}: {str(value).lower()} is no value of it", hint=hint)
         try:
             return kind(**given)
         except ValidationError as error:

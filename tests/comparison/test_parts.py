@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mergeometry import limits
 from mergeometry.comparison.entries import read_entries
 from mergeometry.comparison.figures import Ends, figures_of
 from mergeometry.comparison.gain import resampled_differences
@@ -27,7 +28,7 @@ from mergeometry.report.comparison import comparison_markdown, comparison_page
 from mergeometry.report.curves import curves_svg
 from tests.helpers.markdown import figures, table_rows
 
-HOSTILE = "</text><script>alert(1)</script>|`"
+HOSTILE = "</text><script>alert(1)</script>|`\x1b[31m\u202e"
 
 
 def test_scales_are_read_as_grids_and_lists() -> None:
@@ -238,6 +239,7 @@ def test_pages_escape_every_name_and_run_nothing(measure: str) -> None:
     page, drawing = comparison_page(made, "0.1.0"), curves_svg(made)
     for text in (page, drawing):
         assert HOSTILE not in text and "<script" not in text
+        assert "\x1b" not in text and "\u202e" not in text
     assert "default-src 'none'" in page
     root = ElementTree.fromstring(drawing)
     lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
@@ -294,3 +296,14 @@ def test_rows_within_two_deviations_are_not_told_apart() -> None:
     close = comparison("x", "y")
     object.__setattr__(close.rows[1], "behind_spread", 0.02)
     assert [row.name for row in close.within_noise()] == ["y"]
+
+
+@pytest.mark.parametrize("content", [None, b"#" * (limits.RECIPE_BYTES + 1), b"- \xff"])
+def test_a_list_of_methods_that_cannot_be_one(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "methods.yaml"
+    if content is None:
+        path.symlink_to("/dev/zero")  # a file without an end
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError, match="the list of methods is"):
+        read_entries(path)

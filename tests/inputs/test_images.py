@@ -180,6 +180,8 @@ def test_embedded_images_are_unpacked_into_the_cache(
     assert sorted(kept) == sorted(found.items)
     stamps = [path.stat().st_mtime_ns for path in kept]
     assert read(place, limit=2) == found and [path.stat().st_mtime_ns for path in kept] == stamps
+    kept[0].write_bytes(bytes(len(kept[0].read_bytes())))
+    assert read(place, limit=2) == found and [Path(item).read_bytes() for item in found.items] == contents[::2]
 
 
 def test_embedded_images_may_be_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,3 +198,9 @@ def test_what_a_method_is_called_with_is_checked(name: str) -> None:
 def test_a_rank_that_the_matrix_lacks_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="rank 7 is out of range: a 12 x 6 matrix has at most 6"):
         registry.build(name, {"rank": 7})([torch.ones(12, 6)] * 2)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("ties", {"density": True}), ("tsv_m", {"rank": False})])
+def test_a_truth_value_is_no_number(name: str, parameters: dict[str, bool]) -> None:
+    with pytest.raises(RecipeError, match="is no value of it"):
+        registry.build(name, parameters)

@@ -70,6 +70,10 @@ def test_yaml_means_what_it_says(text: str, value: object) -> None:
         ("[" * 5000, "nested"),
         ("\n".join(" " * depth + "a:" for depth in range(100)), "nested"),
         ("%YAML 9.9\n---\na: 1", "directives|cannot be read"),
+        *(
+            (f"a: {word}", "is text in YAML 1.2")
+            for word in ("0x_f", "0xF_F", "0o1_7", "1_0", "0b11", "=", "2020-01-01")
+        ),
     ],
 )
 def test_yaml_that_is_refused(text: str, reason: str) -> None:

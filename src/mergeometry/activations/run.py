@@ -21,6 +21,7 @@ from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.identity import files_read
+from mergeometry.execution.leftovers import ACTIVATIONS
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.telling import Tell, untold
@@ -77,7 +78,7 @@ def merge_on_data(
     expected = estimate(plan, section, data)
     check_memory(expected, limit_in_bytes(memory_limit))
     check_room(expected, target.parent)
-    with scratch_folder(target.parent, f".{target.name}.mergeometry-activations-") as folder:
+    with scratch_folder(target.parent, ACTIVATIONS.format(name=target.name)) as folder:
         with executor.sharing(folder / "token", files_read(plan)):
             pass  # nodes that see other files are refused before the models run
         informed, collected = collected_for(plan, section, data, folder)

@@ -57,7 +57,7 @@ OWN = {
     ),
     "sign": ("attest:sign", "Sign an output, with its provenance, in the OpenSSF's model-signing format: model.sig."),
     "clean": (
-        "merge:clean",
+        "clean:clean",
         "Remove what an interrupted merge left next to its output; a merge that is still running is left alone.",
     ),
 }

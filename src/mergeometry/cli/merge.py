@@ -1,4 +1,4 @@
-"""``mergeometry merge`` and ``mergeometry clean``."""
+"""``mergeometry merge``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -217,16 +217,3 @@ def _scaled_line(scaling: Mapping[str, Any]) -> str:
     if scaling["per"] == "model":
         return f"{by}, one for the model: {scaling['median']:.4g}"
     return f"{by}, one per tensor: {scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
-
-
-def clean(
-    output: Annotated[Path, typer.Argument(help="The output folder of a merge that was interrupted.")],
-    debug: Debug = False,
-) -> None:
-    """Remove what an interrupted merge left next to its output; a merge that is still running is left alone."""
-    with plain_errors(debug):
-        from mergeometry.execution.stages import remove_stages
-        from mergeometry.sink import remove_learning, remove_stale
-
-        removed = any([remove_stale(output), remove_learning(output), remove_stages(output)])
-        typer.echo(f"removed what was staged for {plain(output)}" if removed else "nothing was staged")

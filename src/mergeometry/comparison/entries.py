@@ -12,6 +12,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
 from mergeometry.recipe import Recipe, load_recipe
 from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.files import text_of
 from mergeometry.recipe.yaml import parse_yaml
 from mergeometry.words import nearest
 
@@ -93,11 +94,7 @@ def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool
 
 
 def _from_file(path: Path) -> list[Any]:
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the list of methods cannot be read: {error}", file=path) from error
-    items = parse_yaml(text, path)
+    items = parse_yaml(text_of(path, "the list of methods"), path)
     if not isinstance(items, list):
         raise RecipeError("the file is not a list", file=path, hint="- tsv_m\n- {name: mine, method: {name: ties}}")
     return items

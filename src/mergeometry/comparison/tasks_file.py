@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from mergeometry import limits
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.adapt import DataSource, EncoderOptions, HeadSource, Text, as_path
+from mergeometry.recipe.files import text_of
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 
@@ -73,17 +73,7 @@ def load_tasks(source: str | Path | Mapping[str, Any] | TasksFile) -> TasksFile:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(limits.RECIPE_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise RecipeError(f"the tasks cannot be read: {error.strerror}", file=path) from error
-    except UnicodeDecodeError as error:
-        raise RecipeError("the tasks are not UTF-8 text", file=path) from error
-    if len(raw) > limits.RECIPE_BYTES:
-        raise RecipeError(f"the tasks file is larger than {limits.RECIPE_BYTES} bytes", file=path)
-    given = parse_yaml(text, path)
+    given = parse_yaml(text_of(path, "the file of tasks"), path)
     if not isinstance(given, dict):
         raise RecipeError("tasks are a mapping of keys to values", file=path, hint="see docs/comparing.md")
     return given

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from mergeometry.errors import MergeometryError, RecipeError
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.stages import Stage
 from mergeometry.sink import RunRecord
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem
+from mergeometry.sink.lock import RunLock
 from mergeometry.sink.record import read_record
 
 
@@ -33,7 +36,7 @@ class Places:
     @property
     def scratch(self) -> Path:
         """The folder beside the output."""
-        return self.output.parent / f".{self.output.name}.stages"
+        return stages_folder(self.output)
 
     def place(self, name: str) -> Path:
         """Where the result of a named stage lies."""
@@ -61,7 +64,19 @@ def merge_stages(
     places = Places.of(stages, output)
     if not places.all_named and not resume:
         remove_stages(output)
-    (output if places.all_named else places.scratch).mkdir(parents=True, exist_ok=True)
+    if places.all_named:
+        output.mkdir(parents=True, exist_ok=True)
+        yield from _each(stages, places, merge, resume=resume)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _held(places.scratch):
+        yield from _each(stages, places, merge, resume=resume)
+    remove_stages(output)
+
+
+def _each(
+    stages: Sequence[Stage], places: Places, merge: Callable[[Recipe, Path], RunRecord], *, resume: bool
+) -> Iterator[tuple[Stage, RunRecord, bool]]:
     for stage in stages:
         recipe, target = stage.recipe(places.place), places.target(stage)
         if resume and stage.name is not None and (record := _finished(target, recipe)) is not None:
@@ -74,17 +89,38 @@ def merge_stages(
                 error.add_note(f"in {stage.title}; finished stages are kept, and --resume takes them")
             raise
         yield stage, record, False
-    if not places.all_named:
-        remove_stages(output)
+
+
+def stages_folder(output: Path) -> Path:
+    """The folder beside an output in which the results of its named stages lie until it is there."""
+    return output.parent / f".{output.name}.stages"
 
 
 def remove_stages(output: Path) -> bool:
-    """Remove what the stages of a merge left beside its output; whether there was anything."""
-    scratch = Places(output, all_named=False).scratch
+    """Remove what the stages of a merge left beside its output; whether there was anything.
+
+    Raises:
+        OutputError: the merge is still alive, or files cannot be removed.
+    """
+    scratch = stages_folder(output)
     if not scratch.is_dir() or scratch.is_symlink():
         return False
-    shutil.rmtree(scratch)
+    with _held(scratch), explained("the finished stages cannot be removed", scratch):
+        for child in scratch.iterdir():
+            if child.name != "lock":
+                FileSystem().remove_tree(child)
     return True
+
+
+@contextmanager
+def _held(scratch: Path) -> Iterator[None]:
+    """Hold the folder of the stages, which is removed with its lock once it is empty."""
+    lock = RunLock(scratch, FileSystem())
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(target: Path, recipe: Recipe) -> RunRecord | None:

@@ -45,11 +45,19 @@ def _image(value: dict[str, Any] | None, row: int, column: Column) -> str | Path
     digest = hashlib.sha256(content).hexdigest()
     target = cache_folder() / "images" / digest[:2] / digest
     try:
-        if not (target.is_file() and target.stat().st_size == len(content)):
+        if not _is_whole(target, content):
             _write(target, content)
     except OSError as error:
         raise DataError(f"an embedded image cannot be unpacked: {error.strerror}", file=target) from error
     return target
+
+
+def _is_whole(target: Path, content: bytes) -> bool:
+    """Whether the cache holds the very image: a file of its size may be damaged."""
+    try:
+        return target.stat().st_size == len(content) and target.read_bytes() == content
+    except FileNotFoundError:
+        return False
 
 
 def _write(target: Path, content: bytes) -> None:

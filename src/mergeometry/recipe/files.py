@@ -67,18 +67,27 @@ def documents_of(path: Path) -> list[tuple[Any, Lines]]:
     Raises:
         RecipeError: the file cannot be read, is too large, or is not plain YAML.
     """
+    text = text_of(path, "the recipe")
+    return [(given, lines_of(node, path)) for given, node in parse_documents(text, path)]
+
+
+def text_of(path: Path, what: str) -> str:
+    """The text of a file that somebody wrote by hand; ``what`` it is called in an error.
+
+    Raises:
+        RecipeError: the file cannot be read, is too large, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(limits.RECIPE_BYTES + 1)
     except OSError as error:
-        raise RecipeError(f"the recipe cannot be read: {error.strerror}", file=path) from error
+        raise RecipeError(f"{what} cannot be read: {error.strerror}", file=path) from error
     if len(raw) > limits.RECIPE_BYTES:
-        raise RecipeError(f"the recipe is larger than {limits.RECIPE_BYTES} bytes", file=path)
+        raise RecipeError(f"{what} is larger than {limits.RECIPE_BYTES} bytes", file=path)
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError("the recipe is not UTF-8 text", file=path) from error
-    return [(given, lines_of(node, path)) for given, node in parse_documents(text, path)]
+        raise RecipeError(f"{what} is not UTF-8 text", file=path) from error
 
 
 def resolved(path: str, folder: Path) -> str:

@@ -16,9 +16,10 @@ Result = TypeVar("Result")
 
 _TWO_MEANINGS = re.compile(
     r"[-+]?0b[01_]+|[-+]?\d[\d_]*_[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?"
-    r"|\d{4}-\d\d?-\d\d?([Tt ].*)?|<<"
+    r"|[-+]?0[ox][\da-fA-F]*_[\da-fA-F_]*"
+    r"|\d{4}-\d\d?-\d\d?([Tt ].*)?|<<|="
 )
-"""Numbers with underscores, in base 2, dates and merge keys: outside the core schema of YAML 1.2."""
+"""Numbers with underscores, in base 2, dates, merge keys and values: outside the core schema of YAML 1.2."""
 
 _NESTING = 32
 """Deepest nesting of a recipe; real ones stay below 6."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
+from mergeometry.errors import printable
 from mergeometry.report.curves import curves_svg
 from mergeometry.report.regret import least_regret, regret_tables
 
@@ -18,7 +19,7 @@ def comparison_page(comparison: Comparison, version: str) -> str:
     """Draw table and curves; every name is escaped, and the page can load and run nothing."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_spelt,
     )  # fmt: skip
     environment.filters["figure"] = lambda value: figure(comparison, value)
     environment.filters["points"] = lambda value: points(comparison, value)
@@ -125,8 +126,13 @@ def _mean(comparison: Comparison, figures: dict[str, float]) -> str:
 
 def _plain(name: str) -> str:
     """A name that cannot end its cell or break its row."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return printable.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+    shown = "".join(letter if letter.isprintable() else " " for letter in name)
+    return shown.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+
+
+def _spelt(value: Any) -> Any:
+    """A name without characters that steer a terminal or turn text around; what is markup already stays."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _row(cells: list[str]) -> str:
