@@ -14,11 +14,11 @@ from mergeometry.sink import Staging, remove_stale
 from tests.helpers.sink_run import LAYOUT, FaultyFileSystem, content, run
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 10
+ROUNDS = 10  # in the run of every day
 
 
-def compete(folder, factor, barrier, results):
-    for place in range(ROUNDS):
+def compete(folder, factor, barrier, results, rounds):
+    for place in range(rounds):
         barrier.wait(30)
         try:
             run(Path(folder) / str(place), FaultyFileSystem(), factor=factor)
@@ -29,12 +29,24 @@ def compete(folder, factor, barrier, results):
 
 
 def test_of_two_runs_one_wins_and_the_other_explains(tmp_path):
+    race(tmp_path, ROUNDS)
+
+
+@pytest.mark.torture
+def test_fifty_races(tmp_path, record_property):
+    race(tmp_path, 50)
+    record_property("races", 50)
+
+
+def race(tmp_path, rounds):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
-    runs = [context.Process(target=compete, args=(str(tmp_path), factor, barrier, results)) for factor in (1.0, 2.0)]
+    runs = [
+        context.Process(target=compete, args=(str(tmp_path), factor, barrier, results, rounds)) for factor in (1.0, 2.0)
+    ]
     for process in runs:
         process.start()
-    told = [results.get(timeout=60) for _ in range(2 * ROUNDS)]
+    told = [results.get(timeout=60) for _ in range(2 * rounds)]
     for process in runs:
         process.join(30)
         assert process.exitcode == 0
@@ -42,7 +54,7 @@ def test_of_two_runs_one_wins_and_the_other_explains(tmp_path):
     for factor in (1.0, 2.0):
         run(tmp_path / f"reference {factor}", FaultyFileSystem(), factor=factor)
         references[factor] = content(tmp_path / f"reference {factor}")
-    for place in range(ROUNDS):
+    for place in range(rounds):
         outcomes = {factor: error for number, factor, error in told if number == place}
         winners = [factor for factor, error in outcomes.items() if error is None]
         losers = [error for error in outcomes.values() if error is not None]
