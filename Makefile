@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
+FUZZ_STAMP := $(VENV)/.fuzz-installed
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-suite test-outputs test-slow torture lint format stubs bench leaderboard docs clean
+.PHONY: demo test test-suite test-outputs test-slow torture fuzz lint format stubs bench leaderboard docs clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
@@ -28,7 +29,13 @@ test-slow: $(STAMP)
 
 # The long versions of what docs/guarantees.md promises; under 15 minutes on two idle cores.
 torture: $(STAMP)
-	$(PYTEST) -m torture
+	$(PYTEST) -m torture -o junit_family=xunit1 --junitxml=.torture.xml
+	$(BIN)/python -m tools.figures .torture.xml
+	$(BIN)/python -m tools
+
+# Half an hour; atheris has wheels for Linux alone.
+fuzz: $(FUZZ_STAMP)
+	$(BIN)/python -m tests.hostile.fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -40,7 +47,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What editors and type checkers know of methods and refinements, and docs/api.md.
+# What editors and type checkers know of methods and refinements, docs/api.md and docs/guarantees.md.
 stubs: $(STAMP)
 	$(BIN)/python -m tools
 
@@ -73,6 +80,11 @@ $(STAMP): $(RUN_STAMP)
 $(DOCS_STAMP): $(STAMP)
 	$(PIP) --editable '.[docs]'
 	touch $(DOCS_STAMP)
+
+# Only `make fuzz` needs the fuzzer.
+$(FUZZ_STAMP): $(STAMP)
+	$(PIP) --editable '.[fuzz]'
+	touch $(FUZZ_STAMP)
 
 clean:
 	rm -rf $(VENV) demo site .pytest_cache .hypothesis .ruff_cache

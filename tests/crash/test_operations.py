@@ -34,6 +34,8 @@ class Runs:
                 whole = models.loaded(folder / place)
                 shutil.rmtree(folder / place)
                 models.write_model(folder / place, whole)
+            base, first, second = (str(folder / place / "model.safetensors") for place in ("base", "task0", "task1"))
+            self.recipe |= {"base": base, "models": [{"path": first, "name": "one"}, {"path": second, "name": "two"}]}
         self.inputs = self.hashes_of_inputs()
         self.whole = self.reference(0.5)
         self.old = self.reference(0.25) if overwrite else None

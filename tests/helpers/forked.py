@@ -34,7 +34,7 @@ def finished(work: Callable[..., object], *arguments: Any, **options: Any) -> in
     return ended(process)
 
 
-def ended(process: ForkServerProcess, seconds: float = 120) -> int:
+def ended(process: ForkServerProcess, seconds: float = 1800) -> int:
     """Wait for a process; return its exit status."""
     process.join(seconds)
     assert process.exitcode is not None, "the process does not end"
