@@ -16,7 +16,6 @@ from mergeometry import limits
 from mergeometry.comparison.entries import read_entries
 from mergeometry.comparison.figures import Ends, figures_of
 from mergeometry.comparison.gain import resampled_differences
-from mergeometry.comparison.result import CompareRow, Comparison
 from mergeometry.comparison.scales import DEFAULT, nearest_to_one, read_scales
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import DataError, RecipeError
@@ -26,6 +25,7 @@ from mergeometry.recipe import load_recipe
 from mergeometry.recipe.adapt import DataSource
 from mergeometry.report.comparison import comparison_markdown, comparison_page
 from mergeometry.report.curves import curves_svg
+from tests.helpers.comparisons import comparison, ends
 from tests.helpers.markdown import figures, table_rows
 
 HOSTILE = "</text><script>alert(1)</script>|`\x1b[31m\u202e"
@@ -163,11 +163,6 @@ def test_a_misspelt_label_gets_the_nearest_class(tmp_path: Path) -> None:
         labelled(path)
 
 
-def ends(measure: Any = "accuracy", weights: Any = None) -> Ends:
-    base = {"a": [1, 0, 0, 0], "b": [1, 1, 0, 0], "new": [0, 0, 1, 1]}
-    return Ends(measure, ("a", "b"), ("new",), base, {"a": [1, 1, 1, 1], "b": [1, 1, 1, 0]}, weights)
-
-
 def test_figures_are_those_of_their_definitions() -> None:
     found = figures_of({"a": [1, 1, 0, 0], "b": [1, 1, 1, 0], "new": [1, 1, 1, 0]}, ends())
     assert found.tasks == {"a": 0.5, "b": 0.75}
@@ -202,35 +197,6 @@ def test_differences_are_resampled_together() -> None:
     changed = np.array(first["a"]) - np.array(second["a"])
     assert draws[0] == pytest.approx(changed.mean())
     assert draws[1:].std() == pytest.approx(changed.std() / math.sqrt(400), rel=0.1)
-
-
-def comparison(*names: str, measure: Any = "accuracy") -> Comparison:
-    found = figures_of({"a": [1, 1, 0, 0], "b": [1, 1, 1, 0], "new": [1, 1, 1, 0]}, ends())
-    rows = tuple(
-        CompareRow(
-            name, {"name": "ties"}, [], {"0.5": 0.6 + 0.01 * n, "1": 0.7, "2": 0.5}, 1.0, found, found,
-            0.02 * n, 0.005, 0.01, 0.01, 1.5, 300_000_000,
-        )
-        for n, name in enumerate(names)
-    )  # fmt: skip
-    counts = {"validation": {"a": 4, "b": 4}, "test": {"a": 4, "b": 4, "new": 4}}
-    base, experts = {"a": 0.25, "b": 0.5, "new": 0.5}, {"a": 1.0, "b": 0.75}
-    return Comparison(
-        measure,
-        ("a", "b"),
-        ("new",),
-        counts,
-        (0.5, 1.0, 2.0),
-        base,
-        experts,
-        0.4,
-        0.9,
-        rows,
-        ("a note",),
-        0,
-        3.0,
-        10**9,
-    )
 
 
 @pytest.mark.parametrize("measure", ["accuracy", "perplexity"])

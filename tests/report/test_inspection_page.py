@@ -7,17 +7,14 @@ import hashlib
 import html.parser
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mergeometry.report.inspection import inspection_page
+from tests.helpers.browsers import Opened
 from tests.helpers.inspections import HOSTILE, drawn
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Elements(html.parser.HTMLParser):
@@ -103,37 +100,6 @@ def test_a_page_is_made_of_figures_that_are_not_there() -> None:
     assert "–" in page and data_of(page)["tensors"][0]["norm"] == [None]
     assert "What one model changed" in page
     assert "No tensor could be measured." in page_of(["one"], tensors=0)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-class Opened:
-    """A page in the browser, and what it said, asked for and tried."""
-
-    def __init__(self, browser: Any, folder: Path, page: str, **context: Any) -> None:
-        self.troubles: list[str] = []
-        self.requests: list[str] = []
-        place = folder / "index.html"
-        place.write_text(page, "utf-8")
-        self.tab = browser.new_context(**context).new_page()
-        self.tab.on("console", lambda message: self.troubles.append(message.text))
-        self.tab.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.tab.on("dialog", lambda dialog: self.troubles.append(f"dialog: {dialog.message}"))
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(place.as_uri())
-
-    def is_quiet(self) -> bool:
-        return not self.troubles and len(self.requests) == 1
 
 
 @pytest.mark.suite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -9,6 +10,7 @@ from markupsafe import Markup
 
 from mergeometry.errors import printable
 from mergeometry.report.curves import curves_svg
+from mergeometry.report.policy import source_hash
 from mergeometry.report.regret import least_regret, regret_tables
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ def comparison_page(comparison: Comparison, version: str) -> str:
     environment.filters["points"] = lambda value: points(comparison, value)
     environment.filters["percent"] = percent
     environment.filters["megabytes"] = lambda count: f"{count / 1e6:.0f}"
-    # The drawing escapes what it is given, as this page does.
+    # The drawing escapes what it is given, as this page does; the style is a file of this package.
     curves = Markup(curves_svg(comparison))  # noqa: S704
+    style = files("mergeometry.report").joinpath("comparison.css").read_text("utf-8")
     return environment.get_template("comparison.html.jinja").render(
-        comparison=comparison, version=version, curves=curves, summary=summary(comparison),
+        comparison=comparison, version=version, curves=curves, style=Markup(style),  # noqa: S704
+        style_hash=source_hash(style), summary=summary(comparison),
         regrets=regret_tables(comparison), least_regret=least_regret(comparison),
     )  # fmt: skip
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,6 +13,7 @@ from markupsafe import Markup
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
 from mergeometry.report.definitions import AFTER, BEFORE
+from mergeometry.report.policy import source_hash
 from mergeometry.words import counted
 
 _DIGITS, _DIGITS_OF_MANY = 4, 3
@@ -53,8 +52,8 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
-            style_hash=_hash(style),
-            script_hash=_hash(script),
+            style_hash=source_hash(style),
+            script_hash=source_hash(script),
             data=_embedded(_data(document)),
         )
     )
@@ -154,10 +153,6 @@ def _embedded(value: Any) -> Markup:
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _figure(value: float | None) -> str:
