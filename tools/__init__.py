@@ -1,1 +1,1 @@
-"""Writes what the repository derives from the library's own code: stubs for editors, and the API reference."""
+"""Writes what the repository derives from its own code: stubs, the API reference, the guarantees with their tests."""
