@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from mergeometry.errors import RecipeError
 from mergeometry.execution.executor import chosen_executor
+from mergeometry.in_stages import holds_stages, merge_in_stages
 from mergeometry.notebook import in_notebook, merging
 from mergeometry.recipe import Recipe, load_recipe
 
@@ -99,7 +101,8 @@ def merge(
     (docs/cluster.md). Models on the hub are fetched once their headers fit together; with ``offline`` its
     cache is all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
     ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them),
-    ``report`` with each `Point` of learning. The record's ``report()`` says what became of every model.
+    ``report`` with each `Point` of learning. A file with several stages is merged stage by stage, and the record is the
+    last one's. The record's ``report()`` says what became of every model.
 
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
@@ -111,7 +114,14 @@ def merge(
 
     if output is None:
         raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
-    plan = prepared_plan(_recipe(recipe, keys), Access(offline, allow_pickle))
+    access = Access(offline, allow_pickle)
+    if holds_stages(recipe):
+        options = {"workers": workers, "memory_limit": memory_limit, "device": device, "progress": progress}
+        options |= {"report": report, "offline": offline, "allow_pickle": allow_pickle, "resume": resume}
+        with chosen_executor(executor).opened() as opened:  # once for all stages
+            one = partial(merge, overwrite=overwrite, executor=opened, **options)
+            return merge_in_stages(Path(recipe), Path(output), keys, access, one, overwrite=overwrite, resume=resume)
+    plan = prepared_plan(_recipe(recipe, keys), access)
     if progress is None and in_notebook():
         progress = merging(plan)
     shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "overwrite": overwrite}

@@ -11,7 +11,9 @@ from click.testing import Result
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+import mergeometry as mg
 from mergeometry.cli.app import app
+from mergeometry.errors import OutputError, RecipeError
 
 STAGES = """\
 merge_method: linear
@@ -54,6 +56,24 @@ def test_the_stage_without_a_name_gives_the_output(models: Path) -> None:
     assert torch.allclose(weights(models / "out"), (inner + 3 * other) / 4, atol=1e-6)
     assert "stage 'inner' is merged" in done.output
     assert not (models / ".out.stages").exists()
+
+
+def test_a_file_with_stages_merges_from_python(models: Path) -> None:
+    (models / "stages.yml").write_text(STAGES)
+    assert invoke("merge", "stages.yml", "--output", "out").exit_code == 0
+    seen: list[str] = []
+    run = mg.merge("stages.yml", "again", progress=lambda task: seen.append(task.name))
+    assert torch.equal(weights(models / "again"), weights(models / "out"))
+    assert (run.output, run.recipe["models"][1]["name"]) == (Path("again"), "other")
+    assert seen == ["layers.0.mlp.weight"] * 2
+    assert not (models / ".again.stages").exists()
+    with pytest.raises(RecipeError, match="`scale` holds for one recipe, and the file has several stages"):
+        mg.merge("stages.yml", "again", overwrite=True, scale=0.5)
+    with pytest.raises(OutputError, match="exists"):
+        mg.merge("stages.yml", "again")
+    (models / "stages.yml").write_text("name: outer\n" + STAGES)
+    assert mg.merge(models / "stages.yml", models / "all").output == models / "all" / "outer"
+    assert sorted(path.name for path in (models / "all").iterdir()) == ["inner", "outer"]
 
 
 def test_stages_that_all_have_names_are_folders_of_the_output(models: Path) -> None:

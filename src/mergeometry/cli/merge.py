@@ -29,7 +29,7 @@ from mergeometry.cli.show import (
     spoken_for,
     wrong_usage,
 )
-from mergeometry.cli.stages import checked, finished_stages, merged, stages_of
+from mergeometry.cli.stages import finished_stages, merged, stages_of
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
 from mergeometry.words import counted
@@ -161,6 +161,7 @@ def _merge_stages(
     executor: Executor,
 ) -> None:
     """Merge several stages, each once those that it needs are there."""
+    from mergeometry.execution.stages import check_stages
     from mergeometry.plan.prepared import prepared_plan
     from mergeometry.sink.replaceable import refuse_taken
     from mergeometry.sink.target import resolved_target
@@ -173,7 +174,7 @@ def _merge_stages(
     if not run.resume and (finished := finished_stages(stages, run.output)):
         reason = f"stages {', '.join(map(repr, finished))} are merged anew without --resume"
         tell("discarded", {"tensors": 0, "bytes": 0, "reason": reason})
-    checked(stages, run.output, lambda recipe: _discard(prepared_plan(recipe, where.access, weights=False)))
+    check_stages(stages, run.output, lambda recipe: prepared_plan(recipe, where.access, weights=False))
 
     def one(recipe: Recipe, target: Path) -> RunRecord:
         return _merged(recipe, replace(run, output=target), where, written, hidden=hidden, executor=opened)[1]
@@ -182,10 +183,6 @@ def _merge_stages(
         records = merged(stages, run.output, one, resume=run.resume, quiet=hidden)
     if as_json:
         typer.echo(json.dumps([record.to_json() for record in records], indent=1))
-
-
-def _discard(_: object) -> None:
-    """Ask for nothing but that something can be made."""
 
 
 def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") -> None:

@@ -29,17 +29,6 @@ def stages_of(options: RecipeOptions, how: MethodOptions) -> tuple[Stage, ...]:
     return read_stages(options.recipe)
 
 
-def checked(stages: tuple[Stage, ...], output: Path, check: Callable[[Recipe], None]) -> None:
-    """Check every recipe, and plan those whose models are all there, before any work starts."""
-    from mergeometry.execution.stages import Places
-
-    places = Places.of(stages, output)
-    for stage in stages:
-        recipe = stage.recipe(places.place)
-        if not stage.needs:
-            check(recipe)
-
-
 def finished_stages(stages: tuple[Stage, ...], output: Path) -> list[str]:
     """The stages whose results an interrupted run left beside the output."""
     from mergeometry.execution.stages import Places

@@ -47,6 +47,19 @@ class Places:
         return self.output if stage.name is None else self.place(stage.name)
 
 
+def check_stages(stages: Sequence[Stage], output: Path, check: Callable[[Recipe], object]) -> None:
+    """Check every recipe, and plan those whose models are all there, before any work starts.
+
+    Raises:
+        MergeometryError: a recipe is not usable, or what ``check`` raises.
+    """
+    places = Places.of(stages, output)
+    for stage in stages:
+        recipe = stage.recipe(places.place)
+        if not stage.needs:
+            check(recipe)
+
+
 def merge_stages(
     stages: Sequence[Stage],
     output: Path,
