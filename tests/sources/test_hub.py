@@ -68,6 +68,38 @@ def test_a_merge_of_hub_models_is_that_of_local_ones(hub: Hub, tmp_path: Path) -
     assert str(tmp_path) not in card
 
 
+def test_a_stack_of_hub_models_is_that_of_local_ones(hub: Hub, tmp_path: Path) -> None:
+    """Layers of two models on the hub, one of them twice; each is fetched once, and the record pins both commits."""
+    shapes = {
+        "embed.weight": (5, 4),
+        **{f"layers.{layer}.mlp.weight": (4, 4) for layer in range(3)},
+        "norm.weight": (4,),
+    }
+    for seed, name in enumerate(("deep", "other")):
+        config = {"model_type": "toy", "num_hidden_layers": 3}
+        write_model(tmp_path / "made" / name, random_tensors(seed, shapes=shapes), config)
+        hub.add(f"acme/{name}", tmp_path / "made" / name)
+
+    def stacked(deep: str, other: str) -> dict[str, object]:
+        ranges = [(deep, [0, 2]), (other, [1, 3]), (deep, [2, 3])]
+        return {
+            "models": [{"stack": [{"path": path, "layers": layers} for path, layers in ranges], "name": "stack"}],
+            "method": "passthrough",
+        }
+
+    hub.requests.clear()
+    record = mg.merge(stacked("acme/deep", "acme/other@main"), "merged", workers=1)
+    weights = [name for name in hub.fetched() if name.endswith(".safetensors")]
+    local = mg.merge(stacked("made/deep", "made/other"), "local", workers=1)
+    assert record.digest == local.digest
+    assert weights == ["model.safetensors"] * 2
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 5
+    text = (tmp_path / "merged" / "mergeometry.json").read_text()
+    for name in ("deep", "other"):
+        assert hub.repositories[f"acme/{name}"].commit in text
+
+
 def test_only_what_the_merge_reads_is_fetched_once_into_the_cache_of_the_hub(hub: Hub, tmp_path: Path) -> None:
     mg.merge(recipe(), "merged", workers=1)
     fetched = hub.fetched()
