@@ -16,7 +16,6 @@ from mergeometry.methods.base import (
     Sum,
     WeightedSum,
     Work,
-    check_mean,
     parameters,
 )
 from mergeometry.values import Delta
@@ -55,12 +54,6 @@ class Average(Linear):
     def stays_low_rank(self) -> bool:
         """The base's weights have full rank."""
         return self.normalize
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero where the sum is divided by them."""
-        super().check(tasks, shape, weights)
-        if self.normalize:
-            check_mean(weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The base's own part, where the sum starts from it."""

@@ -36,7 +36,6 @@ from mergeometry.methods.families.matrixwise import Matrixwise
 from mergeometry.methods.families.method import (
     Method,
     Pieces,
-    check_mean,
     check_shares,
     check_votes,
     dense_deltas,
@@ -83,7 +82,6 @@ __all__ = [
     "Weightwise",
     "Work",
     "accumulate",
-    "check_mean",
     "check_rank",
     "check_shares",
     "check_votes",

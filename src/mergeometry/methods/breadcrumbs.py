@@ -14,7 +14,6 @@ from mergeometry.methods.base import (
     Elementwise,
     Pieces,
     Piecewise,
-    check_mean,
     dense_deltas,
     merged_in_pieces,
     parameters,
@@ -54,12 +53,6 @@ class Breadcrumbs(Elementwise):
     def equal_models(self) -> Literal["same", "sum"]:
         """Equal task vectors have equal masks."""
         return "same" if self.normalize else "sum"
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero where the sum is divided by them."""
-        super().check(tasks, shape, weights)
-        if self.normalize:
-            check_mean(weights)
 
     @property
     def pieces(self) -> Pieces:

@@ -70,9 +70,9 @@ class BreadcrumbsTies(Elementwise):
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that have no weighted mean where one is taken."""
-        super().check(tasks, shape, weights)
         if self.normalize:
             check_votes("breadcrumbs_ties", weights)
+        super().check(tasks, shape, weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The sum and its signs, and what masking one task vector at a time takes."""

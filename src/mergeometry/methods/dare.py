@@ -14,7 +14,6 @@ from mergeometry.methods.base import (
     Pieces,
     Piecewise,
     Rescale,
-    check_mean,
     dense_deltas,
     merged_in_pieces,
     parameters,
@@ -44,12 +43,6 @@ class Dare(Drawing):
     def __post_init__(self) -> None:
         """Of a mean, weights are shares."""
         object.__setattr__(self, "weights_are_shares", self.normalize)
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero where the sum is divided by them."""
-        super().check(tasks, shape, weights)
-        if self.normalize:
-            check_mean(weights)
 
     @property
     def pieces(self) -> Pieces:

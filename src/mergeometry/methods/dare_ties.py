@@ -54,9 +54,9 @@ class DareTies(Drawing):
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that have no weighted mean."""
-        super().check(tasks, shape, weights)
         if self.normalize:
             check_votes("dare_ties", weights)
+        super().check(tasks, shape, weights)
 
     @property
     def pieces(self) -> Pieces:

@@ -54,9 +54,9 @@ class Della(RankedDrawing):
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse probabilities outside 0 to 1, and weights that have no weighted mean."""
-        super().check(tasks, shape, weights)
         if self.normalize:
             check_votes("della", weights)
+        super().check(tasks, shape, weights)
 
     @property
     def pieces(self) -> Pieces:

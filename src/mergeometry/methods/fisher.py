@@ -39,8 +39,8 @@ class Fisher(Informed):
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that are no shares."""
-        super().check(tasks, shape, weights)
         check_shares(weights)
+        super().check(tasks, shape, weights)
 
     def importance(self, information: Float[Tensor, "*shape"], share: float, norm: float) -> Float[Tensor, "*shape"]:
         """The model's share times its information, normalised, and at least the floor."""

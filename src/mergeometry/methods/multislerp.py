@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.inner import inner
-from mergeometry.methods.base import Origin, Sizes, Spherical, Work, check_mean, parameters, weighed
+from mergeometry.methods.base import Origin, Sizes, Spherical, Work, parameters, weighed
 from mergeometry.values import Delta, sum_of
 
 _ROUNDING = 1e-14
@@ -52,12 +52,6 @@ class Multislerp(Spherical):
         if self.normalize_weights:
             return "same"
         return "sum" if self.origin == "base" else None
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero where they are normalised."""
-        super().check(tasks, shape, weights)
-        if self.normalize_weights:
-            check_mean(weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The inner products of all pairs, some rows at a time; the sum; the weights, where these are merged."""

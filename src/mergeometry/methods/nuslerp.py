@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.by_row import inner_by_row, scaled_by_row
-from mergeometry.methods.base import Origin, Sizes, Spherical, Work, check_mean, dense_deltas, parameters
+from mergeometry.methods.base import Origin, Sizes, Spherical, Work, dense_deltas, parameters
 from mergeometry.values import Delta, LowRank, sum_of
 
 _PARALLEL = 1e-6
@@ -49,11 +49,10 @@ class Nuslerp(Spherical):
         return "same"
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse any number of models but two, and weights that add up to zero."""
+        """Refuse any number of models but two."""
         super().check(tasks, shape, weights)
         if tasks != 2:
             raise ValueError(f"nuslerp interpolates between two models, got {tasks}")
-        check_mean(weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """Three inner products, some rows at a time; then the sum; the weights of both, where these are merged."""

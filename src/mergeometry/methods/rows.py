@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.methods.base import Rowwise, check_mean, parameters
+from mergeometry.methods.base import Rowwise, parameters
 
 _ENTRIES = 1 << 20
 """Entries processed together, so that a table of any size takes little extra memory."""
@@ -33,11 +33,6 @@ class Rows(Rowwise):
     def equal_models(self) -> Literal["same"]:
         """Equal models have changed the same rows, which are averaged."""
         return "same"
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero."""
-        super().check(tasks, shape, weights)
-        check_mean(weights)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Add the rows, and scale each by how many tasks changed it and how much their changes overlap."""

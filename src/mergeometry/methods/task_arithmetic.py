@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mergeometry.methods.base import Linear, check_mean, parameters, shares
+from mergeometry.methods.base import Linear, parameters, shares
 
 
 @parameters
@@ -29,12 +29,6 @@ class TaskArithmetic(Linear):
     def equal_models(self) -> Literal["same", "sum"]:
         """The sum of N equal task vectors, or their mean."""
         return "same" if self.normalize else "sum"
-
-    def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse weights that add up to zero where the sum is divided by them."""
-        super().check(tasks, shape, weights)
-        if self.normalize:
-            check_mean(weights)
 
     def coefficients(self, weights: Sequence[float]) -> list[float]:
         """Each task's weight as it is, or its share."""

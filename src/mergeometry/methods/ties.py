@@ -67,9 +67,9 @@ class Ties(Elementwise):
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse weights that have no weighted mean where one is taken."""
-        super().check(tasks, shape, weights)
         if self.normalize:
             check_votes("ties", weights)
+        super().check(tasks, shape, weights)
 
     def extra_cost(self, sizes: Sizes) -> Work:
         """The kept entries of each task where these are rescaled or added."""

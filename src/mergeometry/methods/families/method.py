@@ -72,9 +72,13 @@ class Method(Registered, ABC):
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse what this method cannot do, from shapes alone, before any weight is read.
 
+        Where weights are shares, they must not add up to zero.
+
         Raises:
             ValueError: the method cannot merge these; the message fits after "tensor X: ".
         """
+        if self.weights_are_shares and sum(weights) == 0:
+            raise ValueError("the models' weights add up to zero, so their mean is undefined")
 
     @property
     def equal_models(self) -> Literal["same", "sum", "zero"] | None:
@@ -201,16 +205,6 @@ class Method(Registered, ABC):
         if plain is None or isinstance(merged, Tensor):
             return merged
         return merged.dense(plain.dtype)
-
-
-def check_mean(weights: Sequence[float]) -> None:
-    """Refuse weights that add up to zero, whose mean is undefined.
-
-    Raises:
-        ValueError: they add up to zero; the message fits after "tensor X: ".
-    """
-    if sum(weights) == 0:
-        raise ValueError("the models' weights add up to zero, so their mean is undefined")
 
 
 def check_votes(name: str, weights: Sequence[float]) -> None:
