@@ -147,7 +147,12 @@ def _carried_out(
         from mergeometry.execution.run import execute
 
     with executor.opened() as opened, merging(plan, hidden=hidden, events=written) as advance:
-        return plan, execute(plan, run.output, progress=advance, executor=opened, **options)
+        record = execute(plan, run.output, progress=advance, executor=opened, **options)
+    if run.executor == "local":  # a cluster's nodes say nothing of this machine
+        from mergeometry.plan.paces import remember
+
+        remember(plan, {tensor.name: tensor.seconds for tensor in record.tensors}, run.device)
+    return plan, record
 
 
 def _merge_stages(

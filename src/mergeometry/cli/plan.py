@@ -89,7 +89,7 @@ def plan(
             typer.echo(
                 json.dumps(
                     {
-                        **plan_as_json(made, count, run.memory_limit),
+                        **plan_as_json(made, count, run.memory_limit, run.device),
                         "device": placement.to_json(made.tasks),
                         **estimates,
                     },
@@ -97,7 +97,7 @@ def plan(
                 )
             )
         elif not quiet:
-            print_plan(made, count, tensors, run.memory_limit)
+            print_plan(made, count, tensors, run.memory_limit, run.device)
             if run.device != "auto" or placement.device != "cpu":
                 console().print(plain(placement.in_words(made)))
             _print_learning(estimates)
@@ -117,19 +117,21 @@ def _of_stage(
     with executor.opened() as opened:
         count = workers_for(made, run.workers, run.memory_limit, opened)
     if not hidden:
-        print_plan(made, count, tensors, run.memory_limit)
-    return plan_as_json(made, count, run.memory_limit)
+        print_plan(made, count, tensors, run.memory_limit, run.device)
+    return plan_as_json(made, count, run.memory_limit, run.device)
 
 
-def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None = None) -> None:
+def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None = None, device: str = "auto") -> None:
     """Print what a merge would read, compute and write."""
     from rich.table import Table
 
     from mergeometry.execution.workers import limit_in_bytes
     from mergeometry.plan.machine import available_memory
+    from mergeometry.plan.paces import paces
     from mergeometry.plan.shares import shares_of
     from mergeometry.sink.shares import shares_in_words
 
+    known = paces(device)
     target, memory = console(), available_memory(limit_in_bytes(memory_limit))
     table = Table(title=f"{counted(len(made.models), 'model')} onto {plain(_named(made.base))}", title_justify="left")
     for column in ("tensors", "what", "method", "scale", "read", "write", "seconds"):
@@ -138,7 +140,8 @@ def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None
         costs = [task.cost for task in tasks]
         table.add_row(
             str(len(tasks)), kind, plain(method), scale, size(sum(cost.read for cost in costs)),
-            size(sum(cost.written for cost in costs)), f"{sum(cost.seconds for cost in costs):.1f}",
+            size(sum(cost.written for cost in costs)),
+            f"{sum(task.cost.seconds * known.get(task.route, 1.0) for task in tasks):.1f}",
         )  # fmt: skip
     target.print(table)
     target.print(shares_in_words(shares_of(made).to_json(), made.recipe.method.name))
@@ -149,9 +152,11 @@ def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} "
         f"in {counted(len(made.layout.files), 'file')}; "
-        f"with {counted(workers, 'worker')} about {duration(made.seconds(workers))} "
+        f"with {counted(workers, 'worker')} about {duration(made.seconds(workers, known))} "
         f"and at most {size(made.peak_memory(workers))} of the {size(memory)} of memory"
     )
+    if any(task.route in known for task in made.tasks):
+        target.print("seconds as earlier merges on this machine took them")
     if tensors:
         listing = Table("tensor", "shape", "what", "method", "scale", "memory")
         for task in made.tasks:
@@ -244,12 +249,14 @@ def _scale(task: TensorTask) -> Any:
     return task.scale if task.scaling is None else task.scaling.model_dump()
 
 
-def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None) -> dict[str, Any]:
+def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None, device: str = "auto") -> dict[str, Any]:
     """What a merge would read, compute and write, as plain JSON values."""
     from mergeometry.execution.workers import limit_in_bytes
     from mergeometry.plan.machine import available_memory
+    from mergeometry.plan.paces import paces
     from mergeometry.plan.shares import shares_of
 
+    known = paces(device)
     return {
         "recipe": made.recipe.canonical(),
         "tensors": [
@@ -265,7 +272,7 @@ def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None) -> d
                 **({"values": dict(task.values)} if task.values else {}),
                 "flops": task.cost.flops,
                 "memory_bytes": task.cost.memory,
-                "seconds": task.cost.seconds,
+                "seconds": task.cost.seconds * known.get(task.route, 1.0),
             }
             for task in made.tasks
         ],
@@ -278,5 +285,6 @@ def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None) -> d
         "workers": workers,
         "peak_memory_bytes": made.peak_memory(workers),
         "available_memory_bytes": available_memory(limit_in_bytes(memory_limit)),
-        "seconds": made.seconds(workers),
+        "seconds": made.seconds(workers, known),
+        "paces": {route: known[route] for route in sorted({task.route for task in made.tasks} & set(known))},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mergeometry.conventions.folders import Kind
@@ -244,12 +245,10 @@ class Plan:
             parent += TRANSFORMERS_BYTES  # the process that has run models
         return parent + heads + sum(PROCESS_BYTES + memory for memory in largest)
 
-    def seconds(self, workers: int) -> float:
-        """Rough seconds for the whole merge."""
-        return max(
-            sum(task.cost.seconds for task in self.tasks) / workers,
-            max((task.cost.seconds for task in self.tasks), default=0.0),
-        )
+    def seconds(self, workers: int, paces: Mapping[str, float] = MappingProxyType({})) -> float:
+        """Rough seconds for the whole merge; ``paces`` correct those of a route for the machine."""
+        seconds = [task.cost.seconds * paces.get(task.route, 1.0) for task in self.tasks]
+        return max(sum(seconds) / workers, max(seconds, default=0.0))
 
 
 def _bytes_of_head(infos: Sequence[TensorInfo]) -> int:
