@@ -168,6 +168,14 @@ def test_a_record_of_an_earlier_version(family: Path) -> None:
                                                   ("changed", "file", "tokenizer.json")}  # fmt: skip
 
 
+def test_a_record_of_odd_types_is_no_traceback(family: Path) -> None:
+    path = family / "out" / "mergeometry.json"
+    record = json.loads(path.read_text())
+    record["contents"]["README.md"]["bytes"], record["unread"] = "many", {"base": 5}
+    path.write_text(json.dumps(record))
+    assert changed(mg.verify(family / "out", inputs=True)) == {("changed", "file", "README.md")}
+
+
 def test_inputs_that_changed_and_inputs_that_are_gone(tmp_path: Path) -> None:
     inputs = write_family(tmp_path, count=2)
     mg.merge({**inputs, "method": "average"}, output=tmp_path / "out")

@@ -30,7 +30,8 @@ class InputCheck:
     def __init__(self, record: RunRecord) -> None:
         self._read = [one for one in record.inputs if one.digest]
         self._algorithm: Algorithm = algorithm_of(record.digest) or DEFAULT
-        self._unread = {label: set(names) for label, names in record.unread.items()}
+        listed = {label: names for label, names in record.unread.items() if isinstance(names, list | tuple)}
+        self._unread = {label: set(map(str, names)) for label, names in listed.items()}
         self._failures = list(_gone(self._read))
         self._plan: Plan | None = None
         self.notes: list[str] = []

@@ -151,7 +151,7 @@ def _header_reason(entry: Mapping[str, Any], path: Path, header: Header, hasher:
     """Why a file of weights is not the one that was written, apart from its tensors' values."""
     size, first = _size(path), min((info.start for info in header.tensors.values()), default=0)
     if entry.get("bytes", size) != size:
-        return f"it has {size:,} bytes, and had {entry['bytes']:,}"
+        return f"it has {size:,} bytes, and had {entry['bytes']}"
     digest = entry.get("header_digest")
     if isinstance(digest, str) and not hasher.matches(path, 0, first, digest, path.name):
         return "another header: names, shapes, order or metadata"
@@ -165,7 +165,7 @@ def _of_file(record: RunRecord, name: str, path: Path, hasher: Hasher, notes: li
     digest = entry.get("digest", copied.get(name))
     try:
         if entry.get("bytes", size) != size:
-            yield Difference("changed", "file", name, f"it has {size:,} bytes, and had {entry['bytes']:,}")
+            yield Difference("changed", "file", name, f"it has {size:,} bytes, and had {entry['bytes']}")
         elif not isinstance(digest, str):
             notes.append(f"{_UNHASHED} {name}")
         elif not hasher.matches(path, 0, size, digest, name):
