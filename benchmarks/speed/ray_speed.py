@@ -7,6 +7,7 @@ checking its nodes are told apart from those of the merge itself, which the run 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -55,7 +56,8 @@ def merged(models: list[Path], output: Path, method: str, options: list[str]) ->
     subprocess.run(command, check=True, env={**os.environ, **ONE_THREAD})
     seconds = time.perf_counter() - started
     record = read_record(output).to_json()
-    return {"seconds": seconds, "merging": record["timings"]["stages"]["merge"]["seconds"], "sha256": record["sha256"]}
+    weights = hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest()
+    return {"seconds": seconds, "merging": record["timings"]["stages"]["merge"]["seconds"], "sha256": weights}
 
 
 def main() -> None:
