@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
 from mergeometry.errors import RecipeError
 from mergeometry.words import nearest_of
@@ -135,13 +135,13 @@ class Registry(Generic[Kind]):
         from pydantic import ValidationError  # noqa: PLC0415
 
         kind = self.find(name)
-        parameters = inspect.signature(kind).parameters
-        known = list(parameters)
+        known = list(inspect.signature(kind).parameters)
+        fields_of_kind = getattr(kind, "__pydantic_fields__", {})
         for key, value in given.items():
             if key not in known:
                 hint = nearest_of(key, known) if known else f"{name} has no parameters"
                 raise RecipeError(f"{self._noun} {name!r} has no parameter {key!r}", hint=hint)
-            if isinstance(value, bool) and "bool" not in str(parameters[key].annotation):
+            if isinstance(value, bool) and key in fields_of_kind and not _holds(fields_of_kind[key].annotation, bool):
                 # To Python, and to pydantic, true is the number 1.
                 hint = f"`mergeometry methods {name}` shows each"
                 raise RecipeError(f"{self._noun} {name!r}: {key}: {str(value).lower()} is no value of it", hint=hint)
@@ -160,6 +160,11 @@ class Registry(Generic[Kind]):
 
     def _offered(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=self._package)}
+
+
+def _holds(annotation: object, kind: type) -> bool:
+    """Whether a value of exactly this type is among those that an annotation allows."""
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
 
 
 def _fits(class_name: str, name: str) -> bool:

@@ -184,7 +184,7 @@ def test_an_interrupted_stack_is_continued_and_a_changed_one_is_not(
         run.execute(mg.make_plan(recipe), tmp_path / "out", workers=1, progress=stop)
     computed: list[str] = []
     original = run.run_jobs
-    monkeypatch.setattr(run, "run_jobs", lambda jobs, workers: original(_noted(jobs, computed), workers))
+    monkeypatch.setattr(run, "run_jobs", lambda jobs, *how: original(_noted(jobs, computed), *how))
     mg.merge(recipe, tmp_path / "out", workers=1, resume=True)
     assert len(computed) == len(mg.make_plan(recipe).tasks) - 5
     fresh = mg.merge(recipe, tmp_path / "fresh", workers=1)

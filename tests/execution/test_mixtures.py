@@ -253,7 +253,7 @@ def test_an_interrupted_mixture_is_continued_for_the_same_gates_alone(
 
     computed: list[int] = []
     original = run.run_jobs
-    monkeypatch.setattr(run, "run_jobs", lambda jobs, workers: original(_counted(jobs, computed), workers))
+    monkeypatch.setattr(run, "run_jobs", lambda jobs, *how: original(_counted(jobs, computed), *how))
     for changes, left in (({}, 5), ({"seed": 9}, 0)):
         output = tmp_path / f"out{left}"
         interrupted(output)

@@ -123,7 +123,7 @@ def test_bad_input_is_one_clear_error(case: str, tuned: dict[str, Any], tmp_path
 
 
 def test_a_machine_that_is_too_small(tuned: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "available_memory", lambda: 300_000_000)
+    monkeypatch.setattr(estimate, "available_memory", lambda _limit: 300_000_000)
     monkeypatch.setattr("mergeometry.learning.run.build_encoder", lambda *_: pytest.fail("the model was built first"))
     with pytest.raises(RecipeError, match=r"would take about 0\.\d GB of memory, and there are 0\.3 GB"):
         mg.merge(recipe_of(tuned, QUICK), tmp_path / "out", workers=1)

@@ -113,7 +113,7 @@ def test_indexes_that_are_none(tmp_path: Path, content: bytes, words: str) -> No
 def test_an_index_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     (tmp_path / INDEX).touch()
     os.truncate(tmp_path / INDEX, limits.INDEX_BYTES + 1)
-    refused(tmp_path, "at most 33,554,432 are read")
+    refused(tmp_path, f"at most {limits.INDEX_BYTES:,} are read")
 
 
 def test_all_missing_shards_are_listed_at_once(sharded: Path) -> None:

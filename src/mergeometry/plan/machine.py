@@ -35,6 +35,9 @@ FLOAT64_FLOPS_PER_SECOND = 15e9
 BYTES_PER_SECOND = 0.8e9
 """Read or written, with every value checked and every byte hashed."""
 
+BUS_BYTES_PER_SECOND = 12e9
+"""From main memory to a GPU and back: half of what PCI Express 4 promises."""
+
 ELEMENTS_PER_SECOND = 7e8
 """Of one core that computes a task vector and adds it to a sum."""
 

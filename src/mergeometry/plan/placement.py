@@ -7,11 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mergeometry.plan.machine import BYTES_PER_SECOND
+from mergeometry.plan.machine import BUS_BYTES_PER_SECOND, BYTES_PER_SECOND
 from mergeometry.plan.tasks import Plan, TensorTask
-
-BUS_BYTES_PER_SECOND = 12e9
-"""From main memory to a GPU and back: half of what PCI Express 4 promises."""
 
 WAITING_SECONDS = 2e-3
 """What a tensor takes on a GPU however small it is: its operations are started one after another."""
