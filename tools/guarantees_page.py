@@ -18,7 +18,7 @@ _INTRODUCTION = """
 [What a merge promises](safety.md) says it in words; this page, written by `make stubs`, names the tests that hold each
 promise. Most run with every change. `make torture` runs the long ones, in minutes; their last figures are below.
 `make fuzz` has atheris look for half an hour for files that a parser falls over. `python -m tests.helpers.hostile`
-tries {tricks} hostile files, one a trick, and says of each what it tries.
+tries {tricks} hostile files, one per trick, and says of each what it tries.
 """
 _FURTHER = """
 ## Surroundings

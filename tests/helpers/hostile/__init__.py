@@ -1,4 +1,4 @@
-"""Hostile files, one a trick: each is made by one small function, whose docstring says what it tries.
+"""Hostile files, one per trick: each is made by one small function, whose docstring says what it tries.
 
 ``python -m tests.helpers.hostile`` tries them all and prints what each costs.
 """
