@@ -18,8 +18,18 @@ from mergeometry.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LONG = ("cluster.md", "suites.md", "comparing.md", "mixtures.md")
-"""Pages whose examples take more than ten seconds."""
+LONG = (
+    "adapters.md",
+    "cluster.md",
+    "comparing.md",
+    "heads.md",
+    "language-models.md",
+    "layers.md",
+    "learning.md",
+    "mixtures.md",
+    "suites.md",
+)
+"""Pages whose examples take more than seven seconds."""
 BLOCK = re.compile(r"^```(\w+)(?: ([\w.-]+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NOT_RUN = (
     "make ",
