@@ -115,20 +115,16 @@ def merge(
     if output is None:
         raise RecipeError("`output` says where to write; there is no default", hint='merge(..., output="merged")')
     access = Access(offline, allow_pickle)
+    shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "device": device}
+    shared |= {"overwrite": overwrite, "resume": resume, "progress": progress}
     if holds_stages(recipe):
-        options = {"workers": workers, "memory_limit": memory_limit, "device": device, "progress": progress}
-        options |= {"report": report, "offline": offline, "allow_pickle": allow_pickle, "resume": resume}
-        with chosen_executor(executor).opened() as opened:  # once for all stages
-            one = partial(merge, overwrite=overwrite, executor=opened, **options)
+        with chosen_executor(executor).opened() as shared["executor"]:  # once for all stages
+            one = partial(merge, report=report, offline=offline, allow_pickle=allow_pickle, **shared)
             return merge_in_stages(Path(recipe), Path(output), keys, access, one, overwrite=overwrite, resume=resume)
     plan = prepared_plan(_recipe(recipe, keys), access)
     if progress is None and in_notebook():
-        progress = merging(plan)
-    shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "overwrite": overwrite}
-    shared["device"] = device
-    shared |= {"resume": resume, "progress": progress}
-    with chosen_executor(executor).opened() as opened:
-        shared["executor"] = opened
+        shared["progress"] = merging(plan)
+    with chosen_executor(executor).opened() as shared["executor"]:
         if plan.recipe.data is not None:
             from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
