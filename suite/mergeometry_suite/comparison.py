@@ -12,8 +12,9 @@ from mergeometry.errors import DataError
 from mergeometry.execution.head_files import safe_name
 from mergeometry.words import nearest
 from mergeometry_suite.backbone import PIECES, backbone
-from mergeometry_suite.command import list_tasks, load_expert, load_full_expert
+from mergeometry_suite.command import list_tasks, load_expert
 from mergeometry_suite.experts import HEAD
+from mergeometry_suite.habits import PLAIN, load_habit_expert
 from mergeometry_suite.language_model.backbone import TOKENS, language_backbone
 from mergeometry_suite.language_model.command import list_domains, load_language_expert
 from mergeometry_suite.splits import Split
@@ -38,13 +39,14 @@ def write_suite(
     full: bool = False,
     limit: int | None = None,
     seed: int = 0,
+    habit: str = PLAIN,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
 
     The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
-    fine-tunes in the cache, of a training ``seed``. ``limit`` is the maximum number of inputs per split. A few training
-    inputs are written without their labels, for methods that merge by activations.
+    fine-tunes in the cache, of a training ``seed`` and a ``habit``. ``limit`` is the maximum number of inputs per
+    split. A few training inputs are written without their labels, for methods that merge by activations.
 
     Raises:
         DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
@@ -53,6 +55,8 @@ def write_suite(
         raise DataError(f"there is no suite {suite!r}{nearest(suite, suites())}")
     if seed and not full:
         raise DataError("the adapters that ship were trained with seed 0", hint="add --full, or leave --seed out")
+    if habit != PLAIN and not (full and suite in SUITES):
+        raise DataError(f"the habit {habit!r} is of full fine-tunes of texts", hint="add --full, or leave --habit out")
     output.mkdir(parents=True, exist_ok=True)
     if suite == LANGUAGE_MODEL:
         if full:
@@ -65,7 +69,7 @@ def write_suite(
         return _write(output, base, models, tasks)
     models, tasks = [], []
     for task in list_tasks(suite):
-        expert = load_full_expert(task.name, seed=seed) if full else load_expert(task.name)
+        expert = load_habit_expert(task.name, habit, seed) if full else load_expert(task.name)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"
         (output / "heads").mkdir(exist_ok=True)

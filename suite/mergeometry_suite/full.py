@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mergeometry.cache import cache_folder
 from mergeometry.encoders.heads import Head
 from mergeometry.errors import DataError
@@ -47,8 +49,12 @@ def full_folder(seed: int = 0) -> Path:
     return cache_folder() / "experts" / f"{MINILM.name}-full-{recipe}"
 
 
-def load_full_expert(task: str, folder: Path | None = None, *, seed: int = 0) -> Expert:
+def load_full_expert(
+    task: str, folder: Path | None = None, *, seed: int = 0, command: str = "mergeometry suite train --full"
+) -> Expert:
     """Return the full fine-tune of a task: the one in the cache of a training seed, or the one in ``folder``.
+
+    ``command`` is what trains one into that folder.
 
     Raises:
         DataError: there is no such task, or its fine-tune is not trained yet.
@@ -59,7 +65,7 @@ def load_full_expert(task: str, folder: Path | None = None, *, seed: int = 0) ->
         raise DataError(
             f"there is no full fine-tune of {task!r}",
             file=folder,
-            hint=f"train it: mergeometry suite train --full {task}{f' --seed {seed}' if seed else ''}",
+            hint=f"train it: {command} {task}{f' --seed {seed}' if seed else ''}",
         )
     return Expert(text_task, folder, load_head(folder / HEAD), read_provenance(folder))
 
@@ -76,8 +82,8 @@ def train_full(
     return train_weights(build_model(folder).requires_grad_(True), folder, head, splits, regime, progress)
 
 
-def save_full(model: Any, backbone: Path, folder: Path) -> None:
-    """Write the weights in 32 bit, named as in the backbone's file, into an existing folder.
+def save_full(model: Any, backbone: Path, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights in ``dtype``, named as in the backbone's file, into an existing folder.
 
     Weights that the encoder never runs, such as the pooler, are the backbone's.
     """
@@ -87,14 +93,18 @@ def save_full(model: Any, backbone: Path, folder: Path) -> None:
     trained = {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
     if strangers := sorted(set(trained) - set(tensors)):
         raise DataError("the backbone's file lacks a weight that was trained", tensor=strangers[0])
-    save_file({**tensors, **trained}, folder / MODEL, metadata={"format": "pt"})
+    saved = {
+        name: weight.to(dtype) if weight.is_floating_point() else weight
+        for name, weight in {**tensors, **trained}.items()
+    }
+    save_file(saved, folder / MODEL, metadata={"format": "pt"})
     for name in SIDECARS:
         shutil.copyfile(backbone / name, folder / name)
 
 
-def save_full_expert(model: Any, backbone: Path, head: Head, folder: Path) -> None:
+def save_full_expert(model: Any, backbone: Path, head: Head, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights, and the head that they were trained through."""
-    save_full(model, backbone, folder)
+    save_full(model, backbone, folder, dtype)
     save_head(head, folder / HEAD)
 
 

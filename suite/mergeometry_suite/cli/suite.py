@@ -69,15 +69,29 @@ def train(
         bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
     ] = False,
     seed: Seed = 0,
+    habit: Annotated[
+        str,
+        typer.Option(
+            help="With --full: how others train: plain, weight-decay, strong-decay, low-rate, few-steps, many-steps "
+            "or bfloat16, each into a folder of its own."
+        ),
+    ] = "plain",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
 ) -> None:
     """Retrain experts, minutes per task on one core; finished tasks are left alone."""
     with plain_errors(debug):
-        from mergeometry_suite.command import ADAPTER, FULL, find_task, full_folder, list_tasks, train_expert
+        from mergeometry.errors import DataError
+        from mergeometry_suite.command import ADAPTER, find_task, list_tasks, train_expert
+        from mergeometry_suite.habits import PLAIN, habit_folder, habit_form
 
+        if habit != PLAIN and not full:
+            raise DataError(f"the habit {habit!r} is of full fine-tunes", hint="add --full, or leave --habit out")
         names = tasks or [task.name for task in list_tasks("text-14")]
-        form, place = (FULL, output or full_folder(seed)) if full else (ADAPTER, output or Path("experts"))
+        if full:
+            form, place = habit_form(habit), output or habit_folder(habit, seed)
+        else:
+            form, place = ADAPTER, output or Path("experts")
         regime = replace(form.regime, seed=seed)
         train_each(
             names,

@@ -17,6 +17,7 @@ def tasks(
     ),
     full: Annotated[bool, typer.Option("--full", help="Merge the full fine-tunes in the cache, not adapters.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="With --full: the seed they were trained with.")] = 0,
+    habit: Annotated[str, typer.Option(help="With --full: the habit they were trained by.")] = "plain",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of inputs per split of a task.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -31,6 +32,7 @@ def tasks(
             full=full,
             limit=limit,
             seed=seed,
+            habit=habit,
             progress=lambda text: target.print(plain(text), soft_wrap=True),
         )
         typer.echo(f"mergeometry compare {folder / 'recipe.yaml'} --tasks {folder / 'tasks.yaml'} --methods all")
