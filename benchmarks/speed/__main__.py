@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import shlex
 import sys
@@ -40,6 +41,9 @@ def main(arguments: list[str]) -> None:
     outputs = work / "quick" if given.quick else work  # so that a quick run can go on during a measurement
     repeats, slow = (1, 1) if given.quick else (given.repeats, given.slow_repeats)
     settings = Settings(outputs.resolve(), results.resolve(), given.quick, repeats, slow)
+    # As pip does where it installs a package, ours or a peer's. A checkout is compiled when it is first imported, and
+    # at every start where PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(ROOT / "src" / "mergeometry", quiet=2)
     for name in given.names or BENCHMARKS:
         say(f"{name}: {BENCHMARKS[name].TITLE}")
         merges = name not in WITHOUT_MODELS

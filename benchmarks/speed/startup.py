@@ -7,14 +7,13 @@ goals are on user and system seconds together, so that other work on the machine
 
 from __future__ import annotations
 
-import compileall
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.environments import MERGEKIT
-from benchmarks.speed.measure import ROOT, Case, in_turn, merge_command, relative, remove, say
+from benchmarks.speed.measure import Case, in_turn, merge_command, relative, remove, say
 from benchmarks.speed.peers import made
 from benchmarks.speed.settings import Settings, goal
 from benchmarks.speed.sizes import MINILM
@@ -25,8 +24,6 @@ TASKS = 2
 
 def run(settings: Settings) -> dict[str, Any]:
     """Measure every command, in turn."""
-    # As pip does where it installs the package; a checkout is compiled when it is first imported.
-    compileall.compile_dir(ROOT / "src" / "mergeometry", quiet=2)
     work = settings.work / "startup"
     models = made(MINILM, TASKS, work)
     peers = {"mergekit": MERGEKIT.versions()} if MERGEKIT.finished.exists() else {}

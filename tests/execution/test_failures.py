@@ -40,7 +40,7 @@ def refused(recipe: dict[str, Any], output: Path, **options: Any) -> NumericalEr
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("method", ["average", "ties", "iso_c", "tsv_m"])
+@pytest.mark.parametrize("method", ["average", "ties", "iso_c", "tsv_m", "model_stock", "karcher"])
 @pytest.mark.parametrize("where", ["base", "task1"])
 def test_values_that_are_not_finite_are_named(tmp_path: Path, where: str, method: str, value: float) -> None:
     family = models.write_family(tmp_path)
@@ -48,6 +48,29 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path, where: str, method
     error = refused({**family, "method": method}, tmp_path / "out")
     assert (error.model, error.tensor) == (where, "layer.1.dense.weight")
     assert "1 of 40 values are NaN or infinite" in str(error) and where in str(error.file)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["base", "task0", "task1"])
+@pytest.mark.parametrize(
+    ("method", "scale"),
+    [
+        ("average", 0.0),
+        ("slerp", 1.0),
+        ({"name": "slerp", "t": 0}, 0.0),
+        ({"name": "model_stock", "filter_wise": True}, 1.0),
+    ],
+)
+def test_what_adds_nothing_to_a_merge_is_tested_too(
+    tmp_path: Path, method: object, scale: float, where: str, value: float
+) -> None:
+    family = models.write_family(tmp_path, count=2)
+    planted(tmp_path / where, "layer.1.dense.weight", value)
+    weights = [1.0, 1.0 if method != "average" else 0.0]
+    tuned = [{"path": place, "weight": weight} for place, weight in zip(family["models"], weights, strict=True)]
+    error = refused({**family, "models": tuned, "method": method, "scale": scale}, tmp_path / "out")
+    assert (error.model, error.tensor) == (where, "layer.1.dense.weight")
+    assert "1 of 40 values are NaN or infinite" in str(error)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn])

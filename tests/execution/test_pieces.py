@@ -40,6 +40,12 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return models.write_family(folder, count=3, dtype=torch.bfloat16, shapes=SHAPES)
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks as they are of many models, so that tensors of a test have more than one."""
+    monkeypatch.setattr("mergeometry.plan.cost.LARGEST_CHUNK", CHUNK_ELEMENTS)
+
+
 @pytest.mark.parametrize("method", STREAMED)
 def test_pieces_give_what_whole_tensors_give(family: dict[str, Any], tmp_path: Path, method: str) -> None:
     weights = [1.0, 0.5, 2.0]

@@ -97,12 +97,18 @@ def merged_pieces(
     pieces = _Pieces(task, inputs, reader, piecewise.step)
     if piecewise.samples and piecewise.measuring and (sample := pieces.sample()) is not None:
         piecewise.expect(sample, task.base.elements)
+    pieces.tested = not (piecewise.tells_finite and pieces.all_dense)
     while piecewise.measuring:
         for _, base, deltas in pieces:
             piecewise.measure(deltas, base)
+            if pieces.untested and not piecewise.all_finite:
+                pieces.test()
         piecewise.measured()
     for first, base, deltas in pieces:
-        yield first, base, piecewise.merge(deltas, base)
+        merged = piecewise.merge(deltas, base)
+        if pieces.untested and not piecewise.all_finite:
+            pieces.test()
+        yield first, base, merged
 
 
 class _Pieces:
@@ -131,7 +137,30 @@ class _Pieces:
             None if place in self._updates else torch.zeros(size, dtype=self._dtype)
             for place in range(len(task.sources))
         ]
-        self._checked = False
+        self._stored: list[Tensor] = []
+        self._passed = False
+        self.tested = True
+        """Whether each entry is tested for NaN and infinity as it comes, in the first pass."""
+
+    @property
+    def all_dense(self) -> bool:
+        """Whether every task vector is the difference of a model's tensor from the base's."""
+        return len(self._dense) == len(self._deltas) > 0
+
+    @property
+    def untested(self) -> bool:
+        """Whether nobody has tested the entries of the last piece yet, in this pass or in one before."""
+        return not (self.tested or self._passed)
+
+    def test(self) -> None:
+        """Test every entry of the last piece.
+
+        Raises:
+            NumericalError: an entry is NaN or infinite.
+        """
+        sources = [("base", self._task.base), *((label, info) for _, label, info in self._dense)]
+        for (label, info), stored in zip(sources, self._stored, strict=True):
+            self._inputs.checked(label, info, stored.to(compute_dtype(info.code)))
 
     def sample(self) -> list[Float[Tensor, "blocks length"]] | None:
         """Some entries of every task vector; None of a small tensor, and where reading them takes forming more.
@@ -164,31 +193,33 @@ class _Pieces:
 
         Raises:
             SourceError: an input changed or ends early.
-            NumericalError: an entry is NaN or infinite.
+            NumericalError: an entry is NaN or infinite, where each is tested as it comes.
         """
         for chunk, stored in self._ahead:
             for start in range(0, max(1, len(stored[0])), self._piece):
                 yield chunk + start, *self._of(chunk, slice(start, min(start + self._piece, len(stored[0]))), stored)
-        self._checked = True
+        self._passed = True
 
     def _of(self, chunk: int, part: slice, stored: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         size = part.stop - part.start
-        base = self._numbers("base", self._task.base, stored[0][part], self._base[:size])
+        self._stored = [row[part] for row in stored]
+        base = self._numbers("base", self._task.base, self._stored[0], self._base[:size])
         deltas = [
             self._updates[place][chunk + part.start : chunk + part.stop] if held is None else held[:size]
             for place, held in enumerate(self._deltas)
         ]
-        for (place, label, info), weights in zip(self._dense, stored[1:], strict=True):
-            delta = self._numbers(label, info, weights[part], deltas[place]).sub_(base)
+        for (place, label, info), weights in zip(self._dense, self._stored[1:], strict=True):
+            delta = self._numbers(label, info, weights, deltas[place]).sub_(base)
             if self._task.weighs_first:
                 delta.mul_(self._task.weights[place])
         return base, deltas
 
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
-        """Convert what was read to the dtype that arithmetic runs in, and check it in the first pass."""
+        """Convert what was read to the dtype that arithmetic runs in, and test it in the first pass."""
+        test = self.tested and not self._passed
         if compute_dtype(info.code) is self._dtype:
             numbers.copy_(stored)
             # By their sum: they are in the cache now, where the bits that were read are not yet.
-            return numbers if self._checked else self._inputs.checked(label, info, numbers)
+            return self._inputs.checked(label, info, numbers) if test else numbers
         values = stored.to(compute_dtype(info.code))
-        return numbers.copy_(values if self._checked else self._inputs.checked(label, info, values))
+        return numbers.copy_(self._inputs.checked(label, info, values) if test else values)

@@ -66,8 +66,10 @@ class _Mean(OnSphere):
         self._gram = torch.zeros(len(weights), len(weights), dtype=torch.float64)
         self._max_iter, self._tol = max_iter, tol
 
-    def add(self, models: Float[Tensor, "tasks count"]) -> None:
-        self._gram += products_of_pairs(list(models))
+    def add(self, models: Float[Tensor, "tasks count"]) -> float:
+        products = products_of_pairs(list(models))
+        self._gram += products
+        return float(products.trace())
 
     def factors(self) -> tuple[float | None, list[float]]:
         gram = self._gram

@@ -104,6 +104,8 @@ class ModelStock(Joint):
 class _Shrinking(Piecewise):
     """Measures the rows' inner products, then adds the task vectors and multiplies rows by their ratios."""
 
+    tells_finite: ClassVar[bool] = True
+
     def __init__(
         self,
         weights: Sequence[float],
@@ -124,6 +126,11 @@ class _Shrinking(Piecewise):
     @property
     def measuring(self) -> bool:
         return self._factors is None
+
+    @property
+    def all_finite(self) -> bool:
+        """Whether the inner products of the last piece are finite."""
+        return not self._grams or math.isfinite(float(self._grams[-1].sum()))
 
     def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
         wide = [held.like(delta, torch.float64).copy_(delta) for held, delta in zip(self._wide, deltas, strict=True)]

@@ -71,11 +71,12 @@ class _Arc(OnSphere):
         self._t, self._dot_threshold = t, dot_threshold
         self._squares, self._product = [0.0, 0.0], 0.0
 
-    def add(self, models: Float[Tensor, "tasks count"]) -> None:
+    def add(self, models: Float[Tensor, "tasks count"]) -> float:
         one, other = models
         self._product += float(one.dot(other))
-        for place, model in enumerate(models):
-            self._squares[place] += float(model.dot(model))
+        squares = [float(model.dot(model)) for model in models]
+        self._squares = [total + square for total, square in zip(self._squares, squares, strict=True)]
+        return sum(squares)
 
     def factors(self) -> tuple[float | None, list[float]]:
         t, angle = self._t, self._angle()

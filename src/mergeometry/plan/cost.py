@@ -14,7 +14,9 @@ from mergeometry.linalg.sampling import SAMPLED_ELEMENTS
 from mergeometry.methods.families.cost import (
     ALGEBRA_BYTES,
     ALLOCATOR,
+    CHUNK_BYTES,
     CHUNK_ELEMENTS,
+    LARGEST_CHUNK,
     PIECE_ELEMENTS,
     Sizes,
     whole_spectrum,
@@ -93,8 +95,10 @@ def _stays_thin(task: TensorTask) -> bool:
 
 def chunk_of(task: TensorTask) -> int:
     """Entries of a tensor that are read and written at a time: pieces that must be formed whole are."""
-    units = (info.form.unit for info in (task.base, *task.sources) if isinstance(info, FormedTensor))
-    return max(CHUNK_ELEMENTS, step_of(task.route, task.base.shape, PIECE_ELEMENTS), *units)
+    infos = [info for info in (task.base, *task.sources) if isinstance(info, TensorInfo)]
+    units = (info.form.unit for info in infos if isinstance(info, FormedTensor))
+    few = min(LARGEST_CHUNK, CHUNK_BYTES // max(1, sum(info.item_size for info in infos)))
+    return max(CHUNK_ELEMENTS, few, step_of(task.route, task.base.shape, PIECE_ELEMENTS), *units)
 
 
 def _copy_cost(task: TensorTask) -> Cost:

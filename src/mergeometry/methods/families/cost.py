@@ -13,7 +13,13 @@ ALLOCATOR = 1.1
 """Bytes that the allocator holds per byte in use, measured on matrices of 8 to 32 MB."""
 
 CHUNK_ELEMENTS = 1 << 18
-"""Elements read and written at a time: large enough for the disk, and read ahead without taking much memory."""
+"""Elements read and written at a time, at least: large enough for the disk, and read ahead without much memory."""
+
+LARGEST_CHUNK = 1 << 20
+"""Elements read and written at a time, at most: threads take turns less often, which each time takes their time."""
+
+CHUNK_BYTES = 1 << 23
+"""Bytes of all models that may be read at a time, where the fewest elements do not take more."""
 
 PIECE_ELEMENTS = 1 << 17
 """Elements merged at a time: what one piece needs from all tasks stays in the processor's cache."""

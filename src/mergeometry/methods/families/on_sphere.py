@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.piecewise import Piecewise, Scratch
@@ -16,6 +17,8 @@ _ENTRIES = 1 << 17
 class OnSphere(Piecewise):
     """Measures the models ``base + delta``, each taken as one vector, and adds base and task vectors by factors."""
 
+    tells_finite: ClassVar[bool] = True
+
     def __init__(self, weights: Sequence[float], shape: Sequence[int]) -> None:
         rows, elements = shape[0] if shape else 1, math.prod(shape)
         self.step = max(1, _ENTRIES * max(1, rows) // max(1, elements)) * max(1, elements // max(1, rows))
@@ -23,6 +26,12 @@ class OnSphere(Piecewise):
         self._factors: tuple[float | None, list[float]] | None = None
         self._weighed, self._models, self._base = [Scratch() for _ in weights], Scratch(), Scratch()
         self._merged = Scratch()
+        self._squares_of_piece = 0.0
+
+    @property
+    def all_finite(self) -> bool:
+        """Whether the squares of the models' entries add up to a finite number."""
+        return math.isfinite(self._squares_of_piece)
 
     @property
     def measuring(self) -> bool:
@@ -37,7 +46,7 @@ class OnSphere(Piecewise):
         for model, delta in zip(models, self._times_weights(deltas), strict=True):
             model.copy_(delta)
             torch.add(wide, model, out=model)
-        self.add(models)
+        self._squares_of_piece = self.add(models)
 
     def measured(self) -> None:
         """Compute the factors."""
@@ -61,8 +70,8 @@ class OnSphere(Piecewise):
         return merged
 
     @abstractmethod
-    def add(self, models: Float[Tensor, "tasks count"]) -> None:
-        """Measure some entries of the models, in float64."""
+    def add(self, models: Float[Tensor, "tasks count"]) -> float:
+        """Measure some entries of the models, in float64, and return the sum of their squares."""
 
     @abstractmethod
     def factors(self) -> tuple[float | None, list[float]]:

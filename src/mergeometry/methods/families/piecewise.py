@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -27,6 +28,17 @@ class Piecewise(ABC):
 
     samples: ClassVar[bool] = False
     """Whether a few entries beforehand, passed to `expect`, can save a pass."""
+
+    tells_finite: ClassVar[bool] = False
+    """Whether `all_finite` tells of each piece of the first pass, so that its entries need no test of their own."""
+
+    @property
+    def all_finite(self) -> bool:
+        """False where the last piece may have held NaN or infinity, in the base or in a task vector.
+
+        The base's would be in every task vector too, each of which is a difference from it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell")
 
     @property
     def measuring(self) -> bool:
@@ -78,9 +90,17 @@ class Alone(Piecewise):
 class Sum(Piecewise):
     """A weighted sum of task vectors, which starts from ``base_share`` times the base where there is one."""
 
+    tells_finite: ClassVar[bool] = True
+
     def __init__(self, coefficients: Sequence[float], base_share: float | None = None) -> None:
         self._coefficients, self._base_share = coefficients, base_share
         self._total = Scratch()
+        self._merged: Tensor | None = None
+
+    @property
+    def all_finite(self) -> bool:
+        """Whether the merged entries add up to a finite number: NaN and infinity stay so, even times zero."""
+        return self._merged is not None and math.isfinite(self._merged.sum().item())
 
     def merge(
         self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
@@ -94,6 +114,7 @@ class Sum(Piecewise):
             torch.mul(base, self._base_share, out=total)
         for delta, coefficient in zip(deltas, self._coefficients, strict=True):
             total.add_(delta, alpha=coefficient)
+        self._merged = total
         return total
 
 
