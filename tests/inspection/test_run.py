@@ -163,7 +163,7 @@ def test_a_value_that_is_not_finite_is_told_and_the_rest_is_measured(tmp_path: P
 def test_json_holds_no_number_that_json_lacks(inspection: Inspection) -> None:
     document = inspection.to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == json.loads(json.dumps(document))
-    assert document["schema"] == 2 and document["calibrated"] is False
+    assert document["schema"] == 2 and document["calibrated"] is True
 
 
 def test_the_estimate_of_memory_covers_what_is_held(fine_tunes: FineTunes) -> None:

@@ -60,6 +60,7 @@ def compare(
     scales: str | Sequence[float] | None = None,
     rules: str | Sequence[Any] = (),
     leave_out: Collection[str] = (),
+    leave_one_out: bool = False,
     workers: int | None = None,
     memory_limit: int | str | None = None,
     executor: Ray | Literal["local", "ray"] = "local",
@@ -72,15 +73,17 @@ def compare(
     ``methods`` is ``"all"``, comma-separated names (``"tsv_m, ties(density=0.1)"``), a list or a YAML file;
     ``tasks`` a TASKS.yaml (docs/comparing.md) or its content. Validation inputs choose each method's scale, test
     inputs are reported. ``rules``, named as methods are or ``"all"``, choose scales without labels and are scored too
-    (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks count as unseen. No merged model is
-    written. Scores are kept in ``output`` as soon as they are known, and a second run continues from them. ``say`` is
-    called with the step that finished, the number of steps done, and the total.
+    (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks count as unseen. With
+    ``leave_one_out``, every method also merges without each model in turn, and the result's ``left_out`` holds what the
+    others gain. No merged model is written. Scores are kept in ``output`` as soon as they are known, and a second run
+    continues from them. ``say`` is called with the step that finished, the number of steps done, and the total.
 
     Raises:
         MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
             or the disk failed.
     """
     from mergeometry.comparison.entries import read_entries  # noqa: PLC0415  (needs torch)
+    from mergeometry.comparison.leave_one_out import with_models_left_out  # noqa: PLC0415
     from mergeometry.comparison.rules import read_rules  # noqa: PLC0415
     from mergeometry.comparison.run import run_comparison  # noqa: PLC0415
     from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
@@ -96,9 +99,16 @@ def compare(
     ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
     with chosen_executor(executor).opened() as opened:
-        return run_comparison(
+        comparison = run_comparison(
             setup, Path(output), scale_values, rules=scale_rules, workers=workers, memory_limit=memory_limit, say=say,
             executor=opened,
+        )  # fmt: skip
+        if not leave_one_out:
+            return comparison
+        return with_models_left_out(
+            comparison, setup,
+            lambda name: set_up(common, entries, scored_tasks, [*leave_out, name], everything=everything),
+            Path(output), scale_values, workers=workers, memory_limit=memory_limit, say=say, executor=opened,
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
+    from mergeometry.comparison.setup import Setup
 
 
 @spread
@@ -48,6 +49,10 @@ def compare(
     leave_out: Annotated[
         str, typer.Option(help="Models not to merge, comma-separated; their tasks count as unseen.")
     ] = "",
+    leave_one_out: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="Merge again without each model, and say what the others gain by it."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
     ] = None,
@@ -108,6 +113,16 @@ def compare(
                 setup, output, scale_values, rules=scale_rules, workers=workers, say=say, memory_limit=memory_limit,
                 executor=executor,
             )  # fmt: skip
+            if leave_one_out:
+                from mergeometry.comparison.leave_one_out import with_models_left_out
+
+                def without(name: str) -> Setup:
+                    return set_up(given, entries, load_tasks(tasks), [*left_out, name], everything=everything)
+
+                comparison = with_models_left_out(
+                    comparison, setup, without, output, scale_values, workers=workers, say=say,
+                    memory_limit=memory_limit, executor=executor,
+                )  # fmt: skip
         _write(comparison, output)
         if written is not None:
             written("published", compared(comparison), output=str(output))
@@ -145,7 +160,9 @@ def _write(comparison: Comparison, output: Path) -> None:
 def _print(comparison: Comparison) -> None:
     from rich.table import Table
 
+    from mergeometry.cli.left_out import left_out_table
     from mergeometry.report.comparison import figure, kept, percent, points, summary
+    from mergeometry.report.left_out import left_out_sentences
     from mergeometry.report.regret import least_regret, regret_tables
 
     title = f"{len(comparison.seen)} experts merged {len(comparison.rows)} ways; test {comparison.measure}"
@@ -178,7 +195,14 @@ def _print(comparison: Comparison) -> None:
         for rule, mean, worst in zip(table.rules, table.mean, table.worst, strict=True):
             shown.add_row(rule, mean, worst)
         target.print(shown)
-    for sentence in [*summary(comparison), least_regret(comparison), f"Took {duration(comparison.seconds)}."]:
+    if comparison.left_out:
+        target.print(left_out_table(comparison))
+    for sentence in [
+        *summary(comparison),
+        *left_out_sentences(comparison),
+        least_regret(comparison),
+        f"Took {duration(comparison.seconds)}.",
+    ]:
         if sentence:
             target.print(plain(sentence), soft_wrap=True)
     for note in grouped(comparison.notes):

@@ -11,6 +11,8 @@ from mergeometry.sink.own_folder import refuse_foreign_folder as _refuse_foreign
 PAGES = ("comparison.json", "table.md", "curves.svg", "index.html")
 RESULTS = "results"
 SCRATCH = ".scratch-"
+WITHOUT = "without"
+"""Where the scores without each model are kept, one folder per model."""
 _KEYS = frozenset({"measure", "rows", "experts"})
 """Some keys of a comparison.json of ours."""
 
@@ -32,8 +34,14 @@ def _foreign(folder: Path) -> Iterator[str]:
                 yield child.name
         elif child.name == RESULTS and child.is_dir():
             yield from (f"{RESULTS}/{inner.name}" for inner in child.iterdir() if not _is_result(inner))
+        elif child.name == WITHOUT and child.is_dir():
+            yield from (f"{WITHOUT}/{inner.name}" for inner in child.iterdir() if _is_other(inner))
         elif not (child.name.startswith(SCRATCH) or _is_staged(child.name)):
             yield child.name
+
+
+def _is_other(inner: Path) -> bool:
+    return not inner.is_dir() or any(_foreign(inner))
 
 
 def _is_result(path: Path) -> bool:

@@ -86,6 +86,22 @@ class CompareRow:
     """The results of scale rules, which see no labels, with this method."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What the other models gain where one is left out of the merge, by one method."""
+
+    model: str
+    method: str
+    """The name of the method's row."""
+    scale: float
+    """The scale that validation chose with all models, and without this one."""
+    scale_without: float
+    gain: float
+    """How much better the others' tasks are, in mean accuracy or mean log-loss on the test inputs."""
+    spread: float
+    """Standard deviation of ``gain`` over resampled inputs."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """All rows, best first, between the base and the experts."""
@@ -109,6 +125,8 @@ class Comparison:
     """Peak memory of any one process of the comparison, in bytes."""
     rules: tuple[str, ...] = ()
     """Scale rules that were scored along with the validated scale."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What the others gain without each model, where that was asked for."""
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{row.name} {row.at_best.mean:.4g}" for row in self.rows)

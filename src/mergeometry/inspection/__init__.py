@@ -11,4 +11,6 @@
 | `difference`  | what changed between two runs                                       |
 | `totals`      | figures of whole models, of pairs of models, of layers              |
 | `verdict`     | what the figures say, in words                                      |
+| `advice`      | what to take for such models, in words                              |
+| `prediction`  | what the project's boards showed, as constants that a study writes  |
 """

@@ -221,7 +221,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; numbers that are not finite are null."""
-        return finite({**asdict(self), "calibrated": False})
+        return finite({**asdict(self), "calibrated": True})
 
 
 def finite(value: Any) -> Any:

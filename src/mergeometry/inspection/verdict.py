@@ -1,4 +1,4 @@
-"""What the figures say, in words: only what the weights show, and no estimate of a score.
+"""What the figures say, in words: what the weights show, and what such models kept on the project's boards.
 
 The thresholds are where the figures of fine-tunes and of other models lie far apart (docs/reading-the-report.md).
 """
@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from mergeometry.inspection.advice import advice_in_words
 from mergeometry.inspection.result import Inspection, LayerTotals, Sentence, TensorFigures, Totals, pairs_of
 from mergeometry.inspection.totals import base_alignment, matrices_of
 
@@ -43,7 +44,13 @@ def verdict_on(inspection: Inspection) -> tuple[Sentence, ...]:
         *_opposed(totals),
         *_unequal(totals),
     ]
-    told = [*_pulling_apart(inspection, totals), *_signs(inspection, totals), *_modules(totals), *_rows(inspection)]
+    told = [
+        *advice_in_words(inspection),
+        *_pulling_apart(inspection, totals),
+        *_signs(inspection, totals),
+        *_modules(totals),
+        *_rows(inspection),
+    ]
     if not inspection.tensors:
         told = [Sentence("attention", "No tensor could be measured.")]
     elif not grave and inspection.output is None:

@@ -1,6 +1,14 @@
 """What each figure of an inspection means, in the words of its page; docs/reading-the-report.md has the formulas."""
 
-BEFORE = (
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mergeometry.inspection.prediction import Predicts, predicts
+
+Definition = tuple[str, str]
+
+BEFORE: tuple[Definition, ...] = (
     (
         "Moved",
         "Norm of the update: fine-tuned weights minus the base's. Over the base, it is a share of the base's norm.",
@@ -32,7 +40,7 @@ BEFORE = (
         "different models disturb each other when they are added. Of several models, the mean over their pairs.",
     ),
 )
-AFTER = (
+AFTER: tuple[Definition, ...] = (
     ("Held in the merge", "Inner product of the merged update and the model's, over the model's squared norm."),
     (
         "Alignment with the merge",
@@ -56,3 +64,55 @@ AFTER = (
         "not span.",
     ),
 )
+
+_FIGURES = {
+    "Moved": ("relative_norm",),
+    "Effective rank": ("before: effective_rank",),
+    "Cosine": ("before: cosine",),
+    "Sign conflicts": ("before: conflict",),
+    "Overlap": ("before: overlap_left", "before: overlap_right"),
+    "Interference": ("before: interference",),
+    "Held in the merge": ("share_held",),
+    "Alignment with the merge": ("alignment",),
+    "Directional consistency": ("consistency",),
+    "Over-accumulation": ("accumulated",),
+    "Distance from a simplex": ("deviation", "residual"),
+}
+"""Definition to the names of its figures in the calibration."""
+
+
+def shown_to_predict(*, after: bool) -> Iterator[Definition]:
+    """The definitions of figures that go with what is lost, each with how strongly."""
+    for name, words in _definitions(after=after):
+        if shown := _shown(name):
+            yield name, f"{words} {' '.join(map(_in_words, shown))}"
+
+
+def not_shown_to_predict(*, after: bool) -> Iterator[Definition]:
+    """The definitions of all others: they describe the weights."""
+    return ((name, words) for name, words in _definitions(after=after) if not _shown(name))
+
+
+def _definitions(*, after: bool) -> tuple[Definition, ...]:
+    return (*BEFORE, *(AFTER if after else ()))
+
+
+def _shown(name: str) -> list[Predicts]:
+    return [one for figure in _FIGURES.get(name, ()) for one in predicts(figure)]
+
+
+_LEVELS = {
+    "merges": "Over merges of the same models",
+    "tasks": "Over the tasks of a merge",
+    "layers": "Over the layers of a task",
+    "pairs": "Over pairs of models",
+}
+
+
+def _in_words(one: Predicts) -> str:
+    """How a figure goes with the loss on one level."""
+    more = "more" if one.rho > 0 else "less"
+    return (
+        f"{_LEVELS[one.level]}, more of it goes with {more} lost (rank correlation {one.rho:.2f}, 95 % interval "
+        f"{one.low:.2f} to {one.high:.2f})."
+    )

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
-from mergeometry.report.definitions import AFTER, BEFORE
+from mergeometry.report.definitions import not_shown_to_predict, shown_to_predict
 from mergeometry.report.policy import source_hash
 from mergeometry.words import counted
 
@@ -48,7 +48,8 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             inputs=[document["base"], *document["models"], *([document["output"]] if after else [])],
             notes=grouped([*document["notes"], *(record["warnings"] if record else ())]),
             recipe=json.dumps(document["recipe"], indent=1, ensure_ascii=False),
-            definitions=[*BEFORE, *(AFTER if after else ())],
+            definitions=list(shown_to_predict(after=after)),
+            descriptions=list(not_shown_to_predict(after=after)),
             # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704

@@ -1,0 +1,45 @@
+"""``python -m benchmarks.studies.calibration [measure BOARD...] [score PART...]``; alone it writes what is published."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from benchmarks.speed.measure import ROOT
+from benchmarks.studies.calibration.boards import USED
+from benchmarks.studies.calibration.join import measure_board
+from benchmarks.studies.calibration.page import on_page
+from benchmarks.studies.calibration.scored import PARTS, run
+from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, RESULT, constants, summarise
+
+PAGE = ROOT / "docs" / "reading-the-report.md"
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    asked = parser.add_subparsers(dest="what")
+    measuring = asked.add_parser("measure", help="merge the boards' models again and measure every task")
+    measuring.add_argument("boards", nargs="+", choices=USED, metavar="BOARD", help=", ".join(USED))
+    scoring = asked.add_parser("score", help="score merges that no board has")
+    scoring.add_argument("parts", nargs="+", choices=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    given = parser.parse_args()
+    if given.what == "measure":
+        for name in given.boards:
+            measure_board(name)
+    if given.what == "score":
+        for part in given.parts:
+            run(part)
+    write()
+
+
+def write() -> None:
+    """Compute everything that is published from what was measured, and put it in its places."""
+    result = summarise()
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    CONSTANTS.write_text(json.dumps(constants(result), indent=1) + "\n", "utf-8")
+    PAGE.write_text(on_page(PAGE.read_text("utf-8"), result), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""From the measured boards to what is published: the table of correlations, and the model with its error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed.measure import ROOT
+from benchmarks.studies.calibration.boards import MODELS, RESULTS, modality
+from benchmarks.studies.calibration.correlation import Correlation
+from benchmarks.studies.calibration.experience import experience
+from benchmarks.studies.calibration.fit import CANDIDATES, COVERAGE, Families, Model, Rows, chosen, tested
+from benchmarks.studies.calibration.levels import (
+    BEFORE,
+    Board,
+    lost,
+    over_layers,
+    over_merges,
+    over_pairs,
+    over_tasks,
+)
+
+COMMAND = "python -m benchmarks.studies.calibration"
+CONSTANTS = ROOT / "src" / "mergeometry" / "inspection" / "prediction.json"
+RESULT = ROOT / "benchmarks" / "results" / "calibration.json"
+
+AFTER_FIGURES = (
+    "share_held", "distance", "distance_of_base", "foreign", "alignment", "consistency", "disturbance", "accumulated",
+    "deviation", "residual",
+)  # fmt: skip
+BEFORE_FIGURES = ("effective_rank", "cosine", "conflict", "overlap_left", "overlap_right", "interference")
+CONTROLS = ("merged_norm", "merged_of_base", "relative_norm", "random_alignment")
+"""What a figure has to beat: how long the merged and the task's own updates are, and a random subspace's alignment."""
+
+
+def boards() -> dict[str, Board]:
+    """The boards that have been measured."""
+    kept = {name: RESULTS / f"{name}.json" for name in MODELS}
+    return {name: json.loads(file.read_text("utf-8")) for name, file in kept.items() if file.exists()}
+
+
+def part(name: str) -> Board | None:
+    """Merges that no board has, if they were scored."""
+    file = RESULTS / f"text-8-adapters-{name}.json"
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def family(name: str) -> str:
+    """The kind of models of a board: what a model of the loss must carry over to."""
+    return f"{modality(name)}, {'full fine-tunes' if MODELS[name][1] else 'adapters'}"
+
+
+def families(found: Mapping[str, Board]) -> dict[str, Rows]:
+    """The rows of all boards by their kind of models."""
+    kinds: dict[str, list[str]] = {}
+    for name in found:
+        kinds.setdefault(family(name), []).append(name)
+    return {kind: _rows(found[name] for name in names) for kind, names in kinds.items()}
+
+
+def _rows(own: Iterable[Board]) -> Rows:
+    rows = [(row, board["experts"][row["task"]]) for board in own for row in board["rows"]]
+    figures = {name: np.array([row["figures"][name] for row, _ in rows], dtype=float) for name in CANDIDATES}
+    return Rows(
+        figures,
+        np.array([lost(row["score"], expert) for row, expert in rows]),
+        np.array([row["task"] for row, _ in rows]),
+    )
+
+
+def correlations(found: Mapping[str, Board]) -> dict[str, dict[str, Any]]:
+    """Every figure on every level."""
+    own, result = list(found.values()), {}
+    pairs, layers = part("pairs"), part("layers")
+    names = [*AFTER_FIGURES, *CONTROLS, *(BEFORE + name for name in BEFORE_FIGURES)]
+    for name in names:
+        levels = {
+            "merges": None if name.startswith(BEFORE) else over_merges(own, name),
+            "tasks": over_tasks(own, name),
+            "pairs": over_pairs(pairs, name.removeprefix(BEFORE)) if pairs and name.startswith(BEFORE) else None,
+            "layers": over_layers(layers, name) if layers and not name.startswith(BEFORE) else None,
+        }
+        result[name] = {level: _plain(value) for level, value in levels.items() if value and value.rho is not None}
+    return result
+
+
+def _plain(one: Correlation) -> dict[str, Any]:
+    return {**asdict(one), "holds": one.holds}
+
+
+def tests(kinds: Families) -> list[dict[str, Any]]:
+    """Every family held out in turn; and every modality by models that only saw the other."""
+    cases = [([other for other in kinds if other != name], name) for name in kinds]
+    for name in kinds:
+        others = [other for other in kinds if other.split(",")[0] != name.split(",")[0]]
+        cases += [(others, name)]
+    unique = [case for place, case in enumerate(cases) if case[0] and case not in cases[:place]]
+    return [asdict(tested(kinds, fitted, unseen)) for fitted, unseen in unique]
+
+
+def summarise() -> dict[str, Any]:
+    """Everything that the page shows, and the model that the library uses."""
+    found = boards()
+    kinds = families(found)
+    result: dict[str, Any] = {
+        "boards": {
+            name: {
+                "family": family(name), "tasks": board["tasks"], "rows": len(board["rows"]),
+                "inputs": sum(board["inputs"].values()), "commit": board["commit"], "date": board["date"],
+            }
+            for name, board in found.items()
+        },
+        "correlations": correlations(found),
+    }  # fmt: skip
+    if len(kinds) > 1:
+        result |= {"tests": tests(kinds), "model": plain_model(chosen(kinds))}
+    return result
+
+
+def constants(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the library knows of all this: the figures that go with a loss, and what methods kept."""
+    figures = {
+        name: [
+            {"level": level, **{key: round(own[key], 3) for key in ("rho", "low", "high")}}
+            for level, own in levels.items() if own["holds"]
+        ]
+        for name, levels in result["correlations"].items() if name not in CONTROLS
+    }  # fmt: skip
+    return {
+        "written_by": COMMAND,
+        "figures": {name: levels for name, levels in figures.items() if levels},
+        "kinds": experience(),
+    }
+
+
+def plain_model(model: Model) -> dict[str, Any]:
+    """The constants of a model."""
+    return {
+        "figures": list(model.names), "centre": model.centre.tolist(), "size": model.size.tolist(),
+        "weights": model.weights.tolist(), "intercept": model.intercept, "penalty": model.penalty,
+        "below": model.below, "above": model.above, "coverage": COVERAGE,
+    }  # fmt: skip

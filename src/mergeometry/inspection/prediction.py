@@ -1,0 +1,71 @@
+"""What the project's boards showed, as constants: which figures go with a loss, and what methods kept on them.
+
+``python -m benchmarks.studies.calibration`` writes ``prediction.json``; docs/reading-the-report.md has the tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+FILE = "prediction.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The method that kept most on the boards of a kind of models, and what it kept there."""
+
+    method: str
+    other: str | None
+    """The recipe's `other`, where it mattered."""
+    validated: bool
+    """Whether the scale was chosen on labelled inputs; else it is 1."""
+    least_scale: float
+    largest_scale: float
+    low: float
+    high: float
+    """The least and the largest share of the experts' mean score that a board kept."""
+    boards: int
+    fewest_tasks: int
+    most_tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicts:
+    """What a figure's rank correlation with the loss is on one level, with its 95 % interval."""
+
+    level: str
+    rho: float
+    low: float
+    high: float
+
+
+def advice_on(kinds: Collection[str]) -> Advice | None:
+    """What to take for models of one kind, `checkpoint` or `adapter`; None where kinds are mixed or no board has it."""
+    if len(set(kinds)) != 1:
+        return None
+    own = _constants()["kinds"].get(next(iter(kinds)))
+    if own is None:
+        return None
+    return Advice(**own["advice"], boards=own["boards"], fewest_tasks=own["fewest_tasks"], most_tasks=own["most_tasks"])
+
+
+def kept_by(kind: str, method: str, *, validated: bool) -> tuple[float, float] | None:
+    """The least and the largest share of the experts' mean score that a method kept; None where no board has it."""
+    methods = _constants()["kinds"].get(kind, {"methods": {}})["methods"]
+    own = methods.get(method)
+    return None if own is None else tuple(own["at_best" if validated else "at_one"])
+
+
+def predicts(figure: str) -> tuple[Predicts, ...]:
+    """The levels on which a figure goes with the loss on every board; empty where none was shown."""
+    return tuple(Predicts(**own) for own in _constants()["figures"].get(figure, ()))
+
+
+@lru_cache(maxsize=1)
+def _constants() -> dict[str, Any]:
+    return json.loads(files("mergeometry.inspection").joinpath(FILE).read_text("utf-8"))

@@ -1,0 +1,153 @@
+"""The study's mathematics on small tables, and that page, library and kept results are one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from benchmarks.studies.calibration.__main__ import PAGE
+from benchmarks.studies.calibration.correlation import over_columns, over_rows, spearman
+from benchmarks.studies.calibration.experience import advice
+from benchmarks.studies.calibration.fit import Rows, chosen, interval, ridge, tested
+from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
+from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
+from benchmarks.studies.calibration.measure import figures_at, terms_of
+from benchmarks.studies.calibration.page import on_page
+from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, RESULT, constants
+from mergeometry.comparison.result import CompareRow, Figures
+from mergeometry.diagnostics.accumulation import accumulation
+from mergeometry.diagnostics.alignment import ENERGY, share_held, subspace_alignment
+from mergeometry.diagnostics.decomposed import Decomposed
+from mergeometry.values import Delta
+
+NAMES = ("one", "other", "noise")
+
+
+def rows(seed: int, count: int = 60, shift: float = 0.0) -> Rows:
+    """Rows whose loss is `0.5 + 2 one` with little noise, `other` and `noise` aside."""
+    generator = np.random.default_rng(seed)
+    figures = {name: generator.normal(shift, 1, count) for name in NAMES}
+    tasks = np.array([f"task{place % 4}" for place in range(count)])
+    return Rows(figures, 0.5 + 2 * figures["one"] + generator.normal(0, 0.1, count), tasks)
+
+
+def test_rank_correlation_is_scipys_and_undefined_where_nothing_varies() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 4, (3, 9)), generator.normal(size=(3, 9))
+    expected = [spearmanr(one, other)[0] for one, other in zip(first, second, strict=True)]
+    assert spearman(first, second) == pytest.approx(expected)
+    assert np.isnan(spearman(np.ones((1, 5)), second[:1, :5])).all()
+
+
+def test_a_figure_holds_only_where_every_board_agrees() -> None:
+    generator = np.random.default_rng(1)
+    figure = generator.normal(size=(6, 12))
+    same, opposed = (figure, figure + 0.1 * generator.normal(size=(6, 12))), (figure, -figure)
+    good = over_columns([same, same])
+    assert good.holds and good.rho is not None and good.low is not None and good.low > 0.5
+    mixed = over_columns([same, same, opposed])
+    assert mixed.boards[2] == pytest.approx(-1) and not mixed.holds
+    unrelated = over_columns([(figure, generator.normal(size=(6, 12)))])
+    assert not unrelated.holds
+    assert over_columns([(np.ones((2, 5)), figure[:2, :5])]).rho is None
+    assert over_rows([same]).rho == pytest.approx(spearmanr(same[0].mean(axis=1), same[1].mean(axis=1))[0])
+
+
+def test_levels_read_boards_as_they_are_kept() -> None:
+    scores = {("a", 1.0): (0.8, 0.4), ("b", 0.5): (0.6, 0.2), ("c", 0.5): (0.7, 0.3)}
+    board = {
+        "experts": {"x": 0.9, "y": 0.5},
+        "before": {"x": {"cosine": 0.1}, "y": {"cosine": 0.2}},
+        "rows": [
+            {"method": method, "scale": scale, "task": task, "score": score, "figures": {"distance": -score}}
+            for (method, scale), pair in scores.items()
+            for task, score in zip("xy", pair, strict=True)
+        ],
+    }
+    merges = over_merges([board], "distance")
+    assert merges is not None and merges.rho == pytest.approx(1)
+    tasks = over_tasks([board], "before: cosine")
+    assert tasks is not None and tasks.rho == pytest.approx(1)  # y loses more in every merge
+    assert lost(0.45, 0.9) == pytest.approx(np.log(2))
+
+
+def test_the_model_finds_the_law_and_its_interval_covers_an_unseen_family() -> None:
+    families = {name: rows(seed) for seed, name in enumerate(("first", "second", "third"))}
+    model = chosen(families, NAMES)
+    assert model.names[0] == "one" and model.below < 0 < model.above
+    result = tested(families, ["first", "second"], "third", NAMES)
+    assert result.error < 0.2 < result.constant_error and result.rho > 0.95 and 0.75 <= result.coverage <= 1
+    alone = tested(families, ["first"], "third", NAMES)  # a single family is held out task by task
+    assert alone.names[0] == "one" and alone.error < 0.2
+    assert ridge(families, ["one"], 1e-9).weights[0] / ridge(families, ["one"], 1e-9).size[0] == pytest.approx(
+        2, rel=0.05
+    )
+
+
+def test_the_interval_is_that_of_the_worst_family() -> None:
+    below, above = interval({"near": np.linspace(-0.1, 0.1, 101), "far": np.linspace(0.0, 1.0, 101)})
+    assert (below, above) == pytest.approx((-0.09, 0.95))
+
+
+def test_figures_at_a_scale_are_those_of_the_scaled_merge() -> None:
+    generator = torch.Generator().manual_seed(0)
+    deltas: list[Delta] = [torch.randn(7, 5, generator=generator, dtype=torch.float64) for _ in range(3)]
+    merged, scale = torch.randn(7, 5, generator=generator, dtype=torch.float64), 0.4
+    norms = [float(torch.linalg.matrix_norm(delta)) for delta in deltas if isinstance(delta, torch.Tensor)]
+    found = [
+        figures_at({**terms, "base": 4.0}, scale)
+        for terms in terms_of(merged, deltas, matrix=True, scales=[[scale, 1.0]])[0]
+    ]
+    scaled = scale * merged
+    whole = Decomposed.of(scaled, 5)
+    counted, energy = accumulation(whole.leading, deltas), whole.leading.values.square()
+    for own, delta, norm in zip(found, deltas, norms, strict=True):
+        assert isinstance(delta, torch.Tensor)
+        away = float(torch.linalg.matrix_norm(scaled - delta))
+        assert own["share_held"] == pytest.approx(share_held(float((scaled * delta).sum()), norm))
+        assert own["distance"] == pytest.approx(away / norm) and own["distance_of_base"] == pytest.approx(away / 2)
+        assert own["alignment"] == pytest.approx(subspace_alignment(whole.holding(ENERGY), delta, norm))
+        assert own["accumulated"] == pytest.approx(float((counted * energy).sum() / energy.sum()))
+
+
+def test_page_and_library_are_written_from_the_kept_result() -> None:
+    result = json.loads(RESULT.read_text("utf-8"))
+    assert json.loads(CONSTANTS.read_text("utf-8")) == constants(result), COMMAND
+    page = PAGE.read_text("utf-8")
+    assert on_page(page, result) == page, COMMAND
+
+
+def test_what_the_others_gain_is_in_shares_of_their_experts() -> None:
+    without = {"x": {"y": 0.8, "z": 0.8}, "y": {"x": 0.4, "z": 0.4}, "z": {"x": 0.6, "y": 0.4}}
+    part = {
+        "experts": {"x": 0.8, "y": 0.8, "z": 0.8}, "inputs": 10,
+        "methods": {"sum": {"scale": 1.0, "all": {"x": 0.4, "y": 0.4, "z": 0.4}, "without": without}},
+    }  # fmt: skip
+    found = gains(part, "sum")
+    assert found == pytest.approx({"x": np.log(2), "y": 0.0, "z": np.log(1.5) / 2})
+    before = {name: dict.fromkeys(FIGURES, value) for name, value in zip("xyz", (3.0, 1.0, 2.0), strict=True)}
+    assert agreement(part, before, "sum") == pytest.approx(dict.fromkeys(FIGURES, 1.0))
+
+
+def test_advice_takes_rows_only_where_every_board_gained_by_them() -> None:
+    boards = {
+        name: {own: _row(own, *gain) for own, gain in rows.items()}
+        for name, rows in {
+            "text": {"a": (0.5, 0.6), "a rows": (0.7, 0.6), "b": (0.4, 0.4), "b rows": (0.9, 0.9)},
+            "image": {"a": (0.6, 0.3), "b": (0.2, 0.2)},
+        }.items()
+    }
+    found = advice(boards)
+    assert (found["method"], found["other"], found["validated"]) == ("a", "rows", False)
+    assert (found["low"], found["high"]) == (0.6, 0.7)  # where a board has no rows, its plain row counts
+    worse = {"text": {**boards["text"], "a rows": _row("a rows", 0.1, 0.1)}, "image": boards["image"]}
+    assert advice(worse)["other"] is None
+
+
+def _row(name: str, at_one: float, at_best: float) -> CompareRow:
+    one, best = (Figures({}, share, share, share, 0.0, "", share, {}, None, None, None) for share in (at_one, at_best))
+    return CompareRow(name, {"name": name}, [], {}, 0.5, one, best, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
