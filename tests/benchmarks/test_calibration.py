@@ -10,9 +10,9 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.studies.calibration.__main__ import PAGE
-from benchmarks.studies.calibration.correlation import over_columns, over_rows, spearman
+from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
 from benchmarks.studies.calibration.experience import advice
-from benchmarks.studies.calibration.fit import Rows, chosen, interval, ridge, tested
+from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
 from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
 from benchmarks.studies.calibration.measure import figures_at, terms_of
@@ -28,11 +28,11 @@ NAMES = ("one", "other", "noise")
 
 
 def rows(seed: int, count: int = 60, shift: float = 0.0) -> Rows:
-    """Rows whose loss is `0.5 + 2 one` with little noise, `other` and `noise` aside."""
+    """Rows whose loss is `5 + 2 one` with little noise, `other` and `noise` aside."""
     generator = np.random.default_rng(seed)
     figures = {name: generator.normal(shift, 1, count) for name in NAMES}
     tasks = np.array([f"task{place % 4}" for place in range(count)])
-    return Rows(figures, 0.5 + 2 * figures["one"] + generator.normal(0, 0.1, count), tasks)
+    return Rows(figures, 5 + 2 * figures["one"] + generator.normal(0, 0.1, count), tasks)
 
 
 def test_rank_correlation_is_scipys_and_undefined_where_nothing_varies() -> None:
@@ -57,6 +57,23 @@ def test_a_figure_holds_only_where_every_board_agrees() -> None:
     assert over_rows([same]).rho == pytest.approx(spearmanr(same[0].mean(axis=1), same[1].mean(axis=1))[0])
 
 
+def test_pairs_resample_models() -> None:
+    generator = np.random.default_rng(2)
+    pairs = [(one, other) for one in "abcdefgh" for other in "abcdefgh" if one < other]
+    figure = generator.normal(size=len(pairs))
+    found = over_pairs_of(pairs, figure, figure + 0.3 * generator.normal(size=len(pairs)))
+    assert found.holds and found.rho is not None and found.rho > 0.8
+    assert not over_pairs_of(pairs, figure, generator.normal(size=len(pairs))).holds
+    assert over_pairs_of(pairs, np.ones(len(pairs)), figure).rho is None
+
+
+def test_layers_resample_tasks() -> None:
+    loss = np.arange(12.0).reshape(2, 6)
+    found = within_rows(np.stack([loss[0], -loss[1]]), loss)
+    assert found.rho == pytest.approx(0) and not found.holds
+    assert within_rows(loss, loss).low == pytest.approx(1)
+
+
 def test_levels_read_boards_as_they_are_kept() -> None:
     scores = {("a", 1.0): (0.8, 0.4), ("b", 0.5): (0.6, 0.2), ("c", 0.5): (0.7, 0.3)}
     board = {
@@ -79,9 +96,9 @@ def test_the_model_finds_the_law_and_its_interval_covers_an_unseen_family() -> N
     families = {name: rows(seed) for seed, name in enumerate(("first", "second", "third"))}
     model = chosen(families, NAMES)
     assert model.names[0] == "one" and model.below < 0 < model.above
-    result = tested(families, ["first", "second"], "third", NAMES)
+    result = error_on(families, ["first", "second"], "third", NAMES)
     assert result.error < 0.2 < result.constant_error and result.rho > 0.95 and 0.75 <= result.coverage <= 1
-    alone = tested(families, ["first"], "third", NAMES)  # a single family is held out task by task
+    alone = error_on(families, ["first"], "third", NAMES)  # a single family is held out task by task
     assert alone.names[0] == "one" and alone.error < 0.2
     assert ridge(families, ["one"], 1e-9).weights[0] / ridge(families, ["one"], 1e-9).size[0] == pytest.approx(
         2, rel=0.05
@@ -89,8 +106,9 @@ def test_the_model_finds_the_law_and_its_interval_covers_an_unseen_family() -> N
 
 
 def test_the_interval_is_that_of_the_worst_family() -> None:
-    below, above = interval({"near": np.linspace(-0.1, 0.1, 101), "far": np.linspace(0.0, 1.0, 101)})
-    assert (below, above) == pytest.approx((-0.09, 0.95))
+    near = np.linspace(0.9, 1.1, 101), np.ones(101)
+    far = np.linspace(2.0, 4.0, 101), np.full(101, 2.0)  # errors count over the estimate
+    assert interval({"near": near, "far": far}) == pytest.approx((-0.09, 0.95))
 
 
 def test_figures_at_a_scale_are_those_of_the_scaled_merge() -> None:

@@ -14,6 +14,8 @@ from mergeometry.report.left_out import left_out_sentences
 from tests.helpers import learning_models
 from tests.helpers.labelled_tasks import written
 
+pytestmark = pytest.mark.suite  # trains three tiny models, and compares five times
+
 SCALES = [0.4, 1.0]
 
 

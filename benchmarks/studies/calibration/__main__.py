@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.calibration [measure BOARD...] [score PART...]``; alone it writes what is published."""
+"""``python -m benchmarks.studies.calibration [measure BOARD...] [score PART...]``; alone it writes what was found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def main() -> None:
     if given.what == "score":
         for part in given.parts:
             run(part)
-    write()
+    if given.what is None:
+        write()
 
 
 def write() -> None:

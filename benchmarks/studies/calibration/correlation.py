@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import rankdata
@@ -63,6 +64,21 @@ def within_rows(figure: Numbers, loss: Numbers) -> Correlation:
     drawn = generator.choice(rhos, (RESAMPLES, rhos.size)).mean(axis=1)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Correlation(float(rhos.mean()), float(low), float(high), (float(rhos.mean()),))
+
+
+def over_pairs_of(pairs: Sequence[tuple[str, str]], figure: Numbers, loss: Numbers) -> Correlation:
+    """Of one value per pair: models are resampled, for pairs that share one are not independent."""
+    models = sorted({name for pair in pairs for name in pair})
+    places = {frozenset(pair): place for place, pair in enumerate(pairs)}
+    rho, generator, drawn = float(spearman(figure, loss)), np.random.default_rng(0), []
+    if np.isnan(rho):
+        return Correlation(None, None, None, (None,))
+    for _ in range(RESAMPLES):
+        chosen = generator.choice(models, len(models))
+        taken = [places[pair] for one, other in combinations(chosen, 2) if (pair := frozenset((one, other))) in places]
+        drawn.append(float(spearman(figure[taken], loss[taken])) if len(taken) > 1 else np.nan)
+    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Correlation(rho, float(low), float(high), (rho,))
 
 
 def _bootstrapped(

@@ -27,6 +27,7 @@ def measure_board(name: str) -> None:
     rows = []
     for row in by_task(setup, cells, scales):
         own = by_name[row["method"]]
+        del row["layers"]
         rows.append({**row, "score": scales_of(own)[row["scale"]][row["task"]]})
     kept = {
         "board": name, **found, "tasks": len(setup.seen), "inputs": comparison["inputs"]["test"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.calibration.correlation import Correlation, over_columns, over_rows, within_rows
+from benchmarks.studies.calibration.correlation import Correlation, over_columns, over_pairs_of, over_rows, within_rows
 
 BEFORE = "before: "
 """What precedes the name of a model's figure before a merge."""
@@ -64,7 +64,8 @@ def over_pairs(part: Board, figure: str) -> Correlation | None:
     if any(row["figures"].get(figure) is None for row in rows):
         return None
     losses = [np.mean([lost(score, part["experts"][task]) for task, score in row["scores"].items()]) for row in rows]
-    return over_columns([(np.array([[row["figures"][figure] for row in rows]]), np.array([losses]))])
+    values = np.array([row["figures"][figure] for row in rows])
+    return over_pairs_of([tuple(row["pair"]) for row in rows], values, np.array(losses))
 
 
 def over_layers(part: Board, figure: str) -> Correlation | None:

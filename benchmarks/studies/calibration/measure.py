@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.measure import say
+from benchmarks.studies.calibration.disturbance import disturbance_terms
 from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.merging import MergeJob, merge_jobs, merge_tensor
 from mergeometry.comparison.scratch import create
@@ -20,7 +21,6 @@ from mergeometry.comparison.setup import Setup
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency
 from mergeometry.diagnostics.decomposed import Decomposed
-from mergeometry.diagnostics.disturbance import disturbance_terms
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors

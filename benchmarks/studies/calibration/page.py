@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.pages.marks import between
 from benchmarks.studies.calibration.experience import experience
+from benchmarks.studies.calibration.fit import SQUARED
 from benchmarks.studies.calibration.left_out import left_out_table
 from benchmarks.studies.calibration.levels import BEFORE
 from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS, part
@@ -79,7 +80,7 @@ def prediction_table(result: Mapping[str, Any]) -> str:
         return "Too few boards have been measured to fit on some and test on others.\n"
     lines = [
         "| fitted on | tested on | figures chosen | mean error | of a constant | rank correlation | "
-        "inside the 90 % interval | width of the interval |",
+        "inside the 90 % interval | interval, of the estimate |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
         *_tests(result),
     ]
@@ -88,11 +89,16 @@ def prediction_table(result: Mapping[str, Any]) -> str:
 
 def _tests(result: Mapping[str, Any]) -> Iterator[str]:
     for own in result["tests"]:
-        names = ", ".join(NAMES[name] for name in own["names"])
+        names = ", ".join(_named(name) for name in own["names"])
         yield (
             f"| {'; '.join(own['fitted_on'])} | {own['tested_on']} | {names} | {own['error']:.3f} | "
-            f"{own['constant_error']:.3f} | {own['rho']:+.2f} | {100 * own['coverage']:.0f} % | {own['width']:.2f} |"
+            f"{own['constant_error']:.3f} | {own['rho']:+.2f} | {100 * own['coverage']:.0f} % | "
+            f"{1 + own['below']:.1f} to {1 + own['above']:.1f} times |"
         )
+
+
+def _named(name: str) -> str:
+    return NAMES[name.removeprefix(SQUARED)] + (", squared" if name.startswith(SQUARED) else "")
 
 
 def experience_table(kinds: Mapping[str, Any]) -> str:

@@ -13,7 +13,17 @@ from benchmarks.speed.measure import ROOT
 from benchmarks.studies.calibration.boards import MODELS, RESULTS, modality
 from benchmarks.studies.calibration.correlation import Correlation
 from benchmarks.studies.calibration.experience import experience
-from benchmarks.studies.calibration.fit import CANDIDATES, COVERAGE, Families, Model, Rows, chosen, tested
+from benchmarks.studies.calibration.fit import (
+    CANDIDATES,
+    COVERAGE,
+    LEAST,
+    SQUARED,
+    Families,
+    Model,
+    Rows,
+    chosen,
+    error_on,
+)
 from benchmarks.studies.calibration.levels import (
     BEFORE,
     Board,
@@ -27,6 +37,9 @@ from benchmarks.studies.calibration.levels import (
 COMMAND = "python -m benchmarks.studies.calibration"
 CONSTANTS = ROOT / "src" / "mergeometry" / "inspection" / "prediction.json"
 RESULT = ROOT / "benchmarks" / "results" / "calibration.json"
+
+WORTH_PRINTING = 0.8
+"""The least share of an unseen family's rows inside a 90 % interval with which an estimate is printed at all."""
 
 AFTER_FIGURES = (
     "share_held", "distance", "distance_of_base", "foreign", "alignment", "consistency", "disturbance", "accumulated",
@@ -64,12 +77,17 @@ def families(found: Mapping[str, Board]) -> dict[str, Rows]:
 
 def _rows(own: Iterable[Board]) -> Rows:
     rows = [(row, board["experts"][row["task"]]) for board in own for row in board["rows"]]
-    figures = {name: np.array([row["figures"][name] for row, _ in rows], dtype=float) for name in CANDIDATES}
+    figures = {name: _candidate(name, [row for row, _ in rows]) for name in CANDIDATES}
     return Rows(
         figures,
         np.array([lost(row["score"], expert) for row, expert in rows]),
         np.array([row["task"] for row, _ in rows]),
     )
+
+
+def _candidate(name: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    values = np.array([row["figures"][name.removeprefix(SQUARED)] for row in rows], dtype=float)
+    return values**2 if name.startswith(SQUARED) else values
 
 
 def correlations(found: Mapping[str, Board]) -> dict[str, dict[str, Any]]:
@@ -99,7 +117,7 @@ def tests(kinds: Families) -> list[dict[str, Any]]:
         others = [other for other in kinds if other.split(",")[0] != name.split(",")[0]]
         cases += [(others, name)]
     unique = [case for place, case in enumerate(cases) if case[0] and case not in cases[:place]]
-    return [asdict(tested(kinds, fitted, unseen)) for fitted, unseen in unique]
+    return [asdict(error_on(kinds, fitted, unseen)) for fitted, unseen in unique]
 
 
 def summarise() -> dict[str, Any]:
@@ -117,7 +135,10 @@ def summarise() -> dict[str, Any]:
         "correlations": correlations(found),
     }  # fmt: skip
     if len(kinds) > 1:
-        result |= {"tests": tests(kinds), "model": plain_model(chosen(kinds))}
+        result |= {"tests": (found_errors := tests(kinds)), "model": plain_model(chosen(kinds))}
+        result["model"]["deserved"] = all(
+            own["error"] < own["constant_error"] and own["coverage"] >= WORTH_PRINTING for own in found_errors
+        )
     return result
 
 
@@ -134,6 +155,7 @@ def constants(result: Mapping[str, Any]) -> dict[str, Any]:
         "written_by": COMMAND,
         "figures": {name: levels for name, levels in figures.items() if levels},
         "kinds": experience(),
+        "model": model if (model := result.get("model")) and model["deserved"] else None,
     }
 
 
@@ -142,5 +164,5 @@ def plain_model(model: Model) -> dict[str, Any]:
     return {
         "figures": list(model.names), "centre": model.centre.tolist(), "size": model.size.tolist(),
         "weights": model.weights.tolist(), "intercept": model.intercept, "penalty": model.penalty,
-        "below": model.below, "above": model.above, "coverage": COVERAGE,
+        "below": model.below, "above": model.above, "coverage": COVERAGE, "least": LEAST,
     }  # fmt: skip

@@ -83,7 +83,7 @@ def compare(
             or the disk failed.
     """
     from mergeometry.comparison.entries import read_entries  # noqa: PLC0415  (needs torch)
-    from mergeometry.comparison.leave_one_out import with_models_left_out  # noqa: PLC0415
+    from mergeometry.comparison.leave_one_out import check_enough_models, with_models_left_out  # noqa: PLC0415
     from mergeometry.comparison.rules import read_rules  # noqa: PLC0415
     from mergeometry.comparison.run import run_comparison  # noqa: PLC0415
     from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
@@ -98,6 +98,8 @@ def compare(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
     ).recipe
     setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
+    if leave_one_out:
+        check_enough_models(setup)
     with chosen_executor(executor).opened() as opened:
         comparison = run_comparison(
             setup, Path(output), scale_values, rules=scale_rules, workers=workers, memory_limit=memory_limit, say=say,

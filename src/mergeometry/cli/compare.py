@@ -79,6 +79,7 @@ def compare(
         if tasks is None:
             wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
         from mergeometry.comparison.entries import read_entries
+        from mergeometry.comparison.leave_one_out import check_enough_models, with_models_left_out
         from mergeometry.comparison.own_folder import refuse_foreign_folder
         from mergeometry.comparison.rules import read_rules
         from mergeometry.comparison.run import run_comparison
@@ -94,6 +95,8 @@ def compare(
         with fetching(hidden=hidden, events=written) as show:
             given = local_recipe(given, where.access, show).recipe
         setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
+        if leave_one_out:
+            check_enough_models(setup)
         refuse_foreign_folder(output, setup.plans[0].inputs)
         executor = stack.enter_context(on.chosen_executor.opened())
         if plan:
@@ -114,7 +117,6 @@ def compare(
                 executor=executor,
             )  # fmt: skip
             if leave_one_out:
-                from mergeometry.comparison.leave_one_out import with_models_left_out
 
                 def without(name: str) -> Setup:
                     return set_up(given, entries, load_tasks(tasks), [*left_out, name], everything=everything)

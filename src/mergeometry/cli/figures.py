@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mergeometry.cli.show import console, plain
 from mergeometry.grouping import grouped
+from mergeometry.inspection.prediction import predicts
 from mergeometry.progress import duration
 from mergeometry.words import counted
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mergeometry.inspection.result import Inspection
+
+_TITLES = {"share_held": "held in the merge", "alignment": "alignment", "consistency": "consistency"}
+"""Figures of a merge; those that were not shown to go with what is lost are folded away, on the page too."""
 
 _MARKS = {"warning": "!!", "attention": "! ", "note": "- "}
 _WIDTH = 16
@@ -35,6 +39,8 @@ def print_inspection(inspection: Inspection) -> None:
     for table in (_models(inspection, target), _pairs(inspection, target), _layers(inspection, target)):
         if table is not None:
             target.print(table)
+    if inspection.output is not None and (folded := [title for one, title in _TITLES.items() if not predicts(one)]):
+        target.print(f"on the page, not shown to predict what a task loses: {' and '.join(folded)}", soft_wrap=True)
     for note in grouped(inspection.notes):
         target.print(f"note: {plain(note)}")
 
@@ -46,14 +52,14 @@ def _models(inspection: Inspection, target: Console) -> Table:
     table = Table(title="Models", title_justify="left")
     for column in ("model", "moved", ""):
         table.add_column(column, justify="right" if column == "moved" else "left")
-    after = inspection.output is not None
+    shown = [figure for figure in _TITLES if inspection.output is not None and predicts(figure)]
     columns = ["of the base", "alignment with it", "effective rank"]
-    for column in columns + after * ["held in the merge", "alignment", "consistency"]:
+    for column in [*columns, *(_TITLES[figure] for figure in shown)]:
         table.add_column(column, justify="right")
     most = max((own.norm for own in totals), default=0.0)
     for own in totals:
         cells = [f"{100 * own.relative_norm:.1f} %", f"{own.base_alignment:.3f}", _figure(own.effective_rank, ".1f")]
-        cells += after * [_figure(own.share_held), _figure(own.alignment), _figure(own.consistency)]
+        cells += [_figure(getattr(own, figure)) for figure in shown]
         table.add_row(plain(own.label), f"{own.norm:.3g}", _bar(own.norm, most, target), *cells)
     return table
 

@@ -19,6 +19,16 @@ from mergeometry.execution.head_files import safe_name
 from mergeometry.execution.workers import MemoryLimit
 
 
+def check_enough_models(setup: Setup) -> None:
+    """Refuse to leave one model out where nothing is left to score.
+
+    Raises:
+        RecipeError: fewer than two tasks have a model in the merge.
+    """
+    if len(setup.seen) < 2:
+        raise RecipeError("leaving a model out takes at least two scored models", hint="leave --leave-one-out out")
+
+
 def with_models_left_out(
     comparison: Comparison,
     setup: Setup,
@@ -37,11 +47,8 @@ def with_models_left_out(
     of the models that remain. Scores are kept in ``output``, so that a second run continues from them.
 
     Raises:
-        RecipeError: fewer than two tasks have a model in the merge.
         MergeometryError: as `run_comparison`.
     """
-    if len(setup.seen) < 2:
-        raise RecipeError("leaving a model out takes at least two scored models", hint="leave --leave-one-out out")
     left_out: list[LeftOut] = []
     for name in setup.seen:
         smaller, folder = without(name), output / WITHOUT / safe_name(name)

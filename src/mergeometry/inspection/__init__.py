@@ -12,5 +12,6 @@
 | `totals`      | figures of whole models, of pairs of models, of layers              |
 | `verdict`     | what the figures say, in words                                      |
 | `advice`      | what to take for such models, in words                              |
+| `losses`      | what each task is estimated to have lost in a merge, in words       |
 | `prediction`  | what the project's boards showed, as constants that a study writes  |
 """

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -42,6 +43,35 @@ class Predicts:
     rho: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Share of its expert's score that a task is estimated to lose, with the ends of a 90 % interval."""
+
+    low: float
+    middle: float
+    high: float
+
+
+SQUARED = "squared: "
+"""What precedes the name of a figure that is squared."""
+
+
+def loss_of(figures: Mapping[str, float]) -> Loss | None:
+    """The loss of a task in a merge; None where a figure is missing, or no model held on what it never saw."""
+    model = _constants()["model"]
+    if model is None or any(name.removeprefix(SQUARED) not in figures for name in model["figures"]):
+        return None
+    nats = model["intercept"]
+    for name, centre, size, weight in zip(
+        model["figures"], model["centre"], model["size"], model["weights"], strict=True
+    ):
+        value = figures[name.removeprefix(SQUARED)]
+        nats += weight * ((value**2 if name.startswith(SQUARED) else value) - centre) / size
+    nats = max(model["least"], nats)
+    low, middle, high = (1 - math.exp(-nats * (1 + more)) for more in (model["below"], 0.0, model["above"]))
+    return Loss(low, middle, high)
 
 
 def advice_on(kinds: Collection[str]) -> Advice | None:

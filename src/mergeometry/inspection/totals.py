@@ -56,6 +56,13 @@ def matrices_of(tensors: Sequence[TensorFigures]) -> list[TensorFigures]:
     return [one for one in tensors if one.matrix is not None]
 
 
+def over_accumulation(tensors: Sequence[TensorFigures]) -> float | None:
+    """Over-accumulation over all merged matrices, by energy; None where there is none."""
+    known = [(own.accumulated, own.norm**2) for own in (one.merged for one in tensors) if own and own.accumulated]
+    energy = math.fsum(weight for _, weight in known)
+    return math.fsum(value * weight for value, weight in known) / energy if energy > 0 else None
+
+
 def _model(tensors: Sequence[TensorFigures], index: int, label: str) -> ModelTotals:
     norm = math.sqrt(math.fsum(one.norm[index] ** 2 for one in tensors))
     base = math.sqrt(math.fsum(one.base_norm**2 for one in tensors))

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from mergeometry.inspection.advice import advice_in_words
+from mergeometry.inspection.losses import losses_in_words
 from mergeometry.inspection.result import Inspection, LayerTotals, Sentence, TensorFigures, Totals, pairs_of
-from mergeometry.inspection.totals import base_alignment, matrices_of
+from mergeometry.inspection.totals import base_alignment, matrices_of, over_accumulation
 
 COPY_COSINE = 0.98
 """Task vectors of one task and two seeds have cosines well below this; those of copies are above it."""
@@ -55,7 +56,7 @@ def verdict_on(inspection: Inspection) -> tuple[Sentence, ...]:
         told = [Sentence("attention", "No tensor could be measured.")]
     elif not grave and inspection.output is None:
         told.insert(0, Sentence("note", _nothing_against(inspection)))
-    return (*grave, *_after(inspection, totals), *told)
+    return (*grave, *losses_in_words(inspection), *_after(inspection, totals), *told)
 
 
 def _nothing_against(inspection: Inspection) -> str:
@@ -226,17 +227,10 @@ def _after(inspection: Inspection, totals: Totals) -> Iterator[Sentence]:
         low = min(aligned)
         text += f" Its main subspace covers {low[1]} least (alignment {low[0]:.2f})."
     yield Sentence("note", text)
-    counted = _accumulated(inspection.tensors)
+    counted = over_accumulation(inspection.tensors)
     if counted is not None and counted > _COUNTED:
         yield Sentence(
             "note",
             f"Along its own directions the merged model holds {counted:.1f} times what its models ask for on average: "
             "what they share is counted more than once. `refine: [svc]` divides by it, and so does a smaller scale.",
         )
-
-
-def _accumulated(tensors: Sequence[TensorFigures]) -> float | None:
-    """Over-accumulation over all merged matrices, by energy; None where there is none."""
-    known = [(own.accumulated, own.norm**2) for own in (one.merged for one in tensors) if own and own.accumulated]
-    energy = math.fsum(weight for _, weight in known)
-    return math.fsum(value * weight for value, weight in known) / energy if energy > 0 else None

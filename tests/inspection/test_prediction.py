@@ -1,0 +1,113 @@
+"""Constants that a study wrote, and the words made of them: advice where the boards have such models, else none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.studies.calibration.measure import figures_at
+from mergeometry.inspection import prediction
+from mergeometry.inspection.advice import advice_in_words
+from mergeometry.inspection.losses import figures_of_model, losses_in_words
+from mergeometry.inspection.prediction import advice_on, kept_by, loss_of, predicts
+from mergeometry.inspection.result import Inspection, Model
+from mergeometry.report.definitions import AFTER, BEFORE, not_shown_to_predict, shown_to_predict
+from tests.helpers.inspections import drawn
+
+KEPT = {"iso_c": {"at_one": [0.8, 0.95], "at_best": [0.9, 0.96]}, "ties": {"at_one": [0.4, 0.4], "at_best": [0.7, 0.8]}}
+CHOICE = {"method": "iso_c", "other": "rows", "validated": False, "least_scale": 1.0, "largest_scale": 1.0}
+MODEL = {"figures": ["relative_norm", "squared: share_held"], "centre": [0.1, 0.5], "size": [0.2, 2.0],
+         "weights": [0.4, -0.2], "intercept": 0.3, "below": -0.5, "above": 1.0, "least": 0.05}  # fmt: skip
+CONSTANTS = {
+    "model": None,
+    "figures": {"accumulated": [{"level": "merges", "rho": 0.9, "low": 0.8, "high": 0.95}]},
+    "kinds": {"checkpoint": {"boards": 3, "fewest_tasks": 6, "most_tasks": 14, "methods": KEPT,
+                             "advice": {**CHOICE, "low": 0.8, "high": 0.951}}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "_constants", lambda: CONSTANTS)
+
+
+def words(inspection: Inspection) -> list[str]:
+    return [sentence.text for sentence in advice_in_words(inspection)]
+
+
+def merged_by(method: str, kind: str = "checkpoint") -> Inspection:
+    own = drawn(["first", "second"])
+    models = tuple(replace(model, kind=kind) for model in own.models)
+    return replace(own, recipe={"method": {"name": method}}, models=models)
+
+
+@pytest.mark.usefixtures("constants")
+def test_the_advice_names_method_scale_and_range() -> None:
+    (text,) = words(merged_by("ties"))
+    assert "On 3 boards of full fine-tunes (6 to 14 tasks each)" in text
+    assert "`method: iso_c` with `other: rows` at scale 1 kept most: 80 to 95 % of the experts' scores." in text
+    assert "`ties` at scale 1 kept 40 %." in text and "not an estimate" in text
+    (text,) = words(merged_by("iso_c"))
+    assert "at scale 1 kept 80" not in text.replace("at scale 1 kept most", "")  # the advised method is named once
+    (text,) = words(merged_by("unheard_of"))
+    assert "unheard_of" not in text
+
+
+@pytest.mark.usefixtures("constants")
+def test_no_advice_without_boards_of_such_models() -> None:
+    assert words(merged_by("ties", "adapter")) == []
+    mixed = merged_by("ties")
+    assert words(replace(mixed, models=(mixed.models[0], replace(mixed.models[1], kind="adapter")))) == []
+    assert words(replace(mixed, models=mixed.models[:1])) == []
+    assert words(replace(mixed, output=Model("merged", "merged", "checkpoint"))) == []  # it is merged already
+
+
+def test_a_loss_follows_the_constants_and_is_bounded_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "_constants", lambda: {**CONSTANTS, "model": MODEL})
+    nats = 0.3 + 0.4 * (0.3 - 0.1) / 0.2 - 0.2 * (0.5**2 - 0.5) / 2
+    loss = loss_of({"relative_norm": 0.3, "share_held": 0.5})
+    assert loss is not None
+    expected = [1 - math.exp(-nats * times) for times in (0.5, 1.0, 2.0)]
+    assert [loss.low, loss.middle, loss.high] == pytest.approx(expected)
+    assert loss_of({"relative_norm": 0.3}) is None
+    least = loss_of({"relative_norm": -5.0, "share_held": 0.5})
+    assert least is not None and least.middle == pytest.approx(1 - math.exp(-0.05))
+    merge = drawn(["first", "second"], after=True)
+    (sentence,) = losses_in_words(merge)
+    assert "first" in sentence.text and "90 %" in sentence.text
+    assert list(losses_in_words(drawn(["first", "second"]))) == []  # nothing is merged yet
+    monkeypatch.setattr(prediction, "_constants", lambda: CONSTANTS)
+    assert list(losses_in_words(merge)) == []  # no model held on what it never saw
+
+
+def test_a_models_figures_are_those_of_the_study() -> None:
+    merge = drawn(["first", "second"], after=True)
+    for index in range(2):
+        terms = [(one.norm[index], one.base_norm, one.merged) for one in merge.tensors]
+        norm, base = (sum(term[place] ** 2 for term in terms) for place in (0, 1))
+        along = sum(own.share_held[index] * size**2 for size, _, own in terms if own)
+        sums = {"norm": norm, "base": base, "along": along, "merged": sum(own.norm**2 for *_, own in terms if own)}
+        found, study = figures_of_model(merge, index), figures_at(sums, 1.0)
+        for name in ("share_held", "distance", "distance_of_base", "foreign", "relative_norm"):
+            assert found[name] == pytest.approx(study[name])
+
+
+@pytest.mark.usefixtures("constants")
+def test_definitions_are_parted_by_what_was_shown() -> None:
+    shown, others = dict(shown_to_predict(after=True)), dict(not_shown_to_predict(after=True))
+    assert list(shown) == ["Over-accumulation"] and "rank correlation 0.90" in shown["Over-accumulation"]
+    assert [*shown, *others] != list(others) and {*shown, *others} == {name for name, _ in (*BEFORE, *AFTER)}
+    assert not list(shown_to_predict(after=False))
+
+
+def test_the_constants_that_ship_are_whole() -> None:
+    for kind in ("checkpoint", "adapter"):
+        advice = advice_on([kind, kind])
+        assert advice is not None and 0 < advice.low <= advice.high <= 1.05 and advice.boards > 1
+        kept = kept_by(kind, advice.method, validated=advice.validated)
+        assert kept is not None and kept[0] <= kept[1]
+    assert all(
+        -1 <= one.low <= one.rho <= one.high <= 1 for figure in ("distance_of_base",) for one in predicts(figure)
+    )
