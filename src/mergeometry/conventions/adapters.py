@@ -91,6 +91,9 @@ FOREIGN_ADAPTERS = (
 )
 """In the order in which they are tried: the first that a name of the file fits."""
 
+_MARKS = ("lora", "hada_", "lokr_", "oft_", "on_input", "base_layer", "prompt_embeddings", "emb_params", "string_to_p")
+"""Every name that one of the patterns fits has one of these in it; few models have such a name."""
+
 _QUANTISED_NAME = re.compile(
     r"(^|[-_/])(bnb[-_]?[48]bit|[48]bit|int[48]|nf4|awq|gptq|aqlm|hqq|fp8)($|[-_/])", re.IGNORECASE
 )
@@ -99,6 +102,9 @@ _QUANTISED_NAME = re.compile(
 def foreign_adapter(names: Iterable[str]) -> tuple[str, ForeignAdapter] | None:
     """The first tensor that belongs to an adapter, and the kind; None where all may be a model's."""
     known = list(names)
+    together = "\n".join(known)
+    if not any(mark in together for mark in _MARKS):
+        return None
     for kind in FOREIGN_ADAPTERS:
         for name in known:
             if kind.names.fullmatch(name):

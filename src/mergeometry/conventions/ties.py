@@ -23,6 +23,7 @@ _OUTPUTS = (
 )  # fmt: skip
 _BIASES = {"predictions.decoder.bias": "predictions.bias", "lm_head.decoder.bias": "lm_head.bias"}
 """The bias of an output layer, and the parameter of the module around it that it is."""
+_BIAS = "bias"
 
 OUTPUT_BIASES = (*(f"{name.removesuffix('.weight')}.bias" for name in _OUTPUTS), *_BIASES.values(), "mlm_score.bias")
 """Biases with an entry for each token."""
@@ -69,6 +70,7 @@ def halves(shapes: Mapping[str, Sequence[int]]) -> Halves:
     copies = {
         name: source
         for name in shapes
+        if name.endswith(_BIAS)
         for end, of in _BIASES.items()
         if _ends(name, (end,)) and (source := name.removesuffix(end) + of) in shapes
     }
@@ -92,7 +94,7 @@ def hidden_output(names: Iterable[str], config: Mapping[str, Any] | None) -> str
     Its bias shows it, or a class of the configuration that predicts words.
     """
     stored = set(names)
-    for name in sorted(stored):
+    for name in sorted(name for name in stored if name.endswith(_BIAS)):
         for output in _OUTPUTS:
             module = output.removesuffix(".weight")
             for bias in (f"{module}.bias", _BIASES.get(f"{module}.bias", "")):

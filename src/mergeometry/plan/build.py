@@ -26,7 +26,7 @@ from mergeometry.plan.matching import match_names
 from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.own_tensors import with_own_tensors
-from mergeometry.plan.part import Part, task_of
+from mergeometry.plan.part import Alike, Part, task_of
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
@@ -116,7 +116,7 @@ def _plan(
     shapes = {name: info.shape for name, info in base.tensors.items()}
     layouts = Layouts(shapes, base.config)
     form = adapter_form(recipe.output.adapter, base, models, matches, tables, own)
-    tasks, refused, unplaced, whole = [], [], [], []
+    tasks, refused, unplaced, whole, alike = [], [], [], [], Alike()
     for name, info in base.tensors.items():
         sources = tuple(
             _oriented(source_of(model, match.pairs.get(name)), transposed=layouts.is_transposed(name))
@@ -138,7 +138,7 @@ def _plan(
                 name, ties.copies.get(name, name), info, sources, carried, matrix, layouts.is_transposed(name),
                 stack if can_slice(recipe, sources) else None, form, layers.place(name),
             )  # fmt: skip
-            task = task_of(recipe, methods, part)
+            task = task_of(recipe, methods, part, alike)
             tasks.append(task)
             whole += [task] if stack and not task.slices else []
         except ValueError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from mergeometry.conventions.experts import Stack
 from mergeometry.conventions.layer_names import Place
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.adapter_form import AdapterForm
-from mergeometry.plan.choice import RecipeMethods
+from mergeometry.plan.choice import Chosen, RecipeMethods
 from mergeometry.plan.outputs import output_code
 from mergeometry.plan.slices import slices_of
 from mergeometry.plan.tasks import Source, TensorTask
@@ -38,7 +38,38 @@ class Part:
     """Where it stands among the model's layers."""
 
 
-def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
+@dataclass(frozen=True)
+class Alike:
+    """The tasks made so far, one per kind: a mixture has thousands of experts of equal shapes, and equal costs."""
+
+    known: dict[Any, TensorTask] = field(default_factory=dict)
+
+    def key(self, recipe: Recipe, chosen: Chosen, part: Part) -> Any:
+        """What a task's checks, route and cost follow from; None where that is more than shapes and dtypes."""
+        plain = type(part.info) is TensorInfo and all(type(source) is TensorInfo for source in part.sources)
+        if not plain or part.stack or part.form or part.carried or chosen.values:
+            return None
+        files = tuple((source.code, source.shape) for source in (part.info, *part.sources) if source is not None)
+        return (
+            id(chosen.method), chosen.name, chosen.weights, chosen.scale, id(chosen.scaling), part.matrix,
+            part.transposed, output_code(recipe, part.info), files,
+        )  # fmt: skip
+
+    def task(self, key: Any, part: Part) -> TensorTask | None:
+        """The task of a tensor of which another is known that differs by its name and its files alone."""
+        if (known := self.known.get(key)) is None:
+            return None
+        outputs = tuple(OutputTensor(part.name, output.code, output.shape) for output in known.outputs)
+        return known.renamed(part.name, part.info, part.sources, outputs)
+
+    def keep(self, key: Any, chosen: Chosen, task: TensorTask) -> None:
+        """Keep a task for others like it, unless its method draws other numbers for every tensor."""
+        # The task holds the method, so that no other object gets its id.
+        if key is not None and task.method is chosen.method:
+            self.known[key] = task
+
+
+def task_of(recipe: Recipe, methods: RecipeMethods, part: Part, alike: Alike) -> TensorTask:
     """Give a tensor its method, its scale and its outputs.
 
     Raises:
@@ -56,6 +87,9 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
     if stack is not None and chosen.method.merges_by and chosen.method.matrices_only:
         stack = None
         chosen = methods.choose(recipe, part.original, part.place, matrix=part.matrix)
+    key = alike.key(recipe, chosen, part)
+    if (task := alike.task(key, part)) is not None:
+        return task
     unbound, weights = chosen.method, chosen.weights
     shape = tuple(reversed(info.shape)) if part.transposed else info.shape
     weighs_first = unbound.weights_are_shares and not methods.main[1].weights_are_shares and set(weights) != {1.0}
@@ -74,6 +108,7 @@ def task_of(recipe: Recipe, methods: RecipeMethods, part: Part) -> TensorTask:
         values=chosen.values,
     )  # fmt: skip
     if stack is None:
+        alike.keep(key, chosen, task)
         return task
     return replace(task, slices=slices_of(task, stack, lambda name: unbound.for_tensor(recipe.seed, name, labels)))
 

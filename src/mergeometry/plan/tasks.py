@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -116,6 +116,17 @@ class TensorTask:
             self.name, "copied", self.base, (), None, "copy", self.weights, 0.0, False, self.equal, ()
         )  # fmt: skip
 
+    def renamed(
+        self, name: str, base: TensorInfo, sources: tuple[Source, ...], outputs: tuple[OutputTensor, ...]
+    ) -> TensorTask:
+        """The task of another tensor of the same shapes, dtypes and values, whose route and cost are the same."""
+        task = object.__new__(TensorTask)
+        for key in _FIELDS:
+            object.__setattr__(task, key, getattr(self, key))
+        for key, value in (("name", name), ("base", base), ("sources", sources), ("outputs", outputs)):
+            object.__setattr__(task, key, value)
+        return task
+
     @property
     def adapters_only(self) -> bool:
         """Whether every model's update is low-rank, since none holds the tensor itself or a dense update of it."""
@@ -130,6 +141,9 @@ class TensorTask:
     def forms_updates(self) -> bool:
         """Whether an adapter's update of the tensor is formed from the base's tensor as a whole."""
         return any(isinstance(source, DenseUpdate) for source in self.sources)
+
+
+_FIELDS = tuple(one.name for one in fields(TensorTask))
 
 
 @dataclass(frozen=True, repr=False)
