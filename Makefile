@@ -35,7 +35,9 @@ torture: $(STAMP)
 
 # Half an hour; atheris has wheels for Linux alone.
 fuzz: $(FUZZ_STAMP)
-	$(BIN)/python -m tests.hostile.fuzz
+	$(BIN)/python -m tests.hostile.fuzz > .fuzz.txt
+	$(BIN)/python -m tools.fuzzing .fuzz.txt
+	$(BIN)/python -m tools
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -40,7 +40,8 @@ def main(reports: Sequence[str]) -> None:
     )
     machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    known = {"date": date, "commit": commit.stdout.strip(), "machine": machine, "figures": figures}
+    known = json.loads(FIGURES.read_text("utf-8"))
+    known |= {"date": date, "commit": commit.stdout.strip(), "machine": machine, "figures": figures}
     FIGURES.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     for name, values in figures.items():
         print(name, *(f"{key}: {value:,}" for key, value in values.items()), sep="\n    ")

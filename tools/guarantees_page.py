@@ -12,6 +12,9 @@ from tools.surface import ROOT
 
 FIGURES = ROOT / "tools/guarantees.json"
 _PATH = ROOT / "docs/guarantees.md"
+_SLOWEST = 10
+"""Seconds after which the fuzzer, which slows a parser several times, counts an input as hanging."""
+
 _INTRODUCTION = """
 # Guarantees and their tests
 
@@ -62,6 +65,14 @@ def _last(figures: Mapping[str, Any]) -> Iterator[str]:
             for case, values in _cases(figures["figures"], test):
                 shown = "; ".join(f"{name} {_shown(value)}" for name, value in values.items())
                 yield f"| {number} | `{test}` | {case} | {shown} |"
+    if (fuzzed := figures.get("fuzzing")) is not None:
+        counts = ", ".join(f"{count:,} of the {name}" for name, count in fuzzed["inputs"].items())
+        yield ""
+        yield (
+            f"`make fuzz` on {fuzzed['date']}, commit `{fuzzed['commit']}`, {fuzzed['seconds'] / 60:.0f} minutes: "
+            f"{counts}."
+        )
+        yield f"No input ended in anything but our own errors, and none took {_SLOWEST} seconds of the slowed parser."
 
 
 def _cases(figures: Mapping[str, Mapping[str, Any]], test: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

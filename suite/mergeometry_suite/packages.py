@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
+from mergeometry.intact import is_intact, is_noted, note_contents
 from mergeometry_suite.archives import unpack
-from mergeometry_suite.intact import is_intact, note_contents
 from mergeometry_suite.registries import NPM, PYPI, Registry
 
 
@@ -116,6 +116,8 @@ def fetch(package: Package, progress: Callable[[str], None] | None = None) -> Pa
     """
     target = _folder(package)
     if target.is_dir():
+        if not is_noted(target):  # an earlier version unpacked it
+            note_contents(target)
         if is_intact(target):
             return target
         shutil.rmtree(target)

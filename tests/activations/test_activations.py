@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import mergeometry as mg
 from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
-from mergeometry.activations.run import collect_for, read_data
+from mergeometry.activations.run import collect_for, merge_on_data, read_data
 from mergeometry.cli.app import app
 from mergeometry.comparison.evaluate import evaluate
 from mergeometry.comparison.tasks_file import load_tasks
@@ -26,6 +26,7 @@ from mergeometry_suite.backbone import backbone
 from mergeometry_suite.experts import SHIPPED
 from mergeometry_suite.tasks import load
 from tests.helpers import learning_models, models
+from tests.helpers.elsewhere import Elsewhere
 from tests.helpers.labelled_tasks import written
 
 
@@ -324,3 +325,21 @@ def test_what_has_no_order_is_refused_for_merging_in_order(family: dict[str, Any
     recipe = recipe_of(family, "regmean_plusplus", scale={"rule": "projection", "per": "model"})
     with pytest.raises(MergeometryError, match="needs its scale before the last layer"):
         collected(recipe, tmp_path / "moments")
+
+
+@pytest.mark.parametrize(
+    ("method", "ran"),
+    [
+        ("regmean", ["run_alone task0", "run_alone task1", "run_alone task2"]),
+        pytest.param("regmean_plusplus", ["run_in_order task0"], marks=pytest.mark.suite),
+    ],
+)
+def test_models_that_run_elsewhere_give_the_same_bytes(
+    family: dict[str, Any], tmp_path: Path, method: str, ran: list[str]
+) -> None:
+    plan, there = mg.make_plan(recipe_of(family, method)), Elsewhere()
+    merge_on_data(plan, tmp_path / "here", workers=1)
+    merge_on_data(plan, tmp_path / "there", executor=there)
+    assert models.weight_hashes(tmp_path / "here") == models.weight_hashes(tmp_path / "there")
+    assert [one for one in there.ran if one.startswith("run_")] == ran
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -114,7 +114,9 @@ def test_a_plan_shows_what_can_be_planned(models: Path) -> None:
     inner, last = json.loads(done.stdout)
     assert (inner["stage"], inner["needs"], len(inner["tensors"])) == ("inner", [], 1)
     assert (last["stage"], last["needs"]) == (None, ["inner"])
-    assert "planned once 'inner' is merged" in invoke("plan", "stages.yml").stdout
+    assert inner["device"] == {"chosen": "cpu", "tensors": {"cpu": 1}}
+    shown = invoke("plan", "stages.yml", "--device", "cpu").stdout
+    assert "planned once 'inner' is merged" in shown and shown.count("merges on the CPU") == 1
     assert not (models / ".out.stages").exists()
 
 

@@ -21,6 +21,7 @@ from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.entries import read_entries
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.setup import TEST, Setup, set_up
+from mergeometry.comparison.store import Store
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders.heads import Head
 from mergeometry.execution.task_vectors import merged_delta
@@ -158,3 +159,17 @@ def test_a_changed_prediction_is_scored_anew(family: Path, copy: Path, tmp_path:
     ((other, steps),) = compared(1)
     assert "average at 1 on test inputs" in steps
     assert other != base
+
+
+def test_a_kept_result_that_is_damaged_is_none(tmp_path: Path) -> None:
+    store = Store(tmp_path, "one")
+    result = {1: [0.5, float("inf")], "notes": ["a"]}
+    store.write("row", result)
+    place, plain = tmp_path / "row.json", {"1": [0.5, float("inf")], "notes": ["a"]}
+    assert store.read("row") == plain
+    content = place.read_text()
+    for wrong in (content.replace("0.5", "0.6"), "[" * 100_000, "[]", "null", content[:-9], '{"identity": "one"}'):
+        place.write_text(wrong)
+        assert store.read("row") is None
+    place.write_text(json.dumps({"identity": "one", "result": plain}))
+    assert store.read("row") == plain, "as earlier versions kept it"

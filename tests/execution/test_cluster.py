@@ -21,7 +21,7 @@ from mergeometry.errors import ExecutionError, NumericalError
 from mergeometry.execution.cluster.jobs import ATTEMPTS
 from mergeometry.execution.executor import Demands, Executor
 from mergeometry.execution.pool import side_by_side
-from tests.helpers import models
+from tests.helpers import learning_models, models
 from tests.helpers.clusters import NODE, PATIENCE, cluster, kill, wait_until, workers_running
 
 pytestmark = pytest.mark.slow
@@ -181,6 +181,41 @@ def test_a_merge_goes_on_after_its_driver(
     assert models.weight_hashes(tmp_path / "out") == wanted and not left_behind(tmp_path)
     # The first to be shown are those that were taken over.
     assert finished <= set(again[: len(run.tensors)]) and len(again) == len(run.tensors)
+
+
+def test_learning_survives_its_worker(nodes: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    family = learning_models.family(tmp_path / "family", count=12)
+    settings = {"objective": "distill", "steps": 6, "batch_size": 4, "check_every": 1, "learning_rate": 0.02}
+    recipe = learning_models.with_settings(family, settings, method={"name": "tsv_m", "rank": 2})
+    mg.merge(recipe, tmp_path / "here", workers=1, device="cpu")
+    killed, steps = list[int](), list[int]()
+
+    def strike(point: Any) -> None:
+        steps.append(point.step)
+        if not killed and point.step >= 2 and (found := workers_running()):
+            kill(found)
+            killed.extend(found)
+
+    mg.merge(recipe, tmp_path / "out", executor=mg.Ray(nodes.address), report=strike)
+    assert killed and steps[-1] == 6
+    hashes = [models.file_hashes(tmp_path / name) for name in ("here", "out")]
+    assert {name for name in hashes[0] if hashes[0][name] != hashes[1][name]} <= {"mergeometry.json"}
+
+
+def test_models_are_run_on_data_by_its_workers(nodes: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    family = learning_models.family(tmp_path / "family", count=12)
+    data = {"tasks": {task["name"]: task["data"] for task in family["adapt"]["tasks"]}}
+    heads = {task["name"]: {"path": task["data"], "head": task["head"]} for task in family["adapt"]["tasks"]}
+    inputs = {"base": family["base"], "models": family["models"]}
+    for method, given in (("regmean", data), ("regmean_plusplus", data), ("fisher", {"tasks": heads})):
+        recipe = {**inputs, "method": method, "data": given}
+        mg.merge(recipe, tmp_path / f"{method}-here", workers=1)
+        mg.merge(recipe, tmp_path / f"{method}-there", executor=mg.Ray(nodes.address))
+        hashes = [models.weight_hashes(tmp_path / f"{method}-{where}") for where in ("here", "there")]
+        assert hashes[0] == hashes[1], method
+    assert not left_behind(tmp_path)
 
 
 def test_a_node_with_other_code_is_refused(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ import mergeometry as mg
 from mergeometry.execution.restoring import restored
 from mergeometry.execution.run import execute
 from mergeometry.plan import make_plan
+from mergeometry.sink.journal import read_journal
 from tests.helpers import models
 from tests.helpers.commands import invoke
 
@@ -69,15 +75,63 @@ def test_a_flipped_bit_anywhere_costs_at_most_tensors(tmp_path: Path, whole: dic
         target.rename(tmp_path / f"done-{place}")
 
 
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value within a JSON value, of the outer ones first."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from places(one, (*path, key))
+
+
+def put(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    if not path:
+        return other
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[path[0]] = put(value[path[0]], path[1:], other)
+    return changed
+
+
+def test_a_value_of_another_type_anywhere_costs_at_most_tensors(tmp_path: Path, whole: dict[str, Any]) -> None:
+    """Lines whose checksum is right, as another program would write them; and the journal cut after any line."""
+    recipe, journal = stopped(tmp_path)
+    folder = next(journal.parent.glob("folder-*"))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    plan, target = make_plan(mg.load_recipe(recipe)), tmp_path / "out"
+
+    def resumed(text: bytes) -> None:
+        journal.parent.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        journal.write_bytes(text)
+        for path, data in files.items():
+            path.write_bytes(data)
+        assert same(execute(plan, target, resume=True, workers=1).to_json(), whole), text
+        shutil.rmtree(target)
+
+    draw = random.Random(0)
+    everywhere = [(number, path) for number, line in enumerate(lines) for path in places(json.loads(line[17:]))]
+    for number, path in draw.sample(everywhere, 10):
+        value = json.loads(lines[number][17:])
+        was = type(functools.reduce(lambda one, key: one[key], path, value))
+        other = draw.choice([one for one in (None, True, -1, 1e300, "x", [[]], {"a": None}) if type(one) is not was])
+        text = json.dumps(put(value, path, other)).encode()
+        check = hashlib.sha256(text).hexdigest()[:16].encode()
+        resumed(b"".join([*lines[:number], b"%s %s\n" % (check, text), *lines[number + 1 :]]))
+    cut = b"".join(lines)
+    for end in draw.sample(range(len(cut)), 4):
+        resumed(cut[:end])
+
+
 @pytest.mark.parametrize("change", [
-    {"written": ["00"]}, {"read": [["base"]]}, {"seconds": "soon"}, {"name": "other"}, {"notes": None},
+    {"written": ["00"]}, {"read": [["base"]]}, {"read": [["base", "w", "bb"]]},
+    {"seconds": "soon"}, {"name": "other"}, {"notes": None},
 ])  # fmt: skip
 def test_an_entry_of_another_form_is_no_outcome(change: dict[str, Any]) -> None:
-    outcome = {"name": "w", "written": ["aa"], "read": [["base", "w", "bb"]], "seconds": 1.0, "peak_memory": 5,
+    outcome = {"name": "w", "written": ["aa"], "read": [["base", "w", "blake3:bb"]], "seconds": 1.0, "peak_memory": 5,
                "process": 7, "notes": [], "scales": [1.0], "energies": [], "processor": 0.5}  # fmt: skip
     entry = {"digest": "aa", "outcome": outcome}
     good = restored("w", [entry])
-    assert good is not None and good.read == (("base", "w", "bb"),) and good.peak_memory == 0
+    assert good is not None and good.read == (("base", "w", "blake3:bb"),) and good.peak_memory == 0
     assert restored("w", [{"digest": "aa", "outcome": {**outcome, **change}}]) is None
     assert restored("w", [entry, {"digest": "aa", "outcome": {**outcome, "seconds": 2.0}}]) is None
     assert restored("w", [{"digest": "aa"}]) is None
@@ -128,3 +182,15 @@ def test_a_journal_that_is_none_at_all(tmp_path: Path, content: bytes) -> None:
     recipe, journal = stopped(tmp_path)
     journal.write_bytes(content)
     assert mg.merge(recipe, output=tmp_path / "out", resume=True).timings["tensors_resumed"] == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder"])
+def test_what_is_no_file_in_its_place_holds_nobody_up(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "journal.jsonl"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    assert read_journal(place) is None

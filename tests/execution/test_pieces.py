@@ -30,6 +30,7 @@ STREAMED: dict[str, dict[str, Any]] = {
     "sce": {"select_topk": 0.3},
     "model_stock": {"filter_wise": True},
     "karcher": {},
+    "ramplus_tl": {"epsilon": 0.01, "r": 0.5, "alpha": 1.0},
 }
 
 

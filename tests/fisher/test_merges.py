@@ -13,7 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import mergeometry as mg
-from mergeometry.activations.run import read_data
+from mergeometry.activations.run import merge_on_data, read_data
 from mergeometry.cli.app import app
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.heads import read_head
@@ -26,6 +26,7 @@ from mergeometry_suite.backbone import backbone
 from mergeometry_suite.experts import SHIPPED
 from mergeometry_suite.tasks import load
 from tests.helpers import learning_models, models
+from tests.helpers.elsewhere import Elsewhere
 from tests.helpers.labelled_tasks import written
 
 
@@ -321,3 +322,11 @@ def predicted(folder: Path, task: str, head: str) -> Tensor:
     with torch.no_grad():
         features = torch.cat([encoder.features(encoder.module, {}, encoder.batch([item])) for item in inputs.items])
     return read_head(HeadSource(path=head), task, encoder.width).logits(features).log_softmax(dim=1)
+
+
+def test_information_that_is_estimated_elsewhere_gives_the_same_bytes(family: dict[str, Any], tmp_path: Path) -> None:
+    plan, there = mg.make_plan(recipe_of(family)), Elsewhere()
+    merge_on_data(plan, tmp_path / "here", workers=1)
+    merge_on_data(plan, tmp_path / "there", executor=there)
+    assert models.weight_hashes(tmp_path / "here") == models.weight_hashes(tmp_path / "there")
+    assert [one for one in there.ran if one.startswith("estimate_")] == ["estimate_there task0", "estimate_there task1"]

@@ -45,13 +45,16 @@ def _quoted(word: str) -> str:
 
 def main(seconds: int) -> None:
     """Fuzz each parser in a process of its own, and print how many inputs it read."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    print(f"commit {commit}, {seconds} seconds", flush=True)
     for name in SEEDS:
         command = [sys.executable, "-m", "tests.hostile.fuzz", name, str(max(1, seconds // len(SEEDS)))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{name}: a parser fell over\n{done.stdout[-2000:]}{done.stderr[-6000:]}")
         counts = re.findall(r"number_of_executed_units: (\d+)", done.stderr + done.stdout) or _RUNS.findall(done.stderr)
-        print(f"{name}: {int(counts[0]):,} inputs, none uncaught")
+        print(f"{name}: {int(counts[0]):,} inputs, none uncaught", flush=True)
 
 
 if __name__ == "__main__":

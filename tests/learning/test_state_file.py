@@ -30,3 +30,19 @@ def test_the_state_of_learning_survives_a_file(tmp_path: Path) -> None:
     assert kept.read() is None, "half a file"
     kept.path.unlink()
     assert kept.read() is None
+
+
+def test_a_state_of_which_one_bit_changed_is_none(tmp_path: Path) -> None:
+    kept = StateFile(tmp_path, "one")
+    tensors = {"now/weight": drawn(1, 3), "adam/step": torch.tensor(3), "none": torch.zeros(0)}
+    kept.write(State(1, 0.5, 0, 1, [Point(0, 0.75, {"entropy": 1.0}, 1.5)], tensors))
+    content = kept.path.read_bytes()
+    for place in [*range(8, len(content), 23), *range(len(content) - 20, len(content))]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 7
+        kept.path.write_bytes(damaged)
+        found = kept.read()
+        # The order of the header's keys and its spaces mean nothing.
+        assert found is None or (found.points[0].loss == 0.75 and torch.equal(found.tensors["now/weight"], drawn(1, 3)))
+    kept.path.write_bytes(content)
+    assert kept.read() is not None

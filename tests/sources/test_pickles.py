@@ -176,3 +176,21 @@ def test_a_conversion_is_kept_and_follows_the_files(tmp_path: Path) -> None:
     first, again = converted(path), converted(path)
     saved({"w": torch.ones(2)}, path)
     assert first == again != converted(path)
+
+
+@pytest.mark.suite
+@pytest.mark.parametrize("harm", ["flipped", "gone", "note"])
+def test_a_conversion_that_changed_in_the_cache_is_made_again(tmp_path: Path, harm: str) -> None:
+    path = saved({"w": torch.arange(4.0)}, tmp_path / "x.pt")
+    first = converted(path)
+    assert first is not None
+    kept, whole = first[0], first[0].read_bytes()
+    if harm == "flipped":
+        kept.write_bytes(whole[:-1] + b"\x40")
+    elif harm == "gone":
+        kept.unlink()
+    else:
+        kept.write_bytes(whole[:-1] + b"\x40")
+        (note,) = kept.parent.parent.glob(".*.contents.json")
+        note.unlink()
+    assert converted(path) == first and kept.read_bytes() == whole

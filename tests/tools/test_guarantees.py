@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import guarantees_page
+from tests.helpers.fuzz_targets import SEEDS
+from tools import fuzzing, guarantees_page
 from tools.figures import figures_of
 from tools.promises import PROMISES
 from tools.surface import ROOT
@@ -56,3 +57,15 @@ def test_figures_are_read_from_a_report(tmp_path: Path) -> None:
     report.write_text(REPORT.format('<failure message="no"/>'))
     with pytest.raises(SystemExit, match="test_other failed"):
         list(figures_of(report))
+
+
+def test_figures_of_the_fuzzer_are_read_from_what_it_prints() -> None:
+    lines = [f"{name}: 1,0{number}0 inputs, none uncaught" for number, name in enumerate(SEEDS)]
+    text = "\n".join(["commit abc1234, 1800 seconds", "INFO: Instrumenting mergeometry", *lines])
+    assert fuzzing.figures_of(text) == {
+        "commit": "abc1234",
+        "seconds": 1800,
+        "inputs": {name: 1000 + 10 * number for number, name in enumerate(SEEDS)},
+    }
+    with pytest.raises(SystemExit, match="did not end well"):
+        fuzzing.figures_of(text.replace(lines[-1], f"{list(SEEDS)[-1]}: a parser fell over"))

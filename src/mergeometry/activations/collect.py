@@ -85,37 +85,77 @@ def gathered(
     merged: Mapping[str, Tensor],
 ) -> Moments:
     """The same for the tasks of a plan and their sites; ``merged`` are further weights, which all models share."""
-    layers = layers_of(plan, encoder)
-    stored: dict[str, list[TensorInfo | None]] = {layer.name: [] for layer in layers}
-    rows: dict[str, int] = {}
+    passes = [
+        run_model(plan, encoder, place, model_data, folder, budget, sites, merged)
+        for place, model_data in enumerate(data)
+    ]
+    return joined([model.label for model in plan.models], passes, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What one model's inputs gave: for each layer its stored moment, or None where it was not run; and the rows."""
+
+    layers: tuple[Layer, ...]
+    infos: tuple[TensorInfo | None, ...]
+    rows: int
+
+
+def run_model(
+    plan: Plan,
+    encoder: Encoder,
+    place: int,
+    data: UnlabelledData,
+    folder: Path,
+    budget: int,
+    sites: Sequence[Site],
+    merged: Mapping[str, Tensor],
+) -> Passed:
+    """Run one model on its inputs, and store the moments of its layers' inputs.
+
+    Raises:
+        DataError: the data do not fit the model.
+        NumericalError: the model's activations are not finite.
+        OSError: the folder cannot be written to.
+    """
+    label, layers = plan.models[place].label, layers_of(plan, encoder)
+    infos: list[TensorInfo | None] = []
+    rows = 0
     with one_thread(), torch.inference_mode():
-        for place, (model, model_data) in enumerate(zip(plan.models, data, strict=True)):
-            try:
-                inputs = encoder.prepare(model_data)
-            except DataError as error:
-                error.model = error.model or model.label
-                raise
-            weights = dict(expert_weights(plan, place, encoder, sites)) | dict(merged)
-            if isinstance(encoder, Seq2SeqEncoder):
-                inputs = encoder.continue_with(encoder.module, weights, inputs)
-            number = 0
-            for group in in_groups(layers, budget):
-                watch = watched(encoder, weights, inputs, group)
-                rows[model.label] = max(rows.get(model.label, 0), *watch.rows.values(), 0)
-                for layer in group:
-                    file = folder / f"{place}-{number}.safetensors"
-                    stored[layer.name].append(_stored(file, layer, watch, model.label))
-                    number += 1
-    run = {name: infos for name, infos in stored.items() if any(info is not None for info in infos)}
+        try:
+            inputs = encoder.prepare(data)
+        except DataError as error:
+            error.model = error.model or label
+            raise
+        weights = dict(expert_weights(plan, place, encoder, sites)) | dict(merged)
+        if isinstance(encoder, Seq2SeqEncoder):
+            inputs = encoder.continue_with(encoder.module, weights, inputs)
+        for group in in_groups(layers, budget):
+            watch = watched(encoder, weights, inputs, group)
+            rows = max(rows, *watch.rows.values(), 0)
+            for layer in group:
+                file = folder / f"{place}-{len(infos)}.safetensors"
+                infos.append(_stored(file, layer, watch, label))
+    return Passed(tuple(layers), tuple(infos), rows)
+
+
+def joined(labels: Sequence[str], passes: Sequence[Passed], folder: Path) -> Moments:
+    """The moments of all models; a model that does not run a layer has zeros, where another runs it.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     complete = {}
-    for number, layer in enumerate(layers):
-        if layer.name in run:
-            infos = [info for info in run[layer.name] if info is not None]
-            if len(infos) < len(run[layer.name]):
-                zero = _written(folder / f"no-{number}.safetensors", zeros_for(layer))
-                infos = [info or zero for info in run[layer.name]]
-            complete[layer.name] = StoredMoments(tuple(infos))
-    return Moments(complete, rows)
+    for number, layer in enumerate(passes[0].layers):
+        each = [passed.infos[number] for passed in passes]
+        stored = [info for info in each if info is not None]
+        if not stored:
+            continue
+        if len(stored) < len(each):
+            zero = _written(folder / f"no-{number}.safetensors", zeros_for(layer))
+            stored = [info or zero for info in each]
+        complete[layer.name] = StoredMoments(tuple(stored))
+    return Moments(complete, {label: passed.rows for label, passed in zip(labels, passes, strict=True)})
 
 
 def layers_of(plan: Plan, encoder: Encoder) -> list[Layer]:

@@ -13,6 +13,7 @@ from mergeometry.activations.attach import attach
 from mergeometry.activations.collect import Moments, collect
 from mergeometry.activations.estimate import check_memory, check_room, estimate
 from mergeometry.activations.in_order import collect_in_order, follows_merge
+from mergeometry.activations.jobs import collect_by_jobs
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.activations.summary import identity_of, summary
 from mergeometry.encoders import build_encoder
@@ -63,7 +64,8 @@ def merge_on_data(
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by what that shows.
 
     The moments of the layers' inputs, and the models' Fisher information, are kept in a folder next to the output,
-    which is removed afterwards. The models are run on the CPU; ``device`` is where they are merged.
+    which is removed afterwards. The models are run on the CPU, on a cluster each by a worker of its own; ``device`` is
+    where they are merged.
 
     Raises:
         MergeometryError: something is wrong with the inputs, the models or the output; nothing is published.
@@ -79,9 +81,9 @@ def merge_on_data(
     check_memory(expected, limit_in_bytes(memory_limit))
     check_room(expected, target.parent)
     with scratch_folder(target.parent, ACTIVATIONS.format(name=target.name)) as folder:
-        with executor.sharing(folder / "token", files_read(plan)):
-            pass  # nodes that see other files are refused before the models run
-        informed, collected = collected_for(plan, section, data, folder)
+        # Nodes that see other files are refused before the models run.
+        with executor.sharing(folder / "token", files_read(plan)) as checked:
+            informed, collected = collected_for(plan, section, data, folder, checked, expected.memory)
         seconds = time.perf_counter() - started
         said = (f"{label}: {note}" for label, inputs in data.items() for note in inputs.notes)
         extras = Extras(
@@ -97,9 +99,14 @@ def merge_on_data(
 
 
 def collected_for(
-    plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData], folder: Path
+    plan: Plan,
+    section: DataSection,
+    data: Mapping[str, UnlabelledData],
+    folder: Path,
+    executor: Executor = LOCAL,
+    memory: int = 0,
 ) -> tuple[Plan, Collected]:
-    """The plan with all that its methods need attached to them, and what that is.
+    """The plan with all that its methods need attached to them, and what that is; each run takes so much ``memory``.
 
     Raises:
         MergeometryError: a model cannot be run on its inputs, or what is on disk for it is not usable.
@@ -107,10 +114,10 @@ def collected_for(
     fishers, moments, notes = None, None, list[str]()
     # First, since what follows the merge layer by layer needs methods that can merge.
     if merged_by_fisher(plan.tasks):
-        fishers = collect_fishers(plan, section, data, folder)
+        fishers = collect_fishers(plan, section, data, folder, executor, memory)
         plan, notes = attach_fishers(plan, fishers)
     if merged_by_activations(plan):
-        moments = collect_for(plan, section, data, folder)
+        moments = collect_for(plan, section, data, folder, executor, memory)
         plan, more = attach(plan, moments)
         notes = [*notes, *more]
     return plan, Collected(moments, fishers, tuple(notes))
@@ -130,12 +137,23 @@ def read_data(plan: Plan, section: DataSection) -> dict[str, UnlabelledData]:
     return {label: read_unlabelled(AdaptTask(name=label, data=section.source(label)), kind) for label in labels}
 
 
-def collect_for(plan: Plan, section: DataSection, data: Mapping[str, UnlabelledData], folder: Path) -> Moments:
+def collect_for(
+    plan: Plan,
+    section: DataSection,
+    data: Mapping[str, UnlabelledData],
+    folder: Path,
+    executor: Executor = LOCAL,
+    memory: int = 0,
+) -> Moments:
     """Moments for every matrix that the plan merges by activations; the encoder is freed afterwards.
 
     Raises:
         MergeometryError: the encoder cannot be built, runs none of the matrices, or gives activations that are not
             finite.
     """
-    encoder = build_encoder(plan.base, with_pooling(section.encoder, plan.models, ()), torch.device("cpu"))
+    options = with_pooling(section.encoder, plan.models, ())
+    workers = executor.workers(None, memory)
+    if workers is not None:
+        return collect_by_jobs(plan, options, list(data.values()), folder, executor, workers, memory)
+    encoder = build_encoder(plan.base, options, torch.device("cpu"))
     return (collect_in_order if follows_merge(plan) else collect)(plan, encoder, list(data.values()), folder)

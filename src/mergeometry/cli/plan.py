@@ -23,6 +23,7 @@ from mergeometry.words import counted
 if TYPE_CHECKING:
     from mergeometry.execution.executor import Executor
     from mergeometry.plan import Plan, TensorTask
+    from mergeometry.plan.placement import Placement
     from mergeometry.recipe import Recipe
     from mergeometry.sources import Checkpoint
 
@@ -52,6 +53,7 @@ def plan(
         run.check()
         executor = run.chosen_executor
         if stages := stages_of(recipe, how):
+            run.check_device()
             hidden = as_json or quiet
             plan_one = partial(_of_stage, run=run, executor=executor, where=where, tensors=tensors, hidden=hidden)
             found = planned(stages, run.output or Path("merged"), plan_one, show=not hidden)
@@ -98,8 +100,7 @@ def plan(
             )
         elif not quiet:
             print_plan(made, count, tensors, run.memory_limit, run.device)
-            if run.device != "auto" or placement.device != "cpu":
-                console().print(plain(placement.in_words(made)))
+            _print_device(made, placement, run.device)
             _print_learning(estimates)
             _print_collecting(estimates)
         if refused is not None:
@@ -110,15 +111,23 @@ def _of_stage(
     given: Recipe, *, run: RunOptions, executor: Executor, where: AccessOptions, tensors: bool, hidden: bool
 ) -> dict[str, Any]:
     """The plan of one stage."""
-    from mergeometry.execution.workers import workers_for
+    from mergeometry.execution.devices import placement_of, workers_on
     from mergeometry.plan.prepared import prepared_plan
 
     made = prepared_plan(given, where.access, weights=False)
+    placement = placement_of(made, run.device)
     with executor.opened() as opened:
-        count = workers_for(made, run.workers, run.memory_limit, opened)
+        count = workers_on(placement, made, run.workers, run.memory_limit, opened)
     if not hidden:
         print_plan(made, count, tensors, run.memory_limit, run.device)
-    return plan_as_json(made, count, run.memory_limit, run.device)
+        _print_device(made, placement, run.device)
+    return {**plan_as_json(made, count, run.memory_limit, run.device), "device": placement.to_json(made.tasks)}
+
+
+def _print_device(made: Plan, placement: Placement, asked: str) -> None:
+    """Print where the tensors are merged, unless that is the CPU for want of anything else."""
+    if asked != "auto" or placement.device != "cpu":
+        console().print(plain(placement.in_words(made)))
 
 
 def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None = None, device: str = "auto") -> None:

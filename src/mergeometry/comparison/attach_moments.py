@@ -14,6 +14,7 @@ from mergeometry.activations.in_order import follows_merge
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.activations.run import collect_for
 from mergeometry.comparison.setup import Setup
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.fisher.attach import attach_fishers
 from mergeometry.fisher.collect import Fishers, collect_fishers
 from mergeometry.plan import Plan
@@ -31,9 +32,11 @@ class Informed:
 
 
 def attach_moments(
-    setup: Setup, plans: Sequence[Plan], folder: Path, say: Callable[[str, int, int], None]
+    setup: Setup, plans: Sequence[Plan], folder: Path, say: Callable[[str, int, int], None], executor: Executor = LOCAL
 ) -> list[Informed]:
     """Attach moments and Fisher information to the plans that need them, in the order given; ``folder`` stores them.
+
+    The ``executor`` is one that shares the folder.
 
     Raises:
         MergeometryError: the models cannot be run on the inputs, or the disk has no room for what is collected.
@@ -41,10 +44,10 @@ def attach_moments(
     # All plans share the rules, so the one with the most such tensors has those of every other.
     alone = [plan for plan in plans if merged_by_activations(plan) and not follows_merge(plan)]
     widest = max(alone, key=lambda plan: len(merged_by_activations(plan)), default=None)
-    shared = None if widest is None else _moments(setup, widest, folder / "experts", say)
+    shared = None if widest is None else _moments(setup, widest, folder / "experts", say, executor)
     by_fisher = [plan for plan in plans if merged_by_fisher(plan.tasks)]
     widest = max(by_fisher, key=lambda plan: len(merged_by_fisher(plan.tasks)), default=None)
-    fishers = None if widest is None else _fishers(setup, widest, folder / "fishers", say)
+    fishers = None if widest is None else _fishers(setup, widest, folder / "fishers", say, executor)
     informed = []
     for number, plan in enumerate(plans):
         ready, notes, seconds = plan, list[str](), 0.0
@@ -54,7 +57,8 @@ def attach_moments(
             seconds = fishers[1] + time.perf_counter() - started
         if merged_by_activations(plan):
             # What follows the merge sees the inputs that its own merge gives.
-            found = _moments(setup, ready, folder / f"merge-{number}", say) if follows_merge(plan) else shared
+            place = folder / f"merge-{number}"
+            found = _moments(setup, ready, place, say, executor) if follows_merge(plan) else shared
             assert found is not None
             started = time.perf_counter()
             ready, more = attach(ready, found[0])
@@ -63,16 +67,24 @@ def attach_moments(
     return informed
 
 
-def _moments(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> tuple[Moments, float]:
+def _moments(
+    setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None], executor: Executor
+) -> tuple[Moments, float]:
     """The moments of a plan's layers, and the seconds that they took."""
     section, started = _prepared(setup, plan, folder, say), time.perf_counter()
-    return collect_for(plan, section, setup.unlabelled, folder), time.perf_counter() - started
+    memory = estimate(plan, section, setup.unlabelled).memory
+    found = collect_for(plan, section, setup.unlabelled, folder, executor, memory)
+    return found, time.perf_counter() - started
 
 
-def _fishers(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> tuple[Fishers, float]:
+def _fishers(
+    setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None], executor: Executor
+) -> tuple[Fishers, float]:
     """The Fisher information of a plan's tensors, and the seconds that it took."""
     section, started = _prepared(setup, plan, folder, say), time.perf_counter()
-    return collect_fishers(plan, section, setup.unlabelled, folder), time.perf_counter() - started
+    memory = estimate(plan, section, setup.unlabelled).memory
+    found = collect_fishers(plan, section, setup.unlabelled, folder, executor, memory)
+    return found, time.perf_counter() - started
 
 
 def _prepared(setup: Setup, plan: Plan, folder: Path, say: Callable[[str, int, int], None]) -> DataSection:

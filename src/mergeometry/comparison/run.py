@@ -71,7 +71,7 @@ def run_comparison(
         scratch_folder(output, SCRATCH) as folder,
         executor.sharing(folder / "token", files_read(setup.plans[0])) as checked,
     ):
-        jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or _silent)
+        jobs = _Jobs(setup, cache, tuple(scales), tuple(rules), folder, say or _silent, checked)
         with closing(side_by_side(carry_out, jobs.waiting, workers, checked, demands)) as finished:
             for job, result in finished:
                 jobs.take(job, result)
@@ -101,13 +101,14 @@ class _Jobs:
         rules: tuple[ScaleRule, ...],
         folder: Path,
         say: Say,
+        executor: Executor,
     ) -> None:
         self._setup, self._cache, self._scales, self._rules, self._say = setup, cache, scales, rules, say
         self._settings = Settings(
             json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), setup.seen, cache.identity
         )
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
-        informed = attach_moments(setup, [setup.plans[entry] for entry in self._todo], folder, self._say)
+        informed = attach_moments(setup, [setup.plans[entry] for entry in self._todo], folder, self._say, executor)
         self._notes = [one.notes for one in informed]
         needs = needs_of(rules) if rules else None
         jobs, self._sizes = merge_jobs([one.plan for one in informed], folder, needs) if self._todo else ([], {})

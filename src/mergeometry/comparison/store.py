@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,16 +17,27 @@ class Store:
         self.identity = identity
 
     def read(self, name: str) -> Any | None:
-        """The result, or None if there is none for this state."""
+        """The result, or None if there is none for this state, or its file is damaged."""
         try:
             kept = json.loads((self._folder / f"{name}.json").read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return kept["result"] if kept.get("identity") == self.identity else None
+        if not isinstance(kept, dict) or kept.get("identity") != self.identity:
+            return None
+        result = kept.get("result")
+        # What earlier versions kept has no digest.
+        return result if kept.get("digest", _digest(result)) == _digest(result) else None
 
     def write(self, name: str, result: Any) -> None:
         """Keep a result; a reader never sees part of it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         staged = self._folder / f".{name}.{os.getpid()}"
-        staged.write_text(json.dumps({"identity": self.identity, "result": result}, indent=1) + "\n", "utf-8")
+        kept = {"identity": self.identity, "digest": _digest(result), "result": result}
+        staged.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
         staged.replace(self._folder / f"{name}.json")
+
+
+def _digest(result: Any) -> str:
+    """SHA-256 of a result as it is read from JSON, where every key is text."""
+    plain = json.loads(json.dumps(result))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

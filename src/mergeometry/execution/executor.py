@@ -106,6 +106,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def learns(self) -> bool:
+        """Whether learning is one of its jobs too, so that this process holds no model."""
+        ...
+
+    @property
     def several_machines(self) -> bool:
         """Whether files were written by several machines."""
         ...
@@ -146,6 +151,11 @@ class Local:
 
         with in_this_process(work) if workers <= 1 else in_processes(work, workers) as jobs:
             yield jobs
+
+    @property
+    def learns(self) -> bool:
+        """Learning runs in this process."""
+        return False
 
     @property
     def several_machines(self) -> bool:

@@ -54,3 +54,21 @@ def side_by_side(
             if finished is None:
                 return
             yield finished
+
+
+def all_of(
+    work: Callable[[Given], Result],
+    jobs: Sequence[Given],
+    workers: int,
+    executor: Executor,
+    demands: Demands[Given] = NO_DEMANDS,
+) -> list[Result]:
+    """The results of jobs in the order of the jobs.
+
+    Raises:
+        ExecutionError: a worker dies, most often because memory runs out.
+        MergeometryError: a job fails; the other jobs are stopped.
+    """
+    with closing(side_by_side(work, deque(jobs), workers, executor, demands)) as finished:
+        results = {id(job): result for job, result in finished}
+    return [results[id(job)] for job in jobs]

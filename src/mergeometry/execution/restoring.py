@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from mergeometry.digests import algorithm_of
 from mergeometry.execution.compute import Outcome
 
 _READER = TypeAdapter(Outcome)
@@ -20,6 +21,7 @@ def restored(name: str, entries: Sequence[Mapping[str, Any]]) -> Outcome | None:
         outcomes = [_READER.validate_python(entry["outcome"]) for entry in entries]
         first = outcomes[0]
         whole = first.name == name and list(first.written) == [entry["digest"] for entry in entries]
+        whole = whole and all(algorithm_of(digest) for *_, digest in first.read)
         if whole and all(one == first for one in outcomes):
             # The memory of the earlier run does not count towards this one.
             return replace(first, peak_memory=0)

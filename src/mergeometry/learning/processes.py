@@ -222,13 +222,18 @@ def join(accelerate: bool, device: str) -> Processes:
     return Together(state.process_index, state.num_processes, own_device, exchange)
 
 
+def launched_many() -> bool:
+    """Whether a launcher started several processes."""
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1
+
+
 def refuse_many() -> None:
     """Check that this process runs alone: several processes would all do the same work.
 
     Raises:
         RecipeError: a launcher started more than one process.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if launched_many():
         raise RecipeError(
             "several processes were started, and the recipe learns in one",
             hint="write adapt: {accelerate: true}, or start mergeometry without a launcher",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from mergeometry.learning.estimate import check_memory
 from mergeometry.learning.from_plan import identity_of, prepare
 from mergeometry.learning.learned import learned_plan
 from mergeometry.learning.merged import check_parts
+from mergeometry.learning.on_cluster import CONTINUED, INTERRUPTED, learn_on
 from mergeometry.learning.output_layer import check_output, with_rotated_output
-from mergeometry.learning.processes import Processes, join
+from mergeometry.learning.processes import Processes, join, launched_many
 from mergeometry.learning.result import files, folded_heads, summary
 from mergeometry.learning.state_file import StateFile
 from mergeometry.learning.train import Point, Report, State
@@ -58,10 +59,10 @@ def adapt(
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section requests, then write the merge.
 
-    ``threads`` is the number of parallel forward and backward passes; it does not change the result. ``device`` is
-    the device that learning runs on (auto, cpu, cuda, cuda:i); the merge is computed on the CPU. ``say`` is called
-    while inputs are prepared, ``report`` at every step of learning, ``progress`` for every tensor written, and
-    ``tell`` when what an earlier run left is resumed or discarded.
+    On a cluster, one of its workers learns. ``threads`` is the number of parallel forward and backward passes; it does
+    not change the result. ``device`` is the device that learning runs on (auto, cpu, cuda, cuda:i); the merge is
+    computed on the CPU. ``say`` is called while inputs are prepared, ``report`` at every step of learning,
+    ``progress`` for every tensor written, and ``tell`` when what an earlier run left is resumed or discarded.
 
     With `accelerate: true`, every process of the launcher calls this function. Only the main process writes and calls
     ``say``, ``report`` and ``progress``; all processes return its record.
@@ -74,23 +75,33 @@ def adapt(
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
     workers = workers_for(plan, workers, memory_limit, executor)
-    with join(section.accelerate, device) as processes, ExitStack() as stack:
+    # On a cluster one of its workers learns, unless a launcher started processes here to learn together.
+    there = executor.learns and not launched_many()
+    with join(section.accelerate, "cpu" if there else device) as processes, ExitStack() as stack:
         place = None
         if processes.main:
             place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=plan.inputs))
-            with executor.sharing(place.folder / "token", files_read(plan)):
-                pass  # nodes that see other files are refused before anything is learned
             say, report = say or _silent, report or _silent
             if place.discarded_bytes:
                 tell("discarded", {"tensors": 0, "bytes": place.discarded_bytes, "reason": _NOT_RESUMED})
         else:
             say, report = _silent, _silent
-        learned, extras = _learned(plan, section, place, processes, threads, resume, say, report, memory_limit)
+        with (
+            nullcontext(executor)
+            if place is None
+            else executor.sharing(place.folder / "token", files_read(plan)) as checked
+        ):
+            # Nodes that see other files are refused before anything is learned.
+            if there and place is not None:
+                result, extras = learn_on(checked, plan, place.folder, threads, device, say, report)
+            else:
+                folder = None if place is None else place.folder
+                result, extras = learned(plan, folder, processes, threads, resume, say, report, memory_limit)
 
         def write() -> str:
             assert place is not None
             record = execute(
-                learned, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
+                result, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
                 extras=extras, memory_limit=memory_limit, tell=tell, executor=executor,
             )  # fmt: skip
             place.done()
@@ -99,10 +110,9 @@ def adapt(
         return RunRecord.from_json(json.loads(processes.from_main(write)))
 
 
-def _learned(
+def learned(
     plan: Plan,
-    section: AdaptSection,
-    place: LearningPlace | None,
+    folder: Path | None,
     processes: Processes,
     threads: int | None,
     resume: bool,
@@ -110,11 +120,18 @@ def _learned(
     report: Report,
     memory_limit: MemoryLimit,
 ) -> tuple[Plan, Extras]:
-    """The plan with the learned methods; once this returns, the memory that learning took is free again."""
-    started = time.perf_counter()
+    """The plan with the learned methods, and what is written with it; the state is kept in the ``folder``.
+
+    Once this returns, the memory that learning took is free again.
+
+    Raises:
+        MergeometryError: data, heads or models do not fit, or learning diverges.
+    """
+    started, section = time.perf_counter(), plan.recipe.adapt
+    assert section is not None, "the recipe has no adapt section"
     data, encoder, heads = load_inputs(plan, section, processes.device, say, memory_limit)
     processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [inputs.digest for inputs in data]]))
-    state_file = None if place is None else StateFile(place.folder, identity_of(plan, section, data, heads))
+    state_file = None if folder is None else StateFile(folder, identity_of(plan, section, data, heads))
     with one_thread():
         prepared = prepare(
             plan, section, encoder, data, heads, workers=threads or processes.threads, say=say, processes=processes
@@ -130,15 +147,14 @@ def _learned(
         try:
             state = prepared.learner.learn(report, _silent if state_file is None else state_file.write)
         except KeyboardInterrupt as error:
-            hint = "run the same command with --resume to continue from the last check"
-            raise Interrupted("learning was interrupted; nothing was published", hint=hint) from error
+            raise Interrupted(INTERRUPTED, hint=CONTINUED) from error
     seconds = time.perf_counter() - started
     labels = [model.label for model in plan.models]
-    learned, keys = with_rotated_output(
+    merged, keys = with_rotated_output(
         learned_plan(plan, prepared.table, encoder.doubles), encoder, prepared.scene.rotations
     )
     contents = files(prepared, state, labels)
-    return learned, Extras(
+    return merged, Extras(
         identity=hashlib.sha256(b"".join(contents.values())).hexdigest(),
         files=contents,
         heads=folded_heads(prepared, labels),

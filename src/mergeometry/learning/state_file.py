@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from mergeometry.errors import OutputError, SourceError
 from mergeometry.learning.train import Point, State
@@ -37,8 +42,9 @@ class StateFile:
         for point in plain["points"]:
             point["loss"] = point["loss"] if math.isfinite(point["loss"]) else None
         plain["best"] = plain["best"] if math.isfinite(plain["best"]) else None
-        metadata = {"identity": self._identity, "state": json.dumps(plain)}
-        data = safetensors_bytes({name: t.contiguous().cpu() for name, t in state.tensors.items()}, metadata)
+        text, tensors = json.dumps(plain), {name: t.contiguous().cpu() for name, t in state.tensors.items()}
+        metadata = {"identity": self._identity, "state": text, "digest": _digest(text, tensors)}
+        data = safetensors_bytes(tensors, metadata)
         fresh = self.path.with_suffix(".new")
         try:
             with fresh.open("wb") as file:
@@ -60,6 +66,9 @@ class StateFile:
                 return None
             with TensorReader() as reader:
                 tensors = {name: reader.read(info) for name, info in checkpoint.tensors.items()}
+            # A damaged number would be learned on from in silence.
+            if metadata["digest"] != _digest(metadata["state"], tensors):
+                return None
             plain = json.loads(metadata["state"])
         except (SourceError, ValueError, KeyError):
             return None
@@ -67,6 +76,15 @@ class StateFile:
         best = math.inf if plain["best"] is None else plain.pop("best")
         plain.pop("best", None)
         return State(best=best, points=points, tensors=tensors, **plain)
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the plain values, and of each tensor with its name, dtype and shape."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _number(value: float | None) -> float:

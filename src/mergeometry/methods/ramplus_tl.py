@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.methods.base import Elementwise, Sizes, Work, parameters
+from mergeometry.methods.base import Elementwise, Pieces, Piecewise, Sizes, Work, merged_in_pieces, parameters
 
 
 @parameters
@@ -36,25 +36,67 @@ class RamplusTL(Elementwise):
         """What counts as unchanged is absolute."""
         return False
 
+    @property
+    def pieces(self) -> Pieces:
+        """How many entries each task shares, and how many are its own, come first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Add pieces of what each task changed, its own entries amplified."""
+        return _Amplified(weights, self.r, self.alpha, self.epsilon)
+
     def extra_cost(self, sizes: Sizes) -> Work:
         """The sum, the counts, and what one task's entries take at a time."""
         return Work(0.0, 5 * sizes.piece)
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
-        """Count who changed each entry, then add each task's shared and own entries."""
-        pairs = list(zip(deltas, weights, strict=True))
-        count = torch.zeros_like(deltas[0])
-        for delta, weight in pairs:
-            count.add_(self._changed(delta, weight).ne(0))
-        total = torch.zeros_like(deltas[0])
-        for delta, weight in pairs:
+        """Count each task's shared and own entries, then add them."""
+        return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
+
+
+class _Amplified(Piecewise):
+    """Counts the entries that each task shares and those that it alone changed, then adds them by these counts."""
+
+    def __init__(self, weights: Sequence[float], r: float, alpha: float, epsilon: float) -> None:
+        self._weights, self._r, self._alpha, self._epsilon = weights, r, alpha, epsilon
+        self._alone, self._shared = [0] * len(weights), [0] * len(weights)
+        self._measuring = True
+
+    @property
+    def measuring(self) -> bool:
+        """One pass."""
+        return self._measuring
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        """Count a piece's entries of each kind."""
+        count = self._count(deltas)
+        for place, delta in enumerate(deltas):
+            moved = self._changed(delta, self._weights[place]).ne(0)
+            alone = int((moved & count.eq(1)).count_nonzero())
+            self._alone[place] += alone
+            self._shared[place] += int(moved.count_nonzero()) - alone
+
+    def measured(self) -> None:
+        """All are counted."""
+        self._measuring = False
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
+        """Add each task's shared and own entries, and divide by how many tasks changed an entry."""
+        count, total = self._count(deltas), torch.zeros_like(deltas[0])
+        for delta, weight, alone, shared in zip(deltas, self._weights, self._alone, self._shared, strict=True):
             moved = self._changed(delta, weight)
-            own = moved.ne(0) & count.eq(1)
-            alone = int(own.count_nonzero())
-            shared = int(moved.count_nonzero()) - alone
-            factor = 1 + self.r * min(shared / alone, self.alpha) if alone else 1.0
-            total.add_(torch.where(own, moved * factor, moved))
+            factor = 1 + self._r * min(shared / alone, self._alpha) if alone else 1.0
+            total.add_(torch.where(moved.ne(0) & count.eq(1), moved * factor, moved))
         return total.div_(count.clamp_(min=1))
 
-    def _changed(self, delta: Float[Tensor, "*shape"], weight: float) -> Float[Tensor, "*shape"]:
-        return torch.nn.functional.hardshrink(delta * weight, self.epsilon)
+    def _count(self, deltas: Sequence[Float[Tensor, " count"]]) -> Float[Tensor, " count"]:
+        """How many tasks changed each entry."""
+        count = torch.zeros_like(deltas[0])
+        for delta, weight in zip(deltas, self._weights, strict=True):
+            count.add_(self._changed(delta, weight).ne(0))
+        return count
+
+    def _changed(self, delta: Float[Tensor, " count"], weight: float) -> Float[Tensor, " count"]:
+        return torch.nn.functional.hardshrink(delta * weight, self._epsilon)

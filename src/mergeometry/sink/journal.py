@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,9 +82,8 @@ class Journal:
 
 def read_journal(path: Path) -> JournalContent | None:
     """Read what an earlier run left; None if there is nothing that can be continued."""
-    try:
-        data = path.read_bytes()
-    except OSError:
+    data = _regular(path)
+    if data is None:
         return None
     whole = data[: data.rfind(b"\n") + 1]
     first, *rest = whole.split(b"\n")
@@ -101,6 +103,16 @@ def read_journal(path: Path) -> JournalContent | None:
     parts = head.get("parts")
     told = {str(key): str(value) for key, value in parts.items()} if isinstance(parts, dict) else {}
     return JournalContent(JournalHead(fingerprint, layout, folder, told), records, len(whole), sum(finished.values()))
+
+
+def _regular(path: Path) -> bytes | None:
+    """The content of a regular file; None for a pipe or a device, which could keep the run waiting, or for a link."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return file.read()
+    return None
 
 
 def _checksum(text: bytes) -> bytes:

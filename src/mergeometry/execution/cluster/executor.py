@@ -99,6 +99,11 @@ class Ray:
         return tasks(_ray(), work, workers, demands, self.expected)
 
     @property
+    def learns(self) -> bool:
+        """One of its workers learns."""
+        return True
+
+    @property
     def several_machines(self) -> bool:
         """Whether other machines than this one may have written files."""
         return len(nodes_of(_ray())) > 1 or self.address.startswith("ray://")

@@ -18,11 +18,12 @@ from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.conventions.folders import Kind, kind_of_file
 from mergeometry.errors import SourceError, printable
 from mergeometry.hub_names import cached_commit, cached_name
+from mergeometry.intact import is_intact, note_contents
 from mergeometry.sources.header import read_header
 from mergeometry.sources.pickles import child
 from mergeometry.sources.pickles.find import Pickled, pickled_weights
 
-_VERSION = "1"
+_VERSION = "2"
 """Of what a conversion gives: part of its place in the cache."""
 _COPIED = (Kind.TOKENIZER, Kind.TEMPLATE, Kind.CONFIGURATION, Kind.DOCUMENT)
 _SECONDS, _BYTES_PER_SECOND = 120, 5_000_000
@@ -33,7 +34,7 @@ _ANSWER_BYTES = 1 << 16
 def converted(place: Path) -> tuple[Path, tuple[str, ...]] | None:
     """A copy of the model at a path with safetensors in place of its pickles, and notes; None where it has none.
 
-    The copy lies in the cache, under the hash of what it was made from.
+    The copy lies in the cache, under the hash of what it was made from. One whose files changed since is made again.
 
     Raises:
         SourceError: a file holds something else than tensors by name, or asks for more than its size explains.
@@ -48,7 +49,7 @@ def converted(place: Path) -> tuple[Path, tuple[str, ...]] | None:
     ).hexdigest()
     folder = cache_folder() / "converted" / key[:32] / _named(place)
     notes = folder.parent / "notes.json"
-    if not folder.is_dir() or not notes.is_file():
+    if not (notes.is_file() and is_intact(folder)):
         _convert(found, place, small, folder, notes)
     told = [f"{name} was converted to safetensors (sha256 {digest[:16]}...)" for name, digest in digests.items()]
     weights = folder / next(iter(found.files.values())) if place.is_file() else folder
@@ -75,6 +76,7 @@ def _convert(found: Pickled, place: Path, small: list[str], folder: Path, notes:
         shutil.rmtree(folder, ignore_errors=True)
         notes.unlink(missing_ok=True)
         staged.replace(folder)
+        note_contents(folder)
         # The notes come last, and whole: they say that the conversion is complete.
         (Path(temporary) / "notes").write_text(json.dumps(list(dict.fromkeys(told))))
         (Path(temporary) / "notes").replace(notes)

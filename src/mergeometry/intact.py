@@ -18,17 +18,16 @@ def note_contents(folder: Path) -> None:
     staged.replace(note)
 
 
-def is_intact(folder: Path) -> bool:
-    """Whether every file has the SHA-256 that was noted; only files of another size or time are hashed.
+def is_noted(folder: Path) -> bool:
+    """Whether the contents of a folder were noted."""
+    return _note(folder).is_file()
 
-    A folder of an earlier version has no note, and gets one.
-    """
+
+def is_intact(folder: Path) -> bool:
+    """Whether every file has the SHA-256 that was noted; only files of another size or time are hashed."""
     try:
         noted = json.loads(_note(folder).read_text())
-    except FileNotFoundError:
-        note_contents(folder)
-        return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(noted, dict):
         return False
