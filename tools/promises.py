@@ -30,6 +30,7 @@ PROMISES = (
             f"{_CRASH}kill_loop.py::test_a_handful_of_kills",
             f"{_CRASH}kill_loop.py::test_two_hundred_kills",
             f"{_SINK}crash.py::test_at_most_one_tensor_is_done_again",
+            "tests/execution/test_journal.py::test_a_value_of_another_type_anywhere_costs_at_most_tensors",
             "tests/cli/test_signals.py::test_sigterm_is_a_clean_stop",
         ),
     ),
@@ -212,6 +213,7 @@ PROMISES = (
         (
             "tests/execution/test_memory.py::test_one_process_stays_below_the_plan",
             "tests/execution/test_memory.py::test_a_table_of_words_takes_a_few_rows_of_memory",
+            "tests/execution/test_large_table.py::test_it_takes_a_fraction_of_its_size",
             "tests/execution/test_workers.py::test_a_merge_that_does_not_fit_is_refused_with_the_cure",
         ),
     ),

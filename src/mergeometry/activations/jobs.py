@@ -29,7 +29,7 @@ class ModelJob:
     folder: Path
     """Where moments are stored: on storage that every worker sees."""
     data: tuple[UnlabelledData, ...]
-    """The inputs of all models."""
+    """Its inputs; or those of all models, in their order."""
     place: int = 0
     """The model that is run, where each is run by itself."""
 
@@ -59,7 +59,7 @@ def collect_by_jobs(
     if follows_merge(plan):
         (moments,) = all_of(run_in_order, [ModelJob(plan, options, folder, tuple(data))], 1, executor, demands)
         return moments
-    jobs = [ModelJob(plan, options, folder, tuple(data), place) for place in range(len(data))]
+    jobs = [ModelJob(plan, options, folder, (one,), place) for place, one in enumerate(data)]
     moments = joined(
         [model.label for model in plan.models], all_of(run_alone, jobs, workers, executor, demands), folder
     )
@@ -70,9 +70,8 @@ def collect_by_jobs(
 def run_alone(job: ModelJob) -> Passed:
     """Run one model on its inputs, in a worker."""
     encoder = build_encoder(job.plan.base, job.options, torch.device("cpu"))
-    passed = run_model(
-        job.plan, encoder, job.place, job.data[job.place], job.folder, MOMENTS_BYTES, sites_of(job.plan, encoder), {}
-    )
+    (data,), sites = job.data, sites_of(job.plan, encoder)
+    passed = run_model(job.plan, encoder, job.place, data, job.folder, MOMENTS_BYTES, sites, {})
     synced(info.file for info in passed.infos if info is not None)
     return passed
 
