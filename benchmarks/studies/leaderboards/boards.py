@@ -24,6 +24,8 @@ class Board:
     test: int
     rules: str = ""
     leave_out: str = ""
+    only: Sequence[str] = ()
+    """The tasks that are merged and scored, where those are not all of the suite."""
     seed: int = 0
 
 
@@ -34,6 +36,9 @@ def _with_rows(*methods: str) -> list[Item]:
 def _simplex(*frames: str) -> list[Item]:
     return [{"name": f"mda {frame}", "method": {"name": "mda", "simplex": frame}} for frame in frames]
 
+
+TEXT_14_ONLY = ("sms", "nyt", "r52", "nouns", "verbs", "bible")
+"""The tasks of text-14 that text-8 does not have."""
 
 OTHER_RULES = (
     "relative_projection", "own_projection", "own_share", "norm_sqrt", "gram_retention", "svc_gamma", "inverse_norm",
@@ -111,6 +116,17 @@ def _other_seed(seed: int) -> Board:
     )  # fmt: skip
 
 
+def _adapters(title: str, suite: str, only: Sequence[str] = (), test: int = 250) -> Board:
+    """A board of LoRA experts for the study of `method: auto`: what is chosen among, at scale 1 and by `auto`."""
+    return Board(
+        title=title, suite=suite, full=False, only=only, scales="0.3,0.5,0.75,1", validation=60, test=test,
+        question="Which method should be taken for adapters, by how many there are?",
+        methods=["average", "task_arithmetic", "ties", "own_blocks", *SPECTRAL,
+                 {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}}],
+        rules="norm_mean(per=model)",
+    )  # fmt: skip
+
+
 BOARDS = {
     "text-8-full": Board(
         title="Text, 8 tasks, full fine-tunes", suite="text-8", full=True,
@@ -134,6 +150,11 @@ BOARDS = {
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
+    "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY),
+    "text-3-adapters": _adapters("Text, 3 tasks, LoRA experts", "text-8", ("trec", "amazon", "language")),
+    "text-2-adapters": _adapters("Text, 2 tasks, LoRA experts", "text-8", ("movie", "r8")),
+    "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6", test=200),
+    "vision-3-adapters": _adapters("Vision, 3 tasks, LoRA experts", "vision", ("mnist", "emoji-tone", "typeface"), 200),
     "vision-6-full": Board(
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mergeometry.conventions.model_kinds import kind_of_config
 from mergeometry.errors import DataError
 from mergeometry.recipe.adapt import EncoderOptions
 
@@ -17,16 +18,8 @@ def kind_of(options: EncoderOptions, config: Mapping[str, Any] | None) -> str:
     """
     if options.kind != "auto":
         return options.kind
-    config = config or {}
-    architectures = " ".join(config.get("architectures") or [])
-    if config.get("is_encoder_decoder"):
-        return "seq2seq"
-    if architectures.endswith(("ForCausalLM", "LMHeadModel")):
-        return "causal"
-    if "image_size" in config or "patch_size" in config or "num_channels" in config:
-        return "image"
-    if "vocab_size" in config:
-        return "text"
+    if (kind := kind_of_config(config)) is not None:
+        return kind
     raise DataError(
         "the base's config.json does not say what kind of model it is",
         hint="write encoder: {kind: text | image | causal | seq2seq}",

@@ -16,12 +16,14 @@ from mergeometry.garbage import uncollected
 from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.alignment import aligned
+from mergeometry.plan.auto import Likeness, refuse_auto, with_choice
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.fishers import ready_made
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.layer_stacks import compare_stacks
+from mergeometry.plan.likeness import least_cosine
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
@@ -34,7 +36,7 @@ from mergeometry.plan.templates import with_template_settled
 from mergeometry.plan.ties import Equal, Ties, changes_tables_whole, settled
 from mergeometry.plan.unstacked import spread_experts
 from mergeometry.plan.values import unused_values
-from mergeometry.recipe import AUTO_HEADS, Recipe
+from mergeometry.recipe import AUTO_HEADS, AUTO_METHOD, Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo
 from mergeometry.sources.equality import same_values
@@ -44,18 +46,22 @@ _ALL_LISTED = "; `mergeometry plan --json`, with the same options, lists every o
 
 
 @uncollected()
-def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
+def make_plan(recipe: Recipe, equal: Equal = same_values, likeness: Likeness = least_cosine) -> Plan:
     """Plan a merge from headers and configuration files alone; ``equal`` compares halves of tied tables.
+
+    With `method: auto`, ``likeness`` says how alike the models are.
 
     Raises:
         RecipeError: a method or parameter is unknown, or fits no tensor of these models.
         SourceError: an input is missing, malformed or hostile.
         MismatchError: the inputs do not fit together; it lists every reason.
     """
-    methods = RecipeMethods(recipe)
+    methods = None if recipe.method.name == AUTO_METHOD else RecipeMethods(recipe)
     base = open_base(recipe, make_plan)
     refuse_stacked(recipe, base)
     models, of_files = open_models(recipe, base, make_plan)
+    recipe, reasons = with_choice(recipe, base, models, likeness)
+    methods = methods or RecipeMethods(recipe)
     recipe = with_template_settled(recipe, base, models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads
     base, own, remarks = with_own_tensors(recipe, base, models, Renames(base.config).newest)
@@ -68,7 +74,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values) -> Plan:
     own |= {copy for copy, original in ties.copies.items() if original in own}
     made = _plan(recipe, methods, ties, (), own)
     _refuse(ready_made(made)[1])
-    return replace(made, notes=(*of_files, *remarks, *made.notes))
+    return replace(made, notes=(*reasons, *of_files, *remarks, *made.notes))
 
 
 def plan_of(
@@ -83,6 +89,7 @@ def plan_of(
         RecipeError: an unknown method or parameter, or one that fits no tensor of these models.
         MismatchError: the inputs do not fit together; every reason is listed.
     """
+    refuse_auto(recipe)
     return _plan(recipe, RecipeMethods(recipe), Ties(base, models), tables)
 
 

@@ -15,7 +15,7 @@ from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.files import Read, read_given, resolved
 from mergeometry.recipe.overrides import override, with_key
-from mergeometry.recipe.parts import Heads, MethodField, ModelEntry, OutputOptions, TensorRule, as_model
+from mergeometry.recipe.parts import Heads, MethodChoice, MethodField, ModelEntry, OutputOptions, TensorRule, as_model
 from mergeometry.recipe.passthrough import with_base
 from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleRule
@@ -24,6 +24,9 @@ from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.tokenizer import TokenizerField, TokenizerOptions, is_template, tokenizer_options, unknown_names
 from mergeometry.recipe.values import is_varied
 from mergeometry.words import nearest
+
+AUTO_METHOD = "auto"
+"""In place of a method's name, and where none is named: the plan chooses one by what the models are."""
 
 AUTO_HEADS = "auto"
 """In place of globs: the plan names the heads, where they are plain."""
@@ -42,7 +45,7 @@ class Recipe(StrictModel):
 
     base: Base
     models: Annotated[tuple[Annotated[ModelEntry, BeforeValidator(as_model)], ...], Field(min_length=1)]
-    method: MethodField
+    method: MethodField = MethodChoice(name=AUTO_METHOD)
     scale: Scale = 1.0
     other: MethodField | None = None
     refine: tuple[MethodField, ...] = ()
@@ -86,7 +89,17 @@ class Recipe(StrictModel):
     def _parameters_of_models(self) -> Recipe:
         rules = (rule.method for rule in self.tensors)
         methods = (self.method, self.other, *rules)
-        refuse_unknown(self.models, (choice.name for choice in methods if choice is not None))
+        names = (choice.name for choice in methods if choice is not None)
+        refuse_unknown(self.models, (name for name in names if name != AUTO_METHOD))
+        return self
+
+    @model_validator(mode="after")
+    def _auto_without_parameters(self) -> Recipe:
+        if self.method.name == AUTO_METHOD and self.method.given:
+            raise ValueError(
+                f"method.{next(iter(self.method.given))}: `method: auto` chooses the method and its parameters: name "
+                "the method that the parameter is for"
+            )
         return self
 
     @model_validator(mode="after")

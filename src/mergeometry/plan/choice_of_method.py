@@ -1,0 +1,118 @@
+"""``method: auto``: the method, its options and the scale, chosen by what the models are.
+
+The rules were fitted on the validation figures of leaderboards and tested on boards that were left out
+(`python -m benchmarks.studies.method_choice`, docs/which-method.md). A test holds them and the boards together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mergeometry.words import counted
+
+ALIKE = 0.5
+"""Task vectors whose least cosine is above this count as those of one task; those of different tasks have 0.01 to 0.2."""
+
+Form = Literal["adapters", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the choice depends on: all from headers and configurations, but for the likeness of the models."""
+
+    models: int
+    adapters: int
+    """How many of the models are adapters."""
+    kind: str | None = None
+    """text, image, causal or seq2seq, where the base's configuration says so."""
+    likeness: float | None = None
+    """The least cosine between two task vectors, over a sample of their entries; None where no weight was read."""
+    learns: bool = False
+    """Whether the recipe learns coefficients afterwards (`adapt:`)."""
+    inputs: bool = False
+    """Whether the recipe has unlabelled inputs of each task (`data:`)."""
+
+    @property
+    def form(self) -> Form:
+        """What most of the models are."""
+        return "adapters" if 2 * self.adapters > self.models else "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A method with its options, how tensors that are not matrices merge, and the scale."""
+
+    method: Mapping[str, Any]
+    other: str | None = None
+    scale: float | str = 1.0
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{key}: {value}" for key, value in self.method.items() if key != "name")
+        other = f", other: {self.other}" if self.other else ""
+        return f"{self.method['name']}{f' ({options})' if options else ''}{other}, scale: {self.scale}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen, and why: three lines for people."""
+
+    merge: Merge
+    reasons: tuple[str, str, str]
+
+
+FITTED: Mapping[Form, Merge] = {
+    "adapters": Merge({"name": "dc_merge"}, scale="auto"),
+    "full": Merge({"name": "iso_cts"}, "rows"),
+}
+"""For each form the merge that lost least on the boards' validation inputs, by the study."""
+
+_MEAN = Merge({"name": "average"})
+_LEARNED = Merge({"name": "tsv_m"})
+_BY_INPUTS = Merge({"name": "esm"})
+
+
+def choose_method(facts: Facts) -> Choice:
+    """Choose a merge by the first rule that holds, and say why."""
+    merge, why = _chosen(facts)
+    return Choice(
+        merge,
+        (
+            f"auto: looked at {_seen(facts)}",
+            f"auto: chose {merge}",
+            f"auto: because {why}; any key that is given overrides its part",
+        ),
+    )
+
+
+def _chosen(facts: Facts) -> tuple[Merge, str]:
+    if facts.inputs:
+        return _BY_INPUTS, "the recipe's `data:` gives inputs, and it keeps most of the methods that use them"
+    if facts.learns:
+        return _LEARNED, "`adapt:` learns coefficients of its directions, which is how learning was measured"
+    if facts.models == 1:
+        return _MEAN, "one model alone is added to its base as it is"
+    if facts.likeness is not None and facts.likeness > ALIKE:
+        return _MEAN, f"the models learned the same (cosines above {ALIKE:g}), which a sum would count several times"
+    return FITTED[facts.form], _BOARDS[facts.form]
+
+
+_BOARDS: Mapping[Form, str] = {
+    "adapters": "it lost least on the leaderboards of adapters (docs/which-method.md)",
+    "full": "it lost least on the leaderboards of full fine-tunes (docs/which-method.md)",
+}
+_KINDS = {
+    "text": "a text model",
+    "image": "an image model",
+    "causal": "a language model",
+    "seq2seq": "an encoder-decoder model",
+}
+
+
+def _seen(facts: Facts) -> str:
+    full = facts.models - facts.adapters
+    parts = [counted(facts.adapters, "adapter")] if facts.adapters else []
+    parts += [counted(full, "full fine-tune")] if full else []
+    alike = "" if facts.likeness is None else f"; least cosine of two updates: {facts.likeness:.2f}"
+    return f"{' and '.join(parts)} of {_KINDS.get(facts.kind or '', 'a model of an unknown kind')}{alike}"
