@@ -35,19 +35,27 @@ class RecipeKeys(TypedDict, total=False):
     seed: int
 
 
-def with_keys(recipe: Recipe | str | Path | Mapping[str, Any] | None, keys: RecipeKeys) -> Recipe:
-    """Return the recipe with keys of it replaced.
+def with_keys(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None, keys: RecipeKeys, *, offline: bool = False
+) -> Recipe:
+    """Return the recipe with keys of it replaced, and with the base that its models name where it has none.
 
     Raises:
-        RecipeError: there is neither a recipe nor a key of one, or the recipe cannot be used.
+        RecipeError: there is neither a recipe nor a key of one, the recipe cannot be used, or no base is found.
     """
+
+    def found(recipe: Recipe) -> Recipe:
+        from mergeometry.plan.find_base import with_base_found  # noqa: PLC0415  (needed only where there is no base)
+
+        return with_base_found(recipe, offline=offline)
+
     given: dict[str, Any] = {**keys}
     if recipe is None and not given:
-        raise RecipeError("there is no recipe", hint='give one, or base="...", models=["...", "..."], method="..."')
+        raise RecipeError("there is no recipe", hint='give one, or models=["...", "..."]')
     if not given:
-        return recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {})
+        return recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {}, find_base=found)
     if recipe is not None:
-        given = {**(recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).as_given(), **given}
+        given = {**(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, find_base=found)).as_given(), **given}
     if "dtype" in given:
         given["output"] = {**given.get("output", {}), "dtype": given.pop("dtype")}
-    return load_recipe(given)
+    return load_recipe(given, find_base=found)

@@ -45,7 +45,7 @@ def inspect(
 
     if recipe is None and "method" not in keys:
         keys["method"] = "average"
-    plan = prepared_plan(with_keys(recipe, keys), Access(offline, allow_pickle))
+    plan = prepared_plan(with_keys(recipe, keys, offline=offline), Access(offline, allow_pickle))
     with chosen_executor(executor).opened() as opened:
         inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, executor=opened)
     return Inspection.of(inspection)

@@ -42,7 +42,7 @@ def make_plan(
     from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415  (needs torch)
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
-    return prepared_plan(with_keys(recipe, keys), Access(offline, allow_pickle), weights=False)
+    return prepared_plan(with_keys(recipe, keys, offline=offline), Access(offline, allow_pickle), weights=False)
 
 
 def merge(
@@ -94,7 +94,7 @@ def merge(
         with chosen_executor(executor).opened() as shared["executor"]:  # once for all stages
             one = partial(merge, report=report, offline=offline, allow_pickle=allow_pickle, **shared)
             return merge_in_stages(Path(recipe), Path(output), keys, access, one, overwrite=overwrite, resume=resume)
-    plan = prepared_plan(with_keys(recipe, keys), access)
+    plan = prepared_plan(with_keys(recipe, keys, offline=offline), access)
     if progress is None and in_notebook():
         shared["progress"] = merging(plan)
     with chosen_executor(executor).opened() as shared["executor"]:

@@ -88,7 +88,7 @@ def compare(
         from mergeometry.comparison.tasks_file import load_tasks
         from mergeometry.plan.prepared import local_recipe
 
-        given = recipe_from(recipe)
+        given = recipe_from(recipe, offline=where.offline)
         entries, everything = read_entries(methods)
         scale_values, scale_rules = read_scales(scales), read_rules(rules)
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]

@@ -51,7 +51,7 @@ def inspect(
     (`mergeometry compare`).
     """
     with plain_errors(debug):
-        given = recipe_from(recipe)
+        given = recipe_from(recipe, offline=where.offline)
         from mergeometry.inspection.own_folder import refuse_foreign_folder
         from mergeometry.inspection.run import inspect_plan
         from mergeometry.plan.prepared import prepared_plan

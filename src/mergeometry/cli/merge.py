@@ -53,7 +53,11 @@ def merge(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Merge the models of a recipe into one; the output folder appears whole or not at all.
+    """Merge models into one; the output folder appears whole or not at all.
+
+    The models alone: their base is the one that they name, and `auto` chooses the method and says why:
+
+        mergeometry merge A C --output merged
 
     With a recipe file, whose keys the options override:
 
@@ -101,7 +105,8 @@ def merge(
         if stages := stages_of(recipe, how):
             _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden, executor=executor)
             return
-        plan, record = _merged(recipe_from(recipe, how), run, where, told, hidden=hidden, executor=executor)
+        given = recipe_from(recipe, how, offline=where.offline)
+        plan, record = _merged(given, run, where, told, hidden=hidden, executor=executor)
         if spoken_for():
             return
         if as_json:

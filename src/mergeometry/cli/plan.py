@@ -60,7 +60,7 @@ def plan(
             if as_json:
                 typer.echo(json.dumps(found, indent=1))
             return
-        given = recipe_from(recipe, how)
+        given = recipe_from(recipe, how, offline=where.offline)
         run.check_device()
         from mergeometry.execution.devices import placement_of, workers_on
         from mergeometry.execution.sidecars import sidecars_of

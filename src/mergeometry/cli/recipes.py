@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -11,12 +10,12 @@ import typer
 
 from mergeometry.cli.events import LogForm, LogOption
 from mergeometry.cli.executor import ExecutorOptions
+from mergeometry.cli.model_arguments import has_recipes_name, is_recipe, weights_of
 from mergeometry.cli.show import wrong_usage
 from mergeometry.digests import ALGORITHMS
 from mergeometry.errors import RecipeError
 from mergeometry.hub_names import anchored
 from mergeometry.methods.registry import names
-from mergeometry.words import nearest
 from mergeometry.working_folder import folder_for
 
 if TYPE_CHECKING:
@@ -38,14 +37,19 @@ DTYPES = ("base", "float64", "float32", "float16", "bfloat16")
 class RecipeOptions:
     """A recipe's file, and the keys that hold for a merge and for a comparison of merges."""
 
-    recipe: Annotated[
-        Path | None, typer.Argument(metavar="RECIPE", help="A YAML recipe; or give --base and --model.")
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE|MODEL...",
+            help="A YAML recipe; or the models themselves, whose base is found where they name it.",
+        ),
     ] = None
     base: Annotated[
         str | None,
         typer.Option(
             "--base",
-            help="The pre-trained base: a folder, a .safetensors file, or OWNER/NAME[@REVISION] on the hub.",
+            help="The pre-trained base: a folder, a .safetensors file, or OWNER/NAME[@REVISION] on the hub; by default "
+            "the one that the models name.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -105,6 +109,19 @@ class RecipeOptions:
         ),
     ] = None
 
+    @property
+    def recipe(self) -> Path | None:
+        """The recipe's file, where one is given."""
+        given = self.given or []
+        if len(given) > 1 and (files := [one for one in given if has_recipes_name(one)]):
+            wrong_usage(f"{files[0]} is a recipe: give it alone, or models alone")
+        return Path(given[0]) if len(given) == 1 and is_recipe(given[0]) else None
+
+    @property
+    def models(self) -> list[str]:
+        """The models that the command line names."""
+        return [*(() if self.recipe is not None else self.given or ()), *(self.model or ())]
+
 
 @dataclass(frozen=True)
 class MethodOptions:
@@ -114,7 +131,8 @@ class MethodOptions:
         str | None,
         typer.Option(
             "--method",
-            help=f"How to merge: {', '.join(names())}; `mergeometry methods` explains.",
+            help=f"How to merge: {', '.join(names())}; `mergeometry methods` explains. By default auto, which chooses "
+            "by what the models are.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -172,28 +190,31 @@ class RunOptions(WriteOptions):
             chosen_device(self.device)
 
 
-def recipe_from(options: RecipeOptions, how: MethodOptions | None = None) -> Recipe:
+def recipe_from(options: RecipeOptions, how: MethodOptions | None = None, *, offline: bool = False) -> Recipe:
     """Read the recipe with the options' keys in place of its own, or build one from the options alone.
 
-    Without ``how`` the recipe is for a comparison, which brings its own methods.
+    Without ``how`` the recipe is for a comparison, which brings its own methods. Where no base is given it is the one
+    that the models name; ``offline`` looks for that in the hub's cache alone.
     """
     from mergeometry.recipe import load_recipe
 
+    def found(recipe: Recipe) -> Recipe:
+        from mergeometry.plan.find_base import with_base_found
+
+        return with_base_found(recipe, offline=offline)
+
     changes = _changes(options, how)
     if options.recipe is None:
-        needed = {"--base": options.base, "--model": options.model}
         if how is None:
             changes["method"] = "average"
-        else:
-            needed["--method"] = how.method
-        if missing := [flag for flag, given in needed.items() if not given]:
-            wrong_usage(f"without a RECIPE, {', '.join(missing)} must be given too")
+        if not options.models:
+            wrong_usage("give a RECIPE, or the models to merge: mergeometry merge FIRST SECOND --output merged")
     source, overrides = options.recipe or {}, options.set_ or ()
-    recipe = load_recipe(source, overrides, changes=changes)
+    recipe = load_recipe(source, overrides, changes=changes, find_base=found)
     if not options.weight:
         return recipe
-    weights = _weights(options.weight, [entry.name for entry in recipe.models])
-    return load_recipe(source, overrides, changes={**changes, **weights})
+    weights = weights_of(options.weight, [entry.name for entry in recipe.models])
+    return load_recipe(source, overrides, changes={**changes, **weights}, find_base=found)
 
 
 def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any]:
@@ -203,8 +224,8 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
     place = str if options.recipe is None else _from_here
     if options.base is not None:
         changes["base"] = place(options.base)
-    if options.model:
-        changes["models"] = [place(model) for model in options.model]
+    if models := options.models:
+        changes["models"] = [place(model) for model in models]
     texts = (
         {"other": options.other} if how is None else {"method": how.method, "scale": how.scale, "other": options.other}
     )
@@ -230,21 +251,3 @@ def value_of(flag: str, text: str) -> Any:
         return parse_yaml(text)
     except RecipeError as error:
         raise RecipeError(f"{flag} {text}: {error.what}", hint=error.hint) from error
-
-
-def _weights(given: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
-    """The keys of the models' weights, given in the models' order or by name."""
-    named = {name: number for name, equals, number in (text.rpartition("=") for text in given) if equals}
-    if not named:
-        if len(given) != len(models):
-            wrong_usage(
-                f"--weight was given {len(given)} times for {len(models)} models ({', '.join(models)}): give one per "
-                "model, in this order, or NAME=NUMBER"
-            )
-        return {f"models.{place}.weight": number for place, number in enumerate(given)}
-    if len(named) < len(given):
-        wrong_usage("--weight: give one number per model, or NAME=NUMBER, each name once")
-    for name, number in named.items():
-        if name not in models:
-            wrong_usage(f"--weight {name}={number}: no model is named {name!r}{nearest(name, list(models))}")
-    return {f"models.{models.index(name)}.weight": number for name, number in named.items()}

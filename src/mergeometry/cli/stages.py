@@ -22,7 +22,7 @@ def stages_of(options: RecipeOptions, how: MethodOptions) -> tuple[Stage, ...]:
 
     if options.recipe is None or not is_staged(options.recipe):
         return ()
-    given = [(one, field.name) for one in (options, how) for field in fields(one) if field.name != "recipe"]
+    given = [(one, field.name) for one in (options, how) for field in fields(one) if field.name != "given"]
     for one, name in given:
         if getattr(one, name) is not None:
             wrong_usage(f"--{name.rstrip('_')} holds for one recipe, and {options.recipe} has several stages")

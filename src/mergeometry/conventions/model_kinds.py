@@ -9,7 +9,7 @@ ModelKind = Literal["text", "image", "causal", "seq2seq"]
 
 
 def kind_of_config(config: Mapping[str, Any] | None) -> ModelKind | None:
-    """The kind of model by the names of its architecture and the keys of its configuration; None where they say none."""
+    """The kind of model by its architecture's name and its configuration's keys; None where they do not say."""
     config = config or {}
     named = config.get("architectures")
     architectures = " ".join(str(one) for one in named) if isinstance(named, list) else ""

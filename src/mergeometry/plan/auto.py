@@ -17,7 +17,7 @@ Likeness = Callable[[Checkpoint, Sequence[Checkpoint | Adapter]], float | None]
 """Measures how alike models are; see `least_cosine`."""
 
 
-def unread(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> None:
+def weights_unread(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> None:
     """The likeness of models whose weights are not here yet."""
 
 

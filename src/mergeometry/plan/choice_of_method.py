@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mergeometry.words import counted
 
 ALIKE = 0.5
-"""Task vectors whose least cosine is above this count as those of one task; those of different tasks have 0.01 to 0.2."""
+"""Task vectors whose least cosine is above this count as those of one task; of different tasks it is far below."""
 
 Form = Literal["adapters", "full"]
 

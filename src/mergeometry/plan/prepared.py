@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergeometry.hub_names import HubReference, cached_commit, halves_of, hub_reference, is_long
-from mergeometry.plan.auto import unread
+from mergeometry.plan.auto import weights_unread
 from mergeometry.plan.build import make_plan
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import Recipe
@@ -165,7 +165,7 @@ def _outlined(recipe: Recipe, access: Access, show: ShowBytes | None = None) -> 
     try:
         places = {**whole, **{path: str(folder) for path, folder in folders.items()}}
         local = _unpickled(LocalRecipe(_placed(recipe, places)), access)
-        plan = _noted(make_plan(local.recipe, equal, unread), local.notes)
+        plan = _noted(make_plan(local.recipe, equal, weights_unread), local.notes)
         files |= {path: _needed(models[path], folder, labels[path]) for path, folder in folders.items()}
     finally:
         for folder in folders.values():

@@ -4,4 +4,13 @@ from mergeometry.recipe.adapter_output import AdapterOutput
 from mergeometry.recipe.parts import MethodChoice, ModelEntry
 from mergeometry.recipe.recipe import AUTO_HEADS, AUTO_METHOD, LEARNING_STARTS_AT, Recipe, load_recipe
 
-__all__ = ["AUTO_HEADS", "AUTO_METHOD", "LEARNING_STARTS_AT", "AdapterOutput", "MethodChoice", "ModelEntry", "Recipe", "load_recipe"]
+__all__ = [
+    "AUTO_HEADS",
+    "AUTO_METHOD",
+    "LEARNING_STARTS_AT",
+    "AdapterOutput",
+    "MethodChoice",
+    "ModelEntry",
+    "Recipe",
+    "load_recipe",
+]

@@ -36,6 +36,9 @@ CHOICES = ("tokenizer", "chat_template", "config")
 _OPTIONAL = ("adapt", "data", "dequantise", *CHOICES)
 """Keys that the record of a recipe leaves out where it does not have them."""
 
+_TO_BE_FOUND = "a base to be found"
+"""What a recipe without a base holds in its place until one is found."""
+
 LEARNING_STARTS_AT = 0.3
 """Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
 
@@ -222,11 +225,13 @@ def load_recipe(
     overrides: Sequence[str] = (),
     *,
     changes: Mapping[str, Any] | None = None,
+    find_base: Callable[[Recipe], Recipe] | None = None,
 ) -> Recipe:
     """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
 
     ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8`` or ``models.0.weight=0.5``; values
-    are YAML. ``changes`` maps dotted keys to values, which are set first.
+    are YAML. ``changes`` maps dotted keys to values, which are set first. ``find_base`` gives a recipe that names no
+    base the one that its models name.
 
     Raises:
         RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
@@ -238,7 +243,9 @@ def load_recipe(
     for text in overrides:
         given = override(given, text, Recipe)
     file = None if isinstance(source, Mapping) else Path(source)
-    return recipe_of(replace(read, given=given), file, read.located)
+    if find_base is None or with_base(given).get("base") is not None or not given.get("models"):
+        return recipe_of(replace(read, given=given), file, read.located)
+    return find_base(recipe_of(replace(read, given={**given, "base": _TO_BE_FOUND}), file, read.located))
 
 
 def recipe_of(read: Read, file: Path | None, located: Callable[[str], str] | None) -> Recipe:
