@@ -149,11 +149,11 @@ def test_many_mismatches_are_one_line_and_all_are_in_the_json(tmp_path: Path) ->
 
 def test_what_must_be_given_without_a_recipe(family: dict[str, Any], tmp_path: Path) -> None:
     shown = invoke("plan", "--base", family["base"], "--scale", "0.5")
-    assert shown.exit_code == 2 and "without a RECIPE, --model, --method must be given too" in shown.output
+    assert shown.exit_code == 2 and "give a RECIPE, or the models to merge" in " ".join(shown.output.split())
     shown = invoke("merge", *as_flags(family), "--method", "ties")
     assert shown.exit_code == 2 and "--output says where to write" in shown.output
     shown = invoke("compare", "--base", family["base"], "--tasks", tmp_path / "tasks.yaml")
-    assert shown.exit_code == 2 and "without a RECIPE, --model must be given too" in shown.output
+    assert shown.exit_code == 2 and "give a RECIPE, or the models to merge" in " ".join(shown.output.split())
 
 
 def test_help_names_every_choice_and_shows_commands() -> None:

@@ -73,10 +73,10 @@ def _asked(entry: ModelEntry, models: Sequence[ModelEntry], *, offline: bool) ->
     path = entry.paths[0] if os.path.lexists(entry.paths[0]) else (halves_of(entry.paths[0]) or entry.paths)[0]
     with naming_model(entry.name):
         reference = None if not is_long(path) and os.path.lexists(path) else hub_reference(path)
+        if reference is None and not os.path.lexists(path):
+            raise SourceError("there is no such model", file=path, hint="give a folder or a .safetensors file")
         folder = Path(path) if reference is None else _settings_of(reference, offline=offline)
         folder = folder if folder.is_dir() else folder.parent
-        if not folder.is_dir():
-            raise SourceError("there is no such folder", file=folder)
         named = named_base(folder)
     if named is None:
         return _Asked(entry.name, None, ())

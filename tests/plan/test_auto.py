@@ -1,0 +1,110 @@
+"""`method: auto`: what is chosen by what the models are, why, and that the recipe says so from then on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mergeometry as mg
+from mergeometry.errors import RecipeError
+from mergeometry.plan.choice_of_method import ALIKE, FITTED, Facts, choose_method
+from mergeometry.plan.likeness import base_cosine, least_cosine
+from mergeometry.recipe import load_recipe
+from mergeometry.sources import Checkpoint, open_model
+from tests.helpers import models
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return models.write_family(tmp_path_factory.mktemp("auto"), count=4, adapters=2)
+
+
+@pytest.mark.parametrize(
+    ("facts", "method"),
+    [
+        (Facts(models=8, adapters=8, kind="text", likeness=0.02), FITTED["adapters"].method["name"]),
+        (Facts(models=8, adapters=0, kind="image", likeness=0.02), FITTED["full"].method["name"]),
+        (Facts(models=3, adapters=1), FITTED["full"].method["name"]),
+        (Facts(models=3, adapters=2), FITTED["adapters"].method["name"]),
+        (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), "average"),
+        (Facts(models=1, adapters=1), "average"),
+        (Facts(models=3, adapters=0, learns=True), "tsv_m"),
+        (Facts(models=3, adapters=0, inputs=True), "esm"),
+    ],
+)
+def test_the_first_rule_that_holds_chooses(facts: Facts, method: str) -> None:
+    choice = choose_method(facts)
+    assert choice.merge.method["name"] == method
+    looked, chose, because = choice.reasons
+    assert looked.startswith("auto: looked at ") and chose == f"auto: chose {choice.merge}" and "because" in because
+
+
+def test_a_recipe_without_a_method_is_planned_and_recorded_with_the_one_that_was_chosen(
+    family: dict[str, Any], tmp_path: Path
+) -> None:
+    keys = {"base": family["base"], "models": family["models"][:2]}
+    run = mg.merge(**keys, output=tmp_path / "out")
+    chosen = run.recipe
+    assert chosen["method"] == dict(FITTED["full"].method) and chosen["other"] == {"name": FITTED["full"].other}
+    assert sum(note.startswith("auto: ") for note in run.warnings) == 3
+    again = mg.merge(chosen, output=tmp_path / "again")
+    assert again.digest == run.digest and not any(note.startswith("auto: ") for note in again.warnings)
+
+
+def test_keys_that_are_given_stay(family: dict[str, Any]) -> None:
+    adapters = {"base": family["base"], "models": family["models"][2:]}
+    chosen = mg.make_plan(**adapters).recipe
+    assert chosen.method.name == FITTED["adapters"].method["name"] and chosen.scale.text == "norm_mean per model"
+    told = mg.make_plan(**adapters, method="auto", scale=0.4, other="ties").recipe
+    assert told.method == chosen.method and told.scale == 0.4 and told.other is not None and told.other.name == "ties"
+    assert mg.make_plan(**adapters, method="average").recipe.method.name == "average"
+
+
+def test_copies_are_averaged(family: dict[str, Any], tmp_path: Path) -> None:
+    first = models.loaded(Path(family["models"][0]))
+    models.write_model(tmp_path / "near", {name: tensor + 1e-3 for name, tensor in first.items()})
+    plan = mg.make_plan(base=family["base"], models=[family["models"][0], tmp_path / "near"])
+    assert plan.recipe.method.name == "average" and "cosine of two updates: 1.00" in plan.notes[0]
+
+
+def test_the_cosines_are_those_of_the_whole_matrices(family: dict[str, Any]) -> None:
+    base = open_model(family["base"], "base")
+    assert isinstance(base, Checkpoint)
+    opened = [open_model(path, str(place)) for place, path in enumerate(family["models"])]
+    stored = models.loaded(Path(family["base"]))
+
+    def update(path: str) -> torch.Tensor:
+        if (Path(path) / "adapter_config.json").exists():
+            factors = models.loaded(Path(path), "adapter_model")
+            scaling = opened[family["models"].index(path)].deltas["layer.0.dense.weight"].scaling  # type: ignore[union-attr]
+            parts = [
+                scaling * factors[f"base_model.model.{module}.lora_B.weight"]
+                @ factors[f"base_model.model.{module}.lora_A.weight"]
+                for module in models.MODULES
+            ]  # fmt: skip
+        else:
+            tensors = models.loaded(Path(path))
+            parts = [tensors[f"{module}.weight"] - stored[f"{module}.weight"] for module in models.MODULES]
+        return torch.cat([part.flatten() for part in parts]).double()
+
+    updates = torch.stack([update(path) for path in family["models"]])
+    directions = torch.nn.functional.normalize(updates)
+    cosines = directions @ directions.T
+    expected = min(cosines[i, j].item() for i in range(4) for j in range(i))
+    assert least_cosine(base, opened) == pytest.approx(expected, abs=1e-5)
+    assert least_cosine(base, opened[:1]) is None
+    assert isinstance(opened[0], Checkpoint) and 0.9 < (base_cosine(base, opened[0]) or 0) < 1
+
+
+def test_what_auto_cannot_have(family: dict[str, Any]) -> None:
+    keys = {"base": "b", "models": ["m"]}
+    with pytest.raises(RecipeError, match=r"method\.rank: `method: auto` chooses the method and its parameters"):
+        load_recipe({**keys, "method": {"name": "auto", "rank": 3}})
+    with pytest.raises(RecipeError, match=r"unknown key 'models\.0\.density'"):
+        load_recipe({**keys, "models": [{"path": "m", "density": 0.5}]})
+    state = {"a.weight": torch.eye(2)}
+    with pytest.raises(RecipeError, match="these are in memory"):
+        mg.merge_state_dicts(state, [state], "auto")
