@@ -48,7 +48,7 @@ def test_a_recipe_without_a_method_is_planned_and_recorded_with_the_one_that_was
     keys = {"base": family["base"], "models": family["models"][:2]}
     run = mg.merge(**keys, output=tmp_path / "out")
     chosen = run.recipe
-    assert chosen["method"] == dict(FITTED["full"].method) and chosen["other"] == {"name": FITTED["full"].other}
+    assert chosen["method"] == dict(FITTED["full"].method) and chosen["heads"] == []
     assert sum(note.startswith("auto: ") for note in run.warnings) == 3
     again = mg.merge(chosen, output=tmp_path / "again")
     assert again.digest == run.digest and not any(note.startswith("auto: ") for note in again.warnings)

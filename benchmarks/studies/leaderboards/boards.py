@@ -116,14 +116,15 @@ def _other_seed(seed: int) -> Board:
     )  # fmt: skip
 
 
-def _adapters(title: str, suite: str, only: Sequence[str] = (), test: int = 250) -> Board:
-    """A board of LoRA experts for the study of `method: auto`: what is chosen among, at scale 1 and by `auto`."""
+def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[Item] = (), **sizes: Any) -> Board:
+    """A board of LoRA experts for the study of `method: auto`: what it chooses among, at scale 1 and by `auto`."""
+    methods: list[Item] = [
+        "average", *more, "own_blocks", *SPECTRAL,
+        {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}},
+    ]  # fmt: skip
     return Board(
-        title=title, suite=suite, full=False, only=only, scales="0.3,0.5,0.75,1", validation=60, test=test,
-        question="Which method should be taken for adapters, by how many there are?",
-        methods=["average", "task_arithmetic", "ties", "own_blocks", *SPECTRAL,
-                 {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}}],
-        rules="norm_mean(per=model)",
+        title=title, suite=suite, full=False, only=only, methods=methods, rules="norm_mean(per=model)",
+        question="Which method should be taken for adapters, by what they are and how many?", **sizes,
     )  # fmt: skip
 
 
@@ -150,11 +151,12 @@ BOARDS = {
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
         scales=SHORT, validation=75, test=250, rules="one, norm_mean, projection, " + _per_model(*OTHER_RULES),
     ),
-    "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY),
-    "text-3-adapters": _adapters("Text, 3 tasks, LoRA experts", "text-8", ("trec", "amazon", "language")),
-    "text-2-adapters": _adapters("Text, 2 tasks, LoRA experts", "text-8", ("movie", "r8")),
-    "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6", test=200),
-    "vision-3-adapters": _adapters("Vision, 3 tasks, LoRA experts", "vision", ("mnist", "emoji-tone", "typeface"), 200),
+    "text-2-adapters": _adapters("Text, 2 tasks, LoRA experts", "text-8", ("movie", "r8"), ["task_arithmetic", "ties"],
+                                 scales="0.3,0.5,0.75,1", validation=60, test=250),
+    "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY,
+                                 scales="0.5,1", validation=50, test=200),
+    "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",
+                                   scales="0.5,1", validation=30, test=100),
     "vision-6-full": Board(
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from mergeometry.cli.later import Later
 
 OWN = {
-    "merge": ("merge:merge", "Merge the models of a recipe into one; the output folder appears whole or not at all."),
+    "merge": ("merge:merge", "Merge models into one; the output folder appears whole or not at all."),
     "plan": (
         "plan:plan",
         "Show what a merge would read, compute and write, or list every mismatch; no weight is read.",

@@ -63,8 +63,8 @@ class Choice:
 
 
 FITTED: Mapping[Form, Merge] = {
-    "adapters": Merge({"name": "dc_merge"}, scale="auto"),
-    "full": Merge({"name": "iso_cts"}, "rows"),
+    "adapters": Merge({"name": "own_blocks"}, scale="auto"),
+    "full": Merge({"name": "own_blocks"}),
 }
 """For each form the merge that lost least on the boards' validation inputs, by the study."""
 

@@ -1,0 +1,127 @@
+"""What the leaderboards say of every merge that needs no data: one figure on validation inputs, one on test inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.studies.leaderboards.boards import BOARDS
+from mergeometry.plan.choice_of_method import Form, Merge
+
+RESULTS = Path(__file__).parents[2] / "results" / "leaderboards"
+AUTO_RULE = "norm_mean per model"
+"""What `scale: auto` means for every method among the candidates."""
+
+_NAMES = ("average", "task_arithmetic", "ties", "wudi", "tsv_m", "iso_c", "iso_cts", "dc_merge", "own_blocks")
+CANDIDATES: Mapping[str, Merge] = {
+    **{name: Merge({"name": name}) for name in _NAMES},
+    **{f"{name} rows": Merge({"name": name}, "rows") for name in ("tsv_m", "iso_cts", "dc_merge")},
+    "dc_merge linear": Merge({"name": "dc_merge", "smoothing": "linear"}),
+}
+"""The rows of the boards that may be chosen."""
+
+WITH_INPUTS = ("regmean", "esm")
+"""Rows that need inputs of each task, and so are no measure of a choice without them."""
+
+LEFT_OUT = {
+    "dc-merge": "compares options of one method",
+    "ranks": "compares ranks of two methods",
+    "simplex": "compares readings of one step",
+    "text-8-full-rules": "has five of the methods of text-8-full, on the same experts",
+    "unseen": "has no row with `other: rows`, on the experts of text-14-full",
+}
+"""Boards that are not used, and why: each after its name."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A merge at the scale that needs no labels: 1, or `auto`."""
+
+    row: str
+    scale: float | str
+
+    @property
+    def merge(self) -> Merge:
+        """What a recipe says."""
+        named = CANDIDATES[self.row]
+        return Merge(named.method, named.other, self.scale)
+
+    def __str__(self) -> str:
+        return f"`{self.row}` at {self.scale:g}" if isinstance(self.scale, float) else f"`{self.row}` at `{self.scale}`"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Mean accuracies of one arm; no figure on validation inputs where the scale lies outside the grid there."""
+
+    validation: float | None
+    test: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A board: what its models are, its arms, and the best that hindsight finds on its test inputs."""
+
+    name: str
+    title: str
+    form: Form
+    kind: str
+    suite: str
+    tasks: int
+    arms: Mapping[Arm, Figures]
+    best: float
+    best_name: str
+    best_validation: float
+    """The best figure on validation inputs, of any row at any scale."""
+
+
+def read(folder: Path = RESULTS) -> dict[str, Scored]:
+    """Every board that says something of a choice."""
+    files = {file.stem: file for file in sorted(folder.glob("*.json"))}
+    return {
+        name: _scored(name, json.loads(files[name].read_text("utf-8"))["comparison"])
+        for name in BOARDS
+        if name in files and name not in LEFT_OUT
+    }
+
+
+def _scored(name: str, comparison: Mapping[str, Any]) -> Scored:
+    board = BOARDS[name]
+    kind = "image" if board.suite.startswith("vision") else "text"
+    form: Form = "full" if board.full else "adapters"
+    rows = {row["name"]: row for row in comparison["rows"] if row["method"]["name"] not in WITH_INPUTS}
+    if kind == "image" or form == "adapters":
+        # No model moves a table of words, so that there is nothing for `rows` to merge.
+        rows |= {f"{row} rows": rows[row] for row in list(rows) if f"{row} rows" in CANDIDATES}
+    arms = {arm: figures for row in rows if row in CANDIDATES for arm, figures in _arms(row, rows[row])}
+    best, best_name = max((score, row) for row, found in rows.items() for score in _tests(found))
+    validation = max(figure for row in rows.values() for figure in row["validation"].values())
+    tasks = len(comparison["seen"])
+    return Scored(name, board.title, form, kind, f"{kind} {form}", tasks, arms, best, best_name, validation)
+
+
+def _arms(name: str, row: Mapping[str, Any]) -> list[tuple[Arm, Figures]]:
+    found = [(Arm(name, 1.0), Figures(_at(row["validation"], 1.0), row["at_one"]["mean"]))]
+    ruled = row["rules"].get(AUTO_RULE, {})
+    if ruled.get("mean") is not None:
+        found.append((Arm(name, "auto"), Figures(_at(row["validation"], ruled["scale"]), ruled["mean"])))
+    return found
+
+
+def _tests(row: Mapping[str, Any]) -> list[float]:
+    """The mean accuracies on test inputs at every scale that was scored there, the validated one too."""
+    ruled = [rule["mean"] for rule in row["rules"].values() if rule.get("mean") is not None]
+    return [row["at_one"]["mean"], row["at_best"]["mean"], *ruled]
+
+
+def _at(curve: Mapping[str, float], scale: float) -> float | None:
+    """The figure on validation inputs at a scale, on the straight line between its neighbours of the grid."""
+    points = sorted((float(at), figure) for at, figure in curve.items())
+    for (low, below), (high, above) in pairwise(points):
+        if low <= scale <= high:
+            return below + (above - below) * (scale - low) / (high - low)
+    return None

@@ -1,0 +1,97 @@
+"""The tables of docs/which-method.md: what was fitted, and what it loses on boards that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from benchmarks.studies.method_choice.arms import LEFT_OUT, Arm, Scored
+from benchmarks.studies.method_choice.fit import CELLS, CHOSEN, chosen_without, regret, rules
+
+FIXED = (
+    Arm("own_blocks", 1.0), Arm("own_blocks", "auto"), Arm("iso_cts rows", 1.0), Arm("dc_merge rows", 1.0),
+    Arm("dc_merge rows", "auto"), Arm("average", 1.0), Arm("ties", 1.0), Arm("task_arithmetic", 1.0),
+)  # fmt: skip
+"""What a user may always take, to compare with."""
+
+Regrets = Mapping[str, float | None]
+"""Board to the points of accuracy that a choice loses there."""
+
+
+def written(boards: Mapping[str, Scored]) -> str:
+    """Every table, and what they are based on."""
+    return "\n".join([_rules(boards), _held_out(boards), _summary(boards), _circumstances(boards)])
+
+
+def goal(boards: Mapping[str, Scored]) -> float:
+    """The most that the rules of `method: auto` lose on a board that they were not fitted on."""
+    return max(loss for loss in _left_out(boards, CHOSEN).values() if loss is not None)
+
+
+def _rules(boards: Mapping[str, Scored]) -> str:
+    fitted = rules(list(boards.values()), CELLS[CHOSEN])
+    lines = [_row(["models", "merge", "fitted on"]), _row(["---"] * 3)]
+    for form, arm in fitted.items():
+        titles = [board.title for board in boards.values() if board.form == form]
+        lines.append(_row([{"full": "full fine-tunes"}.get(form, form), str(arm), "; ".join(titles)]))
+    return "\n".join(lines) + "\n"
+
+
+def _held_out(boards: Mapping[str, Scored]) -> str:
+    head = ["board left out", "tasks", "chosen without it", "points lost", "chosen without its suite", "points lost",
+            "best of hindsight"]  # fmt: skip
+    lines = [_row(head), _row(["---", "---:", "---", "---:", "---", "---:", "---"])]
+    for board in boards.values():
+        cells = [board.title, str(board.tasks)]
+        for suite in (False, True):
+            arm = chosen_without(board, list(boards.values()), CELLS[CHOSEN], suite=suite)
+            cells += ["–" if arm is None else str(arm), _shown(regret(board, arm))]
+        lines.append(_row([*cells, f"`{board.best_name}`, {100 * board.best:.1f}"]))
+    return "\n".join(lines) + "\n"
+
+
+def _summary(boards: Mapping[str, Scored]) -> str:
+    """Mean and worst regret of every way to choose."""
+    ways: dict[str, Regrets] = {}
+    for title in CELLS:
+        ways[f"{title}, board left out"] = _left_out(boards, title)
+        ways[f"{title}, suite left out"] = _left_out(boards, title, suite=True)
+    for arm in FIXED:
+        ways[f"always {arm}"] = {name: regret(board, arm) for name, board in boards.items()}
+    lines = [_row(["choice", "mean points lost", "worst", "boards"]), _row(["---", "---:", "---:", "---:"])]
+    for title, losses in ways.items():
+        known = [loss for loss in losses.values() if loss is not None]
+        if known:
+            lines.append(_row([title, f"{fmean(known):.1f}", _worst(losses), str(len(known))]))
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(boards: Mapping[str, Scored], title: str, *, suite: bool = False) -> Regrets:
+    every = list(boards.values())
+    choose: Callable[[Scored], Arm | None] = lambda board: chosen_without(board, every, CELLS[title], suite=suite)  # noqa: E731
+    return {name: regret(board, choose(board)) for name, board in boards.items()}
+
+
+def _worst(losses: Regrets) -> str:
+    loss, name = max((loss, name) for name, loss in losses.items() if loss is not None)
+    return f"{loss:.1f} ({name})"
+
+
+def _circumstances(boards: Mapping[str, Scored]) -> str:
+    left_out = "; ".join(f"`{name}` {why}" for name, why in LEFT_OUT.items())
+    return (
+        "Points of mean accuracy on test inputs, behind the best row of the board that needs no data, at the best of "
+        "the scales that were scored: 1, `auto`, and the one that validation chose. Rules are fitted on validation "
+        "inputs, and only on boards other than the one that they are scored on; a suite is left out with every board "
+        "that shares its kind of models and inputs. What is chosen is a row at scale 1 or at `auto`; at least half of "
+        "the boards that a rule is fitted on must have scored it. – is a choice that the board did not score. Boards "
+        f"that are not used: {left_out}.\n"
+    )
+
+
+def _shown(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.1f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
