@@ -13,6 +13,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.plan.choice_of_method import ALIKE, FITTED, Facts, choose_method
 from mergeometry.plan.likeness import base_cosine, least_cosine
 from mergeometry.recipe import load_recipe
+from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sources import Checkpoint, open_model
 from tests.helpers import models
 
@@ -57,7 +58,8 @@ def test_a_recipe_without_a_method_is_planned_and_recorded_with_the_one_that_was
 def test_keys_that_are_given_stay(family: dict[str, Any]) -> None:
     adapters = {"base": family["base"], "models": family["models"][2:]}
     chosen = mg.make_plan(**adapters).recipe
-    assert chosen.method.name == FITTED["adapters"].method["name"] and chosen.scale.text == "norm_mean per model"
+    assert chosen.method.name == FITTED["adapters"].method["name"]
+    assert isinstance(chosen.scale, ScaleRule) and chosen.scale.text == "norm_mean per model"
     told = mg.make_plan(**adapters, method="auto", scale=0.4, other="ties").recipe
     assert told.method == chosen.method and told.scale == 0.4 and told.other is not None and told.other.name == "ties"
     assert mg.make_plan(**adapters, method="average").recipe.method.name == "average"
