@@ -1,11 +1,13 @@
 """Ours and mergekit on a 0.5B Llama in bfloat16, a base and three fine-tunes: ``python -m benchmarks.speed.llama``.
 
 ``python -m benchmarks.speed.environments mergekit`` makes mergekit's environment first. A command is run three times
-(once with ``--repeats 1``), or once where that takes longer than a quarter of a minute.
+(once with ``--repeats 1``), or once where that takes longer than a quarter of a minute. The table of ratios in
+``docs/coming-from-mergekit.md`` is written too.
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import sys
@@ -17,12 +19,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from benchmarks.pages.mergekit_speed import write_speed
 from benchmarks.speed import llama_models
 from benchmarks.speed.environments import MERGEKIT
 from benchmarks.speed.measure import ROOT, Case, merge_command, relative, remove, run_once, say
 from benchmarks.speed.settings import Settings, goal
 
 TITLE = "A 0.5B Llama in bfloat16: ours and mergekit"
+PAGE = ROOT / "docs" / "coming-from-mergekit.md"
+FILE = "model.safetensors"
 TASKS = 3
 RUNS, LONG = 3, 15.0
 """Runs of a command, and the seconds of the first above which it is the only one."""
@@ -66,7 +71,7 @@ def run(settings: Settings) -> dict[str, Any]:
     places = llama_models.write(work, TASKS)
     rows, agreement, goals = [], [], []
     for row in ROWS[:1] if settings.quick else ROWS:
-        cases = [_ours(row, places, work), _mergekit(row, places, work)]
+        cases = [_ours(row, places, work, 1), _ours(row, places, work, 2), _mergekit(row, places, work)]
         _read(places)
         for number in range(min(RUNS, settings.repeats)):
             for case in cases:
@@ -75,19 +80,20 @@ def run(settings: Settings) -> dict[str, Any]:
                 os.sync()
                 case.runs.append(run_once(case, work))
                 say(f"  {case.name}: {case.runs[-1]['wall_s']:.2f} s, {case.runs[-1]['peak_bytes'] / 1e9:.2f} GB")
-        assert cases[0].output is not None
-        assert cases[1].output is not None
-        agreement.append(
-            {"what": f"{row.method}: ours and mergekit's", **apart(places[0], cases[0].output, cases[1].output, row)}
-        )
-        ours, theirs = (case.row() for case in cases)
-        rows += [ours, theirs]
-        for words, key, limit in (("seconds", "wall_s", row.times), ("peak memory", "peak_bytes", 2.0)):
-            figure = theirs[key] / ours[key]
-            goals.append(goal(f"{row.method}: mergekit's {words} over ours", figure, limit, at_least=True))
-        for case in cases:
-            if case.output is not None:
-                remove(case.output)
+        one, two, other = (case.output for case in cases if case.output is not None)
+        if not filecmp.cmp(one / FILE, two / FILE, shallow=False):
+            raise AssertionError(f"{row.method}: two workers wrote other bytes than one")
+        agreement.append({"what": f"{row.method}: ours and mergekit's", **apart(places[0], one, other, row)})
+        ours, shared, theirs = (case.row() for case in cases)
+        rows += [ours, shared, theirs]
+        for name, figures in ((row.method, ours), (f"{row.method}, two workers", shared)):
+            for words, key, limit in (("seconds", "wall_s", row.times), ("peak memory", "peak_bytes", 2.0)):
+                figure = theirs[key] / figures[key]
+                goals.append(goal(f"{name}: mergekit's {words} over ours", figure, limit, at_least=True))
+        for output in (one, two, other):
+            remove(output)
+    if not settings.quick:
+        write_speed(PAGE, goals)
     return {"rows": rows, "agreement": agreement, "goals": goals, "peer_versions": {"mergekit": mergekit}}
 
 
@@ -108,17 +114,18 @@ def apart(base: Path, ours: Path, theirs: Path, row: Row) -> dict[str, Any]:
 
 
 def opened(folder: Path) -> Any:
-    return safe_open(folder / "model.safetensors", framework="pt")
+    return safe_open(folder / FILE, framework="pt")
 
 
 def _norm(values: Tensor) -> float:
     return float(torch.linalg.vector_norm(values, dtype=torch.float64))
 
 
-def _ours(row: Row, places: list[Path], work: Path) -> Case:
-    output = work / "out-mergeometry"
-    words = merge_command(places[0], places[1 : row.tasks + 1], row.method, output, workers=1)
-    return Case(f"{row.method}, mergeometry", words, output)
+def _ours(row: Row, places: list[Path], work: Path, workers: int) -> Case:
+    output = work / f"out-mergeometry-{workers}"
+    words = merge_command(places[0], places[1 : row.tasks + 1], row.method, output, workers=workers)
+    name = f"{row.method}, mergeometry" + (f", {workers} workers" if workers > 1 else "")
+    return Case(name, words, output, sums_processes=workers > 1)
 
 
 def _mergekit(row: Row, places: list[Path], work: Path) -> Case:
@@ -140,7 +147,7 @@ def _mergekit(row: Row, places: list[Path], work: Path) -> Case:
 def _read(places: list[Path]) -> None:
     """Read every input once, so that both tools find the system's cache in one state."""
     for place in places:
-        with (place / "model.safetensors").open("rb", buffering=0) as file:
+        with (place / FILE).open("rb", buffering=0) as file:
             while file.read(2**24):
                 pass
 
