@@ -133,20 +133,52 @@ def task_arithmetic(taus, normalize=False, weights=None):
     return sum(w * tau for w, tau in zip(ws, taus, strict=True)) / (sum(ws) if normalize else 1)
 
 
-def rows(taus, weights=None):
+def rows(taus, weights=None, base=None, rounding=2.0**-24):
     taus = as_float64(taus)
     ws = full_weights(taus, weights)
     if taus[0].ndim != 2:
         return average(taus, weights=weights)
+    shrunk = [(0.0, 0.0) if base is None else shrinkage(tau, base, rounding) for tau in taus]
+    base = np.zeros_like(taus[0]) if base is None else np.array(base, dtype=np.float64)
+    mean = sum(w * tau for w, tau in zip(ws, taus, strict=True)) / sum(ws)
+    common = sum(w * factor for w, (factor, _) in zip(ws, shrunk, strict=True)) / sum(ws)
     merged = np.zeros_like(taus[0])
     for i in range(len(merged)):
-        moves = [w * tau[i] for w, tau in zip(ws, taus, strict=True)]
-        if all(np.any(tau[i] != 0) for w, tau in zip(ws, taus, strict=True) if w != 0):
-            merged[i] = sum(moves) / sum(ws)
-        elif np.any(sum(moves) != 0):
-            alone, together = sum(move @ move for move in moves), sum(moves) @ sum(moves)
-            merged[i] = min(1.0, alone / together) * sum(moves)
+        voters = [(w, tau[i], fit) for w, tau, fit in zip(ws, taus, shrunk, strict=True) if w != 0]
+        moved = [has_moved(tau, base[i], fit) for _, tau, fit in voters]
+        if all(moved) or not any(moved):
+            merged[i] = mean[i]
+            continue
+        pairs = zip(voters, moved, strict=True)
+        moves = [w * (tau + factor * base[i]) for (w, tau, (factor, _)), has in pairs if has]
+        alone, together = sum(move @ move for move in moves), sum(moves) @ sum(moves)
+        merged[i] = min(1.0, alone / together if together else 1.0) * sum(moves) - common * base[i]
     return merged
+
+
+def shrinkage(tau, base, rounding):
+    """The factor by which still rows shrank, and four times how far the typical one is from it."""
+    tau, base = np.array(tau, dtype=np.float64), np.array(base, dtype=np.float64)
+    fits = []
+    for move, row in zip(tau, base, strict=True):
+        if np.any(row != 0):
+            along = -(move @ row) / (row @ row)
+            across = np.linalg.norm(move + along * row) / np.linalg.norm(row)
+            fits.append((along, across))
+    still = [(along, across) for along, across in fits if across <= max(abs(along), rounding)]
+    if len(still) < 2 or len(still) <= len(fits) * max(0.05, 2 * math.exp(-base.shape[1] / 4)):
+        return 0.0, 0.0
+    factor = sorted(along for along, _ in still)[(len(still) - 1) // 2]
+    away = sorted(math.hypot(along - factor, across) for along, across in still)
+    typical = away[(len(away) - 1) // 2]
+    return (factor, 4 * typical) if typical <= max(abs(factor) / 2, rounding) else (0.0, 0.0)
+
+
+def has_moved(move, row, fit):
+    factor, noise = fit
+    if (factor == 0 and noise == 0) or np.all(row == 0):
+        return bool(np.any(move != 0))
+    return bool(np.any(move != 0)) and np.linalg.norm(move + factor * row) > noise * np.linalg.norm(row)
 
 
 def slerp(taus, base, t=0.5, dot_threshold=1.0, weights=None):

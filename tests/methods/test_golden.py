@@ -179,7 +179,8 @@ def base_of(seed: int, shape: tuple[int, int]) -> np.ndarray:
 
 def reference_of(name: str, given: dict[str, Any], base: np.ndarray | None = None) -> Callable[..., np.ndarray]:
     plain = {key: value for key, value in given.items() if value != "auto"}
-    if registry.build(name, given).needs_base:
+    method = registry.build(name, given)
+    if method.needs_base or method.uses_base:
         plain["base"] = base
     return lambda taus, **more: getattr(reference, name)(taus, **plain, **more)
 

@@ -26,7 +26,7 @@ def task_of(folder: Path, name: str, **given: Any) -> TensorTask:
     ("given", "matrix", "bias"),
     [
         ({"method": "average"}, "chunks", "chunks"),
-        ({"method": "rows"}, "rows", "whole"),
+        ({"method": "rows"}, "passes", "passes"),
         ({"method": "ties"}, "passes", "passes"),
         ({"method": "tsv_m"}, "whole", "chunks"),
         ({"method": "slerp"}, "passes", "passes"),

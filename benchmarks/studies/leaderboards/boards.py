@@ -27,6 +27,8 @@ class Board:
     only: Sequence[str] = ()
     """The tasks that are merged and scored, where those are not all of the suite."""
     seed: int = 0
+    habit: str = "plain"
+    """How the suite's full fine-tunes were trained; `mergeometry suite train --full --habit` lists the choices."""
 
 
 def _with_rows(*methods: str) -> list[Item]:
@@ -128,6 +130,22 @@ def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[I
     )  # fmt: skip
 
 
+HABITS: list[Item] = [
+    "own_blocks",
+    {"name": "own_blocks average", "method": "own_blocks", "other": "average"},
+    *_with_rows("dc_merge", "iso_cts", "tsv_m"),
+    "dc_merge", "iso_cts", "tsv_m", "iso_c", "ties", "average",
+]  # fmt: skip
+
+
+def _of_habit(habit: str, how: str, scales: str = "0.5,0.75,1") -> Board:
+    return Board(
+        title=f"Text, 8 tasks, full fine-tunes {how}", suite="text-8", full=True, habit=habit,
+        question="Does the first board's result hold for fine-tunes that others made?",
+        methods=HABITS, scales=scales, validation=100, test=400,
+    )  # fmt: skip
+
+
 BOARDS = {
     "text-8-full": Board(
         title="Text, 8 tasks, full fine-tunes", suite="text-8", full=True,
@@ -139,6 +157,12 @@ BOARDS = {
     ),
     "text-8-full-seed-1": _other_seed(1),
     "text-8-full-seed-2": _other_seed(2),
+    "text-8-full-weight-decay": _of_habit("weight-decay", "with weight decay 0.01", SHORT),
+    "text-8-full-strong-decay": _of_habit("strong-decay", "with weight decay 0.1"),
+    "text-8-full-low-rate": _of_habit("low-rate", "with weight decay, at a sixth of the rate"),
+    "text-8-full-few-steps": _of_habit("few-steps", "with weight decay, one epoch"),
+    "text-8-full-many-steps": _of_habit("many-steps", "with weight decay, twelve epochs"),
+    "text-8-full-bfloat16": _of_habit("bfloat16", "with weight decay, saved in bfloat16"),
     "text-14-full": Board(
         title="Text, 14 tasks, full fine-tunes", suite="text-14", full=True,
         question="The same tasks and more, too many for the weights to hold.",

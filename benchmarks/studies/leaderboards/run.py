@@ -26,7 +26,7 @@ def run(name: str, workers: int | None = None) -> None:
     found = circumstances()
     tool = [sys.executable, "-m", "mergeometry"]
     suite = ["suite", "tasks", "--suite", board.suite, "--output", str(folder / "suite")]
-    _call([*tool, *suite, *(["--full", "--seed", str(board.seed)] if board.full else [])])
+    _call([*tool, *suite, *(["--full", "--seed", str(board.seed), "--habit", board.habit] if board.full else [])])
     _call([*tool, *arguments(board, folder, workers)])
     keep(name, folder / "comparison", found)
 

@@ -6,28 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+
+from mergeometry.linalg.shrinkage import RowMovements
 
 
 @dataclass(frozen=True, slots=True)
 class MovedRows:
-    """Counts of a table's rows; those of two parts of it add up."""
+    """Counts of a table's rows, and the factor by which each model shrank those that it did not move."""
 
     by: tuple[int, ...]
     """Rows that exactly 0, 1, ..., T models moved."""
     alone: tuple[int, ...]
     """Rows that each model alone moved."""
-
-    def __add__(self, other: MovedRows) -> MovedRows:
-        by = tuple(map(sum, zip(self.by, other.by, strict=True)))
-        return MovedRows(by, tuple(map(sum, zip(self.alone, other.alone, strict=True))))
+    shrinkage: tuple[float, ...]
+    """Each model's; 0 for a model that left rows exactly as they were."""
 
 
-def moved_rows(deltas: Sequence[Float[Tensor, "rows n"]]) -> MovedRows:
-    """Count the rows by how many models moved them; a row is moved if any entry of it is."""
-    moved = torch.stack([(delta != 0).any(dim=1) for delta in deltas])
+def moved_rows(movements: Sequence[RowMovements]) -> MovedRows:
+    """Count the rows by how many models moved them, other than by shrinking or rounding the whole table."""
+    shrinkages = [each.shrinkage() for each in movements]
+    moved = torch.stack([each.moved(fitted) for each, fitted in zip(movements, shrinkages, strict=True)])
     count = moved.sum(dim=0)
-    by = torch.bincount(count, minlength=len(deltas) + 1)
+    by = torch.bincount(count, minlength=len(movements) + 1)
     alone = (moved & (count == 1)).sum(dim=1)
-    return MovedRows(tuple(map(int, by)), tuple(map(int, alone)))
+    return MovedRows(tuple(map(int, by)), tuple(map(int, alone)), tuple(fitted.factor for fitted in shrinkages))

@@ -69,8 +69,11 @@ class TaskVectors(OnDemand):
 
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
     """Start the merge of a task by its method."""
-    assert task.method is not None
-    return begin_piece(task, vectors.base if task.method.needs_base else None)
+    method = task.method
+    assert method is not None
+    # Where all are adapters' updates, the base's tensor may not be read at all.
+    asks = method.uses_base and any(isinstance(source, TensorInfo) for source in task.sources)
+    return begin_piece(task, vectors.base if method.needs_base or asks else None)
 
 
 def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mergeometry.inspection.pieces import PIECE, can_read_in_pieces
+from mergeometry.linalg.shrinkage import BYTES_PER_ROW
 from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR
 from mergeometry.methods.families.directional import rank_of
 from mergeometry.plan.cost import sizes_of
@@ -35,7 +36,8 @@ def measure_cost(task: TensorTask, *, merged: bool) -> MeasureCost:
     sources = (task.base, *task.sources)
     forming = max((source.working for source in sources if isinstance(source, FormedTensor)), default=0)
     if can_read_in_pieces(task):
-        return MeasureCost(16 * 8 * PIECE * (sizes.tasks + 2) + forming, seconds)
+        rows = sizes.shape[0] if len(sizes.shape) == 2 else 0
+        return MeasureCost(16 * 8 * PIECE * (sizes.tasks + 2) + BYTES_PER_ROW * rows * sizes.tasks + forming, seconds)
     # The base in its own precision and in that of the arithmetic, and every dense task vector.
     held = sizes.number * elements * (2 + sizes.dense + 3 * task.forms_updates) + task.base.nbytes + forming
     if task.kind != "matrix":

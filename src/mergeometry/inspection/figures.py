@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mergeometry.diagnostics.entries import EntryStatistics
+from mergeometry.diagnostics.tables import MovedRows
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
 from mergeometry.plan.tasks import TensorTask
@@ -43,8 +44,7 @@ def figures_of(
     started: float,
     *,
     matrix: MatrixFigures | None = None,
-    rows_moved_by: tuple[int, ...] = (),
-    rows_moved_alone: tuple[int, ...] = (),
+    rows: MovedRows | None = None,
     merged: MergedFigures | None = None,
 ) -> TensorFigures:
     """Put a tensor's figures together."""
@@ -67,8 +67,9 @@ def figures_of(
         outvoted=entries.conflict(),
         seconds=time.perf_counter() - started,
         matrix=matrix,
-        rows_moved_by=rows_moved_by,
-        rows_moved_alone=rows_moved_alone,
+        rows_moved_by=rows.by if rows else (),
+        rows_moved_alone=rows.alone if rows else (),
+        rows_shrunk_by=rows.shrinkage if rows else (),
         merged=merged,
     )
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mergeometry.diagnostics.alignment import share_held
 from mergeometry.diagnostics.entries import entry_statistics
-from mergeometry.diagnostics.tables import MovedRows, moved_rows
+from mergeometry.diagnostics.tables import moved_rows
 from mergeometry.execution.task_reader import ChunkedInput, Reads, TaskReader
 from mergeometry.inspection.figures import MeasureJob, figures_of
 from mergeometry.inspection.result import MergedFigures, TensorFigures
+from mergeometry.linalg.shrinkage import RowMovements
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import TensorInfo
 
@@ -43,7 +44,7 @@ def measured_in_pieces(job: MeasureJob, inputs: TaskReader, reader: Reads, start
     width = task.base.shape[1] if table else 1
     step = max(1, PIECE // max(1, width)) * max(1, width)
     entries = entry_statistics(torch.zeros(count, 0))
-    rows = MovedRows((0,) * (count + 1), (0,) * count) if table else None
+    movements = [RowMovements() for _ in range(count)] if table and task.base.elements else []
     energy = merged_energy = 0.0
     along_base, along_merged = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     for first in range(0, task.base.elements, step):
@@ -57,8 +58,8 @@ def measured_in_pieces(job: MeasureJob, inputs: TaskReader, reader: Reads, start
         if job.merged:
             merged_energy += float(updates[-1] @ updates[-1])
             along_merged += deltas @ updates[-1]
-        if rows is not None:
-            rows = rows + moved_rows([delta.view(-1, width) for delta in deltas])
+        for each, delta in zip(movements, deltas, strict=bool(movements)):
+            each.add(weights.view(-1, width), delta.view(-1, width))
     merged = None
     if job.merged:
         norms = entries.norms()
@@ -66,7 +67,7 @@ def measured_in_pieces(job: MeasureJob, inputs: TaskReader, reader: Reads, start
         merged = MergedFigures(math.sqrt(merged_energy), tuple(shares))
     return figures_of(
         job, math.sqrt(energy), tuple(map(float, along_base)), entries, started, merged=merged,
-        rows_moved_by=rows.by if rows else (), rows_moved_alone=rows.alone if rows else (),
+        rows=moved_rows(movements) if movements else None,
     )  # fmt: skip
 
 

@@ -97,6 +97,8 @@ class TensorFigures:
     """Of a table: rows that 0, 1, ..., T models moved."""
     rows_moved_alone: tuple[int, ...] = ()
     """Of a table: rows that each model alone moved."""
+    rows_shrunk_by: Figures = ()
+    """Of a table: the factor by which each model shrank all other rows, as weight decay does."""
     merged: MergedFigures | None = None
 
     @property

@@ -598,6 +598,11 @@ class Rows(_Rows):
     on average over them, once: 1 for orthogonal rows or those of one task, 1/N for N equal ones. Task vectors of any
     other shape are averaged.
 
+    Weight decay shrinks every row ``w`` of the base by one factor, ``c_t``, and rounding moves it a little. With the
+    base's weights at hand, ``c_t`` is fitted, and a task has changed a row where ``tau_t[i] + c_t w`` exceeds the noise
+    of the others. Where some tasks have and others have not, the sum is that of the former's ``tau_t[i] + c_t w``, and
+    the mean of all shrinkages is added.
+
     Source: ours, docs/own-blocks.md.
     """
 

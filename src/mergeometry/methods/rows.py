@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.methods.base import Rowwise, parameters
-
-_ENTRIES = 1 << 20
-"""Entries processed together, so that a table of any size takes little extra memory."""
+from mergeometry.deferred import Bool, Float, Tensor, torch
+from mergeometry.linalg.shrinkage import BYTES_PER_ROW, RowMovements, Shrinkage
+from mergeometry.methods.base import (
+    PIECE_ELEMENTS,
+    Accumulator,
+    Held,
+    Pieces,
+    Piecewise,
+    Rowwise,
+    Sizes,
+    Work,
+    dense_deltas,
+    merged_in_pieces,
+    parameters,
+)
+from mergeometry.values import Delta
 
 
 @parameters
@@ -24,36 +35,138 @@ class Rows(Rowwise):
     ``g_i = min(1, sum_t |tau_t[i]|^2 / |sum_t tau_t[i]|^2)``, the factor at which the sum holds the tasks' changes,
     on average over them, once: 1 for orthogonal rows or those of one task, 1/N for N equal ones. Task vectors of any
     other shape are averaged.
+
+    Weight decay shrinks every row ``w`` of the base by one factor, ``c_t``, and rounding moves it a little. With the
+    base's weights at hand, ``c_t`` is fitted, and a task has changed a row where ``tau_t[i] + c_t w`` exceeds the noise
+    of the others. Where some tasks have and others have not, the sum is that of the former's ``tau_t[i] + c_t w``, and
+    the mean of all shrinkages is added.
     """
 
     source: ClassVar[str] = "ours, docs/own-blocks.md"
     weights_are_shares: ClassVar[bool] = True
+    uses_base: ClassVar[bool] = True
 
     @property
     def equal_models(self) -> Literal["same"]:
         """Equal models have changed the same rows, which are averaged."""
         return "same"
 
+    @property
+    def pieces(self) -> Pieces:
+        """How the model shrank the whole table comes first."""
+        return "passes"
+
+    def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
+        """Measure how each model moved each row, then merge a few rows at a time."""
+        return _ByRow(weights, shape, measures=True)
+
+    def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
+        """Hold all task vectors, multiplied out."""
+
+        def merge(deltas: list[Delta]) -> Delta:
+            dense = dense_deltas(deltas)
+            under = None if base is None else base.to(dense[0].dtype)
+            return merged_in_pieces(_ByRow(weights, dense[0].shape, measures=base is not None), dense, under)
+
+        return Held(merge)
+
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
-        """Add the rows, and scale each by how many tasks changed it and how much their changes overlap."""
+        """Merge without the base's weights: every row that differs has changed."""
+        return merged_in_pieces(_ByRow(weights, deltas[0].shape, measures=False), deltas)
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """Two products of every row, and what they give of each row and task."""
+        rows = sizes.shape[0] if len(sizes.shape) == 2 else 0
+        return Work(10.0 * sizes.elements * sizes.tasks, BYTES_PER_ROW * rows * sizes.tasks)
+
+
+class _ByRow(Piecewise):
+    """Measures how each model moved each row, then merges whole rows; averages what is no matrix."""
+
+    def __init__(self, weights: Sequence[float], shape: Sequence[int], *, measures: bool) -> None:
+        self._width = shape[1] if len(shape) == 2 else 0
+        self.step = max(1, PIECE_ELEMENTS // self._width) * self._width if self._width else PIECE_ELEMENTS
+        self._weights = weights
+        # A single model is its own mean, whatever moved.
+        several = sum(weight != 0 for weight in weights) > 1
+        self._movements = [RowMovements() for _ in weights] if measures and self._width and several else []
+        self._shrinkages: list[Shrinkage] = []
+        self._moved: Tensor | None = None
+        self._row = 0
+
+    @property
+    def measuring(self) -> bool:
+        return bool(self._movements)
+
+    def measure(self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None) -> None:
+        assert base is not None
+        for movements, delta, weight in zip(self._movements, deltas, self._weights, strict=True):
+            if weight:
+                movements.add(base.view(-1, self._width), delta.view(-1, self._width))
+
+    def measured(self) -> None:
+        self._shrinkages = [movements.shrinkage() for movements in self._movements]
+        if any(self._shrinkages):
+            pairs = zip(self._movements, self._shrinkages, self._weights, strict=True)
+            self._moved = torch.stack([movements.moved(shrinkage) for movements, shrinkage, weight in pairs if weight])
+        self._movements = []
+
+    def merge(
+        self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
+    ) -> Float[Tensor, " count"]:
         total = torch.zeros_like(deltas[0])
-        for delta, weight in zip(deltas, weights, strict=True):
+        for delta, weight in zip(deltas, self._weights, strict=True):
             total.add_(delta, alpha=weight)
-        if total.dim() != 2 or 0 in total.shape:
-            return total.div_(sum(weights))
-        rows = max(1, _ENTRIES // total.shape[1])
-        for first in range(0, total.shape[0], rows):
-            block = slice(first, first + rows)
-            total[block] *= _factors(total[block], [delta[block] for delta in deltas], weights)[:, None]
-        return total
+        if not self._width:
+            return total.div_(sum(self._weights))
+        table = total.view(-1, self._width)
+        pairs = [(delta.view(-1, self._width), weight) for delta, weight in zip(deltas, self._weights, strict=True)]
+        if self._moved is None:
+            table *= _factors(table, pairs)[:, None]
+            return total
+        assert base is not None
+        first, self._row = self._row, self._row + len(table)
+        return self._without_shrinkage(table, pairs, base.view_as(table), self._moved[:, first : self._row]).view(-1)
+
+    def _without_shrinkage(
+        self,
+        total: Float[Tensor, "rows n"],
+        pairs: Sequence[tuple[Float[Tensor, "rows n"], float]],
+        base: Float[Tensor, "rows n"],
+        moved: Bool[Tensor, "tasks rows"],
+    ) -> Float[Tensor, "rows n"]:
+        """Add what moved besides the shrinkage, where some tasks' did; the mean of all shrinkages stays."""
+        shrunk = [
+            (delta, weight, each.factor)
+            for (delta, weight), each in zip(pairs, self._shrinkages, strict=True)
+            if weight
+        ]
+        moves = [
+            (torch.where(row[:, None], delta.add(base, alpha=factor), 0.0), weight)
+            for (delta, weight, factor), row in zip(shrunk, moved, strict=True)
+        ]
+        added = torch.zeros_like(total)
+        for move, weight in moves:
+            added.add_(move, alpha=weight)
+        added *= _overlaps(added, moves)[:, None].to(added.dtype)
+        shares = sum(self._weights)
+        added.sub_(base, alpha=sum(weight * factor for _, weight, factor in shrunk) / shares)
+        alike = moved.all(dim=0) | ~moved.any(dim=0)
+        return torch.where(alike[:, None], total.div_(shares), added)
 
 
 def _factors(
-    total: Float[Tensor, "rows n"], deltas: Sequence[Float[Tensor, "rows n"]], weights: Sequence[float]
+    total: Float[Tensor, "rows n"], pairs: Sequence[tuple[Float[Tensor, "rows n"], float]]
 ) -> Float[Tensor, " rows"]:
     """What each row of the weighted sum is multiplied by."""
-    pairs = list(zip(deltas, weights, strict=True))
     everywhere = torch.stack([delta.ne(0).any(dim=1) for delta, weight in pairs if weight]).all(dim=0)
+    return torch.where(everywhere, 1 / sum(weight for _, weight in pairs), _overlaps(total, pairs)).to(total.dtype)
+
+
+def _overlaps(
+    total: Float[Tensor, "rows n"], pairs: Sequence[tuple[Float[Tensor, "rows n"], float]]
+) -> Float[Tensor, " rows"]:
+    """The factor at which each row of the weighted sum holds the tasks' changes, on average over them, once."""
     # Rows are scaled to size 1 first: squares of tiny or huge entries leave the range of float64.
     size = torch.stack([delta.abs().amax(dim=1).double() * abs(weight) for delta, weight in pairs]).amax(dim=0)
     size = torch.where(size > 0, size, 1.0)[:, None]
@@ -61,5 +174,4 @@ def _factors(
     for delta, weight in pairs:
         alone += (delta.double() * weight / size).square().sum(dim=1)
     together = (total.double() / size).square().sum(dim=1)
-    overlap = torch.where(together > alone, alone / together, 1.0)
-    return torch.where(everywhere, 1 / sum(weights), overlap).to(total.dtype)
+    return torch.where(together > alone, alone / together, 1.0)

@@ -62,6 +62,8 @@ class Method(Registered, ABC):
     """Whether each task vector is released once taken, so that only one at a time is in memory."""
     needs_base: ClassVar[bool] = False
     """Whether the merge depends on the base's own weights, which `begin` then receives."""
+    uses_base: ClassVar[bool] = False
+    """Whether it asks for the base's own weights where a model holds the tensor itself, and can do without them."""
     per_model: ClassVar[tuple[str, ...]] = ()
     """Parameters that a recipe may give each model for itself, which `each` then finds."""
     needs_learning: ClassVar[bool] = False
