@@ -44,6 +44,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "mda": [
         *({"simplex": simplex} for simplex in ("tasks", "neurons", "none")),
         *({"simplex": simplex, "rank": 0.5} for simplex in ("directions", "tasks")),
+        *({"sides": "left", "simplex": simplex} for simplex in ("directions", "none")),
+        *({"subspace": "svd", "simplex": simplex} for simplex in ("directions", "neurons", "none")),
     ],
     "dc_merge": [
         {"smoothing": "average"},

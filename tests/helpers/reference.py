@@ -569,14 +569,20 @@ def iso_cts(taus, common=0.8, rank=None, weights=None):
     return np.concatenate(ss).mean() * U @ V.T
 
 
-def mda(taus, simplex="directions", rank=None, weights=None):
+def mda(taus, simplex="directions", sides="both", subspace="polar", rank=None, weights=None):
     taus = as_float64(taus)
     T, m = len(taus), taus[0].shape[0]
     tops = decomposed(taus, rank, weights)
     U, V = shared_subspace(tops)
     k = tops[0][1].size
     r = T * k
-    shared = U @ np.diag(np.concatenate([s for _, s, _ in tops])) @ V.T
+    if sides == "left":
+        V = np.concatenate([v for _, _, v in tops], axis=1)
+    if subspace == "svd":
+        U, V = (np.concatenate([top[side] for top in tops], axis=1) for side in (0, 2))
+        if simplex == "directions":
+            return svd_frame(U, np.concatenate([s for _, s, _ in tops])) @ U @ stacked_values(tops) @ V.T
+    shared = U @ stacked_values(tops) @ V.T
     if simplex == "none" or (simplex == "directions" and r == 1):  # one direction has no simplex
         return shared
     if simplex == "directions":
@@ -603,6 +609,23 @@ def own_blocks(taus, rank=None, weights=None):
         P, Q = U[:, t * k : (t + 1) * k], V[:, t * k : (t + 1) * k]
         merged += P @ P.T @ (u @ np.diag(s) @ v.T) @ Q @ Q.T
     return merged
+
+
+def stacked_values(tops):
+    return np.diag(np.concatenate([s for _, s, _ in tops]))
+
+
+def svd_frame(U, S):
+    """The Gram operator of the frame on the left singular vectors of `U`; of equal values, sorted by their energy."""
+    values, vectors = np.linalg.eigh(U @ U.T)
+    vectors, values = vectors[:, values > 1e-12 * values.max()], values[values > 1e-12 * values.max()]
+    ends = [i + 1 for i, step in enumerate(np.diff(values)) if step > 1e-8] + [len(values)]
+    groups = [vectors[:, first:last] for first, last in zip([0, *ends], ends, strict=False)]
+    energy = U @ np.diag(S) ** 2 @ U.T
+    P = np.concatenate([group @ np.linalg.eigh(group.T @ energy @ group)[1] for group in groups], axis=1)
+    P = P * np.where(np.take_along_axis(P, np.abs(P).argmax(axis=0)[None], axis=0) < 0, -1.0, 1.0)
+    K = P.shape[1]
+    return gram_operator(P, np.eye(K) - np.ones((K, K)) / K, K) if K > 1 else np.eye(len(U))
 
 
 def gram_operator(P, centring, K):

@@ -146,6 +146,8 @@ def adapters(kind: str) -> list[Delta]:
     [
         ("tsv_m", {}),
         ("own_blocks", {"rank": 3}),
+        ("mda", {"sides": "left", "simplex": "none"}),
+        ("mda", {"subspace": "svd", "simplex": "none", "rank": 3}),
         ("dc_merge", {"combine": "sum"}),
         ("dc_merge", {"smoothing": "linear", "combine": "mean", "block_mask": False}),
     ],

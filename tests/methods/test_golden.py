@@ -79,6 +79,18 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         for simplex in ("directions", "tasks", "neurons", "random", "none")
         for rank in ("auto", 3, 0.125)
     ),
+    *(
+        ("mda", {"simplex": simplex, **reading})
+        for simplex, reading in (
+            ("none", {"sides": "left"}),
+            ("directions", {"sides": "left", "rank": 3}),
+            ("tasks", {"sides": "left"}),
+            ("neurons", {"sides": "left", "rank": 0.125}),
+            ("none", {"subspace": "svd", "rank": 3}),
+            ("directions", {"subspace": "svd"}),
+            ("random", {"subspace": "svd", "sides": "left"}),
+        )
+    ),
     *(("dc_merge", given) for given in DC),
     *(("dc_merge", {"smoothing": "linear", "rho": rho, "rank": 3}) for rho in (1.0, 2.0)),
 ]

@@ -52,13 +52,15 @@ def centre_rows(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
     return _vertex_factor(matrix.shape[0]) * (matrix - matrix.mean(dim=0, keepdim=True))
 
 
-def remove_direction(matrix: Float[Tensor, "m n"], unit: Float[Tensor, " m"]) -> Float[Tensor, "m n"]:
-    """``m/(m-1) (I - q q^T) A``: the same for any orthonormal basis of the outputs, whose columns' mean is along q.
+def remove_direction(matrix: Float[Tensor, "m n"], unit: Float[Tensor, " m"], vertices: int) -> Float[Tensor, "m n"]:
+    """``K/(K-1) (I - q q^T) A``: the Gram operator of a simplex on any K orthonormal vectors that span A's columns.
+
+    ``q`` is the unit vector along their mean.
 
     Raises:
-        ValueError: there are fewer than two rows.
+        ValueError: there are fewer than two vertices.
     """
-    return _vertex_factor(matrix.shape[0]) * (matrix - torch.outer(unit, unit @ matrix))
+    return _vertex_factor(vertices) * (matrix - torch.outer(unit, unit @ matrix))
 
 
 def _vertex_factor(count: int) -> float:

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergeometry.deferred import Bool, Float, Tensor, torch
-from mergeometry.linalg.polar import polar
+from mergeometry.linalg.polar import NULL_TOLERANCE, polar
+from mergeometry.linalg.svd import gram, symmetric_eigen, thin_svd
 from mergeometry.values import Directions
+
+_TIED = 1e-9
+"""Relative difference below which singular values of stacked directions count as equal: rounding is far smaller."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +37,15 @@ class SharedSubspace:
         return owner[:, None] == owner[None, :]
 
 
+def stack(directions: Sequence[Directions]) -> Directions:
+    """The triplets of all tasks side by side, task by task, as they are: neither side is orthonormal."""
+    return Directions(
+        torch.cat([task.left for task in directions], dim=1),
+        torch.cat([task.values for task in directions]),
+        torch.cat([task.right for task in directions], dim=1),
+    )
+
+
 def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
     """``U = polar([U_1 | ... | U_T])``, ``V = polar([V_1 | ... | V_T])`` with the singular values of all tasks.
 
@@ -47,3 +60,28 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
     values = torch.cat([task.values for task in directions])
     orthonormal = len(first) == len(second) == len(values)
     return SharedSubspace(left, right, values, tuple(task.count for task in directions), orthonormal)
+
+
+def principal_directions(stacked: Directions) -> Float[Tensor, "m r"]:
+    """Left singular vectors of ``[U_1 | ... | U_T]``, those of zero singular value left out, in the order of the values.
+
+    Vectors of equal singular value, such as those of tasks at right angles, are told apart by the energy
+    ``sum_t U_t diag(S_t)^2 U_t^T``, largest first. The entry of largest magnitude of each vector is positive.
+
+    Raises:
+        NumericalError: every driver failed.
+    """
+    left, spread, _ = thin_svd(stacked.left)
+    kept = spread > NULL_TOLERANCE * spread[0] if len(spread) else spread > 0
+    left, spread = left[:, kept], spread[kept]
+    first = 0
+    for last in range(1, len(spread) + 1):
+        if last < len(spread) and spread[last - 1] - spread[last] <= _TIED * spread[0]:
+            continue
+        if last - first > 1:
+            tied = left[:, first:last]
+            energy = gram((stacked.left * stacked.values).mT @ tied)
+            left[:, first:last] = tied @ symmetric_eigen(energy, last - first)[1]
+        first = last
+    peaks = left.gather(0, left.abs().argmax(dim=0, keepdim=True)) if left.numel() else left[:1]
+    return left * torch.where(peaks < 0, -1.0, 1.0).to(left)

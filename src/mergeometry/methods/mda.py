@@ -8,10 +8,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mergeometry.deferred import torch
+from mergeometry.deferred import Tensor, torch
 from mergeometry.linalg.etf import centre_rows, remove_direction, shared_direction_gram, task_gram
 from mergeometry.linalg.streams import random_unit, stream_key
-from mergeometry.linalg.subspace import shared_subspace
+from mergeometry.linalg.polar import polar
+from mergeometry.linalg.subspace import principal_directions, shared_subspace, stack
 from mergeometry.methods.base import Directional, Method, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
@@ -27,6 +28,10 @@ class MDA(Directional):
     ``neurons`` has ``P = I``, a vertex for each output unit; ``random`` a random basis of the outputs in its place,
     drawn from the recipe's seed: the control for whether the frame matters; ``none`` skips the step, which gives
     `tsv_m`.
+
+    The paper leaves the subspace open too: its reviews speak of left vectors only. ``sides: left`` keeps the right
+    vectors as they are, ``V = [V_1 | ... | V_T]``; ``subspace: svd`` the left ones as well, and its frame has the
+    leading left singular vectors of ``[U_1 | ... | U_T]`` for ``P``.
     """
 
     source: ClassVar[str] = "Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1"
@@ -36,6 +41,20 @@ class MDA(Directional):
         Literal["directions", "tasks", "neurons", "random", "none"],
         Field(description="what the vertices of the frame stand for"),
     ] = "directions"
+    sides: Annotated[
+        Literal["both", "left"], Field(description="which sides' directions are decorrelated; the right ones need not be")
+    ] = "both"
+    subspace: Annotated[
+        Literal["polar", "svd"],
+        Field(
+            description="the nearest orthonormal directions, or all directions as they are (svd, which decorrelates "
+            "neither side)"
+        ),
+    ] = "polar"
+
+    def __post_init__(self) -> None:
+        """Without a frame no reading depends on signs; at the defaults adapters are merged as they always were."""
+        object.__setattr__(self, "turns", self.simplex == "none" and not self._as_tsv_m)
 
     def for_tensor(self, seed: int, tensor: str, tasks: Sequence[str]) -> Method:
         """The method with the random basis of one tensor, where it has one."""
@@ -47,14 +66,25 @@ class MDA(Directional):
         return bound
 
     @property
-    def equal_models(self) -> Literal["same", "zero"] | None:
-        """Equal tasks have no direction of their own, so a vertex for each task removes them entirely."""
-        laws: dict[str, Literal["same", "zero"]] = {"neurons": "same", "none": "same", "tasks": "zero"}
-        return laws.get(self.simplex)
+    def equal_models(self) -> Literal["same", "sum", "zero"] | None:
+        """Equal tasks have no direction of their own, so a vertex for each task removes them entirely.
+
+        Decorrelated on one side alone, N of them merge to sqrt(N) times one; not at all, they add up.
+        """
+        if self.simplex == "tasks":
+            return "zero"
+        if self.subspace == "svd":
+            return None if self.simplex == "random" else "sum"
+        return "same" if self._as_tsv_m and self.simplex in ("neurons", "none") else None
 
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
-        """Refuse frames with fewer than two vertices."""
+        """Refuse frames with fewer than two vertices, and a vertex for each task of directions that belong to none."""
         super().check(tasks, shape, weights)
+        if self.simplex == "tasks" and self.subspace == "svd":
+            raise ValueError(
+                "simplex: tasks needs directions that belong to a task, and singular vectors of all of them together "
+                "belong to none; use subspace: polar"
+            )
         vertices = {"tasks": tasks, "neurons": shape[0], "random": shape[0]}.get(self.simplex, 2)
         if vertices < 2:
             stood_for = "tasks" if self.simplex == "tasks" else "neurons"
@@ -62,16 +92,37 @@ class MDA(Directional):
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Build the shared task vector and apply the frame's Gram operator from the left."""
-        shared = shared_subspace(directions)
-        values = torch.diag(shared.values)
+        left, values, right = self._shared(directions)
+        count = len(values)
         if self.simplex == "neurons":
-            return LowRank(centre_rows(shared.left), values, shared.right)
+            return LowRank(centre_rows(left), torch.diag(values), right)
         if self.simplex == "random":
             key = getattr(self, "_key", stream_key(0, "", "simplex"))
-            unit = random_unit(shared.left.shape[0], key).to(shared.left)
-            return LowRank(remove_direction(shared.left, unit), values, shared.right)
-        if self.simplex == "tasks" and shared.rank:
-            return LowRank(shared.left, task_gram(list(shared.counts), values.device) @ values, shared.right)
-        if self.simplex == "directions" and shared.rank > 1:
-            return LowRank(shared.left, shared_direction_gram(shared.rank, values.device) @ values, shared.right)
-        return LowRank(shared.left, values, shared.right)
+            unit = random_unit(left.shape[0], key).to(left)
+            return LowRank(remove_direction(left, unit, left.shape[0]), torch.diag(values), right)
+        if self.simplex == "directions" and self.subspace == "svd":
+            vertices = principal_directions(stack(directions))
+            if vertices.shape[1] > 1:
+                unit = vertices.sum(dim=1) / vertices.shape[1] ** 0.5
+                left = remove_direction(left, unit, vertices.shape[1])
+            return LowRank(left, torch.diag(values), right)
+        core = torch.diag(values)
+        if self.simplex == "tasks" and count:
+            core = task_gram([task.count for task in directions], values.device) @ core
+        if self.simplex == "directions" and count > 1:
+            core = shared_direction_gram(count, values.device) @ core
+        return LowRank(left, core, right)
+
+    @property
+    def _as_tsv_m(self) -> bool:
+        """Whether both sides are decorrelated, as in `tsv_m`."""
+        return self.sides == "both" and self.subspace == "polar"
+
+    def _shared(self, directions: Sequence[Directions]) -> tuple[Tensor, Tensor, Tensor]:
+        """Left directions, singular values and right directions of the shared task vector, task by task."""
+        if self._as_tsv_m:
+            shared = shared_subspace(directions)
+            return shared.left, shared.values, shared.right
+        stacked = stack(directions)
+        left = stacked.left if self.subspace == "svd" else polar(stacked.left)[0]
+        return left, stacked.values, stacked.right
