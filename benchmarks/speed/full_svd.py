@@ -55,10 +55,19 @@ def mda(taus: list[Tensor], rank: int) -> Tensor:
 
 
 def dc_merge(taus: list[Tensor], rank: int) -> Tensor:
+    return in_shared_subspace([truncated(tau, rank) for tau in taus], rank)
+
+
+def dc_merge_of_adapters(taus: list[Tensor], rank: int) -> Tensor:
     tops = [truncated(tau, rank) for tau in taus]
+    return in_shared_subspace([(left, values.mean().expand(rank), right) for left, values, right in tops], rank)
+
+
+def in_shared_subspace(tops: list[tuple[Tensor, Tensor, Tensor]], rank: int) -> Tensor:
     left, _, right = shared(tops)
     coordinates = torch.stack([left.T @ (u * s) @ (v.T @ right) for u, s, v in tops])
-    merged = trimmed_vote(coordinates, KEEP)
+    # Coordinates of an even spectrum are equal but for their rounding, which must not choose among them.
+    merged = trimmed_vote(coordinates, KEEP, rounding=100 * torch.finfo(coordinates.dtype).eps)
     owner = torch.arange(left.shape[1]) // rank
     return left @ (merged * (owner[:, None] == owner[None, :])) @ right.T
 
@@ -75,16 +84,18 @@ def ties(taus: list[Tensor], rank: int = 0) -> Tensor:
     return trimmed_vote(torch.stack(taus), DENSITY)
 
 
-def trimmed_vote(values: Tensor, share: float) -> Tensor:
+def trimmed_vote(values: Tensor, share: float, rounding: float = 0.0) -> Tensor:
     """Each task's largest entries, the sign of their sum, the mean of those that have it."""
     flat = values.flatten(1)
     size = flat.shape[1]
     threshold = flat.abs().kthvalue(size - max(1, int(size * share)) + 1, dim=1, keepdim=True).values
-    kept = torch.where(flat.abs() >= threshold, flat, 0)
+    kept = torch.where(flat.abs() >= threshold * (1 - rounding), flat, 0)
     agreeing = torch.where(kept.sign() == kept.sum(dim=0).sign(), kept, 0)
     return (agreeing.sum(dim=0) / (agreeing != 0).sum(dim=0).clamp(min=1)).view(values.shape[1:])
 
 
+OF_ADAPTERS = {"dc_merge": dc_merge_of_adapters}
+"""Methods that treat adapters differently."""
 METHODS = {function.__name__: function for function in (tsv_m, mda, dc_merge, average, task_arithmetic, ties)}
 
 
@@ -106,7 +117,7 @@ def merged_adapters(folders: list[Path], method: str) -> dict[str, Tensor]:
     for down in [name for name in factors[0] if ".lora_A." in name]:
         up = down.replace(".lora_A.", ".lora_B.")
         taus = [scale * own[up] @ own[down] for own, scale in zip(factors, scales, strict=True)]
-        merged[module_of(down)] = METHODS[method](taus, factors[0][down].shape[0])
+        merged[module_of(down)] = OF_ADAPTERS.get(method, METHODS[method])(taus, factors[0][down].shape[0])
     return merged
 
 

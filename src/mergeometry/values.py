@@ -13,7 +13,7 @@ Columns are directions, and `right` is kept untransposed, as the papers write U 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from mergeometry.deferred import Float, Tensor, torch
@@ -102,6 +102,8 @@ class Directions:
     left: Float[Tensor, "m k"]
     values: Float[Tensor, " k"]
     right: Float[Tensor, "n k"]
+    of_adapter: bool = False
+    """Whether the task vector was held as thin factors, as an adapter's is."""
 
     @property
     def count(self) -> int:
@@ -114,7 +116,7 @@ class Directions:
 
     def leading(self, count: int) -> Directions:
         """The first ``count`` triplets."""
-        return Directions(self.left[:, :count], self.values[:count], self.right[:, :count])
+        return replace(self, left=self.left[:, :count], values=self.values[:count], right=self.right[:, :count])
 
     def scaled(self, factor: float) -> Directions:
         """The triplets of the matrix times ``factor``; there are none where it is zero.
@@ -123,7 +125,7 @@ class Directions:
         """
         if factor == 0:
             return self.leading(0)
-        return Directions(self.left, self.values * abs(factor), self.right if factor > 0 else -self.right)
+        return replace(self, values=self.values * abs(factor), right=self.right if factor > 0 else -self.right)
 
 
 def sum_of(deltas: Sequence[Delta]) -> Delta:

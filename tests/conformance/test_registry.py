@@ -49,6 +49,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "dc_merge": [
         {"smoothing": "average"},
+        {"smoothing": "average", "keep": 1.0},
         {"smoothing": "linear", "rho": 3.0, "rank": 2},
         {"keep": 1.0},
         {"keep": 1.0, "block_mask": False},

@@ -648,13 +648,20 @@ def smooth(S, smoothing, rho):
     raise ValueError(smoothing)
 
 
-def dc_merge(taus, smoothing="none", rho=5.0, combine="ties", keep=1e-3, block_mask=True, rank=None, weights=None):
+def dc_merge(
+    taus, smoothing="auto", rho=5.0, combine="ties", keep=1e-3, block_mask=True, rank=None, weights=None, adapters=False
+):
     taus = as_float64(taus)
     tops = decomposed(taus, rank, weights)
+    if smoothing == "auto":
+        smoothing = "average" if adapters else "none"
+    r = len(tops) * tops[0][1].size
+    side = r if adapters else max(r, min(taus[0].shape))
     U, V = shared_subspace(tops)
     coordinates = [U.T @ u @ np.diag(smooth(s, smoothing, rho)) @ v.T @ V for u, s, v in tops]
     if combine == "ties":
-        M = elect_and_mean([trim(c, keep, rounding=1e-9) for c in coordinates], [1.0] * len(taus))
+        padded = [np.pad(c, (0, side - r)) for c in coordinates]
+        M = elect_and_mean([trim(c, keep, rounding=1e-9) for c in padded], [1.0] * len(taus))[:r, :r]
     elif combine == "sum":
         M = sum(coordinates)
     elif combine == "mean":

@@ -148,7 +148,7 @@ def adapters(kind: str) -> list[Delta]:
         ("own_blocks", {"rank": 3}),
         ("mda", {"sides": "left", "simplex": "none"}),
         ("mda", {"subspace": "svd", "simplex": "none", "rank": 3}),
-        ("dc_merge", {"combine": "sum"}),
+        ("dc_merge", {"smoothing": "average", "combine": "sum"}),
         ("dc_merge", {"smoothing": "linear", "combine": "mean", "block_mask": False}),
     ],
 )

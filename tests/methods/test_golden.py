@@ -20,7 +20,7 @@ SEEDS = 3
 
 DC = [
     {"smoothing": smoothing, "combine": combine, "block_mask": mask, "keep": keep}
-    for smoothing in ("none", "average", "linear")
+    for smoothing in ("auto", "none", "linear")
     for combine, keeps in (("ties", (1e-3, 0.05, 1.0)), ("sum", (1e-3,)), ("mean", (1e-3,)))
     for mask in (True, False)
     for keep in keeps
@@ -169,7 +169,8 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
                     asked["rank"] = min(rank * tasks, *shape)
                 merged = registry.build(name, given)(deltas, base=torch.from_numpy(base))
                 with cached_svd():
-                    expected = reference_of(name, asked, base)(taus)
+                    of_adapters = {"adapters": True} if name == "dc_merge" else {}
+                    expected = reference_of(name, asked, base)(taus, **of_adapters)
                 if registry.build(name, given).stays_low_rank:
                     assert isinstance(merged, LowRank)
                     assert merged.rank <= rank * tasks
@@ -184,13 +185,32 @@ def test_equal_entries_at_the_threshold_all_stay() -> None:
     check("dc_merge", merged, reference.dc_merge([tau], **given), {}, "T = 1, flat spectrum")
 
 
+@pytest.mark.parametrize("form", ["adapters", "full", "both"])
+def test_dc_merge_smooths_adapters_alone_and_counts_what_it_keeps_by_form(form: str) -> None:
+    """Three tasks of rank 5 on 33 x 16: 225 coordinates, of which full models keep shares of 256."""
+    pairs = spectra.adapters(3, (33, 16), 3, 5)
+    thin = [LowRank(torch.from_numpy(B), torch.eye(5), torch.from_numpy(A.T)) for B, A in pairs]
+    taus = [B.astype(np.float64) @ A.astype(np.float64) for B, A in pairs]
+    dense = [torch.from_numpy(tau) for tau in taus]
+    deltas = {"adapters": thin, "full": dense, "both": [thin[0], *dense[1:]]}[form]
+    merged = registry.build("dc_merge", {"keep": 0.06, "rank": 5})(deltas)
+    by_form = {adapters: reference.dc_merge(taus, keep=0.06, rank=5, adapters=adapters) for adapters in (True, False)}
+    assert np.linalg.norm(by_form[True] - by_form[False]) > 0.05 * np.linalg.norm(by_form[True])
+    check("dc_merge", merged, by_form[form == "adapters"], {}, form)
+    # By their own count and smoothing alone the two would differ still: each is held by itself.
+    for given in ({"smoothing": "none"}, {"smoothing": "average"}):
+        merged = registry.build("dc_merge", {"keep": 0.06, "rank": 5, **given})(deltas)
+        expected = reference.dc_merge(taus, keep=0.06, rank=5, adapters=form == "adapters", **given)
+        check("dc_merge", merged, expected, {}, f"{form}, {given}")
+
+
 def base_of(seed: int, shape: tuple[int, int]) -> np.ndarray:
     """Weights of the base, for methods that merge where the models lie."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def reference_of(name: str, given: dict[str, Any], base: np.ndarray | None = None) -> Callable[..., np.ndarray]:
-    plain = {key: value for key, value in given.items() if value != "auto"}
+    plain = {key: value for key, value in given.items() if (key, value) != ("rank", "auto")}
     method = registry.build(name, given)
     if method.needs_base or method.uses_base:
         plain["base"] = base

@@ -60,6 +60,10 @@ def gram_mean(tau: np.ndarray, taus: Arrays) -> float:
     return 1 / np.linalg.lstsq(columns, tau.ravel(), rcond=None)[0].mean()
 
 
+def coram_by_hand(lengths: list[float]) -> float:
+    return float((1.15 if max(lengths) < 7.5 * min(lengths) else 0.5) * np.sqrt(np.mean(np.square(lengths))))
+
+
 REFERENCES: dict[str, Any] = {
     "one": lambda tau, taus: 1.0,
     "projection": lambda tau, taus: least(lambda s: sum(norm(s * tau - one) ** 2 for one in taus)),
@@ -70,6 +74,7 @@ REFERENCES: dict[str, Any] = {
     "own_share": lambda tau, taus: 1 / np.mean([(tau * one).sum() / (one * one).sum() for one in taus]),
     "norm_mean": lambda tau, taus: np.mean([norm(one) for one in taus]) / norm(tau),
     "norm_sqrt": lambda tau, taus: np.sqrt(len(taus)) * np.mean([norm(one) for one in taus]) / norm(tau),
+    "coram": lambda tau, taus: coram_by_hand([norm(one) for one in taus]) / norm(tau),
     "gram_retention": gram_mean,
     "svc_gamma": lambda tau, taus: float((reference.svc(tau, taus) * tau).sum() / (tau * tau).sum()),
     "inverse_norm": nan_norm,
@@ -100,6 +105,15 @@ class TestRules:
             expected = REFERENCES[rule](plain(merged), [plain(delta) for delta in deltas])
             found = scale_by(find(rule), measured(merged, deltas, rule))
             assert found == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize(("length", "kappa"), [(3.5, 1.15), (16.0, 0.5)])
+    def test_coram_restores_less_where_lengths_are_uneven(self, length: float, kappa: float) -> None:
+        first, second = drawn(0, 12, 8), drawn(1, 12, 8)
+        deltas: list[Delta] = [first / first.norm(), length * second / second.norm()]
+        merged = methods.build("average", {})(deltas)
+        assert isinstance(merged, torch.Tensor)
+        expected = kappa * ((1 + length**2) / 2) ** 0.5 / float(merged.norm())
+        assert scale_by(find("coram"), measured(merged, deltas, "coram")) == pytest.approx(expected)
 
     def test_known_scales(self) -> None:
         deltas: list[Delta] = list(drawn(3, 4, 12, 8))

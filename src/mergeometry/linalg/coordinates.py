@@ -85,11 +85,11 @@ def _triplets(left: Float[Tensor, "p r"], core: Float[Tensor, "r s"], right: Flo
     (one, one_triangle), (other, other_triangle) = torch.linalg.qr(left), torch.linalg.qr(right)
     inner = one_triangle @ core @ other_triangle.mT
     if 0 in inner.shape:
-        return Directions(left[:, :0], inner.new_zeros(0), right[:, :0])
+        return Directions(left[:, :0], inner.new_zeros(0), right[:, :0], of_adapter=True)
     inside, values, across = thin_svd(inner)
     rounding = CANCELLATION * one_triangle.norm() * core.norm() * other_triangle.norm()
     kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
-    return Directions(one @ inside[:, :kept], values[:kept], other @ across[:, :kept])
+    return Directions(one @ inside[:, :kept], values[:kept], other @ across[:, :kept], of_adapter=True)
 
 
 def _cholesky(upper: Float[Tensor, "r r"]) -> tuple[Float[Tensor, "r r"], Float[Tensor, "r r"], float]:

@@ -63,7 +63,7 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
 
 
 def principal_directions(stacked: Directions) -> Float[Tensor, "m r"]:
-    """Left singular vectors of ``[U_1 | ... | U_T]``, those of zero singular value left out, in the order of the values.
+    """Left singular vectors of ``[U_1 | ... | U_T]``, largest singular value first, those of zero ones left out.
 
     Vectors of equal singular value, such as those of tasks at right angles, are told apart by the energy
     ``sum_t U_t diag(S_t)^2 U_t^T``, largest first. The entry of largest magnitude of each vector is positive.

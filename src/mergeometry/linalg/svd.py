@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from mergeometry.deferred import Float, Tensor, torch
@@ -84,7 +85,7 @@ def top_directions(delta: Delta, count: int) -> Directions:
         NumericalError: an entry is not finite, or every driver failed.
     """
     if isinstance(delta, LowRank):
-        return _of_factors(delta, count)
+        return replace(_of_factors(delta, count), of_adapter=True)
     m, n = delta.shape
     if m < n:
         flipped = _of_tall(delta.mT, count)
@@ -101,7 +102,7 @@ def decompose(delta: Delta, count: int) -> tuple[Float[Tensor, " q"], Directions
         NumericalError: an entry is not finite, or every driver failed.
     """
     if isinstance(delta, LowRank):
-        whole = _of_factors(delta, delta.rank)
+        whole = replace(_of_factors(delta, delta.rank), of_adapter=True)
         return whole.values, whole.leading(count)
     m, n = delta.shape
     if m < n:
@@ -120,7 +121,7 @@ def fix_signs(directions: Directions) -> Directions:
         return directions
     peaks = directions.left.abs().argmax(dim=0, keepdim=True)
     signs = torch.where(directions.left.gather(0, peaks) < 0, -1.0, 1.0).to(directions.left.dtype)
-    return Directions(directions.left * signs, directions.values, directions.right * signs)
+    return replace(directions, left=directions.left * signs, right=directions.right * signs)
 
 
 def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:

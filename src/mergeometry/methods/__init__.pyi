@@ -133,14 +133,19 @@ class DCMerge(_DCMerge):
     Law: ``tau = U M V^T`` with ``U``, ``V`` the shared subspace, ``M = combine_t M_t`` and
     ``M_t = U^T U_t diag(smooth(S_t)) V_t^T V``; ``block_mask`` keeps only the tasks' diagonal blocks of ``M``.
 
+    Adapters and full models differ as they do in the authors' code: ``smoothing: auto`` evens out the singular values
+    of adapters alone, and ``keep`` is a share of the ``r * r`` coordinates for adapters, of ``min(m, n)^2`` for full
+    models. A matrix that adapters and full models change together counts as that of full models.
+
     Source: DC-Merge, CVPR 2026, arXiv 2603.06242.
 
     Args:
         rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
             tasks; an adapter's own rank)
-        smoothing: how a task's singular values are evened out
+        smoothing: how a task's singular values are evened out; auto: average for adapters, none for others
         rho: largest ratio of first to last singular value, for linear
-        keep: share of the shared subspace's r*r entries each task keeps, for ties
+        keep: share of entries each task keeps, for ties: of the r*r coordinates of adapters, and of min(m, n)^2 for
+            full models
         combine: how the tasks' coordinates are merged
         block_mask: keep only each task's own diagonal block
     """
@@ -148,7 +153,7 @@ class DCMerge(_DCMerge):
     def __init__(
         self,
         rank: int | float | Literal["auto"] = "auto",
-        smoothing: Literal["none", "average", "linear"] = "none",
+        smoothing: Literal["auto", "none", "average", "linear"] = "auto",
         rho: float = 5.0,
         keep: float = 0.001,
         combine: Literal["ties", "sum", "mean"] = "ties",
@@ -355,18 +360,27 @@ class MDA(_MDA):
     drawn from the recipe's seed: the control for whether the frame matters; ``none`` skips the step, which gives
     `tsv_m`.
 
+    The paper leaves the subspace open too: its reviews speak of left vectors only. ``sides: left`` keeps the right
+    vectors as they are, ``V = [V_1 | ... | V_T]``; ``subspace: svd`` the left ones as well, and its frame has the
+    leading left singular vectors of ``[U_1 | ... | U_T]`` for ``P``.
+
     Source: Model merging via directional alignment (MDA), arXiv 2512.00391, section 4.1, Algorithm 1.
 
     Args:
         rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
             tasks; an adapter's own rank)
         simplex: what the vertices of the frame stand for
+        sides: which sides' directions are decorrelated
+        subspace: the nearest orthonormal directions, or all directions as they are (svd, which decorrelates neither
+            side)
     """
 
     def __init__(
         self,
         rank: int | float | Literal["auto"] = "auto",
         simplex: Literal["directions", "tasks", "neurons", "random", "none"] = "directions",
+        sides: Literal["both", "left"] = "both",
+        subspace: Literal["polar", "svd"] = "polar",
     ) -> None: ...
 
 class Magmax(_Magmax):

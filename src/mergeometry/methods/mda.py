@@ -10,8 +10,8 @@ from pydantic import Field
 
 from mergeometry.deferred import Tensor, torch
 from mergeometry.linalg.etf import centre_rows, remove_direction, shared_direction_gram, task_gram
-from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.polar import polar
+from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.subspace import principal_directions, shared_subspace, stack
 from mergeometry.methods.base import Directional, Method, Rank, parameters
 from mergeometry.values import Directions, LowRank
@@ -42,7 +42,8 @@ class MDA(Directional):
         Field(description="what the vertices of the frame stand for"),
     ] = "directions"
     sides: Annotated[
-        Literal["both", "left"], Field(description="which sides' directions are decorrelated; the right ones need not be")
+        Literal["both", "left"],
+        Field(description="which sides' directions are decorrelated"),
     ] = "both"
     subspace: Annotated[
         Literal["polar", "svd"],

@@ -24,6 +24,9 @@ LARGEST = 1e3
 _CANCELLED = 1e-12
 """Share of the task vectors' norms below which a merged tensor is rounding error, for which no scale is meaningful."""
 
+_ALIKE, _UNEVEN, _DISPERSED = 1.15, 0.5, 7.5
+"""CORAM's two strengths, and the dispersion of task vectors' lengths above which the second one holds."""
+
 
 class UndefinedScale(ValueError):  # noqa: N818  (it is a state of the numbers, which the caller turns into an error)
     """The formula has no value for these numbers."""
@@ -121,12 +124,25 @@ def norm_mean(statistics: Statistics) -> float:
 
 
 def norm_sqrt(statistics: Statistics) -> float:
-    """``s = kappa sqrt(T) mean_t ||tau_t|| / ||tau||``, kappa = 1 unless ``factor`` gives another.
+    """``s = sqrt(T) mean_t ||tau_t|| / ||tau||``: the norm that the sum of T orthogonal task vectors has. Ours.
 
-    The norm that the sum of T orthogonal task vectors has. Known as CORAM's rule; its text could not be found, so
-    this is the rule as others quote it, and kappa is a free constant.
+    Per tensor it is the refinement `norm` with ``root_sum_square``, where task vectors are of one length.
     """
     return math.sqrt(len(_taking_part(statistics))) * norm_mean(statistics)
+
+
+def coram(statistics: Statistics) -> float:
+    """``s = kappa sqrt(mean_t ||tau_t||^2) / ||tau||``, kappa 1.15 where task vectors are of like length, else 0.5.
+
+    The merge gets the root mean square length of its task vectors, times a strength that the dispersion
+    ``max_t ||tau_t|| / min_t ||tau_t||`` chooses. Sui et al. 2026, CORAM, arXiv 2608.17366, equations 3 to 5, for
+    merges on manifolds; kappa is 1.15 up to a dispersion of 3.5 and 0.5 at 16, with any boundary between: that of 7.5,
+    their geometric mean, is ours. The dispersion is that of the whole model, so use it per model.
+    """
+    energies = [energy for _, energy in _taking_part(statistics)]
+    dispersion = math.sqrt(max(energies) / min(energies))
+    strength = _ALIKE if dispersion <= _DISPERSED else _UNEVEN
+    return strength * math.sqrt(_mean(energies) / statistics.merged)
 
 
 def gram_retention(statistics: Statistics) -> float:
@@ -186,6 +202,7 @@ RULES: Mapping[str, Rule] = {
         Rule("own_share", own_share),
         Rule("norm_mean", norm_mean),
         Rule("norm_sqrt", norm_sqrt),
+        Rule("coram", coram),
         Rule("gram_retention", gram_retention, frozenset({"gram"})),
         Rule("svc_gamma", svc_gamma, frozenset({"svc"})),
         Rule("inverse_norm", inverse_norm, frozenset({"gram"})),

@@ -101,6 +101,11 @@ class Method(Registered, ABC):
         return True
 
     @property
+    def adapters_as_dense(self) -> bool:
+        """Whether adapters merge as the matrices that they stand for do, at the same rank."""
+        return True
+
+    @property
     def stays_low_rank(self) -> bool:
         """Whether low-rank task vectors merge to a low-rank one, which an adapter can hold."""
         return True
