@@ -100,6 +100,14 @@ SIMPLEX: list[Item] = [
     *(_variant(f"blocks{name}", core="own blocks", **FRAMES[name]) for name in ("", ", tasks", ", tasks, both sides")),
 ]
 """Each frame next to the same merge without one, on three cores; tables by rows throughout."""
+READINGS: list[Item] = [
+    {"name": f"{name}, {frame}", "method": {"name": "mda", "simplex": frame, **reading}}
+    for name, reading in (
+        ("both sides", {}), ("left only", {"sides": "left"}), ("svd, neither side", {"subspace": "svd"}),
+    )
+    for frame in ("none", "directions")
+]  # fmt: skip
+"""What MDA's subspace may be, each with the frame and without it."""
 RANKS: list[Item] = [
     {"name": f"{method}, rank {rank:g}", "method": {"name": method, "rank": rank}, "other": "rows"}
     for method in ("tsv_m", "own_blocks")
@@ -214,6 +222,23 @@ BOARDS = {
         title="Readings of the simplex step", suite="text-8", full=True,
         question="Does any reading of MDA's simplex step help a merge, on any core, side or layers?",
         methods=SIMPLEX, scales="0.5,0.75,1", validation=100, test=400,
+    ),
+    "mda-readings": Board(
+        title="Readings of MDA's subspace", suite="text-8", full=True,
+        question="Should both sides be decorrelated, the left alone, or neither, and does the frame matter?",
+        methods=READINGS, scales="0.3,0.5,1", validation=50, test=100,
+    ),
+    "mda-readings-adapters": Board(
+        title="Readings of MDA's subspace, LoRA experts", suite="text-8", full=False,
+        question="The same for rank-16 adapters.",
+        methods=READINGS, scales="0.3,0.5,1", validation=50, test=100,
+    ),
+    "dc-merge-adapters": Board(
+        title="DC-Merge's smoothing, LoRA experts", suite="text-8", full=False,
+        question="What does the smoothing that its authors use for adapters do?",
+        methods=[{"name": f"dc_merge {how}", "method": {"name": "dc_merge", "smoothing": how}}
+                 for how in ("average", "linear", "none")],
+        scales="0.3,0.5,1", validation=50, test=100,
     ),
     "text-8-full-rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,

@@ -78,6 +78,7 @@ def _decomposed(matrices: Sequence[Tensor], counts: Sequence[int]) -> list[Direc
     found = []
     for place, wanted in enumerate(counts):
         some = min(wanted, int(kept[place]))
-        parts = (left[place, :, :some], values[place, :some], right[place, :, :some])
-        found.append(fix_signs(Directions(*(reversed(parts) if wide else parts))))
+        one, other = left[place, :, :some], right[place, :, :some]
+        sides = (other, one) if wide else (one, other)
+        found.append(fix_signs(Directions(sides[0], values[place, :some], sides[1])))
     return found

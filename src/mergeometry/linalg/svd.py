@@ -190,5 +190,5 @@ def _of_core(delta: LowRank, count: int) -> Directions:
 
 
 def _none(m: int, n: int, device: torch.device) -> Directions:
-    shapes = ((m, 0), (0,), (n, 0))
-    return Directions(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
+    left, values, right = (torch.zeros(shape, dtype=torch.float64, device=device) for shape in ((m, 0), (0,), (n, 0)))
+    return Directions(left, values, right)
