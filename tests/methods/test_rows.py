@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import mergeometry as mg
 from mergeometry.linalg.shrinkage import RowMovements
 from mergeometry.methods import registry
 from mergeometry.methods import rows as module
-from tests.helpers import reference
+from tests.helpers import models, reference
 
 ROWS = registry.build("rows", {})
 
@@ -78,7 +81,7 @@ def trained(decay: float, dtype: torch.dtype = torch.float32) -> tuple[list[torc
     Returned with which rows each has trained.
     """
     generator = torch.Generator().manual_seed(2)
-    models, which = [], []
+    tables_of, which = [], []
     for _ in range(TASKS):
         weights = base_table().requires_grad_()
         solver = torch.optim.AdamW([weights], lr=RATE, weight_decay=decay)
@@ -87,13 +90,13 @@ def trained(decay: float, dtype: torch.dtype = torch.float32) -> tuple[list[torc
         for _ in range(STEPS):
             weights.grad = torch.randn(COUNT, WIDTH, generator=generator) * rows[:, None]
             solver.step()
-        models.append(weights.detach().to(dtype))
+        tables_of.append(weights.detach().to(dtype))
         which.append(rows)
-    return models, which
+    return tables_of, which
 
 
-def task_vectors(models: list[torch.Tensor], base: torch.Tensor) -> list[torch.Tensor]:
-    return [model.to(base.dtype) - base for model in models]
+def task_vectors(tuned: list[torch.Tensor], base: torch.Tensor) -> list[torch.Tensor]:
+    return [table.to(base.dtype) - base for table in tuned]
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +124,9 @@ def test_shrunk_rows_are_merged_one_by_one(
 def test_the_rows_that_were_trained_are_told_from_those_that_decayed_or_were_rounded(
     decay: float, dtype: torch.dtype
 ) -> None:
-    models, which = trained(decay, dtype)
+    tuned, which = trained(decay, dtype)
     left = 1 - (1 - RATE * decay) ** STEPS
-    for delta, rows in zip(task_vectors(models, base_table()), which, strict=True):
+    for delta, rows in zip(task_vectors(tuned, base_table()), which, strict=True):
         movements = RowMovements()
         for first in range(0, COUNT, 50):
             movements.add(base_table()[first : first + 50], delta[first : first + 50])
@@ -137,9 +140,9 @@ def test_the_rows_that_were_trained_are_told_from_those_that_decayed_or_were_rou
 def test_models_without_decay_merge_to_the_bytes_they_merge_to_without_the_base() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         base = base_table().to(dtype).float()
-        models, which = trained(0.0, dtype)
+        tuned, which = trained(0.0, dtype)
         deltas = [
-            torch.where(rows[:, None], model.float() - base, 0.0) for model, rows in zip(models, which, strict=True)
+            torch.where(rows[:, None], model.float() - base, 0.0) for model, rows in zip(tuned, which, strict=True)
         ]
         assert torch.equal(merge(deltas, base=base), merge(deltas))
     for deltas in (tables(torch.float32), [delta + 1 for delta in tables(torch.float32)]):
@@ -155,3 +158,30 @@ def test_the_shrinkage_stays_as_its_mean(decayed: tuple[list[torch.Tensor], list
     still = ~torch.stack(decayed[1]).any(dim=0)
     assert int(still.sum()) > 10
     torch.testing.assert_close(merged[still], torch.stack(deltas).mean(dim=0)[still])
+
+
+def test_a_table_in_files_is_merged_as_in_memory_whatever_its_route(
+    decayed: tuple[list[torch.Tensor], list[torch.Tensor]], tmp_path: Path
+) -> None:
+    base, name = base_table(), "embed.weight"
+    models.write_model(tmp_path / "base", {name: base})
+    for place, table in enumerate(decayed[0]):
+        models.write_model(tmp_path / f"task{place}", {name: table})
+    given: dict[str, Any] = {
+        "base": str(tmp_path / "base"),
+        "models": [str(tmp_path / f"task{place}") for place in range(TASKS)],
+        "method": "rows",
+    }
+    expected = merge(task_vectors(decayed[0], base), base=base)
+    (task,) = mg.make_plan(given).tasks
+    assert task.route == "passes"
+    mg.merge(given, tmp_path / "pieces", workers=1)
+    assert torch.equal(models.loaded(tmp_path / "pieces")[name], base + expected)
+    scaled = {**given, "scale": {"rule": "norm_mean", "per": "model"}}
+    (task,) = mg.make_plan(scaled).tasks
+    assert task.route == "whole"
+    mg.merge(scaled, tmp_path / "whole", workers=1)
+    step = models.loaded(tmp_path / "whole")[name] - base
+    scale = float((step * expected).sum() / expected.square().sum())
+    assert scale != pytest.approx(1.0, abs=1e-3)
+    torch.testing.assert_close(step, scale * expected, rtol=1e-4, atol=1e-6)
