@@ -65,6 +65,18 @@ def test_pieces_give_what_whole_tensors_give(family: dict[str, Any], tmp_path: P
         assert torch.equal(merged[name], (under + torch.as_tensor(delta)).bfloat16()), name
 
 
+@pytest.mark.parametrize("filter_wise", [False, True])
+def test_a_sum_that_is_kept_gives_the_same_bytes(
+    family: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filter_wise: bool
+) -> None:
+    recipe = {**family, "method": {"name": "model_stock", "filter_wise": filter_wise}}
+    mg.merge(recipe, tmp_path / "kept")
+    monkeypatch.setattr("mergeometry.execution.pieces.HELD_BYTES", 0)
+    mg.merge(recipe, tmp_path / "again")
+    files = [(tmp_path / place / "model.safetensors").read_bytes() for place in ("kept", "again")]
+    assert files[0] == files[1]
+
+
 @pytest.mark.parametrize("method", ["ties", "dare", "dare_ties", "breadcrumbs"])
 def test_densities_may_differ_between_models(family: dict[str, Any], method: str) -> None:
     base = models.loaded(Path(family["base"]))["wide.weight"].float()

@@ -16,6 +16,7 @@ from mergeometry.execution.stored import store
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
+from mergeometry.methods.families.cost import HELD_BYTES
 from mergeometry.plan.cost import chunk_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
@@ -98,12 +99,19 @@ def merged_pieces(
     if piecewise.samples and piecewise.measuring and (sample := pieces.sample()) is not None:
         piecewise.expect(sample, task.base.elements)
     pieces.tested = not (piecewise.tells_finite and pieces.all_dense)
+    held = pieces.room_for_sum() if piecewise.sums_first else None
     while piecewise.measuring:
-        for _, base, deltas in pieces:
+        for first, base, deltas in pieces:
             piecewise.measure(deltas, base)
             if pieces.untested and not piecewise.all_finite:
                 pieces.test()
+            if held is not None:
+                piecewise.sum(deltas, held[first : first + len(base)])
         piecewise.measured()
+    if held is not None:
+        for first, base in pieces.of_base():
+            yield first, base, piecewise.merge_sum(held[first : first + len(base)])
+        return
     for first, base, deltas in pieces:
         merged = piecewise.merge(deltas, base)
         if pieces.untested and not piecewise.all_finite:
@@ -130,7 +138,8 @@ class _Pieces:
             else:  # what is formed from the whole tensor has another route
                 assert source is None or isinstance(source, TensorInfo)
         read = [("base", task.base), *((label, info) for _, label, info in self._dense)]
-        self._ahead = ReadAhead(inputs, reader, read, max(1, chunk_of(task) // self._piece) * self._piece)
+        self._step = max(1, chunk_of(task) // self._piece) * self._piece
+        self._ahead = ReadAhead(inputs, reader, read, self._step)
         size = min(self._piece, task.base.elements)
         self._base = torch.empty(size, dtype=self._dtype)
         self._deltas = [
@@ -199,6 +208,22 @@ class _Pieces:
             for start in range(0, max(1, len(stored[0])), self._piece):
                 yield chunk + start, *self._of(chunk, slice(start, min(start + self._piece, len(stored[0]))), stored)
         self._passed = True
+
+    def room_for_sum(self) -> Float[Tensor, " elements"] | None:
+        """Memory for the sum of the whole task vectors; None where that takes too much."""
+        whole = self._task.base.elements * self._dtype.itemsize
+        return torch.empty(self._task.base.elements, dtype=self._dtype) if whole <= HELD_BYTES else None
+
+    def of_base(self) -> Iterator[tuple[int, Float[Tensor, " count"]]]:
+        """The same pieces of the base alone, once every entry is tested.
+
+        Raises:
+            SourceError: an input changed or ends early.
+        """
+        for chunk, (stored,) in ReadAhead(self._inputs, self._reader, [("base", self._task.base)], self._step):
+            for start in range(0, max(1, len(stored)), self._piece):
+                part = stored[start : start + self._piece]
+                yield chunk + start, self._numbers("base", self._task.base, part, self._base[: len(part)])
 
     def _of(self, chunk: int, part: slice, stored: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         size = part.stop - part.start

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from mergeometry.methods.families.accumulator import Accumulator, Held, LeadingDirections, accumulate
 from mergeometry.methods.families.activational import Activational
-from mergeometry.methods.families.cost import CHUNK_ELEMENTS, PIECE_ELEMENTS, Sizes, Work
+from mergeometry.methods.families.cost import CHUNK_ELEMENTS, HELD_BYTES, PIECE_ELEMENTS, Sizes, Work
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
 from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing, Rescale
 from mergeometry.methods.families.elementwise import Elementwise
@@ -51,6 +51,7 @@ from mergeometry.methods.families.weightwise import Weightwise
 
 __all__ = [
     "CHUNK_ELEMENTS",
+    "HELD_BYTES",
     "PIECE_ELEMENTS",
     "Accumulator",
     "Activational",

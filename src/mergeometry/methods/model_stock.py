@@ -12,6 +12,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.by_row import inner_by_row, rows_together
 from mergeometry.linalg.inner import products_of_pairs
 from mergeometry.methods.base import (
+    HELD_BYTES,
     Joint,
     Pieces,
     Piecewise,
@@ -62,10 +63,11 @@ class ModelStock(Joint):
         return "same"
 
     def extra_cost(self, sizes: Sizes) -> Work:
-        """The inner products of all pairs of task vectors, each row's kept; then the sum."""
-        return Work(
-            2.0 * sizes.elements * sizes.tasks**2, sizes.piece + 24 * sizes.tasks**2 * max(sizes.shape, default=1)
-        )
+        """The inner products of all pairs of task vectors, each row's kept; the sum, kept too unless it is large."""
+        products = 24 * sizes.tasks**2 * max(sizes.shape, default=1)
+        whole = sizes.number * sizes.elements
+        kept = whole if sizes.step and whole <= HELD_BYTES else 0
+        return Work(2.0 * sizes.elements * sizes.tasks**2, sizes.piece + products + kept)
 
     @property
     def pieces(self) -> Pieces:
@@ -105,6 +107,7 @@ class _Shrinking(Piecewise):
     """Measures the rows' inner products, then adds the task vectors and multiplies rows by their ratios."""
 
     tells_finite: ClassVar[bool] = True
+    sums_first: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -155,11 +158,16 @@ class _Shrinking(Piecewise):
     def merge(
         self, deltas: Sequence[Float[Tensor, " count"]], base: Float[Tensor, " count"] | None
     ) -> Float[Tensor, " count"]:
-        assert self._factors is not None
-        total = self._total.like(deltas[0])
+        return self.merge_sum(self.sum(deltas, self._total.like(deltas[0])))
+
+    def sum(self, deltas: Sequence[Float[Tensor, " count"]], out: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
         for place, (delta, weight) in enumerate(zip(deltas, self._weights, strict=True)):
             term = delta if weight == 1.0 else torch.mul(delta, weight, out=self._weighed.like(delta))
-            total.copy_(term) if place == 0 else total.add_(term)
+            out.copy_(term) if place == 0 else out.add_(term)
+        return out
+
+    def merge_sum(self, total: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        assert self._factors is not None
         first, self._row = self._row, self._row + len(total) // max(1, self._width)
         factors = self._factors[first : self._row] if self._filter_wise else self._factors
         total.view(-1, self._width or 1).mul_(factors.to(total)[:, None])

@@ -25,6 +25,10 @@ PIECE_ELEMENTS = 1 << 17
 """Elements merged at a time: what one piece needs from all tasks stays in the processor's cache."""
 
 
+HELD_BYTES = 1 << 28
+"""Bytes of a tensor's summed task vectors up to which they are kept from the pass that measures for the merge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """The sizes of one tensor's task vectors, as a plan knows them."""

@@ -40,6 +40,17 @@ class Piecewise(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not tell")
 
+    sums_first: ClassVar[bool] = False
+    """Whether `merge` is `merge_sum` of `sum`, which depends on no pass before: it may be kept from that pass."""
+
+    def sum(self, deltas: Sequence[Float[Tensor, " count"]], out: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        """Add the task vectors of a piece into ``out``."""
+        raise NotImplementedError(f"{type(self).__name__} does not sum first")
+
+    def merge_sum(self, total: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        """Merge a piece of whose task vectors this is the sum, in place."""
+        raise NotImplementedError(f"{type(self).__name__} does not sum first")
+
     @property
     def measuring(self) -> bool:
         """Whether another pass must come before the merge."""
