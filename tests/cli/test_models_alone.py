@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.sink import read_record
@@ -68,6 +69,16 @@ def test_a_file_alone_is_a_recipe_and_stands_alone(family: Path) -> None:
     missing = invoke("plan", "task0", "tusk1")
     assert missing.exit_code == 1 and "there is no such model" in missing.output and "tusk1" in missing.output
     assert "cannot be read" in invoke("plan", "nonsuch").output
+
+
+def test_heads_that_only_the_models_have_are_kept_without_being_named(family: Path) -> None:
+    for name in ("task0", "task1"):
+        models.write_model(family / name, {**models.loaded(family / name), "classifier.weight": torch.ones(2, 6)})
+    shown = invoke("plan", "task0", "task1", "--json")
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["heads"] == {name: ["classifier.weight"] for name in ("task0", "task1")}
+    measured = invoke("inspect", "task0", "task1", "--output", "page", "--json", "--workers", "1")
+    assert measured.exit_code == 0, measured.output
 
 
 def test_models_of_two_kinds_are_one_error(family: Path) -> None:

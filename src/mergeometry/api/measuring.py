@@ -44,7 +44,7 @@ def inspect(
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
     if recipe is None and "method" not in keys:
-        keys["method"] = "average"
+        keys = {"heads": "auto", **keys, "method": "average"}
     plan = prepared_plan(with_keys(recipe, keys, offline=offline), Access(offline, allow_pickle))
     with chosen_executor(executor).opened() as opened:
         inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, executor=opened)

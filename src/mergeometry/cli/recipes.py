@@ -40,7 +40,7 @@ class RecipeOptions:
     given: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RECIPE|MODEL...",
+            metavar="RECIPE|MODEL",
             help="A YAML recipe; or the models themselves, whose base is found where they name it.",
         ),
     ] = None
@@ -206,7 +206,7 @@ def recipe_from(options: RecipeOptions, how: MethodOptions | None = None, *, off
     changes = _changes(options, how)
     if options.recipe is None:
         if how is None:
-            changes["method"] = "average"
+            changes = {"heads": "auto", **changes, "method": "average"}
         if not options.models:
             wrong_usage("give a RECIPE, or the models to merge: mergeometry merge FIRST SECOND --output merged")
     source, overrides = options.recipe or {}, options.set_ or ()
