@@ -7,6 +7,9 @@ import os
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# Hundreds of tests merge by the command line, and look at anything but the page that it writes beside the output.
+os.environ.setdefault("MERGEOMETRY_REPORT", "0")
+
 import threadpoolctl  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 

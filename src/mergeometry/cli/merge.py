@@ -13,6 +13,7 @@ import typer
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.events import events, planned, published_facts, started, telling
 from mergeometry.cli.learning import learn, learned_line
+from mergeometry.cli.merge_page import write_page
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
@@ -103,18 +104,21 @@ def merge(
         if told is not None:
             told("started", started("merge"), output=str(run.output))
         if stages := stages_of(recipe, how):
-            _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden, executor=executor)
+            _merge_stages(stages, run, where, told, as_json=as_json, hidden=hidden, quiet=quiet, executor=executor)
             return
         given = recipe_from(recipe, how, offline=where.offline)
         plan, record = _merged(given, run, where, told, hidden=hidden, executor=executor)
         if spoken_for():
             return
+        page = _page(given, run, record, written, quiet=quiet)
         if as_json:
             with published(run.output):
                 typer.echo(json.dumps(record.to_json(), indent=1))
         elif not quiet and written is None:
             with published(run.output):
                 print_record(plan, record, run.output)
+                if page is not None:
+                    console().print(f"  page: {plain(page)}", soft_wrap=True)
 
 
 def _merged(
@@ -125,6 +129,14 @@ def _merged(
     if written is not None:
         written("published", published_facts(record), output=str(run.output))
     return plan, record
+
+
+def _page(given: Recipe, run: RunOptions, record: RunRecord, written: Events | None, *, quiet: bool) -> Path | None:
+    """Write the page beside the output, where one is wanted."""
+    assert run.output is not None
+    if not (given.output.report if run.report is None else run.report):
+        return None
+    return write_page(run.output, record, memory_limit=run.memory_limit, events=written, quiet=quiet)
 
 
 def _carried_out(
@@ -168,6 +180,7 @@ def _merge_stages(
     *,
     as_json: bool,
     hidden: bool,
+    quiet: bool,
     executor: Executor,
 ) -> None:
     """Merge several stages, each once those that it needs are there."""
@@ -187,7 +200,12 @@ def _merge_stages(
     check_stages(stages, run.output, lambda recipe: prepared_plan(recipe, where.access, weights=False))
 
     def one(recipe: Recipe, target: Path) -> RunRecord:
-        return _merged(recipe, replace(run, output=target), where, written, hidden=hidden, executor=opened)[1]
+        there = replace(run, output=target)
+        record = _merged(recipe, there, where, written, hidden=hidden, executor=opened)[1]
+        # The others are removed once the output is there.
+        if run.output in (target, target.parent):
+            _page(recipe, there, record, written, quiet=quiet)
+        return record
 
     with executor.opened() as opened:  # once for all stages
         records = merged(stages, run.output, one, resume=run.resume, quiet=hidden)

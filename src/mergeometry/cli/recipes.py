@@ -10,6 +10,7 @@ import typer
 
 from mergeometry.cli.events import LogForm, LogOption
 from mergeometry.cli.executor import ExecutorOptions
+from mergeometry.cli.merge_page import ReportOption
 from mergeometry.cli.model_arguments import has_recipes_name, is_recipe, weights_of
 from mergeometry.cli.show import wrong_usage
 from mergeometry.digests import ALGORITHMS
@@ -175,6 +176,7 @@ class RunOptions(WriteOptions):
             "merge it speeds up."
         ),
     ] = "auto"
+    report: ReportOption = None
     log: LogOption = LogForm.TEXT
 
     def check(self) -> None:

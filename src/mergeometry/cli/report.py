@@ -41,9 +41,9 @@ def report(
     """
     with plain_errors(debug):
         from mergeometry.inspection.after import report_on
-        from mergeometry.inspection.own_folder import refuse_foreign_folder
+        from mergeometry.inspection.own_folder import page_folder, refuse_foreign_folder
 
-        target = output or merged.with_name(f"{merged.resolve().name}-report")
+        target = output or page_folder(merged)
         refuse_foreign_folder(target, [merged])
         with progress("measuring", hidden=quiet or as_json, timed=True) as show:
             inspection = report_on(merged, workers=workers, memory_limit=memory_limit, progress=tensors(show))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.execution.workers import MemoryLimit
+from mergeometry.inspection.budget import Budget
+from mergeometry.inspection.curves import curves_of
 from mergeometry.inspection.result import Inspection, Model, Sentence
 from mergeometry.inspection.run import Progress, measure_all
 from mergeometry.inspection.totals import totals_of
@@ -28,11 +31,17 @@ _MERGED = "merged"
 
 
 def report_on(
-    output: Path, *, workers: int | None = None, progress: Progress | None = None, memory_limit: MemoryLimit = None
+    output: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory_limit: MemoryLimit = None,
+    budget: Budget | None = None,
 ) -> Inspection:
     """Measure what became of every model in a merge, from the output's run record and the weights.
 
-    Where an input is gone, or the record is of another version, the result stands on what is left and says so.
+    Where an input is gone, or the record is of another version, the result stands on what is left and says so. With a
+    ``budget`` only those tensors are measured that fit into it.
 
     Raises:
         SourceError: there is no run record, or it is malformed.
@@ -49,8 +58,16 @@ def report_on(
             "attention", f"The weights cannot be compared: {what}{place}. This page stands on the run record."
         )
         return _from_record_alone(output, record, plain, [*doubt, gone])
-    measured, read = measure_all(plan, workers=workers, progress=progress, merged=True, memory_limit=memory_limit)
+    measured, read = measure_all(
+        plan, workers=workers, progress=progress, merged=True, memory_limit=memory_limit, budget=budget
+    )
     assert measured.output is not None
+    if measured.left_out and record is not None:
+        sentence = _left_out(measured, output)
+        if not measured.tensors and not measured.problems:
+            return replace(_from_record_alone(output, record, plain, [sentence]), left_out=measured.left_out)
+        doubt = [*doubt, sentence]
+        measured = _with_digests_of(record, measured)
     changed = [] if record is None else _changed(record, measured.output.label, read)
     notes = record.sidecars.notes if record else ()
     return replace(
@@ -58,6 +75,7 @@ def report_on(
         recipe=plain["recipe"],
         notes=notes,
         record=None if record is None else record.to_json(),
+        curves=curves_of(output),
         output=Model(_MERGED, str(output), measured.output.kind, record.digest if record else ""),
         verdict=(*doubt, *changed, *measured.verdict),
     )
@@ -102,6 +120,28 @@ def _changed(record: RunRecord, label: str, read: Mapping[tuple[str, str], str])
     return [Sentence("warning", f"The output changed since the merge: {other[0]!r}{more} differ from the run record.")]
 
 
+def _left_out(measured: Inspection, output: Path) -> Sentence:
+    count = len(measured.tensors) + len(measured.problems)
+    every = count + measured.left_out
+    spread = f"{count:,} of {every:,} tensors were measured, spread over the model" if count else (
+        f"None of {every:,} tensors was measured"
+    )  # fmt: skip
+    command = f"mergeometry report {shlex.quote(str(output))}"
+    return Sentence(
+        "attention", f"{spread}: a page that is written during a merge takes little time. {command} measures all."
+    )
+
+
+def _with_digests_of(record: RunRecord, measured: Inspection) -> Inspection:
+    """The same with the models' digests of the record, which cover all of their tensors."""
+    digests = {one.label if one.role != "base" else "base": one.digest for one in record.inputs}
+    base, *models = (
+        replace(model, digest=digests.get(label, ""))
+        for label, model in [("base", measured.base), *((model.label, model) for model in measured.models)]
+    )
+    return replace(measured, base=base, models=tuple(models))
+
+
 def _from_record_alone(
     output: Path, record: RunRecord | None, plain: Mapping[str, Any], said: list[Sentence]
 ) -> Inspection:
@@ -126,4 +166,5 @@ def _from_record_alone(
         verdict=tuple(said),
         output=Model(_MERGED, str(output), "checkpoint", record.digest if record else ""),
         record=None if record is None else record.to_json(),
+        curves=curves_of(output),
     )

@@ -16,6 +16,11 @@ _KEYS = frozenset({"schema", "verdict", "totals"})
 """Some keys of an inspection.json of ours."""
 
 
+def page_folder(output: Path) -> Path:
+    """Where the page of a merge goes: beside its output."""
+    return output.with_name(f"{output.resolve().name}-report")
+
+
 def refuse_foreign_folder(output: Path, inputs: Sequence[Path]) -> None:
     """Refuse a folder whose files somebody else wrote, or that is part of an input.
 

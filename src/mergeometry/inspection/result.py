@@ -211,6 +211,10 @@ class Inspection:
     """The merged model, where there is one already."""
     record: Mapping[str, Any] | None = None
     """Its run record."""
+    left_out: int = 0
+    """Tensors that were not measured, to save time."""
+    curves: tuple[Mapping[str, Any], ...] = ()
+    """The steps of learning, where the merge learned."""
     schema: int = field(default=SCHEMA)
 
     @property

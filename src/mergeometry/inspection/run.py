@@ -13,6 +13,7 @@ from mergeometry.digests import Algorithm
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.workers import MemoryLimit, workers_within
+from mergeometry.inspection.budget import Budget, affordable
 from mergeometry.inspection.cost import measure_cost
 from mergeometry.inspection.figures import Measured, MeasureJob
 from mergeometry.inspection.measure import measure
@@ -58,10 +59,15 @@ def measure_all(
     merged: bool,
     memory_limit: MemoryLimit = None,
     executor: Executor = LOCAL,
+    budget: Budget | None = None,
 ) -> tuple[Inspection, dict[tuple[str, str], str]]:
-    """The same with the digests of what was read; the plan's last model is the merged one if ``merged``."""
+    """The same with the digests of what was read; the plan's last model is the merged one if ``merged``.
+
+    With a ``budget`` only those tensors are measured that fit into it.
+    """
     started = time.perf_counter()
-    jobs = measure_jobs(plan, merged=merged)
+    every = measure_jobs(plan, merged=merged)
+    jobs = every if budget is None else affordable(every, budget, merged=merged)
     costs = {job.task.name: measure_cost(job.task, merged=merged) for job in jobs}
     total, largest = sum(cost.seconds for cost in costs.values()), sorted(cost.memory for cost in costs.values())[::-1]
     count = workers_within(
@@ -101,6 +107,7 @@ def measure_all(
         notes=(*plan.notes, *plan.sidecar_notes()),
         seconds=time.perf_counter() - started,
         output=output,
+        left_out=len(every) - len(jobs),
     )
     return replace(inspection, verdict=verdict_on(inspection)), read
 

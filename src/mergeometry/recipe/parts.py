@@ -132,6 +132,8 @@ class OutputOptions(StrictModel):
         Annotated[bool, Tag("<switch>")] | Annotated[AdapterOutput, Tag("<options>")],
         Discriminator(lambda value: "<options>" if isinstance(value, Mapping | AdapterOutput) else "<switch>"),
     ] = False
+    report: Annotated[bool, Field(exclude=True)] = True
+    """Whether `mergeometry merge` writes a page beside the output; no part of what the record says was merged."""
 
 
 Heads = Annotated[

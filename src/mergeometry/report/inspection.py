@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -27,9 +28,7 @@ _LEVELS = {"warning": "Warning", "attention": "Look", "note": "Note"}
 
 def inspection_page(document: Mapping[str, Any]) -> str:
     """Draw an inspection from its JSON; every name is escaped, and the page can load nothing and send nothing."""
-    style, script = (
-        files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8") for kind in ("css", "js")
-    )
+    style, script = _source("css"), _source("js")
     totals, after = document["totals"]["models"], document["output"] is not None
     record = document["record"]
     return (
@@ -69,6 +68,12 @@ def inspection_cell(document: Mapping[str, Any]) -> str:
     )
 
 
+@cache
+def _source(kind: str) -> str:
+    return files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8")
+
+
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
