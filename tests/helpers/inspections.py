@@ -17,6 +17,16 @@ from mergeometry.inspection.result import (
 )
 from mergeometry.inspection.totals import totals_of
 from mergeometry.inspection.verdict import verdict_on
+from mergeometry.sink.record import (
+    CopiedFile,
+    InputRecord,
+    LeftOut,
+    MethodRecord,
+    RunRecord,
+    SidecarRecord,
+    TensorRecord,
+    Totals,
+)
 
 HOSTILE = "</script><script>alert(1)</script>'\"<img src=x onerror=alert(2)>\u202egnp.exe\x1b[31m&amp;"
 
@@ -32,6 +42,51 @@ def drawn(labels: list[str], tensors: int = 14, *, after: bool = False, layers: 
         output=Model("merged", "merged", "checkpoint") if after else None,
     )  # fmt: skip
     return replace(inspection, verdict=(*verdict_on(inspection), Sentence("attention", f"look at {labels[0]}")))
+
+
+def recorded(inspection: Inspection) -> Inspection:
+    """The same with the record and the curves of a merge that learned, all names in them those of the models."""
+    labels, digest = inspection.labels, "blake3:" + "ab" * 32
+    names = {
+        label: {
+            "paired": 14,
+            "by": "a prefix",
+            "prefix": {"model": f"{label}.", "base": ""},
+            "heads": [f"{label}.head"],
+        }
+        for label in labels
+    }
+    record = RunRecord(
+        recipe=inspection.recipe,
+        fingerprint=digest,
+        digest=digest,
+        versions={"mergeometry": "0.1.0", "torch": "2.13.0"},
+        inputs=tuple(InputRecord(label, "model", label, "checkpoint", digest) for label in labels),
+        methods=(MethodRecord("tsv_m", {"rank": "auto"}, "arXiv 2412.00081", len(inspection.tensors)),),
+        tensors=tuple(
+            TensorRecord(one.name, "tsv_m", 1.0, 0.25, "float32", one.shape, digest, (f"note of {labels[0]}",))
+            for one in inspection.tensors
+        ),
+        totals=Totals(12.5, 700_000_000, 9_000_000_000, 91_000_000),
+        sidecars=SidecarRecord((CopiedFile("config.json", digest, ("tie",)),), (LeftOut("x.py", "code"),), ()),
+        adapt={
+            "objective": "distill", "coefficients": "tensor", "learned_numbers": 112, "rotation": "none", "steps": 60,
+            "kept_step": 50, "held_out": {"start": 0.31, "kept": 0.12}, "data": [{"items": 500}], "seconds": 95.0,
+        },
+        refinements=(MethodRecord("svc", {}, "arXiv 2602.05536", 12),),
+        scaling={"rule": "projection", "per": "tensor", "least": 0.4, "median": 0.5, "largest": 0.9},
+        parameters={"method": 12_000_000, "copied": 0},
+        timings={"stages": {"plan": {"seconds": 0.5, "processor_seconds": 0.5}, "merge": {"seconds": 12.0}}},
+        decisions={
+            "workers": {"chosen": 2, "reason": "one per core"}, "routes": {"whole": 12, "chunks": 2}, "names": names,
+            "ties": {"copies": {"lm_head.weight": "embed.weight"}, "untied": True}, "files": {"tokenizer": labels[0]},
+        },
+    )  # fmt: skip
+    curves = tuple(
+        {"step": step, "loss": 0.1 + 0.3 / (1 + step), "held_out": 0.12 + 0.2 / (1 + step) if step % 10 == 0 else None}
+        for step in range(61)
+    )
+    return replace(inspection, record=record.to_json(), curves=curves)
 
 
 def _tensor(draw: np.random.Generator, place: int, count: int, layers: int, *, after: bool) -> TensorFigures:

@@ -7,14 +7,16 @@ import hashlib
 import html.parser
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mergeometry.inspection.totals import totals_of
 from mergeometry.report.inspection import inspection_page
 from tests.helpers.browsers import Opened
-from tests.helpers.inspections import HOSTILE, drawn
+from tests.helpers.inspections import HOSTILE, drawn, recorded
 
 
 class Elements(html.parser.HTMLParser):
@@ -58,9 +60,11 @@ def test_the_policy_names_the_one_style_and_the_one_script() -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_no_name_can_be_markup(after: bool) -> None:
-    plain, hostile = (Elements(page_of([name, "two"], after=after)) for name in ("one", HOSTILE))
-    assert [name for name, _ in plain.tags] == [name for name, _ in hostile.tags]
-    page = page_of([HOSTILE, "two"], after=after)
+    one, page = (
+        inspection_page((recorded if after else lambda same: same)(drawn([name, "two"], after=after)).to_json())
+        for name in ("one", HOSTILE)
+    )
+    assert [name for name, _ in Elements(one).tags] == [name for name, _ in Elements(page).tags]
     assert "\x1b" not in page and "\u202e" not in page, "characters that turn text around are spelt out"
     assert data_of(page)["models"][0].startswith("</script><script>alert(1)")
 
@@ -78,8 +82,9 @@ def test_the_figures_are_those_of_the_json() -> None:
 
 @pytest.mark.suite
 def test_seven_hundred_tensors_of_eight_models_are_less_than_two_megabytes() -> None:
-    page = page_of([f"model{place}" for place in range(8)], tensors=700, layers=100, after=True)
-    assert len(page.encode()) < 1_700_000, "longer names and spectra fit into two megabytes as well"
+    labels = [f"model{place}" for place in range(8)]
+    page = inspection_page(recorded(drawn(labels, tensors=700, layers=100, after=True)).to_json())
+    assert len(page.encode()) < 1_850_000
     assert not data_of(page)["pairs_left_out"]
 
 
@@ -102,10 +107,36 @@ def test_a_page_is_made_of_figures_that_are_not_there() -> None:
     assert "No tensor could be measured." in page_of(["one"], tensors=0)
 
 
+def test_the_record_is_shown_where_no_tensor_was_measured() -> None:
+    inspection = recorded(drawn(["one", "two"], after=True))
+    page = inspection_page(replace(inspection, tensors=(), totals=totals_of((), ["one", "two"])).to_json())
+    for text in (
+        "tsv_m", "svc", "2: one per core", "by the rule projection", "lm_head.weight is embed.weight", "from one",
+        "0.31 before, 0.12 as kept", "14 tensors written", "blake3:" + "ab" * 32, 'class="curve"',
+    ):  # fmt: skip
+        assert text in page, text
+
+
+def test_a_record_with_odd_fields_makes_a_page_without_them() -> None:
+    document = recorded(drawn(["one", "two"], after=True)).to_json()
+    odd = {"decisions": {"names": {"one": 3}, "workers": [], "ties": None, "files": {}}, "timings": 7, "adapt": "no"}
+    odd |= {"scaling": [], "parameters": {"method": None}, "sidecars": {"copied": [None]}}
+    page = inspection_page({**document, "record": {**document["record"], **odd}, "curves": [{"step": 1, "loss": None}]})
+    assert "tsv_m" in page and 'id="learning"' not in page and 'class="curve"' not in page
+
+
+@pytest.mark.parametrize("labels", [[f"model {place}" for place in range(100)], ["x" * 1000, "y" * 1000]])
+def test_a_hundred_models_and_very_long_names_make_a_page(labels: list[str]) -> None:
+    page = inspection_page(recorded(drawn(labels, tensors=2, after=True)).to_json())
+    assert len(data_of(page)["models"]) == len(labels) and len(page.encode()) < 2_000_000
+
+
 @pytest.mark.suite
 @pytest.mark.parametrize("after", [False, True])
 def test_hostile_names_do_nothing_in_a_browser(browser: Any, tmp_path: Path, after: bool) -> None:
-    opened = Opened(browser, tmp_path, page_of([HOSTILE, "x" * 1000], after=after))
+    inspection = drawn([HOSTILE, "x" * 1000], after=after)
+    page = inspection_page((recorded(inspection) if after else inspection).to_json())
+    opened = Opened(browser, tmp_path, page)
     tab = opened.tab
     assert "<script>alert(1)" in tab.text_content("#pair-matrix")
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

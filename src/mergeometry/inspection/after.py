@@ -61,14 +61,15 @@ def report_on(
     measured, read = measure_all(
         plan, workers=workers, progress=progress, merged=True, memory_limit=memory_limit, budget=budget
     )
-    assert measured.output is not None
+    merged = measured.output
+    assert merged is not None
     if measured.left_out and record is not None:
         sentence = _left_out(measured, output)
         if not measured.tensors and not measured.problems:
             return replace(_from_record_alone(output, record, plain, [sentence]), left_out=measured.left_out)
         doubt = [*doubt, sentence]
         measured = _with_digests_of(record, measured)
-    changed = [] if record is None else _changed(record, measured.output.label, read)
+    changed = [] if record is None else _changed(record, merged.label, read)
     notes = record.sidecars.notes if record else ()
     return replace(
         measured,
@@ -76,7 +77,7 @@ def report_on(
         notes=notes,
         record=None if record is None else record.to_json(),
         curves=curves_of(output),
-        output=Model(_MERGED, str(output), measured.output.kind, record.digest if record else ""),
+        output=Model(_MERGED, str(output), merged.kind, record.digest if record else ""),
         verdict=(*doubt, *changed, *measured.verdict),
     )
 

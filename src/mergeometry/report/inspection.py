@@ -14,7 +14,9 @@ from markupsafe import Markup
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
 from mergeometry.report.definitions import not_shown_to_predict, shown_to_predict
+from mergeometry.report.learning_curve import learning_curve
 from mergeometry.report.policy import source_hash
+from mergeometry.report.run_facts import decisions, headline, learning_facts, run_facts, slowest
 from mergeometry.words import counted
 
 _DIGITS, _DIGITS_OF_MANY = 4, 3
@@ -40,7 +42,13 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             levels=_LEVELS,
             after=after,
             record=record,
-            scaling=record.get("scaling") if record else None,
+            headline=headline(document) if record else [],
+            facts=run_facts(record) if record else [],
+            decided=decisions(record) if record else [],
+            learned=learning_facts(record) if record else [],
+            written=slowest(record) if record else [],
+            # The drawing escapes what it is given; it holds numbers alone.
+            curve=Markup(learning_curve(document["curves"])),  # noqa: S704
             most_moved=max((own["norm"] or 0.0 for own in totals), default=0.0),
             most_held=max([1.0, *(own["share_held"] or 0.0 for own in totals)]),
             tables=[one for one in document["tensors"] if one["rows_moved_by"] and one["shape"][0] > 1],
@@ -83,6 +91,8 @@ def _environment() -> jinja2.Environment:
         "shown": lambda text: printable(str(text)),
         "shown_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "brief": _brief,
+        "brief_name": lambda name: _brief(name, 120),
+        "short_digest": lambda digest: printable(digest)[:23],
         "figure": _figure,
         "percent": lambda share: _figure(None if share is None else 100 * share),
         "seconds": lambda seconds: f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min",
@@ -171,10 +181,10 @@ def _figure(value: float | None) -> str:
     return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def _brief(name: str) -> str:
-    """A name that fits a heading, shortened as the script shortens it."""
+def _brief(name: str, most: int = 60) -> str:
+    """A name that fits its place, a heading's shortened as the script shortens it."""
     shown = printable(name)
-    return f"{shown[:40]}…{shown[-15:]}" if len(shown) > 60 else shown
+    return f"{shown[: most - 20]}…{shown[-15:]}" if len(shown) > most else shown
 
 
 def _parameters(parameters: Mapping[str, Any]) -> str:
