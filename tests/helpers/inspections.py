@@ -111,5 +111,5 @@ def _tensor(draw: np.random.Generator, place: int, count: int, layers: int, *, a
         module, 30.0, numbers(count, 0.5, 2), numbers(count, -0.1, 0.1), numbers(count, 90, 110),
         numbers(pairs, -0.2, 0.4), numbers(pairs, 0, 0.5), 0.3, 0.01, None if table else matrix,
         (10, *(1,) * count) if table else (), (1,) * count if table else (),
-        replace(merged, alignment=(), consistency=()) if after and table else merged if after else None,
+        merged=replace(merged, alignment=(), consistency=()) if after and table else merged if after else None,
     )  # fmt: skip
