@@ -8,7 +8,7 @@ from mergeometry.learning.coefficients import CoefficientTable, layer_of
 from mergeometry.learning.learnable import Dense, Thin
 from tests.helpers.learning_runs import drawn
 
-GRANULARITIES = ("task", "layer", "tensor", "direction", "pair")
+GRANULARITIES = ("task", "layer", "shared-layer", "tensor", "direction", "pair")
 
 
 def test_gradients_gather_as_coefficients_spread() -> None:
@@ -28,6 +28,15 @@ def test_gradients_gather_as_coefficients_spread() -> None:
     assert set(CoefficientTable("layer", tensors, dict.fromkeys(tensors, 0.3)).parameters) == {
         "m.layer.0@0.3", "m.layer.1@0.3",
     }  # fmt: skip
+
+
+def test_tasks_share_the_number_of_a_layer() -> None:
+    thin = Thin(drawn(1, 7, 3), drawn(2, 3).abs(), drawn(3, 4, 3), (2, 1))
+    tensors = {"m.layer.0.a.weight": thin, "m.layer.0.b.weight": thin, "m.layer.1.a.weight": thin}
+    table = CoefficientTable("shared-layer", tensors, dict.fromkeys(tensors, 0.3))
+    assert table.count == 2
+    table.parameters["m.layer.0@0.3"][0] = 0.5
+    assert [table.of(name).tolist() for name in tensors] == [[0.5] * 3, [0.5] * 3, [pytest.approx(0.3)] * 3]
 
 
 def test_tensors_of_other_scales_share_no_coefficient() -> None:

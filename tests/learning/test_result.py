@@ -22,6 +22,7 @@ peft = pytest.importorskip("peft")
 
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mda": ("tuned", {**QUICK, "coefficients": "layer"}, {}),
+    "mda as published": ("tuned", {**QUICK, "coefficients": "shared-layer", "coefficients_from": "entropy"}, {}),
     "full rotation, directions": ("tuned", {**QUICK, "coefficients": "direction", "rotation": "full"}, {}),
     "pairs": ("tuned", {**DISTILL, "coefficients": "pair"}, {"method": "tsv_m"}),
     "rotations alone": ("tuned", {**QUICK, "coefficients": "fixed"}, {"method": "dc_merge"}),

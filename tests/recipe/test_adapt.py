@@ -144,6 +144,8 @@ def test_an_unknown_key_names_the_nearest(keys: dict[str, Any], wanted: str) -> 
         ({"beta": 0.1, "objective": "adamerging"}, "`rotation` is none"),
         ({"coefficients": "fixed", "rotation": "none"}, "nothing to learn"),
         ({"coefficients": "fixed", "objective": "distill"}, "nothing to learn"),
+        ({"coefficients_from": "entropy", "objective": "distill"}, "leaves the other terms to the rotations"),
+        ({"coefficients_from": "entropy", "objective": "adamerging"}, "leaves the other terms to the rotations"),
         ({"objective": "distill", "distill": 0, "hidden": 0}, "must be above 0"),
         ({"objective": "mda", "entropy": 0, "alpha": 0}, "must be above 0"),
     ],

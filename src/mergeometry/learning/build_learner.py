@@ -98,7 +98,8 @@ def build_learner(
     probe_rows = [learned[:LOOKED_AT] for learned, _ in splits]
     no_rotations: tuple[TaskRotation | None, ...] = (None,) * len(material.labels)
     scene = Scene(
-        merged, inputs, experts, terms, no_rotations, Objective(section.weights, section.temperature), dtype,
+        merged, inputs, experts, terms, no_rotations,
+        Objective(section.weights, section.temperature, section.coefficients_from), dtype,
         section.activation_checkpointing, processes,
     )  # fmt: skip
     features = [] if section.resolved_rotation == "none" else _features(scene, table, probe_rows, say)

@@ -14,8 +14,11 @@ from mergeometry.learning.learnable import Dense, Learnable, Thin
 from mergeometry.recipe.adapt import Coefficients as Granularity
 from mergeometry.recipe.adapt import LearningSettings
 
-_DISTILLED = {"task": 0.03, "layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01}
-"""Learning rates where the recipe gives none, chosen on the suite's validation texts (docs/learning.md)."""
+_DISTILLED = {
+    "task": 0.03, "layer": 0.03, "shared-layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01,
+}  # fmt: skip
+"""Learning rates where the recipe gives none, chosen on the suite's validation texts (docs/learning.md); that of
+``shared-layer`` is ``layer``'s."""
 _PREDICTED = 1e-3
 """The rate of the papers (AdaMerging, MDA): with larger steps, the entropy of predictions misleads."""
 
@@ -39,6 +42,7 @@ class CoefficientTable:
     | ----------- | -------------------------- | ------------------- |
     | task        | task                       | (T,)                |
     | layer       | task and layer             | (T,)                |
+    | shared-layer| layer                      | (1,)                |
     | tensor      | task and tensor            | (T,)                |
     | direction   | direction of a tensor      | (R,), or (T,) dense |
     | pair        | pair of directions         | (R, R), or (T,) dense |
@@ -48,6 +52,9 @@ class CoefficientTable:
         self.granularity = granularity
         self._places: dict[str, Place] = {}
         self._owners = {name: tensor.owner for name, tensor in tensors.items()}
+        if granularity == "shared-layer":
+            # All tasks have the only number.
+            self._owners = {name: torch.zeros_like(owner) for name, owner in self._owners.items()}
         self.parameters: dict[str, Float[Tensor, "..."]] = {}
         for name, tensor in tensors.items():
             place, value = _place(granularity, name, tensor, start[name])
@@ -90,10 +97,13 @@ def layer_of(name: str) -> str:
 
 def _place(granularity: Granularity, name: str, tensor: Learnable, start: float) -> tuple[Place, Tensor]:
     tasks = len(tensor.counts)
-    if granularity in ("task", "layer", "tensor", "fixed"):
-        key = {"task": "all", "layer": layer_of(name), "tensor": name, "fixed": name}[granularity]
+    if granularity in ("tensor", "fixed"):
+        return Place(name, True), torch.full((tasks,), start)
+    if granularity in ("task", "layer", "shared-layer"):
+        key = "all" if granularity == "task" else layer_of(name)
+        numbers = 1 if granularity == "shared-layer" else tasks
         # A tensor with its own scale cannot share a parameter with the others.
-        return Place(f"{key}@{start!r}" if granularity in ("task", "layer") else key, True), torch.full((tasks,), start)
+        return Place(f"{key}@{start!r}", True), torch.full((numbers,), start)
     if isinstance(tensor, Dense):
         return Place(name, False), torch.full((tasks,), start)
     assert isinstance(tensor, Thin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from mergeometry.learning.losses import (
 from mergeometry.learning.rotation import FullRotation, SubspaceRotation, TaskRotation
 from mergeometry.linalg.rotations import span_basis
 from mergeometry.linalg.svd import thin_svd
-from mergeometry.recipe.adapt import LossWeights
+from mergeometry.recipe.adapt import CoefficientsFrom, LossWeights
 
 LEADING = 64
 """Principal directions of features in which a language model's rotation acts: it has no classes to span them."""
@@ -54,6 +55,9 @@ class Objective:
 
     weights: LossWeights
     temperature: float = 1.0
+    coefficients_from: CoefficientsFrom = "all"
+    """Which terms the coefficients learn from. With ``entropy``, that term moves nothing but them, and the others move
+    nothing but the rotations."""
 
     def measure(
         self,
@@ -74,8 +78,14 @@ class Objective:
         for task in sorted(set(owners)):
             task_features = features[owner == task]
             rotation = rotations[task]
-            turned = task_features if rotation is None else rotation(task_features)
-            task_terms = self._terms(turned, terms[task], heads[task], teachers.get(task))
+            turned, logits = _turned(rotation, task_features), None
+            head = heads[task]
+            if self.coefficients_from == "entropy":
+                assert rotation is not None and head is not None
+                logits = head.logits(_turned(rotation, task_features, still=True))
+                turned = _turned(rotation, task_features.detach())
+                head = Head(head.weight.detach(), head.bias.detach())
+            task_terms = self._terms(turned, terms[task], head, teachers.get(task), logits)
             share = len(task_features) / totals[task]
             for name, (weight, value) in task_terms.items():
                 loss = loss + weight * share / len(totals) * value
@@ -90,13 +100,14 @@ class Objective:
         task: TaskTerms,
         head: Head | None,
         teacher: Float[Tensor, "n d"] | None,
+        of_entropy: Float[Tensor, "n c"] | None = None,
     ) -> dict[str, tuple[float, Tensor]]:
         values: dict[str, tuple[float, Tensor]] = {}
         weights = self.weights
         logits = None if head is None else head.logits(turned)
         if weights.entropy:
             assert logits is not None
-            values["entropy"] = (weights.entropy, prediction_entropy(logits))
+            values["entropy"] = (weights.entropy, prediction_entropy(logits if of_entropy is None else of_entropy))
         if weights.alpha:
             assert logits is not None and task.prototypes is not None
             values["align"] = (weights.alpha, alignment(turned, logits.detach().argmax(dim=1), task.prototypes))
@@ -107,6 +118,19 @@ class Objective:
             assert teacher is not None
             values["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
         return values
+
+
+def _turned(
+    rotation: TaskRotation | None, features: Float[Tensor, "n d"], *, still: bool = False
+) -> Float[Tensor, "n d"]:
+    """Features turned by a rotation, which has no gradient where it is to stay ``still``."""
+    if rotation is None:
+        return features
+    if not still:
+        return rotation(features)
+    fixed = copy.copy(rotation)
+    with fixed.held(rotation.turn().detach()):
+        return fixed(features)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from mergeometry.recipe.strict import StrictModel
 
 Objective = Literal["mda", "adamerging", "distill"]
-Coefficients = Literal["task", "layer", "tensor", "direction", "pair", "fixed"]
+Coefficients = Literal["task", "layer", "shared-layer", "tensor", "direction", "pair", "fixed"]
+CoefficientsFrom = Literal["all", "entropy"]
 Rotation = Literal["subspace", "full", "none"]
 
 
@@ -114,6 +115,7 @@ class LearningSettings(StrictModel):
 
     objective: Objective = "distill"
     coefficients: Coefficients = "layer"
+    coefficients_from: CoefficientsFrom = "all"
     rotation: Rotation | None = None
     prototypes: Literal["head", "random"] = "head"
     entropy: LossWeight | None = None
@@ -142,6 +144,11 @@ class LearningSettings(StrictModel):
         if not turns and self.coefficients == "fixed":
             raise ValueError("with `coefficients: fixed` and `rotation: none` there is nothing to learn")
         weights = self.weights
+        if self.coefficients_from == "entropy" and not (weights.entropy and turns and self.coefficients != "fixed"):
+            raise ValueError(
+                "`coefficients_from: entropy` leaves the other terms to the rotations: it needs coefficients that are "
+                "not fixed, `entropy` above 0, and `rotation: subspace` or `full`"
+            )
         if not (weights.entropy or weights.alpha or weights.distill or weights.hidden):
             raise ValueError(
                 "one of `entropy`, `alpha`, `distill`, `hidden` must be above 0: nothing else uses the data"
