@@ -133,7 +133,7 @@ def merge_command(
     command = [sys.executable, "-m", "mergeometry", "merge", "--base", relative(base)]
     for model in models:
         command += ["--model", relative(model)]
-    command += ["--method", method, "--output", relative(output), "--workers", str(workers), "--json"]
+    command += ["--method", method, "--output", relative(output), "--workers", str(workers), "--no-report", "--json"]
     for setting in settings:
         command += ["--set", setting]
     return command

@@ -51,7 +51,18 @@ def merged(models: list[Path], output: Path, method: str, options: list[str]) ->
     """Merge once; the seconds of the whole command, and of the merging stage in it."""
     base, *tuned = map(str, models)
     inputs = ["--base", base, *(word for model in tuned for word in ("--model", model)), "--method", method]
-    command = [sys.executable, "-m", "mergeometry", "merge", *inputs, "--output", str(output), "--quiet", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "mergeometry",
+        "merge",
+        *inputs,
+        "--output",
+        str(output),
+        "--no-report",
+        "--quiet",
+        *options,
+    ]
     started = time.perf_counter()
     subprocess.run(command, check=True, env={**os.environ, **ONE_THREAD})
     seconds = time.perf_counter() - started

@@ -69,7 +69,7 @@ def compare(
 def _command(recipe: Mapping[str, Any], folder: Path) -> None:
     path = folder.with_suffix(".yaml")
     path.write_text(json.dumps(recipe), "utf-8")  # JSON is YAML
-    command = [sys.executable, "-m", "mergeometry", "merge", str(path), "--output", str(folder)]
+    command = [sys.executable, "-m", "mergeometry", "merge", str(path), "--output", str(folder), "--no-report"]
     ran = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     if ran.returncode:
         raise RuntimeError(ran.stderr[-2000:])

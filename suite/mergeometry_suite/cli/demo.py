@@ -43,6 +43,7 @@ def demo(
         from mergeometry_suite.cli.demo_tables import print_tables
         from mergeometry_suite.cli.invoked import invoked
         from mergeometry_suite.demo.agenda import look
+        from mergeometry_suite.demo.best import best_page
         from mergeometry_suite.demo.choice import Choice
         from mergeometry_suite.demo.entries import ALL_ENTRIES, ALL_SCALES, ALL_TEXTS
         from mergeometry_suite.demo.page import leaderboard_page
@@ -65,12 +66,15 @@ def demo(
         page = output / "leaderboard.html"
         page.write_text(leaderboard_page(board, versions()["mergeometry"], duration(board.seconds), commands), "utf-8")
         (output / "leaderboard.json").write_text(json.dumps(board.to_json(), indent=1) + "\n", "utf-8")
+        best = board.rows[0].name
+        what_became = best_page(output, best, workers=workers)
         if as_json:
             typer.echo(json.dumps(board.to_json(), indent=1))
             return
         target = console()
         print_tables(board, target)
-        target.print(f"page: {plain(page)}   merged models: {plain(output / 'merged')}\n", soft_wrap=True)
+        target.print(f"page of {plain(best)}, the best merge: {plain(what_became)}", soft_wrap=True)
+        target.print(f"page of all: {plain(page)}   merged models: {plain(output / 'merged')}\n", soft_wrap=True)
         target.print(
             "Next, compare methods on your own models and tasks. These write an example to change, and run it:"
         )

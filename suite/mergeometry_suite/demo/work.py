@@ -98,7 +98,7 @@ def merge(settings: Settings, entry: Entry, scale: float) -> dict[str, Any]:
     folder = merged_folder(settings, entry)
     command = [sys.executable, "-m", "mergeometry", "merge", str(recipe), "--output", str(folder)]
     done = subprocess.run(
-        [*command, "--overwrite", "--workers", "1", "--json"],
+        [*command, "--overwrite", "--workers", "1", "--no-report", "--json"],
         capture_output=True,
         text=True,
         check=False,
