@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mergeometry.comparison.entries import Entry
+from mergeometry.comparison.gathered import gathered
 from mergeometry.comparison.scorer import LabelledTask, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
 from mergeometry.encoders.heads import Head, read_head, width_of
@@ -132,12 +132,12 @@ def read_splits(
     problems: list[str] = []
     notes: list[str] = []
     kind = ""
-    with _gathered(problems):
+    with gathered(problems):
         kind = check_kind(tasks.encoder, base)
     splits: dict[str, dict[str, LabelledTask]] = {split: {} for split in wanted}
     for task in tasks.tasks if kind else ():
         head = None
-        with _gathered(problems, task.name):
+        with gathered(problems, task.name):
             head = _head(task, kind, base)
             for split, names in wanted.items():
                 if task.name not in names:
@@ -190,7 +190,7 @@ def _unlabelled(
     inputs: dict[str, UnlabelledData] = {}
     problems: list[str] = []
     for name in [model.name for model in models if model.name not in section.ready_made]:
-        with _gathered(problems, name):
+        with gathered(problems, name):
             kind = "images" if check_kind(section.encoder, base) == "image" else "texts"
             inputs[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
     return inputs, problems
@@ -255,18 +255,6 @@ def _once(problems: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     for problem in problems:
         if not any(problem == f"{name}: {reason}" for name in names for reason in common):
             yield problem
-
-
-@contextmanager
-def _gathered(problems: list[str], task: str = "") -> Iterator[None]:
-    """Add an error to the problems as one line instead of raising it."""
-    try:
-        yield
-    except MergeometryError as error:
-        where = f"task {task!r}: " if task else ""
-        file = f" ({error.file})" if error.file else ""
-        hint = f"; {error.hint}" if error.hint else ""
-        problems.append(f"{where}{error.what}{file}{hint}")
 
 
 def _digest(head: Head) -> str:

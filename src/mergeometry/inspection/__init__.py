@@ -7,6 +7,7 @@
 | `cost`        | memory and time of that, beforehand                                 |
 | `run`         | all tensors of a plan                                               |
 | `result`      | what comes out: plain values, and their JSON                        |
+| `on_inputs`   | what models do on inputs, as plain values (measured by `feature_figures`) |
 | `after`       | what became of the models in a merge that is done                   |
 | `difference`  | what changed between two runs                                       |
 | `totals`      | figures of whole models, of pairs of models, of layers              |

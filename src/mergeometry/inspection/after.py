@@ -82,6 +82,16 @@ def report_on(
     )
 
 
+def opened_merge(output: Path) -> tuple[Plan, Mapping[str, Any]]:
+    """The models that went into a merge with the merged one as the last of them, and the merge's recipe.
+
+    Raises:
+        MergeometryError: there is no run record, or a model is gone or does not fit the others.
+    """
+    record, plain, _ = _record_of(output)
+    return _plan(plain["recipe"], output, (record and algorithm_of(record.digest)) or DEFAULT), plain["recipe"]
+
+
 def _record_of(output: Path) -> tuple[RunRecord | None, Mapping[str, Any], list[Sentence]]:
     """The record, its plain values, and what to say where it is of another version."""
     try:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from mergeometry.inspection.on_inputs import OnInputs
+
 SCHEMA = 2
 """Version of the JSON: a field that changes its meaning or goes raises it, a new field does not."""
 
@@ -215,6 +217,8 @@ class Inspection:
     """Tensors that were not measured, to save time."""
     curves: tuple[Mapping[str, Any], ...] = ()
     """The steps of learning, where the merge learned."""
+    on_inputs: OnInputs | None = None
+    """What the models do on inputs, where some were given."""
     schema: int = field(default=SCHEMA)
 
     @property
