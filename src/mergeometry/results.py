@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from mergeometry.feature_figures.words import with_figures
 from mergeometry.inspection import result
 from mergeometry.inspection.own_folder import FIGURES, PAGE, refuse_foreign_folder, write_files
 from mergeometry.report.inspection import inspection_cell, inspection_page
 from mergeometry.sink import RunRecord, read_record
+
+if TYPE_CHECKING:
+    from mergeometry.feature_figures.tasks_file import Given
+    from mergeometry.inspection.on_inputs import OnInputs
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -18,8 +23,9 @@ class Inspection(result.Inspection):
     """How the task vectors of models lie to each other; in a notebook it shows its verdict and its models."""
 
     @classmethod
-    def of(cls, measured: result.Inspection) -> Self:
-        """The same figures."""
+    def of(cls, measured: result.Inspection, figures: OnInputs | None = None) -> Self:
+        """The same figures, and those on inputs where there are some."""
+        measured = measured if figures is None else with_figures(measured, figures)
         return cls(**{field.name: getattr(measured, field.name) for field in fields(measured)})
 
     def save(self, folder: str | Path) -> Path:
@@ -69,12 +75,27 @@ class Run(RunRecord):
 
     __hash__ = None  # type: ignore[assignment]  (records hold mappings)
 
-    def report(self, *, workers: int | None = None, memory_limit: int | str | None = None) -> Inspection:
+    def report(
+        self,
+        *,
+        data: Given | None = None,
+        limit: int = 256,
+        workers: int | None = None,
+        memory_limit: int | str | None = None,
+    ) -> Inspection:
         """Measure what became of every model in the merge; shown in a notebook, and written by ``save``.
 
+        With ``data``, a TASKS.yaml, its content or "recipe", base, experts and merged model also run on at most
+        ``limit`` inputs of each task.
+
         Raises:
-            MergeometryError: the output is gone, or a worker dies.
+            MergeometryError: the output is gone, a worker dies, or a model cannot be run on the inputs.
         """
         from mergeometry.inspection.after import report_on  # noqa: PLC0415  (needs torch)
 
-        return Inspection.of(report_on(self.output, workers=workers, memory_limit=memory_limit))
+        figures = None
+        if data is not None:
+            from mergeometry.feature_figures.report import figures_of_output  # noqa: PLC0415
+
+            figures = figures_of_output(self.output, data, limit=limit, memory_limit=memory_limit)
+        return Inspection.of(report_on(self.output, workers=workers, memory_limit=memory_limit), figures)

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from mergeometry.comparison.run import Say
     from mergeometry.comparison.tasks_file import TasksFile
     from mergeometry.execution.cluster import Ray
+    from mergeometry.feature_figures.tasks_file import FigureTasks
     from mergeometry.results import Inspection
 
 
 def inspect(
     recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     *,
+    tasks: FigureTasks | TasksFile | str | Path | Mapping[str, Any] | None = None,
+    limit: int = 256,
     workers: int | None = None,
     memory_limit: int | str | None = None,
     executor: Ray | Literal["local", "ray"] = "local",
@@ -32,8 +35,9 @@ def inspect(
     """Measure how the updates of a recipe's models lie to each other, before they are merged.
 
     ``keys`` override the recipe's, or stand for one; the method may be left out. Every tensor is read once. The result
-    shows itself in a notebook, and ``save`` writes its page and its figures (docs/reading-the-report.md). ``offline``
-    and ``allow_pickle`` are those of `merge`.
+    shows itself in a notebook, and ``save`` writes its page and its figures (docs/reading-the-report.md). With
+    ``tasks``, a TASKS.yaml or its content, base and experts also run on at most ``limit`` inputs of each task.
+    ``offline`` and ``allow_pickle`` are those of `merge`.
 
     Raises:
         MergeometryError: the recipe or an input is not usable; all mismatches are listed at once.
@@ -46,9 +50,14 @@ def inspect(
     if recipe is None and "method" not in keys:
         keys = {"heads": "auto", **keys, "method": "average"}
     plan = prepared_plan(with_keys(recipe, keys, offline=offline), Access(offline, allow_pickle))
+    figures = None
+    if tasks is not None:
+        from mergeometry.feature_figures.report import figures_of_plan  # noqa: PLC0415
+
+        figures = figures_of_plan(plan, tasks, limit=limit, memory_limit=memory_limit)
     with chosen_executor(executor).opened() as opened:
         inspection = inspect_plan(plan, workers=workers, memory_limit=memory_limit, executor=opened)
-    return Inspection.of(inspection)
+    return Inspection.of(inspection, figures)
 
 
 def compare(

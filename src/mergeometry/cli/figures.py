@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mergeometry.cli.on_inputs import inputs_table
 from mergeometry.cli.show import console, plain
 from mergeometry.grouping import grouped
 from mergeometry.inspection.prediction import predicts
@@ -36,12 +37,13 @@ def print_inspection(inspection: Inspection) -> None:
     )
     for sentence in inspection.verdict:
         target.print(f"{_MARKS[sentence.level]} {plain(sentence.text)}", soft_wrap=True)
-    for table in (_models(inspection, target), _pairs(inspection, target), _layers(inspection, target)):
+    on_inputs = None if inspection.on_inputs is None else inputs_table(inspection.on_inputs)
+    for table in (on_inputs, _models(inspection, target), _pairs(inspection, target), _layers(inspection, target)):
         if table is not None:
             target.print(table)
     if inspection.output is not None and (folded := [title for one, title in _TITLES.items() if not predicts(one)]):
         target.print(f"on the page, not shown to predict what a task loses: {' and '.join(folded)}", soft_wrap=True)
-    for note in grouped(inspection.notes):
+    for note in grouped([*inspection.notes, *(inspection.on_inputs.notes if inspection.on_inputs else ())]):
         target.print(f"note: {plain(note)}")
 
 

@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from mergeometry.cli.inspect import finish, tensors
+from mergeometry.cli.on_inputs import InputOptions, measured
+from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
 from mergeometry.cli.recipes import MemoryLimitOption
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
 
 
+@spread
 def report(
+    inputs: InputOptions,
     merged: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="What `mergeometry merge` wrote: a folder or a file.")
     ],
@@ -35,9 +39,13 @@ def report(
 
         mergeometry report merged --output merged-report --json
 
+        mergeometry report merged --data tasks.yaml
+
     The output's run record says what went in. Where those models still are, every tensor of them and of the output is
-    read once; where one is gone, the page stands on the record. The page (index.html) and the figures
-    (inspection.json) go into a folder beside the output; docs/reading-the-report.md explains each figure.
+    read once; where one is gone, the page stands on the record. With --data, base, experts and merged model also run
+    on each task's inputs: how often the merged model predicts as the expert does, with labels or without. The page
+    (index.html) and the figures (inspection.json) go into a folder beside the output; docs/reading-the-report.md
+    explains each figure.
     """
     with plain_errors(debug):
         from mergeometry.inspection.after import report_on
@@ -45,6 +53,16 @@ def report(
 
         target = output or page_folder(merged)
         refuse_foreign_folder(target, [merged])
+        figures = None
+        if inputs.data is not None:
+            from mergeometry.feature_figures.report import figures_of_output
+
+            figures = measured(
+                lambda show: figures_of_output(
+                    merged, str(inputs.data), limit=inputs.limit, memory_limit=memory_limit, progress=show
+                ),
+                hidden=quiet or as_json,
+            )
         with progress("measuring", hidden=quiet or as_json, timed=True) as show:
             inspection = report_on(merged, workers=workers, memory_limit=memory_limit, progress=tensors(show))
-        finish(inspection, target, as_json=as_json, quiet=quiet)
+        finish(inspection, figures, target, as_json=as_json, quiet=quiet)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float, Float64, Int
-from torch import Tensor
+from mergeometry.deferred import Float, Int, Tensor, torch
 
 _LEAST_INPUTS = 2
 """Inputs of a class from which on it counts: one input has no variability."""
@@ -68,7 +66,7 @@ def collapse(
 
 
 def _variability(
-    within: Float64[Tensor, "n d"], centred: Float64[Tensor, "k d"], sizes: Float64[Tensor, " n"]
+    within: Float[Tensor, "n d"], centred: Float[Tensor, "k d"], sizes: Float[Tensor, " n"]
 ) -> float | None:
     """``tr(Sigma_W Sigma_B^+) / k``; ``sizes`` holds the number of inputs of each input's class.
 
@@ -82,13 +80,13 @@ def _variability(
     return float(trace) / count
 
 
-def _spread_of_lengths(centred: Float64[Tensor, "k d"]) -> float:
+def _spread_of_lengths(centred: Float[Tensor, "k d"]) -> float:
     """Standard deviation of ``||mu_c - mu_G||`` over its mean: 0 where all means are equally far from the centre."""
     lengths = centred.norm(dim=1)
     return float(lengths.std(correction=0) / lengths.mean())
 
 
-def _distance_from_equal_angles(centred: Float64[Tensor, "k d"]) -> float:
+def _distance_from_equal_angles(centred: Float[Tensor, "k d"]) -> float:
     """Mean of ``abs(cos(mu_c - mu_G, mu_c' - mu_G) + 1/(k-1))`` over pairs: 0 for the angles of a simplex."""
     count = len(centred)
     unit = torch.nn.functional.normalize(centred, dim=1)
@@ -97,15 +95,15 @@ def _distance_from_equal_angles(centred: Float64[Tensor, "k d"]) -> float:
     return float((cosines + 1 / (count - 1)).abs().mean())
 
 
-def _distance_from_head(centred: Float64[Tensor, "k d"], weight: Float64[Tensor, "k d"]) -> float | None:
+def _distance_from_head(centred: Float[Tensor, "k d"], weight: Float[Tensor, "k d"]) -> float | None:
     """``|| W / ||W|| - M / ||M|| ||^2``: 0 where the head's rows are the class means, 2 where they are orthogonal."""
     length = weight.norm()
     return float((weight / length - centred / centred.norm()).square().sum()) if bool(length > 0) else None
 
 
 def _apart_from_nearest(
-    features: Float64[Tensor, "n d"],
-    means: Float64[Tensor, "k d"],
+    features: Float[Tensor, "n d"],
+    means: Float[Tensor, "k d"],
     counted: Int[Tensor, " k"],
     predicted: Int[Tensor, " n"],
 ) -> float:

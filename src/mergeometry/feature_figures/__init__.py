@@ -10,8 +10,8 @@
 | `shares`     | intervals of a share                                                     |
 | `figures`    | two models' answers against the expert's                                 |
 | `run`        | all of it, for a plan or for the output of a merge                       |
-| `words`      | what the figures say, in a sentence                                      |
-| `report`     | an inspection with the figures on inputs in it                           |
+| `report`     | the same from tasks as a user gives them                                 |
+| `words`      | what the figures say, in a sentence or two of the verdict                |
 
 The definitions are pure functions in `diagnostics`; the results are plain values of `inspection`.
 """

@@ -24,7 +24,7 @@ from mergeometry.feature_figures.figures import against_expert, of_expert
 from mergeometry.feature_figures.load import Loaded, TaskInputs, load
 from mergeometry.feature_figures.tasks_file import FigureTasks
 from mergeometry.inputs.unlabelled import naming
-from mergeometry.inspection.after import opened_merge
+from mergeometry.inspection.after import plan_of_merge, recipe_of_merge
 from mergeometry.inspection.on_inputs import ModelOnInputs, OnInputs, TaskOnInputs
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptSection, HeadSource
@@ -50,9 +50,8 @@ def figures_of_merge(
     Raises:
         MergeometryError: a model is gone, cannot be run, or does not fit the tasks, with every reason.
     """
-    plan, recipe = opened_merge(output)
-    heads = _rotated_heads(output, recipe)
-    return _figures(plan, tasks, True, heads, limit, memory_limit, progress)
+    heads = _rotated_heads(output, recipe_of_merge(output))
+    return _figures(plan_of_merge(output), tasks, True, heads, limit, memory_limit, progress)
 
 
 def figures_before_merge(

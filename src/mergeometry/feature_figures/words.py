@@ -1,11 +1,18 @@
-"""What the figures on inputs say, in a sentence or two."""
+"""What the figures on inputs say, in a sentence or two at the head of an inspection's verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mergeometry.inspection.on_inputs import OnInputs, Share, TaskOnInputs
-from mergeometry.inspection.result import Sentence
+from mergeometry.inspection.result import Inspection, Sentence
+
+
+def with_figures(inspection: Inspection, figures: OnInputs) -> Inspection:
+    """The inspection with ``figures``; what calls for a look comes before what only informs."""
+    verdict = sorted((*sentences_on(figures), *inspection.verdict), key=lambda sentence: sentence.level == "note")
+    return replace(inspection, on_inputs=figures, verdict=tuple(verdict))
 
 
 def sentences_on(figures: OnInputs) -> Iterator[Sentence]:

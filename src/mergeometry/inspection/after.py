@@ -82,14 +82,23 @@ def report_on(
     )
 
 
-def opened_merge(output: Path) -> tuple[Plan, Mapping[str, Any]]:
-    """The models that went into a merge with the merged one as the last of them, and the merge's recipe.
+def recipe_of_merge(output: Path) -> Mapping[str, Any]:
+    """The recipe of a merge, from its run record.
+
+    Raises:
+        SourceError: there is no run record, or it is malformed.
+    """
+    return _record_of(output)[1]["recipe"]
+
+
+def plan_of_merge(output: Path) -> Plan:
+    """The models that went into a merge, with the merged one as the last of them.
 
     Raises:
         MergeometryError: there is no run record, or a model is gone or does not fit the others.
     """
     record, plain, _ = _record_of(output)
-    return _plan(plain["recipe"], output, (record and algorithm_of(record.digest)) or DEFAULT), plain["recipe"]
+    return _plan(plain["recipe"], output, (record and algorithm_of(record.digest)) or DEFAULT)
 
 
 def _record_of(output: Path) -> tuple[RunRecord | None, Mapping[str, Any], list[Sentence]]:

@@ -65,6 +65,31 @@ AFTER: tuple[Definition, ...] = (
     ),
 )
 
+ON_INPUTS = (
+    (
+        "Agreement",
+        "Share of the inputs on which a model predicts what the expert predicts, with Wilson's 95 % interval; of "
+        "a language model, share of equal next tokens, with a bootstrap over texts. Its accuracy is within 1 - "
+        "agreement of the expert's.",
+    ),
+    (
+        "Entropy",
+        "Mean entropy of the predictions in nats: 0 where every prediction is certain, ln C at most with C classes.",
+    ),
+    (
+        "CKA",
+        "Linear centred kernel alignment (arXiv 1905.00414) of a model's features with the expert's, by unbiased "
+        "estimates (JMLR 13, 1393): 1 for features equal up to rotation and scale, about 0 for unrelated ones.",
+    ),
+    (
+        "Neural collapse",
+        "Papyan, Han and Donoho 2020 (arXiv 2008.08186); 0 is collapsed. NC1: variability within classes over that "
+        "between them. NC2: spread of the lengths of the centred class means, and distance of their cosines from a "
+        "simplex's. NC3: squared distance of the head from the class means, 2 where they are orthogonal. NC4: share of "
+        "inputs whose nearest class mean is not the class that the head predicts.",
+    ),
+)
+
 _FIGURES = {
     "Moved": ("relative_norm",),
     "Effective rank": ("before: effective_rank",),

@@ -15,6 +15,7 @@ from mergeometry.errors import printable
 from mergeometry.grouping import grouped
 from mergeometry.report.definitions import not_shown_to_predict, shown_to_predict
 from mergeometry.report.learning_curve import learning_curve
+from mergeometry.report.on_inputs import inputs_csv, inputs_section
 from mergeometry.report.policy import source_hash
 from mergeometry.report.run_facts import decisions, headline, learning_facts, run_facts, slowest
 from mergeometry.words import counted
@@ -57,6 +58,7 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             recipe=json.dumps(document["recipe"], indent=1, ensure_ascii=False),
             definitions=list(shown_to_predict(after=after)),
             descriptions=list(not_shown_to_predict(after=after)),
+            on_inputs=inputs_section(document),
             # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -127,6 +129,7 @@ def _data(document: Mapping[str, Any]) -> dict[str, Any]:
             for key in ("cosine", "conflict", "overlap_left", "overlap_right", "interference")
         },
         "pairs_left_out": left_out,
+        "inputs": [[_round(cell) for cell in row] for row in inputs_csv(document)],
         "tensors": [_tensor(one, towers, left_out) for one in tensors],
     }
 
