@@ -24,6 +24,7 @@ FILES = {
         "random_states_0.pkl", "custom_checkpoint_0.pkl", "training_args.bin", "trainer_state.json", "sampler.bin",
         "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "mp_rank_00_model_states.pt", "__0_0.distcp",
         "events.out.tfevents.1700000000.host", "all_results.json", "optimizer_1.bin", "dataloader.bin",
+        "coefficients.safetensors", "rotations.safetensors",
     ],
     Kind.COPY: [
         "pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "tf_model.h5",

@@ -56,6 +56,7 @@ FILES: tuple[Row, ...] = (
     *_rows(Kind.PART, "the weights of an adapter", "adapter_model.*", "adapters.safetensors"),
     *_rows(Kind.PART, "the embeddings of a prompt (P-tuning)", "prompt_embeddings.*", "prefix_encoder.*"),
     Row("head.safetensors", Kind.HEADS, "the head that a suite keeps next to an adapter"),
+    *_rows(Kind.TRAINING, "what an earlier merge learned", "coefficients.safetensors", "rotations.safetensors"),
     # What transformers' trainer, accelerate, DeepSpeed and FSDP need to continue.
     *_rows(
         Kind.TRAINING, "the state of a training run",

@@ -24,8 +24,9 @@ class Collapse:
     inputs: int
     """Inputs of those classes."""
     nc1: float | None
-    nc2_lengths: float
-    nc2_angles: float
+    nc2_lengths: float | None
+    nc2_angles: float | None
+    """Both are None of two classes, whose centred means are always a simplex."""
     nc3: float | None
     """None without a head."""
     nc4: float | None
@@ -58,8 +59,8 @@ def collapse(
         classes=len(counted),
         inputs=len(exact),
         nc1=_variability(exact - means[place], centred, counts[counted].double()[place]),
-        nc2_lengths=_spread_of_lengths(centred),
-        nc2_angles=_distance_from_equal_angles(centred),
+        nc2_lengths=_spread_of_lengths(centred) if len(centred) > 2 else None,
+        nc2_angles=_distance_from_equal_angles(centred) if len(centred) > 2 else None,
         nc3=None if head is None else _distance_from_head(centred, head[counted].double()),
         nc4=None if predicted is None else _apart_from_nearest(exact, means, counted, predicted[member]),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mergeometry.errors import printable
+from mergeometry.grouping import grouped
 from mergeometry.report.definitions import ON_INPUTS
 
 _COLLAPSE = ("nc1", "nc2_lengths", "nc2_angles", "nc3", "nc4")
@@ -25,7 +26,7 @@ def inputs_section(document: Mapping[str, Any]) -> dict[str, Any] | None:
         "after": any(task["merged"] for task in tasks),
         "limit": figures["limit"],
         "seconds": figures["seconds"],
-        "notes": figures["notes"],
+        "notes": grouped(figures["notes"]),
         "tokens": any(task["kind"] == "tokens" for task in tasks),
         "labels": any(task["expert"]["accuracy"] is not None for task in tasks),
         "collapse": [row for row in shown if row["own"]["collapse"] and row["task"]["expert"]["collapse"]],
