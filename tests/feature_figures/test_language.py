@@ -32,6 +32,7 @@ def family(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
     return recipe, folder / "merged"
 
 
+@pytest.mark.suite
 def test_a_causal_model_is_compared_by_next_tokens(tmp_path: Path) -> None:
     recipe, merged = family(tmp_path, "llama")
     found = figures_of_output(merged, {"tasks": recipe["adapt"]["tasks"]})
@@ -57,6 +58,7 @@ def test_a_causal_model_is_compared_by_next_tokens(tmp_path: Path) -> None:
     assert len(task.merged.layers) == 2 and None not in task.merged.layers
 
 
+@pytest.mark.suite
 def test_an_encoder_decoder_predicts_what_the_expert_writes(tmp_path: Path) -> None:
     recipe, merged = family(tmp_path, "t5")
     found = figures_of_output(merged, {"tasks": recipe["adapt"]["tasks"], "encoder": {"kind": "seq2seq"}}, limit=4)
@@ -65,7 +67,10 @@ def test_an_encoder_decoder_predicts_what_the_expert_writes(tmp_path: Path) -> N
     assert task.merged is not None and len(task.merged.layers) == 2 and task.merged.cka is not None
 
 
-@pytest.mark.parametrize(("name", "count"), [("bert", 2), ("gpt2", 2), ("bart", 2), ("vit", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("bert", 2), *(pytest.param(name, 2, marks=pytest.mark.suite) for name in ("gpt2", "bart", "vit"))],
+)
 def test_the_layers_of_a_model_are_found(name: str, count: int, tmp_path: Path) -> None:
     model = made(name)
     model.save_pretrained(tmp_path)

@@ -106,12 +106,13 @@ def test_every_figure_is_that_of_transformers_and_the_papers(family: dict[str, A
             equal = float((predicted[name] == predicted["expert"]).double().mean())
             assert own.agreement.value == equal and own.agreement.low <= equal <= own.agreement.high
             assert own.cka == pytest.approx(reference.linear_cka(own_features, features["expert"]), rel=1e-4)
-            assert own.cka_unbiased is not None and -1 < own.cka_unbiased < own.cka
+            assert own.cka is not None and own.cka_unbiased is not None and -1 < own.cka_unbiased < own.cka
             assert len(own.layers) == 2 and own.layers[-1] == pytest.approx(own.cka_unbiased, abs=1e-4)
     assert any("On your inputs the merged model predicts" in sentence.text for sentence in found.verdict)
     assert "On your inputs" in found._repr_html_()
 
 
+@pytest.mark.suite
 def test_a_merge_of_one_model_agrees_with_it_in_everything(family: dict[str, Any]) -> None:
     output = family["folder"] / "alone"
     recipe = {"base": family["base"], "models": family["models"][:1], "method": "task_arithmetic"}
@@ -122,6 +123,7 @@ def test_a_merge_of_one_model_agrees_with_it_in_everything(family: dict[str, Any
     assert own.cka == pytest.approx(1) and own.layers == pytest.approx([1, 1])
 
 
+@pytest.mark.suite
 def test_labels_give_accuracies_and_classes(family: dict[str, Any]) -> None:
     tasks = tasks_of(family)
     for number, task in enumerate(tasks["tasks"]):
@@ -148,6 +150,7 @@ def test_without_a_head_features_alone_are_compared(family: dict[str, Any], merg
     assert found.tasks[0].kind == "features" and any("head: FILE" in note for note in found.notes)
 
 
+@pytest.mark.suite
 def test_the_recipes_own_inputs_and_the_heads_that_it_learned(family: dict[str, Any], tmp_path: Path) -> None:
     given = {key: value for key, value in family.items() if key != "folder"}
     recipe = learning_models.with_settings(given, {**QUICK, "steps": 2}, method="mda", scale=0.4, seed=5)

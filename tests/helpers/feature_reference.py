@@ -11,7 +11,7 @@ import numpy as np
 def linear_cka(first: Any, second: Any) -> float:
     """Kornblith et al. 2019: by products of the features, not of the inputs."""
     x, y = (one - one.mean(axis=0) for one in (np.asarray(first, np.float64), np.asarray(second, np.float64)))
-    return np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+    return float(np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
 def _dependence(one: np.ndarray, other: np.ndarray) -> float:
@@ -53,9 +53,9 @@ def collapse(features: Any, classes: Any, head: Any, predicted: Any) -> dict[str
         for place in inside
     ]
     return {
-        "nc1": np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / len(kept),
-        "nc2_lengths": lengths.std() / lengths.mean(),
+        "nc1": float(np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / len(kept)),
+        "nc2_lengths": float(lengths.std() / lengths.mean()),
         "nc2_angles": float(np.mean([abs(cosine + 1 / (len(kept) - 1)) for cosine in cosines])),
-        "nc3": np.linalg.norm(weight / np.linalg.norm(weight) - stacked / np.linalg.norm(stacked)) ** 2,
+        "nc3": float(np.linalg.norm(weight / np.linalg.norm(weight) - stacked / np.linalg.norm(stacked)) ** 2),
         "nc4": float(np.mean(wrong)),
     }

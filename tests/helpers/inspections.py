@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from mergeometry.diagnostics.collapse import Collapse
+from mergeometry.inspection.on_inputs import ModelOnInputs, OnInputs, Share, TaskOnInputs
 from mergeometry.inspection.result import (
     Inspection,
     MatrixFigures,
@@ -113,3 +115,28 @@ def _tensor(draw: np.random.Generator, place: int, count: int, layers: int, *, a
         (10, *(1,) * count) if table else (), (1,) * count if table else (),
         merged=replace(merged, alignment=(), consistency=()) if after and table else merged if after else None,
     )  # fmt: skip
+
+
+def on_inputs(names: list[str], *, after: bool, layers: int = 6) -> OnInputs:
+    """Figures on inputs of tasks of these names; the last is a language model's, which has no classes."""
+    draw = np.random.default_rng(1)
+
+    def model(place: int, *, expert: bool) -> ModelOnInputs:
+        low, value, high = sorted(float(value) for value in draw.uniform(0.3, 0.99, 3))
+        collapsed = Collapse(3, 60, 0.4, 0.2, None, 1.1, 0.05) if place < len(names) - 1 else None
+        similar = () if expert else (None, *(float(value) for value in draw.uniform(-0.1, 1, layers - 1)))
+        return ModelOnInputs(
+            None if expert else Share(value, low, high), float(draw.uniform(0, 2)),
+            None if expert else 0.9, None if expert else 0.8, similar, collapsed, 0.75 if collapsed else None,
+        )  # fmt: skip
+
+    tasks = tuple(
+        TaskOnInputs(
+            name, "validation", "classes" if place < len(names) - 1 else "tokens", 64,
+            64 if place < len(names) - 1 else 900, 64, 3 if place < len(names) - 1 else None,
+            "labels" if place < len(names) - 1 else None, model(place, expert=True), model(place, expert=False),
+            model(place, expert=False) if after else None,
+        )
+        for place, name in enumerate(names)
+    )  # fmt: skip
+    return OnInputs(64, tasks, tuple(f"{name}: 64 of 300 are used, evenly spread" for name in names), 3.0)

@@ -1,4 +1,4 @@
-"""How the task vectors of one tensor lie to each other and to their merge: pure functions.
+"""How the task vectors of one tensor lie to each other and to their merge, and features of models: pure functions.
 
 | file           | what it measures                                        | source                       |
 | -------------- | ------------------------------------------------------- | ---------------------------- |
@@ -11,6 +11,8 @@
 | `frames`       | distance from a simplex, and what lies outside its span | arXiv 2512.00391             |
 | `tables`       | rows that only some models moved                        | ours                         |
 | `lineage`      | alignment with the base, which tells models of another  | ours                         |
+| `kernel_alignment` | similarity of the features of two models            | arXiv 1905.00414, 2010.15327 |
+| `collapse`     | neural collapse, NC1 to NC4                             | arXiv 2008.08186             |
 
 Each task vector of a matrix is decomposed once (`decomposed`), and the functions share the result.
 """
