@@ -46,10 +46,10 @@ class Alike:
 
     def key(self, recipe: Recipe, chosen: Chosen, part: Part) -> Any:
         """What a task's checks, route and cost follow from; None where that is more than shapes and dtypes."""
-        plain = type(part.info) is TensorInfo and all(type(source) is TensorInfo for source in part.sources)
-        if not plain or part.stack or part.form or part.carried or chosen.values:
+        inputs = (part.info, *part.sources)
+        files = tuple((one.code, one.shape) for one in inputs if type(one) is TensorInfo)
+        if len(files) < len(inputs) or part.stack or part.form or part.carried or chosen.values:
             return None
-        files = tuple((source.code, source.shape) for source in (part.info, *part.sources) if source is not None)
         return (
             id(chosen.method), chosen.name, chosen.weights, chosen.scale, id(chosen.scaling), part.matrix,
             part.transposed, output_code(recipe, part.info), files,
