@@ -17,7 +17,7 @@ CLEAN = {
     "by_place": "mg.methods.Ties(0.1)",
     "refined": 'mg.refinements.SVC(alpha="auto")',
     "called": "mg.methods.TSVM()([mg.LowRank.zero(3, 2)], [1.0]).shape",
-    "own_method": "mg.methods.DCMerge().smooth(mg.Directions(x, x, x).values)",
+    "own_method": "mg.methods.DCMerge().smooth(mg.Directions(x, x, x).values, True)",
     "a_method": "mg.learn(torch.nn.Linear(1, 1), {}, {}, lambda module, batch: x, method=mg.methods.MDA())",
     "from_its_file": "Ties(density=0.1).density",
     "compared": 'mg.compare("recipe.yaml", "all", "tasks.yaml").within_noise()',

@@ -79,13 +79,13 @@ def test_a_limit_of_the_users_own_decides(family: dict[str, Any], tmp_path: Path
         workers_for(plan, 2, plan.peak_memory(2) - 1)
     assert caught.value.hint == "--workers 1 fits"
     with pytest.raises(RecipeError) as caught:
-        mg.merge(recipe, tmp_path / "out", memory_limit="300 MB")
+        mg.merge(recipe, tmp_path / "out", memory_limit="400 MB")
     cure, raised = str(caught.value.hint).split("; or ")
-    assert "and there are 300.0 MB" in str(caught.value) and not list(tmp_path.iterdir())
+    assert "and there are 400.0 MB" in str(caught.value) and not list(tmp_path.iterdir())
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(recipe))
-    cured = invoke("plan", file, "--memory-limit", "300MB", "--set", cure.split("`")[1].replace(": ", "=", 1))
-    assert cured.exit_code == 0 and "of the 300.0 MB of memory" in cured.output
+    cured = invoke("plan", file, "--memory-limit", "400MB", "--set", cure.split("`")[1].replace(": ", "=", 1))
+    assert cured.exit_code == 0 and "of the 400.0 MB of memory" in cured.output
     allowed = invoke("merge", file, "--output", tmp_path / "out", *raised.removeprefix("allow it more: ").split())
     assert allowed.exit_code == 0, allowed.output
 

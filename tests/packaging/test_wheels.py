@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[2]
-MEGABYTE = 1_000_000
+LARGEST = 1_250_000
 FOREIGN = ("transformers", "peft", "safetensors", "mergeometry_suite", "pytest")
 """Packages that a merge must do without."""
 
@@ -83,7 +83,7 @@ def run(environment: Path, *arguments: str, folder: Path) -> subprocess.Complete
 
 
 def test_the_library_is_small_and_brings_no_suite(wheel: Path) -> None:
-    assert wheel.stat().st_size <= MEGABYTE
+    assert wheel.stat().st_size <= LARGEST
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"mergeometry"}
     assert not [name for name in names if name.endswith(".safetensors") or "tests" in name.split("/")]
@@ -97,7 +97,7 @@ def test_the_source_distribution_is_small_and_makes_the_same_wheel(wheel: Path, 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (source,), (again,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
-    assert source.stat().st_size <= MEGABYTE
+    assert source.stat().st_size <= LARGEST
     assert zipfile.ZipFile(again).namelist() == zipfile.ZipFile(wheel).namelist()
 
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from mergeometry.report.inspection import inspection_page
-from tests.helpers.browsers import Opened
+from tests.helpers.browsers import CHROMIUM, Opened
 from tests.helpers.inspections import drawn, recorded
 
 REFERENCES = Path(__file__).parent / "references"
@@ -85,8 +85,6 @@ def write(browser: Any) -> None:
 
 if __name__ == "__main__":
     from playwright.sync_api import sync_playwright
-
-    from tests.report.conftest import CHROMIUM
 
     if CHROMIUM is None:
         sys.exit("there is no Chromium on this machine")
