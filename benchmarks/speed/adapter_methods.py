@@ -48,9 +48,7 @@ def layer_of(size: Size, name: str, adapters: list[dict[str, torch.Tensor]], num
     ours = time.perf_counter() - started
     started = time.perf_counter()
     full = full_svd.OF_ADAPTERS.get(name, full_svd.METHODS[name])
-    dense = {
-        module: full([2.0 * up @ down for up, down in factors[module]], size.adapter_rank) for module in modules
-    }
+    dense = {module: full([2.0 * up @ down for up, down in factors[module]], size.adapter_rank) for module in modules}
     theirs = time.perf_counter() - started
     errors = []
     for module in modules:
