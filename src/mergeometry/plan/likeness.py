@@ -5,18 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from mergeometry.conventions.kinds import is_matrix
-from mergeometry.deferred import torch
+from mergeometry.deferred import Tensor, torch
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.plan.compare import names_of, source_of
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.tasks import Source
 from mergeometry.sources import Adapter, AdapterDelta, Checkpoint, TensorInfo, TensorReader, read_factors
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _MATRICES, _ENTRIES = 12, 1 << 18
 """Matrices that are read, spread over the model, and the first entries that are read of each."""
