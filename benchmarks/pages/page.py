@@ -62,7 +62,8 @@ threads that take turns for every piece wait for each other); and conversion in 
 for `model_stock`, a fifth more for `ties`: the numbers have left the cache by the time they are used). What did:
 turns between threads for up to a million entries in place of a quarter of a million, and a test for NaN and
 infinity of a sum or of inner products, which show those of every model, in place of a test of each model's entries
-(both together, on a busy machine: an eighth less processor time within the process, and a quarter less wall time);
+(both together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an
+idle one no difference beyond the noise);
 the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh less processor time);
 BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that counts above and keeps
 between them (2.2 ns for each entry of a task vector) in place of two passes that count digits (6 ns), which had
