@@ -174,7 +174,7 @@ def test_rows_of_tables() -> None:
     tables[0][0, 1] = tables[1][0, 2] = tables[2][0, 0] = 1.0
     tables[0][1] = tables[2][1] = 1.0
     tables[1][4, 0] = 1e-30
-    movements = [RowMovements() for _ in tables]
+    movements = [RowMovements(6) for _ in tables]
     for each, table in zip(movements, tables, strict=True):
         each.add(torch.ones(4, 3), table[:4])
         each.add(torch.ones(2, 3), table[4:])

@@ -127,7 +127,7 @@ def test_the_rows_that_were_trained_are_told_from_those_that_decayed_or_were_rou
     tuned, which = trained(decay, dtype)
     left = 1 - (1 - RATE * decay) ** STEPS
     for delta, rows in zip(task_vectors(tuned, base_table()), which, strict=True):
-        movements = RowMovements()
+        movements = RowMovements(COUNT)
         for first in range(0, COUNT, 50):
             movements.add(base_table()[first : first + 50], delta[first : first + 50])
         fitted = movements.shrinkage()

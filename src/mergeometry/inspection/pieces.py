@@ -44,7 +44,7 @@ def measured_in_pieces(job: MeasureJob, inputs: TaskReader, reader: Reads, start
     width = task.base.shape[1] if table else 1
     step = max(1, PIECE // max(1, width)) * max(1, width)
     entries = entry_statistics(torch.zeros(count, 0))
-    movements = [RowMovements() for _ in range(count)] if table and task.base.elements else []
+    movements = [RowMovements(task.base.shape[0]) for _ in range(count)] if table and task.base.elements else []
     energy = merged_energy = 0.0
     along_base, along_merged = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     for first in range(0, task.base.elements, step):

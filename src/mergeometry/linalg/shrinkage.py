@@ -45,18 +45,25 @@ class Shrinkage:
 
 
 class RowMovements:
-    """How one model moved each row of a table: pass the rows in order to `add`, a few at a time."""
+    """How one model moved each of a table's rows: pass them in order to `add`, a few at a time.
 
-    def __init__(self) -> None:
-        self._changed: list[Tensor] = []
-        self._along: list[Tensor] = []
-        self._across: list[Tensor] = []
+    What is kept of all rows is allocated once: a little kept of each call would lie between what the calls give back,
+    so that the allocator could not use that again.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._figures = torch.empty(0, dtype=torch.float64)
+        self._changed = torch.empty(0, dtype=torch.bool)
+        self._of = rows
         self._width = self._rows = self._entries = 0
         self._dtype = torch.float32
         self._fits: dict[torch.dtype, list[int]] = {}
 
     def add(self, base: Float[Tensor, "rows n"], delta: Float[Tensor, "rows n"]) -> None:
         """Take the base's next rows, and those of the task vector."""
+        if not self._rows:
+            self._figures = torch.empty(2, self._of, dtype=torch.float64, device=base.device)
+            self._changed = torch.empty(self._of, dtype=torch.bool, device=base.device)
         self._width, self._dtype = base.shape[1], base.dtype
         step = max(1, entries_together(base, _ENTRIES) // max(1, self._width))
         for first in range(0, len(base), step):
@@ -65,6 +72,7 @@ class RowMovements:
     def _add(self, base: Float[Tensor, "rows n"], delta: Float[Tensor, "rows n"]) -> None:
         look = max(0, _LOOKED_AT // max(1, self._width) - self._rows)
         self._look(base[:look], delta[:look])
+        part = slice(self._rows, self._rows + len(base))
         self._rows += len(base)
         weights, move = base.double(), delta.double()
         energy = weights.square().sum(dim=1)
@@ -72,10 +80,10 @@ class RowMovements:
         energy = torch.where(alive, energy, 1.0)
         along = (weights * move).sum(dim=1) / energy
         across = (move - along[:, None] * weights).square().sum(dim=1) / energy
-        self._changed.append(delta.ne(0).any(dim=1))
+        self._changed[part] = delta.ne(0).any(dim=1)
         # A row of zeros does not shrink: it has moved wherever it changed.
-        self._along.append(torch.where(alive, -along, torch.nan))
-        self._across.append(across.sqrt())
+        self._figures[0, part] = torch.where(alive, -along, torch.nan)
+        self._figures[1, part] = across.sqrt()
 
     def shrinkage(self) -> Shrinkage:
         """Fit the common factor and the noise around it to all rows.
@@ -86,7 +94,7 @@ class RowMovements:
         """
         if not self._rows:
             return Shrinkage()
-        along, across = torch.cat(self._along), torch.cat(self._across)
+        along, across = self._figures
         candidates = across <= along.abs().clamp(min=self._rounding())  # false where `along` is not a number
         count, rows = int(candidates.sum()), int(along.isfinite().sum())
         # In few dimensions a move along the row is no rare accident: at most this share of random directions.
@@ -101,11 +109,11 @@ class RowMovements:
 
     def moved(self, shrinkage: Shrinkage) -> Bool[Tensor, " rows"]:
         """The rows that moved in any other way than by the shrinkage."""
-        changed = torch.cat(self._changed)
         if not shrinkage:
-            return changed
-        distance = torch.hypot(torch.cat(self._along) - shrinkage.factor, torch.cat(self._across))
-        return changed & ~(distance <= shrinkage.noise)  # the distance of a row of zeros is not a number
+            return self._changed
+        along, across = self._figures
+        distance = torch.hypot(along - shrinkage.factor, across)
+        return self._changed & ~(distance <= shrinkage.noise)  # the distance of a row of zeros is not a number
 
     def _look(self, base: Float[Tensor, "rows n"], delta: Float[Tensor, "rows n"]) -> None:
         """Count the entries that a narrower dtype would have held."""

@@ -89,7 +89,7 @@ class _ByRow(Piecewise):
         self._weights = weights
         # A single model is its own mean, whatever moved.
         several = sum(weight != 0 for weight in weights) > 1
-        self._movements = [RowMovements() for _ in weights] if measures and self._width and several else []
+        self._movements = [RowMovements(shape[0]) for _ in weights] if measures and self._width and several else []
         self._shrinkages: list[Shrinkage] = []
         self._moved: Tensor | None = None
         self._row = 0
