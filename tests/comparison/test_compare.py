@@ -155,6 +155,7 @@ def test_another_scale_and_method_add_to_what_is_known(family: Path, tmp_path: P
     assert silent == []
 
 
+@pytest.mark.suite
 def test_other_inputs_or_weights_are_scored_anew(family: Path, tmp_path: Path) -> None:
     recipe = json.loads((family / "recipe.yaml").read_text())
     tasks = load_tasks(family / "tasks.yaml")

@@ -6,10 +6,12 @@ import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from tests.helpers.text_files import parquet, refusal, texts
 
 
+@pytest.mark.suite
 def test_a_long_text_many_times_is_in_memory_once(tmp_path: Path) -> None:
     words = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 1_000_000]))
     path = parquet(tmp_path / "bomb.parquet", text=words.cast(pa.string()).slice(0, 40))

@@ -93,6 +93,7 @@ def divergence(model: Any, inputs: Mapping[str, Any], texts: Mapping[str, list[s
     return total
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize("rotation", ["none", "subspace"])
 def test_the_folder_diverges_less_and_as_much_as_learning_said(
     inputs: dict[str, Any], rotation: str, tmp_path: Path

@@ -78,6 +78,7 @@ def test_every_method_has_a_row() -> None:
     assert 1.0 in SCALES and 1.0 in ALL_SCALES
 
 
+@pytest.mark.suite
 def test_what_is_announced_is_what_is_read() -> None:
     choice = Choice(validation_texts=20, test_texts=1000)
     splits = [load(task) for task in choice.tasks]
@@ -304,6 +305,7 @@ def test_identities_depend_on_settings_and_entries() -> None:
     assert not set(found) & set(identities_of(["trec"], 2, entries))
 
 
+@pytest.mark.suite
 @pytest.mark.parametrize(
     ("file", "expected"),
     [

@@ -15,6 +15,7 @@ from mergeometry_suite.packages import SMOLLM, fetch
 from tests.helpers.language_domains import ENGLISH
 
 
+@pytest.mark.suite
 def test_the_weights_are_those_of_the_file() -> None:
     """Q4_1, read here by its definition: 32 weights are two half floats ``d, m`` and 16 bytes of two numbers each."""
     from gguf import GGUFReader

@@ -24,6 +24,7 @@ from mergeometry_suite.packages import SMOLLM
 from tests.helpers.language_domains import every_domain, texts_of
 
 
+@pytest.mark.suite
 @every_domain
 def test_an_expert_is_a_small_adapter_with_its_record(name: str) -> None:
     from safetensors.torch import load_file
