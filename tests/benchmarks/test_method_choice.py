@@ -72,3 +72,12 @@ def test_an_arm_that_few_boards_scored_is_not_chosen(boards: dict[str, Scored]) 
     arm = fit(adapters)
     assert arm is not None and 2 * sum(arm in board.arms for board in adapters) >= len(adapters)
     assert fit([]) is None
+
+
+def test_the_board_where_it_fails_is_as_the_page_says() -> None:
+    kept = PAGE.parents[1] / "benchmarks" / "results" / "method_choice" / "vision-6-adapters.json"
+    rows = {row["name"]: row for row in json.loads(kept.read_text("utf-8"))["comparison"]["rows"]}
+    (ours,) = (found["mean"] for rule, found in rows["own_blocks"]["rules"].items() if rule == AUTO_RULE)
+    best = max(row[at]["mean"] for row in rows.values() for at in ("at_one", "at_best"))
+    assert best == rows["average"]["at_one"]["mean"]
+    assert f"loses {100 * (best - ours):.1f} points against `average`" in PAGE.read_text("utf-8")

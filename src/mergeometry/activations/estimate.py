@@ -12,7 +12,7 @@ from mergeometry.activations.collect import MOMENTS_BYTES
 from mergeometry.activations.in_order import follows_merge, stages_of
 from mergeometry.activations.layers import merged_by_activations
 from mergeometry.encoders.kind import kind_of
-from mergeometry.errors import OutputError, RecipeError
+from mergeometry.errors import OutputError
 from mergeometry.fisher.cost import cost_of_fishers
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational
@@ -21,8 +21,8 @@ from mergeometry.plan.machine import (
     FLOAT64_FLOPS_PER_SECOND,
     PROCESS_BYTES,
     TRANSFORMERS_BYTES,
-    available_memory,
 )
+from mergeometry.plan.memory_check import refuse_beyond_memory
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.data import DataSection
 
@@ -94,13 +94,8 @@ def check_memory(expected: Estimate, limit: int | None = None) -> None:
     Raises:
         RecipeError: the estimate exceeds the memory that there is.
     """
-    available = available_memory(limit)
-    if available and expected.memory > available:
-        raise RecipeError(
-            f"running the models would take about {expected.memory / 1e9:.1f} GB of memory, and there are "
-            f"{available / 1e9:.1f} GB",
-            hint="merge without activations, by average or tsv_m, or use a machine with more memory",
-        )
+    hint = "merge without activations, by average or tsv_m, or use a machine with more memory"
+    refuse_beyond_memory("running the models", expected.memory, limit, hint=hint)
 
 
 def check_room(expected: Estimate, folder: Path) -> None:

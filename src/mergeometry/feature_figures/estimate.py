@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mergeometry.errors import RecipeError
 from mergeometry.feature_figures.answers import COMPARED, COMPARED_LAYERS
 from mergeometry.feature_figures.load import Loaded
 from mergeometry.plan.machine import (
@@ -12,8 +11,8 @@ from mergeometry.plan.machine import (
     FLOAT32_FLOPS_PER_SECOND,
     PROCESS_BYTES,
     TRANSFORMERS_BYTES,
-    available_memory,
 )
+from mergeometry.plan.memory_check import refuse_beyond_memory
 from mergeometry.plan.tasks import Plan
 
 _TOKENS_OF_AN_IMAGE, _TOKENS_OF_A_TEXT, _TOKENS_OF_A_PASS = 256, 64, 2048
@@ -57,10 +56,5 @@ def check_memory(expected: Estimate, limit: int | None = None) -> None:
     Raises:
         RecipeError: the estimate exceeds the memory that there is.
     """
-    available = available_memory(limit)
-    if available and expected.memory > available:
-        raise RecipeError(
-            f"running the models would take about {expected.memory / 1e9:.1f} GB of memory, and there are "
-            f"{available / 1e9:.1f} GB",
-            hint="leave --data out, or use a machine with more memory",
-        )
+    hint = "leave --data out, or use a machine with more memory"
+    refuse_beyond_memory("running the models", expected.memory, limit, hint=hint)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -120,9 +121,7 @@ class TensorTask:
         self, name: str, base: TensorInfo, sources: tuple[Source, ...], outputs: tuple[OutputTensor, ...]
     ) -> TensorTask:
         """The task of another tensor of the same shapes, dtypes and values, whose route and cost are the same."""
-        task = object.__new__(TensorTask)
-        for key in _FIELDS:
-            object.__setattr__(task, key, getattr(self, key))
+        task = copy(self)  # `dataclasses.replace` would compute them again
         for key, value in (("name", name), ("base", base), ("sources", sources), ("outputs", outputs)):
             object.__setattr__(task, key, value)
         return task
@@ -141,9 +140,6 @@ class TensorTask:
     def forms_updates(self) -> bool:
         """Whether an adapter's update of the tensor is formed from the base's tensor as a whole."""
         return any(isinstance(source, DenseUpdate) for source in self.sources)
-
-
-_FIELDS = tuple(one.name for one in fields(TensorTask))
 
 
 @dataclass(frozen=True, repr=False)
