@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mergeometry.linalg import selection
 from mergeometry.linalg.selection import elected_mean, magnitude_threshold, share_of
 from tests.helpers.matrices import MODEST, draw, seeds
 
@@ -50,3 +51,17 @@ def test_share_of(size: int, share: float, count: int) -> None:
 def test_election_keeps_any_shape(shape: tuple[int, ...]) -> None:
     values = draw(0, *shape)
     assert elected_mean([values, values], max(1, values.numel()), [1.0, 2.0]).shape == values.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rounding", [0.0, 1e-9])
+def test_a_few_entries_are_merged_as_all_are(
+    dtype: torch.dtype, rounding: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [draw(seed, 20, 50).to(dtype) for seed in range(4)]
+    tasks[0][3] = tasks[0].abs().max()
+    tasks[1][5, 5], tasks[2][5, 5] = 9.0, -9.0
+    few = elected_mean(tasks, 6, [1.0, 0.5, 0.5, -1.0], rounding)
+    monkeypatch.setattr(selection, "_FEW", 0)
+    assert torch.equal(few, elected_mean(tasks, 6, [1.0, 0.5, 0.5, -1.0], rounding))
+    assert 6 < int((few != 0).sum()) < 100

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.errors import NumericalError
-from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, gram, thin_svd
+from mergeometry.linalg.blocks import diagonal_blocks
+from mergeometry.linalg.side_by_side import SideBySide
+from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, singular_core, thin_svds
 from mergeometry.values import Directions, LowRank
 
 _ONE_PASS = 1e4
@@ -25,41 +26,46 @@ class Basis:
     Where ``solved`` is None, ``stack`` is Q itself.
     """
 
-    stack: Float[Tensor, "m s"]
+    stack: SideBySide
     triangle: Float[Tensor, "p r"]
-    solved: Float[Tensor, "s p"] | None
+    solved: Float[Tensor, "r p"] | None
 
     def expand(self, coordinates: Float[Tensor, "p k"]) -> Float[Tensor, "m k"]:
         """Vectors from their coordinates."""
-        return self.stack @ (coordinates if self.solved is None else self.solved @ coordinates)
+        return self.stack.times(coordinates if self.solved is None else self.solved @ coordinates)
 
 
-def basis_of(vectors: Float[Tensor, "m r"]) -> Basis:
-    """A basis of the span of columns, in float64, by Cholesky factors of Gram matrices where their condition allows it.
+def basis_of(factors: Sequence[Float[Tensor, "m _"]]) -> Basis:
+    """A basis of the span of all columns, in float64, by Cholesky factors of Gram matrices where the condition allows.
 
-    Columns are first divided by their largest entries: sizes that differ, as those of an adapter's directions do, are
-    then no part of the condition.
+    Columns count by their directions: sizes that differ, as those of an adapter's directions do, are then no part of
+    the condition. Zero columns take no part.
 
     Raises:
         NumericalError: an entry is not finite.
     """
-    exact = vectors.double()
-    if 0 in exact.shape:
-        return Basis(exact[:, :0], exact.new_zeros(0, exact.shape[1]), None)
-    sizes = exact.abs().amax(dim=0)
-    if not bool(torch.isfinite(sizes).all()):
-        raise NumericalError("a matrix to decompose holds NaN or Inf")
-    scaled = exact / torch.where(sizes > 0, sizes, 1.0)
-    triangle, inverse, condition = _cholesky(gram(scaled))
+    stack = SideBySide(factors)
+    if 0 in (stack.rows, stack.width):
+        return _householder(stack)
+    stack, products, sizes = stack.scaled()
+    lengths = products.diagonal().sqrt()
+    there = lengths > 0
+    inverse_lengths = torch.where(there, 1 / lengths, 0.0)
+    kept = there.nonzero()[:, 0]
+    scaled = (products * inverse_lengths * inverse_lengths[:, None])[kept][:, kept]
+    triangle, inverse, condition = _cholesky(scaled)
+    solved = products.new_zeros(stack.width, len(kept))
+    solved[kept] = inverse * inverse_lengths[kept, None]
     if condition > _ONE_PASS and condition <= _TWO_PASSES:
-        nearly = scaled @ inverse
-        second, more, spread = _cholesky(gram(nearly))
-        triangle, inverse = second @ triangle, inverse @ more
+        second, more, spread = _cholesky(stack.gram(solved))
+        triangle, solved = second @ triangle, solved @ more
         condition = condition if spread < 2 * len(triangle) else float("inf")
     if not condition <= _TWO_PASSES:
-        orthonormal, triangle = torch.linalg.qr(exact)
-        return Basis(orthonormal, triangle, None)
-    return Basis(scaled, triangle * sizes, inverse)
+        basis = _householder(stack)
+        return Basis(basis.stack, basis.triangle * sizes, None)
+    coordinates = products.new_zeros(len(kept), stack.width)
+    coordinates[:, kept] = triangle * lengths[kept]
+    return Basis(stack, coordinates * sizes, solved)
 
 
 def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Basis, Basis, list[Directions]]:
@@ -70,26 +76,61 @@ def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Ba
     Raises:
         NumericalError: an entry is not finite, or every driver failed.
     """
-    left, right = (basis_of(torch.cat(side, dim=1)) for side in zip(*((d.left, d.right) for d in deltas), strict=True))
-    found, row, column = [], 0, 0
-    for delta, count in zip(deltas, counts, strict=True):
-        rows, columns = delta.core.shape
-        one, other = left.triangle[:, row : row + rows], right.triangle[:, column : column + columns]
-        found.append(_triplets(one, delta.core.double(), other, count))
-        row, column = row + rows, column + columns
-    return left, right, found
+    left, right = (basis_of(side) for side in zip(*((d.left, d.right) for d in deltas), strict=True))
+    lefts = left.triangle.split([delta.core.shape[0] for delta in deltas], dim=1)
+    rights = right.triangle.split([delta.core.shape[1] for delta in deltas], dim=1)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, delta in enumerate(deltas):
+        alike.setdefault(tuple(delta.core.shape), []).append(place)
+    triplets: dict[int, Directions] = {}
+    for places in alike.values():
+        cores = [deltas[place].core.double() for place in places]
+        one, inner, other = (
+            torch.stack(parts) for parts in ([lefts[p] for p in places], cores, [rights[p] for p in places])
+        )
+        group = _triplets(one, inner, other, [counts[place] for place in places])
+        triplets.update(zip(places, group, strict=True))
+    return left, right, [triplets[place] for place in range(len(deltas))]
 
 
-def _triplets(left: Float[Tensor, "p r"], core: Float[Tensor, "r s"], right: Float[Tensor, "q s"], count: int
-              ) -> Directions:  # fmt: skip
+def turned(delta: LowRank) -> LowRank:
+    """A small matrix between orthonormal sides, with its singular values between them where they cost little to find.
+
+    They do where its core falls into blocks; a whole core is left to who needs its singular values.
+
+    Raises:
+        NumericalError: an entry is not finite, or every driver failed.
+    """
+    if not delta.orthonormal:
+        (one, one_triangle), (other, other_triangle) = torch.linalg.qr(delta.left), torch.linalg.qr(delta.right)
+        delta = LowRank(one, one_triangle @ delta.core @ other_triangle.mT, other, orthonormal=True)
+    whole = 0 in delta.core.shape or len(diagonal_blocks(delta.core)) == 1
+    return delta if whole else singular_core(delta)
+
+
+def _triplets(left: Float[Tensor, "t p r"], cores: Float[Tensor, "t r s"], right: Float[Tensor, "t q s"],
+              counts: Sequence[int]) -> list[Directions]:  # fmt: skip
+    """The leading triplets of several products of thin factors of the same sizes."""
     (one, one_triangle), (other, other_triangle) = torch.linalg.qr(left), torch.linalg.qr(right)
-    inner = one_triangle @ core @ other_triangle.mT
+    inner = one_triangle @ cores @ other_triangle.mT
     if 0 in inner.shape:
-        return Directions(left[:, :0], inner.new_zeros(0), right[:, :0], of_adapter=True)
-    inside, values, across = thin_svd(inner)
-    rounding = CANCELLATION * one_triangle.norm() * core.norm() * other_triangle.norm()
-    kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
-    return Directions(one @ inside[:, :kept], values[:kept], other @ across[:, :kept], of_adapter=True)
+        none = Directions(left[0, :, :0], inner.new_zeros(0), right[0, :, :0], of_adapter=True)
+        return [none] * len(counts)
+    inside, values, across = thin_svds(inner)
+    norms = (part.flatten(1).norm(dim=1) for part in (one_triangle, cores, other_triangle))
+    rounding = CANCELLATION * torch.stack(list(norms)).prod(dim=0)
+    large = values > torch.maximum(RANK_TOLERANCE * values[:, 0], rounding)[:, None]
+    lefts, rights = one @ inside, other @ across
+    kept = [min(count, total) for count, total in zip(counts, large.sum(dim=1).tolist(), strict=True)]
+    return [
+        Directions(lefts[place, :, :count], values[place, :count], rights[place, :, :count], of_adapter=True)
+        for place, count in enumerate(kept)
+    ]
+
+
+def _householder(stack: SideBySide) -> Basis:
+    orthonormal, triangle = torch.linalg.qr(stack.whole())
+    return Basis(SideBySide([orthonormal]), triangle, None)
 
 
 def _cholesky(upper: Float[Tensor, "r r"]) -> tuple[Float[Tensor, "r r"], Float[Tensor, "r r"], float]:

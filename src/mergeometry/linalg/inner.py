@@ -22,6 +22,8 @@ def inner(one: Delta, other: Delta) -> float:
     """
     if tuple(one.shape) != tuple(other.shape):
         raise ValueError(f"expected two task vectors of one shape, got {list(one.shape)} and {list(other.shape)}")
+    if one is other and isinstance(one, LowRank) and one.orthonormal:
+        return float(one.core.double().square().sum())
     if isinstance(one, LowRank):
         left, core, right = one.left.double(), one.core.double(), one.right.double()
         if isinstance(other, LowRank):

@@ -12,6 +12,9 @@ from mergeometry.linalg.order import LargestMagnitudes, integers_of
 _FEW = 1 << 15
 """Entries that are sorted sooner than their magnitudes are counted."""
 
+_RARE = 64
+"""Entries for each one that is kept, from which the kept ones are merged by themselves."""
+
 _BLOCK = 1 << 16
 """Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
 
@@ -108,6 +111,8 @@ def elected_mean(
 
     Source: TIES-merging (arXiv 2306.01708) section 3.2: trim, elect sign, disjoint merge.
     """
+    if _few_stay(tasks, count):
+        return _of_few(tasks, count, weights, rounding)
     thresholds = [magnitude_threshold(task, count) * (1 - rounding) for task in tasks]
     flat = [task.reshape(-1) for task in tasks]
     merged, vote = torch.empty_like(flat[0]), Vote(weights)
@@ -116,6 +121,28 @@ def elected_mean(
         block = slice(first, first + step)
         kept = [_trimmed(task[block], threshold) for task, threshold in zip(flat, thresholds, strict=True)]
         merged[block] = vote(kept)
+    return merged.reshape(tasks[0].shape)
+
+
+def _few_stay(tasks: Sequence[Float[Tensor, "*shape"]], count: int) -> bool:
+    """Whether what stays is so little that it is found and merged sooner by itself."""
+    entries = tasks[0].numel()
+    return in_main_memory(tasks[0]) and entries <= _FEW and _RARE * count < entries
+
+
+def _of_few(
+    tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float], rounding: float
+) -> Float[Tensor, "*shape"]:
+    """`elected_mean`, entry for entry, of the places alone where some task keeps its entry: zero elsewhere."""
+    stacked = torch.stack([task.reshape(-1) for task in tasks])
+    magnitudes = stacked.abs()
+    # As they would be compared one task at a time: thresholds rounded to the entries' dtype.
+    smallest = magnitudes.topk(count, dim=1).values[:, -1:].double() * (1 - rounding)
+    kept = magnitudes >= smallest.to(stacked.dtype)
+    places = kept.any(dim=0).nonzero()[:, 0]
+    chosen = torch.where(kept[:, places], stacked[:, places], 0.0)
+    merged = torch.zeros_like(stacked[0])
+    merged[places] = Vote(weights)(list(chosen))
     return merged.reshape(tasks[0].shape)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.errors import NumericalError
-from mergeometry.linalg.backend import backend_of
+from mergeometry.linalg.backend import backend_of, in_main_memory
 from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.tolerances import RANK_TOLERANCE, DecompositionFallbackWarning
 from mergeometry.values import Delta, Directions, LowRank
@@ -20,9 +20,11 @@ __all__ = [
     "fix_signs",
     "gram",
     "magnitude",
+    "singular_core",
     "symmetric_eigen",
     "symmetric_spectrum",
     "thin_svd",
+    "thin_svds",
     "top_directions",
 ]
 
@@ -44,6 +46,25 @@ def thin_svd(
         NumericalError: an entry is not finite, or every driver failed.
     """
     return backend_of(matrix).thin_svd(matrix)
+
+
+def thin_svds(
+    matrices: Float[Tensor, "t m n"],
+) -> tuple[Float[Tensor, "t m q"], Float[Tensor, "t q"], Float[Tensor, "t n q"]]:
+    """Decompose several small matrices as `thin_svd` does one.
+
+    Raises:
+        NumericalError: an entry is not finite, or every driver failed.
+    """
+    if not bool(torch.isfinite(matrices).all()):
+        raise NumericalError("a matrix to decompose holds NaN or Inf")
+    try:
+        left, values, right = torch.linalg.svd(matrices.double(), full_matrices=False)
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        # One by one, each by the drivers that do not fail.
+        left, values, right = (torch.stack(parts) for parts in zip(*map(thin_svd, matrices), strict=True))
+        return left, values, right
+    return left, values, right.mT
 
 
 def symmetric_eigen(gram: Float[Tensor, "n n"], count: int) -> tuple[Float[Tensor, " count"], Float[Tensor, "n count"]]:
@@ -117,11 +138,20 @@ def fix_signs(directions: Directions) -> Directions:
 
     A singular triplet is defined up to a joint sign, and any simplex ETF over directions depends on it.
     """
-    if 0 in directions.left.shape:
+    left, right = directions.left, directions.right
+    if 0 in left.shape:
         return directions
-    peaks = directions.left.abs().argmax(dim=0, keepdim=True)
-    signs = torch.where(directions.left.gather(0, peaks) < 0, -1.0, 1.0).to(directions.left.dtype)
-    return replace(directions, left=directions.left * signs, right=directions.right * signs)
+    signs = torch.where(_peaks_below_zero(left), -1.0, 1.0).to(left.dtype)
+    return replace(directions, left=left * signs, right=right * signs)
+
+
+def _peaks_below_zero(vectors: Float[Tensor, "m k"]) -> Bool[Tensor, " k"]:
+    """Whether the entry of largest magnitude of each column, the first of equals, is negative."""
+    if in_main_memory(vectors):
+        low, high = vectors.amin(dim=0), vectors.amax(dim=0)  # a tenth of the time of `aminmax` and `argmax`
+        if not bool((-low == high).any()):
+            return -low > high
+    return vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))[0] < 0
 
 
 def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
@@ -165,28 +195,54 @@ def _of_factors(delta: LowRank, count: int) -> Directions:
     return fix_signs(Directions(left_basis @ left[:, :kept], values[:kept], right_basis @ right[:, :kept]))
 
 
-def _of_core(delta: LowRank, count: int) -> Directions:
-    """The triplets of a matrix between orthonormal sides, from the blocks that its core falls into."""
-    left, core, right = (part.double() for part in (delta.left, delta.core, delta.right))
-    diagonal = core.diagonal()
-    if core.shape[0] == core.shape[1] and core.count_nonzero() == diagonal.count_nonzero():
-        if not bool(torch.isfinite(diagonal).all()):
+def singular_core(delta: LowRank) -> LowRank:
+    """A matrix between orthonormal sides turned until its core is diagonal: its singular values, in descending order.
+
+    The core is decomposed by the blocks that it falls into. Nothing is left out, and signs are as they come.
+
+    Raises:
+        NumericalError: an entry is not finite, or every driver failed.
+    """
+    core, columns = delta.core.double(), delta.core.shape[1]
+    if len(core) == columns and core.count_nonzero() == core.diagonal().count_nonzero():
+        values = core.diagonal()
+        if not bool(torch.isfinite(values).all()):
             raise NumericalError("a matrix to decompose holds NaN or Inf")
-        parts = [(left * torch.where(diagonal < 0, -1.0, 1.0).to(diagonal), diagonal.abs(), right)]
+        if _ordered(values):
+            return delta
+        order = values.abs().argsort(descending=True, stable=True)
+        signs = torch.where(values < 0, -1.0, 1.0).to(values)
+        left, right = (delta.left.double() * signs)[:, order], delta.right.double()[:, order]
+        return LowRank(left, values.abs()[order].diag(), right, orthonormal=True)
+    blocks = diagonal_blocks(core)
+    sizes = {block.stop - block.start for block in blocks} if len(blocks) > 1 else {0}
+    if len(sizes) == 1 and len(blocks) > 1:
+        parts = zip(*thin_svds(torch.stack([core[block, block] for block in blocks])), strict=True)
     else:
-        parts = []
-        for block in diagonal_blocks(core):
-            inside, values, across = thin_svd(core[block, block])
-            parts.append((left[:, block] @ inside, values, right[:, block] @ across))
-    values = torch.cat([values for _, values, _ in parts])
-    if not len(values):
-        return _none(delta.shape[0], delta.shape[1], core.device)
+        parts = (thin_svd(core[block, block]) for block in blocks)
+    inside, values, across = zip(*parts, strict=True)
+    values = torch.cat(list(values))
     order = values.argsort(descending=True, stable=True)
-    rounding = CANCELLATION * core.norm() * len(values)
-    floor = torch.maximum(RANK_TOLERANCE * values[order[0]], rounding)
-    kept = order[: min(count, int((values > floor).sum()))]
-    one, other = (torch.cat(side, dim=1)[:, kept] for side in zip(*((u, v) for u, _, v in parts), strict=True))
-    return fix_signs(Directions(one, values[kept], other))
+    left, right = (
+        side.double() @ torch.block_diag(*turns)[:, order]
+        for side, turns in ((delta.left, inside), (delta.right, across))
+    )
+    return LowRank(left, values[order].diag(), right, orthonormal=True)
+
+
+def _ordered(values: Float[Tensor, " r"]) -> bool:
+    return bool((values >= 0).all()) and bool((values[1:] <= values[:-1]).all())
+
+
+def _of_core(delta: LowRank, count: int) -> Directions:
+    """The triplets of a matrix between orthonormal sides, from its core."""
+    if 0 in delta.core.shape:
+        return _none(delta.shape[0], delta.shape[1], delta.device)
+    turned = singular_core(delta)
+    values = turned.core.diagonal().double()
+    rounding = CANCELLATION * values.norm() * len(values)
+    kept = min(count, int((values > torch.maximum(RANK_TOLERANCE * values[0], rounding)).sum()))
+    return fix_signs(Directions(turned.left[:, :kept].double(), values[:kept], turned.right[:, :kept].double()))
 
 
 def _none(m: int, n: int, device: torch.device) -> Directions:
