@@ -10,7 +10,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.encoders.heads import read_head
-from mergeometry.encoders.pooling import with_pooling
+from mergeometry.encoders.pooling import pooling_notes, with_pooling
 from mergeometry.recipe.adapt import EncoderOptions, HeadSource
 from mergeometry.sources import open_checkpoint, read_header
 from tests.helpers.tiny import moved, tiny, tokens
@@ -37,6 +37,15 @@ def test_a_classifier_of_pooled_outputs_says_so(folder: Path) -> None:
     assert with_pooling(EncoderOptions(), [base], [None]).pooling is None
     assert with_pooling(EncoderOptions(pooling="first"), [tuned], ()).pooling == "first"
     assert with_pooling(EncoderOptions(), (), [HeadSource(path=str(folder / "nothing"))]).pooling is None
+
+
+def test_a_pooling_that_a_head_does_not_take_is_noted(folder: Path) -> None:
+    heads = {"tuned": HeadSource(path=str(folder / "tuned")), "other": None}
+    (note,) = pooling_notes(EncoderOptions(pooling="mean"), heads)
+    assert note.startswith("tuned: the head of a BertForSequenceClassification takes the model's pooled output")
+    assert note.endswith("leave `pooling` out, or write `pooling: pooler`")
+    assert pooling_notes(EncoderOptions(), heads) == pooling_notes(EncoderOptions(pooling="pooler"), heads) == []
+    assert pooling_notes(EncoderOptions(pooling="mean"), {"base": HeadSource(path=str(folder / "base"))}) == []
 
 
 def test_a_head_that_a_merge_kept_remembers_its_class(tmp_path: Path, folder: Path) -> None:

@@ -185,3 +185,18 @@ def test_a_table_in_files_is_merged_as_in_memory_whatever_its_route(
     scale = float((step * expected).sum() / expected.square().sum())
     assert scale != pytest.approx(1.0, abs=1e-3)
     torch.testing.assert_close(step, scale * expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 3e-4])
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0, 0.0, 2.0], [0.5, 0.25, 1.0]])
+def test_parts_sum_to_the_merge(decay: float, weights: list[float]) -> None:
+    """With rows that weight decay shrank as without: learning starts from the merge itself."""
+    base = torch.randn(40, 6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    moved = [table - decay * base for table in tables()]
+    accumulator = ROWS.begin_parts(weights, base)
+    for place, delta in enumerate(moved):
+        accumulator.take(place, delta)
+    parts = accumulator.result()
+    assert len(parts) == 3
+    total = torch.stack([part for part in parts if isinstance(part, torch.Tensor)]).sum(dim=0)
+    torch.testing.assert_close(total, merge(moved, weights, base), rtol=1e-12, atol=1e-14)

@@ -32,7 +32,6 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (Facts(models=3, adapters=2), FITTED["adapters"].method["name"]),
         (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), "average"),
         (Facts(models=1, adapters=1), "average"),
-        (Facts(models=3, adapters=0, learns=True), "tsv_m"),
         (Facts(models=3, adapters=0, inputs=True), "esm"),
     ],
 )

@@ -56,6 +56,10 @@ def learned_line(summary: Mapping[str, Any]) -> str:
         if held_out
         else ""
     )
+    from mergeometry.learning.agreement import agreement_line
+
+    shares = summary.get("agreement")
+    course += f"\n  {agreement_line(shares)}" if shares else ""
     return (
         f"  learned by {summary['objective']}: {summary['learned_numbers']:,} coefficients, "
         f"one per {summary['coefficients']}, rotation {summary['rotation']}, "

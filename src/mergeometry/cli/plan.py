@@ -233,10 +233,13 @@ def _print_learning(estimates: dict[str, Any]) -> None:
         return
     estimate, target = estimates["learning"], console()
     _print_tasks(estimate)
+    for note in estimate["notes"]:
+        target.print(f"note: {plain(note)}")
+    per = estimate["coefficients"]
+    numbers = "coefficients as fine as held-out inputs allow" if per == "auto" else f"one coefficient per {per}"
     target.print(
-        f"learns by {estimate['objective']} for at most {estimate['steps']} steps, with one coefficient per "
-        f"{estimate['coefficients']}: about {duration(estimate['seconds'])} on two cores and "
-        f"{size(estimate['memory_bytes'])} of memory"
+        f"learns by {estimate['objective']} for at most {estimate['steps']} steps, with {numbers}: about "
+        f"{duration(estimate['seconds'])} on two cores and {size(estimate['memory_bytes'])} of memory"
     )
 
 

@@ -23,6 +23,12 @@ _ON_POOLED_OUTPUT = frozenset(
 _ON_FIRST_TOKEN = frozenset({"DeiTForImageClassification", "ViTForImageClassification"})
 """Classes whose linear head takes the first token, which is the feature of an image unless a recipe says otherwise."""
 
+_TAKES = (
+    ("pooler", "the model's pooled output", _ON_POOLED_OUTPUT),
+    ("first", "the first token", _ON_FIRST_TOKEN),
+)
+"""The pooling that a known class was trained with, in words too."""
+
 
 POOLED_NOTE = (
     "features are the model's pooled output, which the heads' classes take; `encoder: {pooling: mean}` takes the mean "
@@ -39,6 +45,23 @@ def with_pooling(
     configs = [model.config for model in models if isinstance(model, Checkpoint)]
     named = [_architecture(config) for config in configs] + [_class_of(head) for head in heads if head is not None]
     return options.model_copy(update={"pooling": "pooler"}) if set(named) & _ON_POOLED_OUTPUT else options
+
+
+def pooling_notes(options: EncoderOptions, heads: Mapping[str, HeadSource | None]) -> list[str]:
+    """The heads, by task, of classes that take another feature than the pooling that the recipe gives.
+
+    Nothing is noted of a class that is not known, or where no pooling is given.
+    """
+    if options.pooling is None:
+        return []
+    classes = {task: named for task, head in heads.items() if head is not None and (named := _class_of(head))}
+    return [
+        f"{task}: the head of a {named} takes {takes}, and `encoder: {{pooling: {options.pooling}}}` gives it another "
+        f"feature, on which its predictions mean nothing: leave `pooling` out, or write `pooling: {pooling}`"
+        for task, named in classes.items()
+        for pooling, takes, known in _TAKES
+        if named in known and pooling != options.pooling
+    ]
 
 
 def head_is_known(config: Mapping[str, Any] | None) -> bool:

@@ -69,11 +69,7 @@ class TaskVectors(OnDemand):
 
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
     """Start the merge of a task by its method."""
-    method = task.method
-    assert method is not None
-    # Where all are adapters' updates, the base's tensor may not be read at all.
-    asks = method.uses_base and any(isinstance(source, TensorInfo) for source in task.sources)
-    return begin_piece(task, vectors.base if method.needs_base or asks else None)
+    return begin_piece(task, _base_for(task, vectors))
 
 
 def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:
@@ -84,12 +80,22 @@ def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:
     return Weighing(task.method.begin([1.0] * len(task.weights), base), task.weights)
 
 
-def begin_parts(task: TensorTask) -> Accumulator[list[Delta]]:
+def begin_parts(task: TensorTask, vectors: TaskVectors) -> Accumulator[list[Delta]]:
     """Start the same for what each model adds."""
     assert task.method is not None
+    base = _base_for(task, vectors)
     if not task.weighs_first:
-        return task.method.begin_parts(task.weights)
-    return Weighing(task.method.begin_parts([1.0] * len(task.weights)), task.weights)
+        return task.method.begin_parts(task.weights, base)
+    return Weighing(task.method.begin_parts([1.0] * len(task.weights), base), task.weights)
+
+
+def _base_for(task: TensorTask, vectors: TaskVectors) -> Tensor | None:
+    """The base's weights, where the method needs them or can use them."""
+    method = task.method
+    assert method is not None
+    # Where all are adapters' updates, the base's tensor may not be read at all.
+    asks = method.uses_base and any(isinstance(source, TensorInfo) for source in task.sources)
+    return vectors.base if method.needs_base or asks else None
 
 
 def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequence[Delta]]:

@@ -24,6 +24,7 @@ from mergeometry.learning.precision import dtype_of
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.prototypes import Prototypes, head_prototypes, random_prototypes
 from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.stages import held_out_share, stages_of
 from mergeometry.learning.train import Learner
 from mergeometry.recipe.adapt import LearningSettings
 
@@ -75,7 +76,7 @@ def build_learner(
     merged, encoder, heads = material.merged, material.merged.encoder, material.heads
     check_heads(section, encoder, heads, material.labels)
     dtype, notes = dtype_of(section.precision, encoder.device), []
-    table = CoefficientTable(section.coefficients, merged.tensors, material.start)
+    table = CoefficientTable(stages_of(section)[0].granularity, merged.tensors, material.start)
     table.parameters = {key: value.to(encoder.device) for key, value in table.parameters.items()}
     processes = processes or Alone(encoder.device)
     inputs, experts, teachers = _experts(material, section, dtype, say, processes)
@@ -94,7 +95,10 @@ def build_learner(
         )
         for task, (head, targets, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
     ]
-    splits = [split(len(rows), section.held_out, HELD_OUT_MOST, material.seed, t) for t, rows in enumerate(inputs)]
+    splits = [
+        split(len(rows), held_out_share(section, len(rows)), HELD_OUT_MOST, material.seed, task)
+        for task, rows in enumerate(inputs)
+    ]
     probe_rows = [learned[:LOOKED_AT] for learned, _ in splits]
     no_rotations: tuple[TaskRotation | None, ...] = (None,) * len(material.labels)
     scene = Scene(

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.learning.learnable import Dense, Learnable, Thin
-from mergeometry.recipe.adapt import Coefficients as Granularity
-from mergeometry.recipe.adapt import LearningSettings
+from mergeometry.recipe.adapt import Granularity, LearningSettings
 
 _DISTILLED = {
     "task": 0.03, "layer": 0.03, "shared-layer": 0.03, "tensor": 0.03, "direction": 0.05, "pair": 0.01, "fixed": 0.01,
@@ -49,17 +48,35 @@ class CoefficientTable:
     """
 
     def __init__(self, granularity: Granularity, tensors: Mapping[str, Learnable], start: Mapping[str, float]) -> None:
-        self.granularity = granularity
+        self._tensors, self._start = tensors, start
+        self.parameters: dict[str, Float[Tensor, "..."]] = {}
+        self.become(granularity)
+
+    def become(self, granularity: Granularity) -> None:
+        """Take coefficients of this granularity, all at the start."""
+        device = next((value.device for value in self.parameters.values()), None)
+        self.granularity: Granularity = granularity
         self._places: dict[str, Place] = {}
-        self._owners = {name: tensor.owner for name, tensor in tensors.items()}
+        self._owners = {name: tensor.owner for name, tensor in self._tensors.items()}
         if granularity == "shared-layer":
             # All tasks have the only number.
             self._owners = {name: torch.zeros_like(owner) for name, owner in self._owners.items()}
-        self.parameters: dict[str, Float[Tensor, "..."]] = {}
-        for name, tensor in tensors.items():
-            place, value = _place(granularity, name, tensor, start[name])
+        self.parameters = {}
+        for name, tensor in self._tensors.items():
+            place, value = _place(granularity, name, tensor, self._start[name])
             self._places[name] = place
-            self.parameters.setdefault(place.key, value)
+            self.parameters.setdefault(place.key, value if device is None else value.to(device))
+
+    def refine(self, granularity: Granularity) -> None:
+        """Take finer coefficients, a tensor's own, that merge to the same as the current ones."""
+        current = {name: (self.of(name), self.parameters[place.key]) for name, place in self._places.items()}
+        self.become(granularity)
+        for name, (spread, shared) in current.items():
+            value = self.parameters[self._places[name].key]
+            if value.ndim == 2:
+                value.copy_(spread if spread.ndim == 2 else torch.diag(spread))
+            else:
+                value.copy_(spread if value.shape == spread.shape else shared)
 
     @property
     def count(self) -> int:
@@ -115,6 +132,6 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
 
 def rates_of(section: LearningSettings) -> tuple[float, float]:
     """Adam's rates for coefficients and for rotations."""
-    distilled = section.weights.entropy == 0
+    distilled = section.weights.entropy == 0 and section.coefficients != "auto"
     default = _DISTILLED[section.coefficients] if distilled else _PREDICTED
     return section.learning_rate or default, section.rotation_learning_rate or _ROTATION

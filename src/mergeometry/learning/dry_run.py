@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mergeometry.encoders.heads import read_head, width_of
+from mergeometry.encoders.pooling import pooling_notes
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.inputs import read_unlabelled
 from mergeometry.learning.estimate import estimate
@@ -30,6 +31,8 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
     for task in section.tasks:
         if task.head is not None:
             read_head(task.head, task.name, width_of(plan.base.config))
+    heads = {task.name: task.head for task in section.tasks}
+    notes = pooling_notes(section.encoder, heads)
     expected = estimate(plan, section, dtype_of(section.precision, torch.device("cpu")))
     return {
         "objective": section.objective,
@@ -40,6 +43,7 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
             {"name": task.name, "items": len(inputs.items), "kind": inputs.kind, "notes": list(inputs.notes)}
             for task, inputs in data
         ],
+        "notes": notes,
         "memory_bytes": expected.memory,
         "seconds": expected.seconds,
     }

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mergeometry.encoders.base import Encoder
 from mergeometry.encoders.heads import Head
+from mergeometry.encoders.pooling import pooling_notes
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.execution.identity import fingerprint
 from mergeometry.inputs import UnlabelledData
@@ -48,6 +49,7 @@ def prepare(
     check_heads(section, encoder, heads, labels)
     sites = sites_of(plan, encoder)
     notes = [f"{label}: {note}" for label, inputs in zip(labels, data, strict=True) for note in inputs.notes]
+    notes += pooling_notes(section.encoder, {task.name: task.head for task in section.tasks})
     notes += unused_note(plan, sites, encoder.doubles)
     prepared_inputs = []
     for label, task_data in zip(labels, data, strict=True):

@@ -30,13 +30,18 @@ class LearnedMethod(Method):
     granularity: str
     coefficients: Float[Tensor, "..."] = field(repr=False)
 
+    @property
+    def uses_base(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the start method asks for the base's weights."""
+        return self.start.uses_base
+
     def check(self, tasks: int, shape: Sequence[int], weights: Sequence[float]) -> None:
         """Refuse whatever the start method refuses."""
         self.start.check(tasks, shape, weights)
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Split the merge into parts as learning does, and combine them with the coefficients."""
-        return _Combined(self.start.begin_parts(weights), self.coefficients)
+        return _Combined(self.start.begin_parts(weights, base), self.coefficients)
 
     def cost(self, sizes: Sizes) -> Work:
         """The start method's cost, plus every task's part next to the merge where the parts are dense."""
@@ -91,7 +96,7 @@ def _learned(task: TensorTask, table: CoefficientTable) -> TensorTask:
     if task.method is None:
         return task
     coefficients = table.of(task.name).detach().cpu().clone().to(torch.float32)
-    return replace(task, method=LearnedMethod(task.method, table.granularity, coefficients), scale=1.0)
+    return replace(task, method=LearnedMethod(task.method, table.granularity, coefficients), scale=1.0, scaling=None)
 
 
 def start_of(plan: Plan) -> Mapping[str, float]:

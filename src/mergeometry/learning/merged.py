@@ -89,4 +89,4 @@ def check_parts(plan: Plan) -> None:
 
 def _parts(task: TensorTask, files: TaskReader) -> list[Delta]:
     vectors = TaskVectors(task, files)
-    return accumulate(begin_parts(task), len(vectors), vectors.__getitem__)
+    return accumulate(begin_parts(task, vectors), len(vectors), vectors.__getitem__)

@@ -24,6 +24,9 @@ from mergeometry.linalg.rotations import span_basis
 from mergeometry.linalg.svd import thin_svd
 from mergeometry.recipe.adapt import CoefficientsFrom, LossWeights
 
+AGREEMENT = "agreement"
+"""The term, without weight, that a check adds: the share of rows on which merge and expert predict the same."""
+
 LEADING = 64
 """Principal directions of features in which a language model's rotation acts: it has no classes to span them."""
 
@@ -117,6 +120,8 @@ class Objective:
         if weights.hidden:
             assert teacher is not None
             values["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
+        if not torch.is_grad_enabled() and logits is not None and teacher is not None and task.teacher is not None:
+            values[AGREEMENT] = (0.0, (logits.argmax(dim=1) == task.teacher.predict(teacher)).float().mean())
         return values
 
 

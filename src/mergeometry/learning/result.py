@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from mergeometry.inputs import UnlabelledData
+from mergeometry.learning.agreement import agreements
 from mergeometry.learning.build_learner import Prepared
 from mergeometry.learning.forward_backward import unique
 from mergeometry.learning.rotation import fold_into
@@ -77,7 +78,7 @@ def summary(
     return {
         "objective": section.objective,
         "weights": asdict(section.weights),
-        "coefficients": section.coefficients,
+        "coefficients": prepared.table.granularity,
         "learned_numbers": prepared.table.count,
         "rotation": section.resolved_rotation,
         # Share of the class means' energy that has left the span in which each rotation acts.
@@ -86,6 +87,7 @@ def summary(
         "steps": state.step,
         "kept_step": state.best_step,
         "held_out": {"start": checks[0].held_out, "kept": state.best} if checks else None,
+        "agreement": {one.task: one.to_json() for one in agreements(state)},
         "precision": str(prepared.scene.dtype).removeprefix("torch."),
         "seconds": round(seconds, 1),
     }

@@ -17,12 +17,14 @@ from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.execution.executor import LOCAL, Executor
+from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.identity import files_read
 from mergeometry.execution.run import Extras, Interrupted, Progress, execute
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.threads import one_thread
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes, workers_for
 from mergeometry.inputs import UnlabelledData, read_unlabelled
+from mergeometry.learning.agreement import agreement_notes
 from mergeometry.learning.build_learner import Say
 from mergeometry.learning.estimate import check_memory
 from mergeometry.learning.from_plan import identity_of, prepare
@@ -129,6 +131,7 @@ def learned(
     """
     started, section = time.perf_counter(), plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
+    plan = with_global_scale(plan, threads or 1)
     data, encoder, heads = load_inputs(plan, section, processes.device, say, memory_limit)
     processes.refuse_unlike(json.dumps([section.model_dump(mode="json"), [inputs.digest for inputs in data]]))
     state_file = None if folder is None else StateFile(folder, identity_of(plan, section, data, heads))
@@ -149,6 +152,12 @@ def learned(
         except KeyboardInterrupt as error:
             raise Interrupted(INTERRUPTED, hint=CONTINUED) from error
     seconds = time.perf_counter() - started
+    notes += tuple(
+        agreement_notes(
+            state, chosen=section.coefficients == "auto", numbers=prepared.table.count,
+            inputs=sum(len(inputs.items) for inputs in data),
+        )
+    )  # fmt: skip
     labels = [model.label for model in plan.models]
     merged, keys = with_rotated_output(
         learned_plan(plan, prepared.table, encoder.doubles), encoder, prepared.scene.rotations

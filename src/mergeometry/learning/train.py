@@ -17,7 +17,9 @@ from mergeometry.learning.class_means import ClassMeans
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.forward_backward import Passes, Scene, Sum, unique
 from mergeometry.learning.losses import class_sums
+from mergeometry.learning.objective import AGREEMENT
 from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.stages import check_every, mean_agreement, stages_of
 from mergeometry.recipe.adapt import LearningSettings
 
 _ORTHOGONAL = 1e-5
@@ -46,6 +48,10 @@ class State:
     best: float = math.inf
     best_step: int = 0
     waited: int = 0
+    stage: int = 0
+    stage_first: int = 0
+    """The step after which the current stage began."""
+    best_stage: int = 0
     points: list[Point] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -69,11 +75,13 @@ class Learner:
         workers: int = 1,
     ) -> None:
         self.scene, self.table, self._section, self.labels = scene, table, section, labels
+        self._stages, self._check_every = stages_of(section), check_every(section)
+        self._chooses = section.coefficients == "auto"
         self._sampler = Sampler(rows, section.batch_size, seed)
         self._held_out = [Chosen(task, row) for task, task_rows in enumerate(held_out) for row in task_rows]
         self._passes = Passes(scene, workers)
         self._rotations = dict(unique(scene.rotations))
-        self._rates = rates
+        self._rotation_rate = rates[1]
         self._solver = self._optimiser()
         self.means = ClassMeans(scene.terms) if section.weights.beta else None
         self.state = State()
@@ -100,19 +108,35 @@ class Learner:
                 if self._held_out:
                     self._check(Point(0, math.nan, {}), report)
                 self._keep(keep)
-            while self.state.step < self._section.steps and not self._out_of_patience():
-                point = self._step()
-                self.state.step += 1
-                if self.state.step % self._section.check_every == 0 or self.state.step == self._section.steps:
-                    self._check(point, report)
-                    self._keep(keep)
-                else:
-                    self.state.points.append(point)
-                    report(point)
+            # Where coefficients are chosen by held-out inputs, without any nothing can be chosen.
+            while self._held_out or not self._chooses:
+                self._run_stage(report, keep)
+                if self.state.stage + 1 == len(self._stages):
+                    break
+                self._next_stage()
             self._restore_best()
         finally:
             self._passes.close()
         return self.state
+
+    def _run_stage(self, report: Report, keep: Callable[[State], None]) -> None:
+        last = self.state.stage_first + self._stages[self.state.stage].steps
+        while self.state.step < last and not self._out_of_patience():
+            point = self._step()
+            self.state.step += 1
+            if self.state.step % self._check_every == 0 or self.state.step == last:
+                self._check(point, report)
+                self._keep(keep)
+            else:
+                self.state.points.append(point)
+                report(point)
+
+    def _next_stage(self) -> None:
+        """Give the best coefficients so far to the finer ones of the next stage."""
+        self._restore_best()
+        self.state.stage, self.state.stage_first, self.state.waited = self.state.stage + 1, self.state.step, 0
+        self.table.refine(self._stages[self.state.stage].granularity)
+        self._solver = self._optimiser()
 
     def _keep(self, keep: Callable[[State], None]) -> None:
         keep(self.snapshot())
@@ -137,6 +161,9 @@ class Learner:
     def take(self, state: State) -> None:
         """Restore a state that `snapshot` returned."""
         self.state, self._kept_step = state, state.step
+        if state.stage:
+            self.table.become(self._stages[state.stage].granularity)
+            self._solver = self._optimiser()
         with torch.no_grad():
             for name, parameter in self._parameters():
                 parameter.copy_(state.tensors[f"now/{name}"])
@@ -156,9 +183,11 @@ class Learner:
 
     def _step(self) -> Point:
         number = self.state.step
-        for group, rate in zip(self._solver.param_groups, self._rates, strict=True):
+        stage = self._stages[self.state.stage]
+        share = (number - self.state.stage_first) / stage.steps
+        for group, rate in zip(self._solver.param_groups, (stage.rate, self._rotation_rate), strict=True):
             # A half cosine: steps shrink towards the end, where the last state would otherwise be noisy.
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * number / self._section.steps))
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * share))
         result = self._passes.gradients(self._sampler.step(number), self.table)
         # Checked first, so that no decomposition sees a number that is not finite.
         self._refuse_broken(number + 1, result.loss, ())
@@ -212,12 +241,21 @@ class Learner:
             # Without held-out inputs no state is better than another, so the last one counts as the best.
             value = -float(point.step)
         state.points.append(point)
-        if value < state.best:
-            state.best, state.best_step, state.waited = value, point.step, 0
-            state.tensors |= {f"best/{name}": tensor.detach().clone() for name, tensor in self._parameters()}
+        if value < state.best and self._agrees(point):
+            state.best, state.best_step, state.best_stage, state.waited = value, point.step, state.stage, 0
+            kept = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("best/")}
+            state.tensors = kept | {f"best/{name}": tensor.detach().clone() for name, tensor in self._parameters()}
         else:
             state.waited += 1
         report(point)
+
+    def _agrees(self, point: Point) -> bool:
+        """Whether the merge predicts what the experts do no less often than at the start, where that chooses."""
+        before, after = (
+            mean_agreement([terms.get(AGREEMENT) for terms in each.by_task.values()])
+            for each in (self.state.points[0], point)
+        )
+        return not self._chooses or before is None or after is None or after >= before
 
     def _distance(self) -> float:
         if self.means is None:
@@ -237,6 +275,8 @@ class Learner:
         return torch.where(error < _ORTHOGONAL, error, torch.nan)
 
     def _restore_best(self) -> None:
+        if (best := self._stages[self.state.best_stage].granularity) != self.table.granularity:
+            self.table.become(best)
         with torch.no_grad():
             for name, parameter in self._parameters():
                 if f"best/{name}" in self.state.tensors:
@@ -252,7 +292,7 @@ class Learner:
         coefficients = [] if fixed else list(self.table.parameters.values())
         turned: list[Any] = [rotation.coordinates for rotation in self._rotations.values()]
         groups = [{"params": coefficients}, {"params": turned}]
-        return torch.optim.Adam(groups, lr=self._rates[0], foreach=False)
+        return torch.optim.Adam(groups, lr=self._rotation_rate, foreach=False)
 
     def _named(self, result: Sum, rotation: float) -> dict[str, float]:
         tasks = len(self.scene.terms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from mergeometry.deferred import Bool, Float, Tensor, torch
@@ -16,6 +16,7 @@ from mergeometry.methods.base import (
     Rowwise,
     Sizes,
     Work,
+    accumulate,
     dense_deltas,
     merged_in_pieces,
     parameters,
@@ -45,6 +46,7 @@ class Rows(Rowwise):
     source: ClassVar[str] = "ours, docs/own-blocks.md"
     weights_are_shares: ClassVar[bool] = True
     uses_base: ClassVar[bool] = True
+    has_parts: ClassVar[bool] = True
 
     @property
     def equal_models(self) -> Literal["same"]:
@@ -59,6 +61,27 @@ class Rows(Rowwise):
     def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
         """Measure how each model moved each row, then merge a few rows at a time."""
         return _ByRow(weights, shape, measures=True)
+
+    def begin_parts(
+        self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None
+    ) -> Accumulator[list[Delta]]:
+        """Each task's rows as they enter the merge, multiplied out."""
+
+        def parts(deltas: list[Delta]) -> list[Delta]:
+            dense = dense_deltas(deltas)
+            under = None if base is None else base.to(dense[0].dtype)
+            by_row = _ByRow(weights, dense[0].shape, measures=under is not None)
+            if by_row.measuring:
+                assert under is not None
+                by_row.measure([delta.reshape(-1) for delta in dense], under.reshape(-1))
+                by_row.measured()
+            return list(by_row.parts(dense, under))
+
+        return Held(parts)
+
+    def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
+        """The same without the base's weights."""
+        return accumulate(self.begin_parts(weights), len(deltas), deltas.__getitem__)
 
     def begin(self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None) -> Accumulator[Delta]:
         """Hold all task vectors, multiplied out."""
@@ -128,6 +151,34 @@ class _ByRow(Piecewise):
         first, self._row = self._row, self._row + len(table)
         return self._without_shrinkage(table, pairs, base.view_as(table), self._moved[:, first : self._row]).view(-1)
 
+    def parts(
+        self, deltas: Sequence[Float[Tensor, "*shape"]], base: Float[Tensor, "*shape"] | None
+    ) -> Iterator[Float[Tensor, "*shape"]]:
+        """What each task adds to a merge of the whole tensor, after `measured` where it is measured."""
+        shares = sum(self._weights)
+        pairs = list(zip(deltas, self._weights, strict=True))
+        if not self._width or self._moved is None:
+            factors = _factors(_sum(pairs), pairs)[:, None] if self._width else 1 / shares
+            yield from (delta * weight * factors for delta, weight in pairs)
+            return
+        assert base is not None
+        moves = [
+            (torch.where(row[:, None], delta.add(base, alpha=each.factor), 0.0), weight)
+            for (delta, weight), each, row in zip(pairs, self._shrinkages, self._rows_moved(), strict=True)
+        ]
+        overlaps = _overlaps(_sum(moves), moves)[:, None].to(base.dtype)
+        alike = (self._moved.all(dim=0) | ~self._moved.any(dim=0))[:, None]
+        for (delta, weight), (move, _), each in zip(pairs, moves, self._shrinkages, strict=True):
+            apart = (move * weight * overlaps).sub_(base, alpha=weight * each.factor / shares)
+            yield torch.where(alike, delta * (weight / shares), apart)
+
+    def _rows_moved(self) -> Iterator[Bool[Tensor, " rows"]]:
+        """The rows that each model moved; none of a model that does not count."""
+        assert self._moved is not None
+        counted = iter(self._moved)
+        for weight in self._weights:
+            yield next(counted) if weight else torch.zeros_like(self._moved[0])
+
     def _without_shrinkage(
         self,
         total: Float[Tensor, "rows n"],
@@ -153,6 +204,14 @@ class _ByRow(Piecewise):
         added.sub_(base, alpha=sum(weight * factor for _, weight, factor in shrunk) / shares)
         alike = moved.all(dim=0) | ~moved.any(dim=0)
         return torch.where(alike[:, None], total.div_(shares), added)
+
+
+def _sum(pairs: Sequence[tuple[Float[Tensor, "*shape"], float]]) -> Float[Tensor, "*shape"]:
+    """The weighted sum, adding one task at a time."""
+    total = torch.zeros_like(pairs[0][0])
+    for delta, weight in pairs:
+        total.add_(delta, alpha=weight)
+    return total
 
 
 def _factors(

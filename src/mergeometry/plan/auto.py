@@ -33,13 +33,11 @@ def with_choice(
     """
     if recipe.method.name != AUTO_METHOD:
         return recipe, ()
-    measured = recipe.adapt is None and recipe.data is None
     facts = Facts(
         models=len(models),
         adapters=sum(isinstance(model, Adapter) for model in models),
         kind=kind_of_config(base.config),
-        likeness=likeness(base, models) if measured else None,
-        learns=recipe.adapt is not None,
+        likeness=likeness(base, models) if recipe.data is None else None,
         inputs=recipe.data is not None,
     )
     choice = choose_method(facts)
@@ -62,7 +60,7 @@ def _keys(recipe: Recipe, merge: Merge) -> dict[str, Any]:
     keys: dict[str, Any] = {"method": MethodChoice.model_validate(merge.method)}
     if merge.other is not None and "other" not in given:
         keys["other"] = MethodChoice(name=merge.other)
-    if "scale" not in given and recipe.adapt is None:
+    if "scale" not in given:
         keys["scale"] = ScaleRule() if isinstance(merge.scale, str) else merge.scale
     if "heads" not in given:
         keys["heads"] = AUTO_HEADS

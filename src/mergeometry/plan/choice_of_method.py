@@ -29,8 +29,6 @@ class Facts:
     """text, image, causal or seq2seq, where the base's configuration says so."""
     likeness: float | None = None
     """The least cosine between two task vectors, over a sample of their entries; None where no weight was read."""
-    learns: bool = False
-    """Whether the recipe learns coefficients afterwards (`adapt:`)."""
     inputs: bool = False
     """Whether the recipe has unlabelled inputs of each task (`data:`)."""
 
@@ -69,7 +67,6 @@ FITTED: Mapping[Form, Merge] = {
 """For each form the merge that lost least on the boards' validation inputs, by the study."""
 
 _MEAN = Merge({"name": "average"})
-_LEARNED = Merge({"name": "tsv_m"})
 _BY_INPUTS = Merge({"name": "esm"})
 
 
@@ -89,8 +86,6 @@ def choose_method(facts: Facts) -> Choice:
 def _chosen(facts: Facts) -> tuple[Merge, str]:
     if facts.inputs:
         return _BY_INPUTS, "the recipe's `data:` gives inputs, and it keeps most of the methods that use them"
-    if facts.learns:
-        return _LEARNED, "`adapt:` learns coefficients of its directions, which is how learning was measured"
     if facts.models == 1:
         return _MEAN, "one model alone is added to its base as it is"
     if facts.likeness is not None and facts.likeness > ALIKE:

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from mergeometry.recipe.strict import StrictModel
 
 Objective = Literal["mda", "adamerging", "distill"]
-Coefficients = Literal["task", "layer", "shared-layer", "tensor", "direction", "pair", "fixed"]
+Granularity = Literal["task", "layer", "shared-layer", "tensor", "direction", "pair", "fixed"]
+Coefficients = Literal["auto"] | Granularity
 CoefficientsFrom = Literal["all", "entropy"]
 Rotation = Literal["subspace", "full", "none"]
 
@@ -36,7 +37,7 @@ _PRESETS = {
     "adamerging": LossWeights(entropy=1.0, alpha=0.0, beta=0.0, distill=0.0, hidden=0.0),
     "distill": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=3.0),
 }
-_COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "layer", "distill": "pair"}
+_COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "layer", "distill": "auto"}
 
 
 def _no_truth(value: object) -> object:

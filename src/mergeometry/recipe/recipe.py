@@ -130,10 +130,11 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _learning_starts_at_a_number(self) -> Recipe:
-        if (isinstance(self.scale, ScaleRule) or is_varied(self.scale)) and self.adapt is not None:
+        per_tensor = isinstance(self.scale, ScaleRule) and self.scale.per == "tensor"
+        if (per_tensor or is_varied(self.scale)) and self.adapt is not None:
             raise ValueError(
-                "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number in place "
-                "of a rule or a gradient, or leave `adapt` out"
+                "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number, or a "
+                "rule per model, in place of a gradient or a rule per tensor, or leave `adapt` out"
             )
         return self
 

@@ -112,6 +112,7 @@ def learning_facts(record: Mapping[str, Any]) -> list[Line]:
         ("Learned", f"{_number(adapt.get('learned_numbers'))} coefficients, one per {per}; rotation {rotation}"),
         ("Steps", f"{_number(adapt.get('steps'))}, of which step {_number(adapt.get('kept_step'))} was kept"),
         ("Held-out objective", reached),
+        ("Agreement with the experts", _agreement(_mapping(adapt, "agreement"))),
         ("Unlabelled inputs", ", ".join(map(str, data))),
         ("Took", _seconds(adapt.get("seconds"))),
     ]
@@ -127,6 +128,19 @@ def slowest(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     inner = value.get(key)
     return inner if isinstance(inner, Mapping) else {}
+
+
+def _agreement(shares: Mapping[str, Any]) -> str:
+    """Per cent before and as kept, task by task."""
+    each = {task: one for task, one in shares.items() if isinstance(one, Mapping)}
+    return ", ".join(
+        f"{task}: {_per_cent(one.get('start'))} before, {_per_cent(one.get('kept'))} as kept"
+        for task, one in each.items()
+    )
+
+
+def _per_cent(share: Any) -> str:
+    return f"{100 * share:.1f} %" if isinstance(share, int | float) else "unknown"
 
 
 def _copied(file: Mapping[str, Any]) -> str:

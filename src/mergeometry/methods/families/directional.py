@@ -68,7 +68,9 @@ class Directional(Matrixwise):
         kind = InCoordinates if self.turns else LeadingDirections
         return kind(weights, lambda delta: self._count(delta, len(weights)), self.merge)
 
-    def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
+    def begin_parts(
+        self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None
+    ) -> Accumulator[list[Delta]]:
         """The merge cut at the columns of its right factor, which belong to one task each (MDA, Algorithm 2)."""
         return LeadingDirections(weights, lambda delta: self._count(delta, len(weights)), self._parts)
 

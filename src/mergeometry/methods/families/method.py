@@ -135,7 +135,9 @@ class Method(Registered, ABC):
         rows = max(1, PIECE_ELEMENTS // width) if width else PIECE_ELEMENTS
         return Alone(lambda base: self.begin(weights, base if self.needs_base else None), width, rows * max(1, width))
 
-    def begin_parts(self, weights: Sequence[float]) -> Accumulator[list[Delta]]:
+    def begin_parts(
+        self, weights: Sequence[float], base: Float[Tensor, "*shape"] | None = None
+    ) -> Accumulator[list[Delta]]:
         """The same for what each task adds to the merge."""
         return Held(lambda deltas: self.parts(deltas, weights))
 

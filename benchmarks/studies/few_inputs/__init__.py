@@ -1,0 +1,1 @@
+"""What a handful of unlabelled inputs per task keeps of full fine-tunes: learning and closed forms, by their number."""

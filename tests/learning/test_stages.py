@@ -1,0 +1,128 @@
+"""Coefficients as fine as held-out inputs allow: from the merge without data, never worse than it, and in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mergeometry as mg
+from mergeometry.learning.agreement import agreement_line, agreement_notes, agreements
+from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.learnable import Dense, Thin
+from mergeometry.learning.stages import check_every, held_out_share, stages_of
+from mergeometry.learning.state_file import StateFile
+from mergeometry.learning.train import Point, State
+from mergeometry.plan.choice_of_method import FITTED
+from mergeometry.recipe.adapt import LearningSettings
+from tests.helpers import models
+from tests.helpers.learning_models import prepared_from, with_settings
+from tests.helpers.learning_runs import drawn, outcome, plan_of, silent, stopping_at
+
+AUTO = {"steps": 10, "batch_size": 4, "hidden": 0.4, "patience": 0}
+
+
+def settings(**given: Any) -> LearningSettings:
+    return LearningSettings.model_validate(given)
+
+
+def test_stages_take_all_steps_and_a_named_granularity_has_one() -> None:
+    for steps in (1, 2, 3, 30, 300):
+        stages = stages_of(settings(steps=steps))
+        assert sum(stage.steps for stage in stages) == steps and stages[0].granularity == "tensor"
+    assert [stage.granularity for stage in stages_of(settings(steps=30))] == ["tensor", "pair"]
+    named = settings(coefficients="pair", steps=30)
+    assert [(one.granularity, one.steps, one.rate) for one in stages_of(named)] == [("pair", 30, 0.01)]
+    assert check_every(named) == 20 and check_every(settings(steps=30)) == 3
+    assert check_every(settings(steps=30, check_every=7)) == 7
+    assert {one.rate for one in stages_of(settings(learning_rate=0.5))} == {0.5}
+
+
+def test_more_of_few_inputs_is_held_out() -> None:
+    held = {count: int(count * held_out_share(settings(), count)) for count in (1, 2, 3, 8, 32, 120, 2000)}
+    assert held == {1: 0, 2: 1, 3: 1, 8: 2, 32: 10, 120: 16, 2000: 200}
+    assert held_out_share(settings(held_out=0.1), 8) == held_out_share(settings(coefficients="pair"), 8) == 0.1
+
+
+def test_finer_coefficients_start_at_the_same_merge() -> None:
+    thin, dense = Thin(drawn(1, 7, 3), drawn(2, 3).abs(), drawn(3, 4, 3), (2, 1)), Dense((drawn(4, 5), drawn(5, 5)))
+    tensors = {"a.0.weight": thin, "a.0.bias": dense}
+    for coarse in ("task", "layer", "tensor", "direction"):
+        table = CoefficientTable(coarse, tensors, dict.fromkeys(tensors, 0.3))
+        for number, value in enumerate(table.parameters.values()):
+            value.add_(drawn(10 + number, *value.shape))
+        before = {name: tensor.update(table.of(name)) for name, tensor in tensors.items()}
+        table.refine("pair")
+        assert table.of("a.0.weight").shape == (3, 3) and table.granularity == "pair"
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(tensor.update(table.of(name)), before[name])
+
+
+@pytest.mark.parametrize("stop", [3, 7])
+def test_an_interrupted_stage_goes_on_to_the_same_bits(inputs: dict[str, Any], tmp_path: Path, stop: int) -> None:
+    plan = plan_of(inputs, AUTO, method="tsv_m", scale=0.5)
+    whole = prepared_from(plan)
+    finished = whole.learner.learn(silent, lambda state: None)
+    assert finished.stage == 1, "both stages were to run"
+    kept = StateFile(tmp_path, "run")
+    with pytest.raises(KeyboardInterrupt):
+        prepared_from(plan).learner.learn(stopping_at(stop), kept.write)
+    earlier = kept.read()
+    assert earlier is not None
+    again = prepared_from(plan)
+    again.learner.take(earlier)
+    state = again.learner.learn(silent, kept.write)
+    assert all(torch.equal(a, b) for a, b in zip(outcome(again), outcome(whole), strict=True))
+    assert (state.best, state.best_step, state.best_stage) == (finished.best, finished.best_step, finished.best_stage)
+    assert again.table.granularity == whole.table.granularity
+
+
+def test_where_learning_is_no_better_the_merge_without_data_is_kept(tuned: dict[str, Any], tmp_path: Path) -> None:
+    """At a rate at which every step makes it worse: the same bytes as without `adapt:`, and words that say so."""
+    recipe = with_settings(tuned, {**AUTO, "steps": 3, "learning_rate": 50.0})
+    run = mg.merge(recipe, tmp_path / "learned", workers=1)
+    plain = {key: value for key, value in recipe.items() if key != "adapt"}
+    mg.merge(plain, tmp_path / "merged", workers=1)
+    assert run.adapt is not None and run.adapt["kept_step"] == 0 and run.adapt["coefficients"] == "tensor"
+    assert run.recipe["method"] == dict(FITTED["full"].method)
+    assert any("did not beat the merge without data" in note for note in run.warnings)
+    learned, merged = models.loaded(tmp_path / "learned"), models.loaded(tmp_path / "merged")
+    for name, tensor in merged.items():
+        torch.testing.assert_close(learned[name], tensor, rtol=1e-5, atol=1e-6)
+    assert all(one["start"] == one["kept"] for one in run.adapt["agreement"].values())
+
+
+def test_adapters_start_at_the_scale_that_auto_computes(adapters: dict[str, Any], tmp_path: Path) -> None:
+    recipe = with_settings(adapters, {**AUTO, "steps": 1, "learning_rate": 50.0})
+    mg.merge(recipe, tmp_path / "learned", workers=1)
+    mg.merge({key: value for key, value in recipe.items() if key != "adapt"}, tmp_path / "merged", workers=1)
+    learned, merged = models.loaded(tmp_path / "learned"), models.loaded(tmp_path / "merged")
+    for name, tensor in merged.items():
+        torch.testing.assert_close(learned[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_one_input_leaves_nothing_to_check_on(tuned: dict[str, Any], tmp_path: Path) -> None:
+    tasks = [{**task, "data": {"path": task["data"], "limit": 1}} for task in tuned["adapt"]["tasks"]]
+    run = mg.merge(with_settings({**tuned, "adapt": {"tasks": tasks}}, AUTO), tmp_path / "out", workers=1)
+    assert run.adapt is not None and run.adapt["steps"] == 0
+    assert any("too few inputs to hold any out, so nothing was learned" in note for note in run.warnings)
+
+
+def state_of(*checks: tuple[int, float, float, float], best: int) -> State:
+    """A course by its checks: step, training objective, held-out objective, agreement of the only task."""
+    points = [Point(step, loss, {}, held, {"a": {"agreement": share}}) for step, loss, held, share in checks]
+    return State(step=checks[-1][0], best_step=best, points=points)
+
+
+def test_what_the_held_out_inputs_say() -> None:
+    state = state_of((0, float("nan"), 1.0, 0.9), (10, 0.2, 0.9, 0.8), best=10)
+    (share,) = agreements(state)
+    assert share.to_json() == {"start": 0.9, "kept": 0.8}
+    assert agreement_line({"a": share.to_json()}).endswith("a 90.0 -> 80.0")
+    worse, over = agreement_notes(state, chosen=False, numbers=1000, inputs=30)
+    assert "agrees less with the experts" in worse and "(80.0 % of them, and 90.0 %)" in worse
+    assert "overfitting: the held-out objective is 4.5 times" in over and "1,000 coefficients learned from 30" in over
+    fine = state_of((0, float("nan"), 1.0, 0.9), (10, 0.8, 0.9, 0.95), best=10)
+    assert agreement_notes(fine, chosen=False, numbers=10, inputs=30) == []
