@@ -38,7 +38,7 @@ def refusal(adapt: Any, **changes: Any) -> str:
 
 def test_defaults() -> None:
     found = section()
-    assert found.objective == "distill" and found.coefficients == "pair" and found.prototypes == "head"
+    assert found.objective == "distill" and found.coefficients == "auto" and found.prototypes == "head"
     assert (found.steps, found.batch_size, found.patience, found.check_every) == (300, 16, 5, 20)
     assert found.learning_rate is None and found.rotation_learning_rate is None and found.temperature == 1.0
     assert found.held_out == 0.1 and found.precision == "auto" and found.stops_early
