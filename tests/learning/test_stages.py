@@ -37,6 +37,8 @@ def test_stages_take_all_steps_and_a_named_granularity_has_one() -> None:
     assert [(one.granularity, one.steps, one.rate) for one in stages_of(named)] == [("pair", 30, 0.01)]
     assert check_every(named) == 20 and check_every(settings(steps=30)) == 3
     assert check_every(settings(steps=30, check_every=7)) == 7
+    assert [one.rate for one in stages_of(settings(), 128)] == [0.03, 0.01]
+    assert [one.rate for one in stages_of(settings(), 384)] == [0.03, pytest.approx(0.01 / 3)]
     assert {one.rate for one in stages_of(settings(learning_rate=0.5))} == {0.5}
 
 

@@ -83,6 +83,11 @@ class CoefficientTable:
         """The count of learned numbers."""
         return sum(value.numel() for value in self.parameters.values())
 
+    @property
+    def widest(self) -> int:
+        """The most directions of a tensor, all tasks' together; 0 where all are dense."""
+        return max((sum(one.counts) for one in self._tensors.values() if isinstance(one, Thin)), default=0)
+
     def of(self, name: str) -> Float[Tensor, "..."]:
         """The coefficients of one tensor: one per direction, per task, or per pair of directions."""
         place = self._places[name]
@@ -132,6 +137,7 @@ def _place(granularity: Granularity, name: str, tensor: Learnable, start: float)
 
 def rates_of(section: LearningSettings) -> tuple[float, float]:
     """Adam's rates for coefficients and for rotations."""
-    distilled = section.weights.entropy == 0 and section.coefficients != "auto"
-    default = _DISTILLED[section.coefficients] if distilled else _PREDICTED
+    distilled = section.weights.entropy == 0
+    # The stages of `auto` have rates of their own; the rotation's is the same throughout.
+    default = _DISTILLED.get(section.coefficients, _PREDICTED) if distilled else _PREDICTED
     return section.learning_rate or default, section.rotation_learning_rate or _ROTATION

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from mergeometry.learning.coefficients import rates_of
 from mergeometry.recipe.adapt import Granularity, LearningSettings
 
-_LADDER: tuple[tuple[Granularity, float, float], ...] = (("tensor", 0.03, 0.4), ("pair", 0.001, 0.6))
-"""Granularities from coarse to fine: each with its learning rate, and its share of the steps."""
+_LADDER: tuple[tuple[Granularity, float], ...] = (("tensor", 0.4), ("pair", 0.6))
+"""Granularities from coarse to fine, each with its share of the steps."""
+
+_WIDE = 128
+"""Directions of a tensor at which the rate of pairs was chosen: eight adapters of rank 16."""
 
 CHECKS = 10
 """Checks on held-out inputs in a course, where the recipe does not say how often to check."""
@@ -31,16 +34,23 @@ class Stage:
     rate: float
 
 
-def stages_of(section: LearningSettings) -> tuple[Stage, ...]:
-    """The stages of a course; together they take the section's steps."""
+def stages_of(section: LearningSettings, widest: int = 0) -> tuple[Stage, ...]:
+    """The stages of a course; together they take the section's steps.
+
+    ``widest`` is the most directions that a tensor has, all tasks' together. A step of Adam moves all R x R pairs of
+    them at once, which changes the tensor by as much as R times the rate: so the rate of pairs falls with R.
+    """
     if section.coefficients != "auto":
         return (Stage(section.coefficients, section.steps, rates_of(section)[0]),)
     stages, left = [], section.steps
-    for place, (granularity, rate, share) in enumerate(_LADDER):
+    for place, (granularity, share) in enumerate(_LADDER):
         steps = left if place == len(_LADDER) - 1 else min(left, max(1, round(section.steps * share)))
         left -= steps
+        rate = rates_of(section.model_copy(update={"coefficients": granularity}))[0]
+        if granularity == "pair" and section.learning_rate is None:
+            rate *= min(1.0, _WIDE / max(1, widest))
         if steps:
-            stages.append(Stage(granularity, steps, section.learning_rate or rate))
+            stages.append(Stage(granularity, steps, rate))
     return tuple(stages)
 
 

@@ -75,7 +75,7 @@ class Learner:
         workers: int = 1,
     ) -> None:
         self.scene, self.table, self._section, self.labels = scene, table, section, labels
-        self._stages, self._check_every = stages_of(section), check_every(section)
+        self._stages, self._check_every = stages_of(section, table.widest), check_every(section)
         self._chooses = section.coefficients == "auto"
         self._sampler = Sampler(rows, section.batch_size, seed)
         self._held_out = [Chosen(task, row) for task, task_rows in enumerate(held_out) for row in task_rows]
