@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from mergeometry.cli.commands import OWN, function_of
+from mergeometry.cli.extensions import GROUP, SUITE
 from mergeometry.cli.later import built
 from tests.helpers.models import random_tensors, tuned, write_model
 
@@ -39,6 +41,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "- {model: m2, parameters: {weight: 1.0, density: 0.5}}\n"
     )
     return place
+
+
+ALONE = """
+import runpy, sys
+sys.argv = ["mergeometry", *sys.argv[1:]]
+try:
+    runpy.run_module("mergeometry", run_name="__main__")
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def modules_of(*words: str, folder: Path) -> set[str]:
+    """All modules that a process has loaded which runs one command."""
+    done = subprocess.run([sys.executable, "-c", ALONE, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
 
 
 def imported(folder: Path, *commands: list[str]) -> list[tuple[int, list[str], str]]:
@@ -80,3 +98,25 @@ def test_the_lines_of_help_that_stand_for_the_commands_are_those_of_their_own_he
         command = built(function_of(name), name)
         assert command.help.split("\n\n")[0] == line
         assert command.name == name
+
+
+def test_the_list_of_commands_imports_little(folder: Path) -> None:
+    loaded = modules_of("--help", folder=folder)
+    own = {name for name in loaded if name.partition(".")[0] in {"mergeometry", "mergeometry_suite"}}
+    assert own == {
+        "mergeometry", "mergeometry.cli", "mergeometry.cli.app", "mergeometry.cli.commands",
+        "mergeometry.cli.extensions", "mergeometry.cli.later", "mergeometry.cli.show", "mergeometry.cli.signals",
+        "mergeometry.cli.streams", "mergeometry.errors", "mergeometry.grouping", "mergeometry.words",
+    }  # fmt: skip
+    others = {name.partition(".")[0] for name in loaded}
+    assert not others & {"rich", "pydantic", "ruamel", "jinja2", "torch", "numpy"}
+
+
+def test_a_plan_imports_nothing_that_writes_pages(folder: Path) -> None:
+    loaded = {name.partition(".")[0] for name in modules_of("plan", "recipe.yaml", folder=folder)}
+    assert not loaded & {"torch", "numpy", "scipy", "transformers", "huggingface_hub", "jinja2", "loky"}
+
+
+def test_the_lines_of_the_suite_are_those_of_its_own_help() -> None:
+    offered = {entry.name: entry.load() for entry in entry_points(group=GROUP) if entry.name in SUITE}
+    assert {name: built(command, name).help.split("\n\n")[0] for name, command in offered.items()} == SUITE

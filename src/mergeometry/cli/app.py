@@ -16,6 +16,7 @@ app = typer.Typer(
     help="Merge fine-tuned models and LoRA adapters of one base by the geometry of their weight updates.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # the list of commands answers before rich's Markdown and tracebacks would be loaded
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

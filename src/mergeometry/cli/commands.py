@@ -83,6 +83,11 @@ class Commands(TyperGroup):
         self._add_others()
         return super().list_commands(ctx)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List every command with its whole line of help, which typer would cut short."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, str(self.get_command(ctx, name).help)) for name in self.list_commands(ctx)])
+
     def _add_others(self) -> None:
         if not self._complete:
             from mergeometry.cli.extensions import added_commands

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,13 +12,20 @@ from mergeometry.cli.show import plain_errors
 from mergeometry.errors import MergeometryError
 from mergeometry.words import install_suite
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP = "mergeometry.commands"
 """Entry points of this group lead to a command function or to a `typer.Typer`; their names are the commands'."""
 
-_SUITE = {
-    "demo": "Merge real experts by several methods, score them, and show how they differ (in mergeometry-suite).",
-    "suite": "The real tasks, and the experts trained on them (in mergeometry-suite).",
+SUITE = {
+    "demo": (
+        "Merge eight real experts of one real text encoder by six methods, score the merges, and show how they differ."
+    ),
+    "suite": "The real tasks, and the experts trained on them.",
 }
+"""The suite's commands and the first lines of their help, so that `--help` imports neither."""
+
 _ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -27,15 +34,22 @@ def added_commands() -> dict[str, Any]:
     from importlib.metadata import entry_points
 
     offered = {entry.name: entry for entry in entry_points(group=GROUP)}
-    commands = {name: _offered(name, offered[name].load()) for name in sorted(offered)}
-    for name in _SUITE.keys() - offered.keys():
-        options = {"help": _SUITE[name], "context_settings": _ANYTHING, "add_help_option": False}
+    commands = {name: _offered(name, offered[name]) for name in sorted(offered)}
+    for name in SUITE.keys() - offered.keys():
+        options = {
+            "help": f"{SUITE[name]} (In mergeometry-suite.)",
+            "context_settings": _ANYTHING,
+            "add_help_option": False,
+        }
         commands[name] = built(_missing(name), name, **options)
     return commands
 
 
-def _offered(name: str, command: Any) -> Later:
+def _offered(name: str, entry: EntryPoint) -> Later:
     """Stands for a function, whose docstring begins with its line of help, or for a `typer.Typer`."""
+    if name in SUITE and entry.module.startswith("mergeometry_suite."):
+        return Later(name, SUITE[name], entry.load)
+    command = entry.load()
     text = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
     return Later(name, (text or "").split("\n\n")[0], lambda: command)
 

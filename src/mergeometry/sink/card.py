@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from mergeometry.errors import printable
 from mergeometry.sink.loaders import loader_of
 from mergeometry.sink.public_names import pinned_names, public_names, public_recipe, public_texts
@@ -37,6 +35,8 @@ def model_card(
     Raises:
         SourceError: ``record`` is a mapping that is not a run record.
     """
+    import jinja2  # noqa: PLC0415  (planning imports this room, and writes no card)
+
     run = record if isinstance(record, RunRecord) else RunRecord.from_json(record)
     known = public_names(run, names or {})
     pinned = pinned_names(run, known)
