@@ -6,7 +6,8 @@ RUN_STAMP := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 FUZZ_STAMP := $(VENV)/.fuzz-installed
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# With bytecode kept, whatever the shell says: hundreds of tests start a process, and each would compile the package.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-suite test-outputs test-slow torture fuzz lint format stubs bench leaderboard docs clean

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Generator
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -10,6 +12,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # Hundreds of tests merge by the command line, and look at anything but the page that it writes beside the output.
 os.environ.setdefault("MERGEOMETRY_REPORT", "0")
 
+import pytest  # noqa: E402
 import threadpoolctl  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
@@ -27,3 +30,14 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None]:
+    """Collect the tests without looking for garbage: what is imported and collected lives as long as the session."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
