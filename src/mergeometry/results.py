@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from mergeometry.comparison.kept import read_comparison
 from mergeometry.feature_figures.words import with_figures
 from mergeometry.inspection import result
 from mergeometry.inspection.own_folder import FIGURES, PAGE, refuse_foreign_folder, write_files
@@ -14,6 +15,7 @@ from mergeometry.report.inspection import inspection_cell, inspection_page
 from mergeometry.sink import RunRecord, read_record
 
 if TYPE_CHECKING:
+    from mergeometry.comparison.result import Comparison
     from mergeometry.feature_figures.tasks_file import Given
     from mergeometry.inspection.on_inputs import OnInputs
 
@@ -80,22 +82,28 @@ class Run(RunRecord):
         *,
         data: Given | None = None,
         limit: int = 256,
+        comparison: Comparison | str | Path | None = None,
         workers: int | None = None,
         memory_limit: int | str | None = None,
     ) -> Inspection:
         """Measure what became of every model in the merge; shown in a notebook, and written by ``save``.
 
         With ``data``, a TASKS.yaml, its content or "recipe", base, experts and merged model also run on at most
-        ``limit`` inputs of each task.
+        ``limit`` inputs of each task. With ``comparison``, a result of `compare` or its folder, the report shows how
+        this merge's method and scale did there.
 
         Raises:
-            MergeometryError: the output is gone, a worker dies, or a model cannot be run on the inputs.
+            MergeometryError: the output is gone, a worker dies, a model cannot be run on the inputs, or the comparison
+                cannot be read.
         """
+        from mergeometry.feature_figures.scores import with_scores  # noqa: PLC0415  (needs torch)
         from mergeometry.inspection.after import report_on  # noqa: PLC0415  (needs torch)
 
+        compared = read_comparison(Path(comparison)) if isinstance(comparison, str | Path) else comparison
         figures = None
         if data is not None:
             from mergeometry.feature_figures.report import figures_of_output  # noqa: PLC0415
 
             figures = figures_of_output(self.output, data, limit=limit, memory_limit=memory_limit)
-        return Inspection.of(report_on(self.output, workers=workers, memory_limit=memory_limit), figures)
+        measured = report_on(self.output, workers=workers, memory_limit=memory_limit)
+        return Inspection.of(with_scores(measured, compared, self.output), figures)

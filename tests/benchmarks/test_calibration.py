@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -11,17 +12,19 @@ from scipy.stats import spearmanr
 
 from benchmarks.studies.calibration.__main__ import PAGE
 from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
-from benchmarks.studies.calibration.experience import advice
+from benchmarks.studies.calibration.experience import CHECKED, experience
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
 from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
 from benchmarks.studies.calibration.measure import figures_at, terms_of
 from benchmarks.studies.calibration.page import on_page
 from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, RESULT, constants
-from mergeometry.comparison.result import CompareRow, Figures
+from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
+from benchmarks.studies.method_choice.arms import AUTO_RULE
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, share_held, subspace_alignment
 from mergeometry.diagnostics.decomposed import Decomposed
+from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.values import Delta
 
 NAMES = ("one", "other", "noise")
@@ -151,21 +154,13 @@ def test_what_the_others_gain_is_in_shares_of_their_experts() -> None:
     assert agreement(part, before, "sum") == pytest.approx(dict.fromkeys(FIGURES, 1.0))
 
 
-def test_advice_takes_rows_only_where_every_board_gained_by_them() -> None:
-    boards = {
-        name: {own: _row(own, *gain) for own, gain in rows.items()}
-        for name, rows in {
-            "text": {"a": (0.5, 0.6), "a rows": (0.7, 0.6), "b": (0.4, 0.4), "b rows": (0.9, 0.9)},
-            "image": {"a": (0.6, 0.3), "b": (0.2, 0.2)},
-        }.items()
-    }
-    found = advice(boards)
-    assert (found["method"], found["other"], found["validated"]) == ("a", "rows", False)
-    assert (found["low"], found["high"]) == (0.6, 0.7)  # where a board has no rows, its plain row counts
-    worse = {"text": {**boards["text"], "a rows": _row("a rows", 0.1, 0.1)}, "image": boards["image"]}
-    assert advice(worse)["other"] is None
-
-
-def _row(name: str, at_one: float, at_best: float) -> CompareRow:
-    one, best = (Figures({}, share, share, share, 0.0, "", share, {}, None, None, None) for share in (at_one, at_best))
-    return CompareRow(name, {"name": name}, [], {}, 0.5, one, best, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+def test_what_auto_kept_is_of_the_boards_that_scored_its_choice() -> None:
+    kept = experience()["adapter"]["auto"]
+    files = [*LEADERBOARDS.glob("*adapters.json"), CHECKED / "vision-6-adapters.json"]
+    boards = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in files}
+    shares = []
+    for board in boards.values():
+        row = next(row for row in board["rows"] if row["name"] == FITTED["adapters"].method["name"])
+        shares.append(row["rules"][AUTO_RULE]["mean"] / fmean(board["experts"].values()))
+    assert (kept["low"], kept["high"], kept["boards"]) == (min(shares), max(shares), len(boards))
+    assert (kept["fewest_tasks"], kept["most_tasks"]) == (2, 8)

@@ -23,7 +23,8 @@ from mergeometry.inputs.labels import read_labelled
 from mergeometry.plan.choice import other_of
 from mergeometry.recipe import load_recipe
 from mergeometry.recipe.adapt import DataSource
-from mergeometry.report.comparison import comparison_markdown, comparison_page
+from mergeometry.report.comparison import comparison_markdown
+from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.curves import curves_svg
 from tests.helpers.comparisons import comparison, ends
 from tests.helpers.markdown import figures, table_rows

@@ -33,7 +33,7 @@ from mergeometry.methods.families.directional import rank_of
 from mergeometry.methods.mda import MDA
 from mergeometry.methods.tsv_m import TSVM
 from mergeometry.refinements.svc import SVC
-from mergeometry.report.comparison import comparison_page
+from mergeometry.report.comparison_page import comparison_page
 from tests.helpers import learning_models
 from tests.helpers.labelled_tasks import written
 

@@ -16,7 +16,8 @@ from mergeometry.comparison.rules import read_rules, ruled
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.scale import ScaleRule
-from mergeometry.report.comparison import comparison_markdown, comparison_page
+from mergeometry.report.comparison import comparison_markdown
+from mergeometry.report.comparison_page import comparison_page
 from mergeometry.scaling import RULES, Statistics
 from tests.helpers import learning_models
 from tests.helpers.labelled_tasks import written

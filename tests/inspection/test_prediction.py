@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import mergeometry as mg
 from benchmarks.studies.calibration.measure import figures_at
 from mergeometry.inspection import prediction
 from mergeometry.inspection.advice import advice_in_words
 from mergeometry.inspection.losses import figures_of_model, losses_in_words
-from mergeometry.inspection.prediction import advice_on, kept_by, loss_of, predicts
+from mergeometry.inspection.prediction import kept_by, kept_by_auto, loss_of, predicts
 from mergeometry.inspection.result import Inspection, Model
+from mergeometry.plan.prepared import prepared_plan
+from mergeometry.recipe import load_recipe
 from mergeometry.report.definitions import AFTER, BEFORE, not_shown_to_predict, shown_to_predict
+from mergeometry.sources.access import Access
+from tests.helpers import models
 from tests.helpers.inspections import drawn
 
 KEPT = {"iso_c": {"at_one": [0.8, 0.95], "at_best": [0.9, 0.96]}, "ties": {"at_one": [0.4, 0.4], "at_best": [0.7, 0.8]}}
-CHOICE = {"method": "iso_c", "other": "rows", "validated": False, "least_scale": 1.0, "largest_scale": 1.0}
 MODEL = {"figures": ["relative_norm", "squared: share_held"], "centre": [0.1, 0.5], "size": [0.2, 2.0],
          "weights": [0.4, -0.2], "intercept": 0.3, "below": -0.5, "above": 1.0, "least": 0.05}  # fmt: skip
 CONSTANTS = {
     "model": None,
     "figures": {"accumulated": [{"level": "merges", "rho": 0.9, "low": 0.8, "high": 0.95}]},
-    "kinds": {"checkpoint": {"boards": 3, "fewest_tasks": 6, "most_tasks": 14, "methods": KEPT,
-                             "advice": {**CHOICE, "low": 0.8, "high": 0.951}}},
+    "kinds": {"checkpoint": {"methods": KEPT, "auto": {"low": 0.8, "high": 0.951, "boards": 3, "fewest_tasks": 6,
+                                                       "most_tasks": 14}}},
 }  # fmt: skip
 
 
@@ -44,24 +49,45 @@ def merged_by(method: str, kind: str = "checkpoint") -> Inspection:
 
 
 @pytest.mark.usefixtures("constants")
-def test_the_advice_names_method_scale_and_range() -> None:
+def test_the_advice_is_the_choice_of_auto_and_what_it_kept() -> None:
     (text,) = words(merged_by("ties"))
-    assert "On 3 boards of full fine-tunes (6 to 14 tasks each)" in text
-    assert "`method: iso_c` with `other: rows` at scale 1 kept most: 80 to 95 % of the experts' scores." in text
+    assert text.startswith("`method: auto` takes `own_blocks` at `scale: 1` for these models: it lost least")
+    assert "On 3 boards of full fine-tunes (6 to 14 tasks each) that kept 80 to 95 % of the experts' scores." in text
     assert "`ties` at scale 1 kept 40 %." in text and "not an estimate" in text
-    (text,) = words(merged_by("iso_c"))
-    assert "at scale 1 kept 80" not in text.replace("at scale 1 kept most", "")  # the advised method is named once
+    (text,) = words(merged_by("own_blocks"))
+    assert "`own_blocks` at scale 1 kept" not in text
     (text,) = words(merged_by("unheard_of"))
     assert "unheard_of" not in text
 
 
 @pytest.mark.usefixtures("constants")
-def test_no_advice_without_boards_of_such_models() -> None:
-    assert words(merged_by("ties", "adapter")) == []
+def test_no_experience_without_boards_of_such_models() -> None:
+    (text,) = words(merged_by("ties", "adapter"))
+    assert "`own_blocks` with `scale: auto`" in text and "experience" not in text
     mixed = merged_by("ties")
-    assert words(replace(mixed, models=(mixed.models[0], replace(mixed.models[1], kind="adapter")))) == []
+    mixed = replace(mixed, models=(mixed.models[0], replace(mixed.models[1], kind="adapter")))
+    (text,) = words(mixed)
+    assert "takes" in text and "experience" not in text
     assert words(replace(mixed, models=mixed.models[:1])) == []
     assert words(replace(mixed, output=Model("merged", "merged", "checkpoint"))) == []  # it is merged already
+    alike = merged_by("ties")
+    pairs = tuple(replace(pair, cosine=0.9) for pair in alike.totals.pairs)
+    (text,) = words(replace(alike, totals=replace(alike.totals, pairs=pairs)))
+    assert text.startswith("`method: auto` takes `average` at `scale: 1`") and "experience" not in text
+
+
+def test_inspect_and_auto_name_the_same_method(tmp_path: Path) -> None:
+    tensors = models.random_tensors(0)
+    base = models.write_model(tmp_path / "base", tensors)
+    for seeds in ((1, 2), (1, 1)):
+        folders = [tmp_path / f"{seed}-{place}" for place, seed in enumerate(seeds)]
+        tuned = [
+            models.write_model(folder, models.tuned(tensors, seed)) for folder, seed in zip(folders, seeds, strict=True)
+        ]
+        recipe = {"base": str(base), "models": list(map(str, tuned))}
+        (advice,) = advice_in_words(mg.inspect({**recipe, "method": "ties"}, workers=1))
+        chosen = prepared_plan(load_recipe({**recipe, "method": "auto"}), Access()).recipe
+        assert f"`method: auto` takes `{chosen.method.name}` at `scale: 1`" in advice.text
 
 
 def test_a_loss_follows_the_constants_and_is_bounded_below(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,9 +130,9 @@ def test_definitions_are_parted_by_what_was_shown() -> None:
 
 def test_the_constants_that_ship_are_whole() -> None:
     for kind in ("checkpoint", "adapter"):
-        advice = advice_on([kind, kind])
-        assert advice is not None and 0 < advice.low <= advice.high <= 1.05 and advice.boards > 1
-        kept = kept_by(kind, advice.method, validated=advice.validated)
+        auto = kept_by_auto(kind)
+        assert auto is not None and 0 < auto.low <= auto.high <= 1.05 and auto.boards > 1
+        kept = kept_by(kind, "own_blocks", validated=True)
         assert kept is not None and kept[0] <= kept[1]
     assert all(
         -1 <= one.low <= one.rho <= one.high <= 1 for figure in ("distance_of_base",) for one in predicts(figure)

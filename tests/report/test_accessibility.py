@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mergeometry.report.comparison import comparison_page
+from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.inspection import inspection_page
 from tests.helpers.browsers import Opened
 from tests.helpers.comparisons import comparison

@@ -23,7 +23,7 @@ def document_of(names: list[str], *, after: bool = True) -> dict[str, Any]:
 def rows_of(page: str) -> list[list[Any]]:
     match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert match is not None
-    return json.loads(match[1])["inputs"]
+    return json.loads(match[1])["sheets"]["inputs"]
 
 
 @pytest.mark.parametrize("after", [False, True])

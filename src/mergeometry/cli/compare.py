@@ -141,7 +141,8 @@ def _say(show: Show, text: str, done: int, total: int) -> None:
 
 def _write(comparison: Comparison, output: Path) -> None:
     from mergeometry.comparison.own_folder import PAGES
-    from mergeometry.report.comparison import comparison_markdown, comparison_page
+    from mergeometry.report.comparison import comparison_markdown
+    from mergeometry.report.comparison_page import comparison_page
     from mergeometry.report.curves import curves_svg
     from mergeometry.sink import versions
 

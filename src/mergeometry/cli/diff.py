@@ -34,7 +34,8 @@ def diff(
         mergeometry diff comparison comparison-new --json
 
     Two merges are compared by their run records, and by their weights where those are there: the distance of a tensor
-    is ||A - B|| / ||B||. Two comparisons are compared by what each method scored.
+    is ||A - B|| / ||B||. Scores are compared where they lie beside the outputs: `mergeometry evaluate A --tasks T
+    --save` and `mergeometry report A --data T` keep them. Two comparisons are compared by what each method scored.
     """
     with plain_errors(debug):
         from mergeometry.inspection.difference import difference

@@ -33,10 +33,24 @@ def evaluate(
             "--generate", help="Language models: also score next-token predictions and the texts that the model writes."
         ),
     ] = False,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save", help="Of a merge's output: keep the scores beside it, for `mergeometry report` and `diff`."
+        ),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score one model on the test inputs of every task."""
+    """Score one model on the test inputs of every task.
+
+        mergeometry evaluate merged --tasks tasks.yaml
+
+        mergeometry evaluate merged --tasks tasks.yaml --save
+
+    With --save the scores go into DIR-report/evaluation.json: `mergeometry report DIR` shows them on the merge's page,
+    and `mergeometry diff` compares them with those of another merge.
+    """
     with plain_errors(debug):
         from mergeometry.comparison.evaluate import evaluate as score
         from mergeometry.comparison.tasks_file import load_tasks
@@ -46,7 +60,16 @@ def evaluate(
         with fetching(hidden=as_json) as show:
             folder = local_model(model, "the model", where.access, show)
             base_folder = None if base is None else local_model(base, "base", where.access, show)
+        digest = ""
+        if save:
+            from mergeometry.inspection.own_folder import page_folder, refuse_foreign_folder
+            from mergeometry.sink import read_record
+
+            digest = read_record(folder).digest
+            refuse_foreign_folder(page_folder(folder), [folder])
         evaluation = score(folder, read, base_folder, generate=generate)
+        if save:
+            _save(evaluation.to_json(), folder, digest, str(tasks))
         if as_json:
             typer.echo(json.dumps(evaluation.to_json(), indent=1))
             return
@@ -66,6 +89,15 @@ def evaluate(
             console().print(_written(evaluation.generation))
         for note in evaluation.notes:
             console().print(f"note: {plain(note)}")
+
+
+def _save(scores: dict[str, Any], output: Path, digest: str, tasks: str) -> None:
+    """Keep the scores beside the output that they are of."""
+    from mergeometry.inspection.kept_scores import kept_evaluation
+    from mergeometry.inspection.own_folder import EVALUATION, page_folder, write_files
+
+    content = kept_evaluation(scores, digest, tasks)
+    write_files(page_folder(output), {EVALUATION: json.dumps(content, indent=1) + "\n"})
 
 
 def _written(generation: dict[str, Generation]) -> Any:

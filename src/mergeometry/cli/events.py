@@ -180,6 +180,8 @@ def _say_told(event: str, facts: Mapping[str, Any], /) -> None:
         say(f"note: what an earlier run left is discarded{amount}: {printable(facts['reason'])}")
     elif event == "resumed":
         say(f"resuming: {counted(facts['tensors'], 'tensor')} of an earlier run are taken as they are")
+    elif event == "page":
+        say(f"note: {printable(facts['problem'])}")
 
 
 class Tensors:

@@ -58,6 +58,7 @@ def write_page(
 
 
 def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | None) -> None:
+    from mergeometry.feature_figures.scores import with_scores
     from mergeometry.inspection.after import report_on
     from mergeometry.inspection.budget import Budget
     from mergeometry.inspection.own_folder import FIGURES, PAGE, refuse_foreign_folder, write_files
@@ -65,6 +66,7 @@ def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | No
 
     refuse_foreign_folder(folder, [Path(one.path) for one in record.inputs])
     budget = Budget.after(record, memory_limit)
-    document = report_on(output, workers=1, memory_limit=memory_limit, budget=budget).to_json()
+    measured = report_on(output, workers=1, memory_limit=memory_limit, budget=budget)
+    document = with_scores(measured, None, output).to_json()
     figures = json.dumps(document, indent=1, allow_nan=False) + "\n"
     write_files(folder, {FIGURES: figures, PAGE: inspection_page(document)})

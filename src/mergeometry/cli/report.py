@@ -25,6 +25,14 @@ def report(
         Path | None,
         typer.Option("--output", "-o", help="Folder for the page and the figures; by default OUTPUT-report."),
     ] = None,
+    comparison: Annotated[
+        Path | None,
+        typer.Option(
+            "--comparison",
+            metavar="FOLDER",
+            help="What `mergeometry compare` wrote: its leaderboard and scale curves join the page.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for small models.")
     ] = None,
@@ -41,11 +49,14 @@ def report(
 
         mergeometry report merged --data tasks.yaml
 
+        mergeometry report merged --comparison comparison
+
     The output's run record says what went in. Where those models still are, every tensor of them and of the output is
     read once; where one is gone, the page stands on the record. With --data, base, experts and merged model also run
-    on each task's inputs: how often the merged model predicts as the expert does, with labels or without. The page
-    (index.html) and the figures (inspection.json) go into a folder beside the output; docs/reading-the-report.md
-    explains each figure.
+    on each task's inputs: how often the merged model predicts as the expert does, with labels or without. With
+    --comparison, the page shows how this merge's method and scale did among all that `mergeometry compare` scored.
+    Scores that `mergeometry evaluate --save` kept of these weights are shown too. The page (index.html) and the figures
+    (inspection.json) go into a folder beside the output; docs/reading-the-report.md explains each figure.
     """
     with plain_errors(debug):
         from mergeometry.inspection.after import report_on
@@ -53,6 +64,11 @@ def report(
 
         target = output or page_folder(merged)
         refuse_foreign_folder(target, [merged])
+        compared = None
+        if comparison is not None:
+            from mergeometry.comparison.kept import read_comparison
+
+            compared = read_comparison(comparison)
         figures = None
         if inputs.data is not None:
             from mergeometry.feature_figures.report import figures_of_output
@@ -65,4 +81,7 @@ def report(
             )
         with progress("measuring", hidden=quiet or as_json, timed=True) as show:
             inspection = report_on(merged, workers=workers, memory_limit=memory_limit, progress=tensors(show))
+        from mergeometry.feature_figures.scores import with_scores
+
+        inspection = with_scores(inspection, compared, merged)
         finish(inspection, figures, target, as_json=as_json, quiet=quiet)

@@ -84,6 +84,8 @@ class CompareRow:
     """The most bytes that a merge by this method alone takes in one process, as `mergeometry plan` estimates."""
     rules: dict[str, RuleFigures] = field(default_factory=dict)
     """The results of scale rules, which see no labels, with this method."""
+    other: str | dict[str, Any] | None = None
+    """What merges tensors that are not matrices, where the row says so."""
 
 
 @dataclass(frozen=True, slots=True)

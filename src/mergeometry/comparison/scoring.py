@@ -105,7 +105,7 @@ def score(job: ScoreJob) -> Scored:
     if job.expert is not None:
         scorer.load(expert_weights(plan, job.expert, scorer.encoder, sites))
     else:
-        scorer.load(_moved(scorer, sites, [delta for _, delta in job.merged], job.scale))
+        scorer.load(moved_weights(scorer, sites, [delta for _, delta in job.merged], job.scale))
     weights = scorer.counts(job.split)
     counted = None if weights is None else {task: weights[task] for task in job.tasks}
     return Scored(scorer.scores(job.split, job.tasks), counted, process_usage()[0])
@@ -124,7 +124,9 @@ def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
     return scorer, plan, sites_of(plan, scorer.encoder)
 
 
-def _moved(scorer: Scorer, sites: list[Site], merged: list[MergedDelta], scale: float) -> Iterator[tuple[str, Tensor]]:
+def moved_weights(
+    scorer: Scorer, sites: list[Site], merged: list[MergedDelta], scale: float
+) -> Iterator[tuple[str, Tensor]]:
     """The weights of a merge at a scale, rounded as they would be written."""
     by_tensor: dict[str, list[MergedDelta]] = {}
     for delta in merged:

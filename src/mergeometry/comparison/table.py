@@ -82,6 +82,7 @@ def table_of(
                     one.rule.text: _rule_figures(cache, entry, one, at_best.scores, ends)
                     for one in ruled_scales(setup, cache, entry, scales, rules)
                 },
+                other=plan.recipe.model_dump(mode="json")["other"],
             )
         )
     validation = cache.scored(cache.base(VALIDATION))

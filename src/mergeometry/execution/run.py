@@ -29,6 +29,7 @@ from mergeometry.plan.placement import Placement
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.sink import RunRecord, Staging
+from mergeometry.sink.page import remove_stale_page
 from mergeometry.sink.target import resolved_target
 
 Progress = Callable[[TensorTask], None]
@@ -105,6 +106,8 @@ def execute(
         if staging.kept:
             error.add_note("what was finished is kept; --resume continues it, a run without --resume removes it")
         raise
+    if problem := remove_stale_page(staging.target, record.digest, record.fingerprint):
+        tell("page", {"problem": problem})
     return record
 
 

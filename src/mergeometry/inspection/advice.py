@@ -1,39 +1,64 @@
-"""What to take for such models, in words: experience with the project's boards, and said to be no more than that."""
+"""What `method: auto` takes for such models, in words, and what it kept on the project's boards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mergeometry.inspection.prediction import Advice, advice_on, kept_by
+from mergeometry.inspection.prediction import kept_by, kept_by_auto
 from mergeometry.inspection.result import Inspection, Sentence
+from mergeometry.plan.choice_of_method import FITTED, Facts, Merge, choose_method
 
 _KINDS = {"checkpoint": "full fine-tunes", "adapter": "adapters"}
 
 
 def advice_in_words(inspection: Inspection) -> Iterator[Sentence]:
-    """What kept most on the boards of such models, and what the recipe's own method kept there."""
+    """The method that `method: auto` takes and why, what it kept on boards, and what the recipe's own method kept."""
     kinds = [model.kind for model in inspection.models]
-    advice = advice_on(kinds)
-    if inspection.output is not None or len(kinds) < 2 or advice is None:
+    if inspection.output is not None or len(kinds) < 2:
         return
-    text = (
-        f"On {advice.boards} boards of {_KINDS[kinds[0]]} ({advice.fewest_tasks} to {advice.most_tasks} tasks each), "
-        f"{_way(advice)} kept most: {_percent((advice.low, advice.high))} of the experts' scores."
+    facts = facts_of(inspection)
+    choice = choose_method(facts)
+    text = f"`method: auto` takes {_way(choice.merge)} for these models: {choice.why}."
+    # Boards are of one kind of models, and tell nothing of a choice that other rules made.
+    kind = kinds[0] if len(set(kinds)) == 1 and choice.merge == FITTED[facts.form] else None
+    experience = [] if kind is None else list(_experience(inspection, kind, str(choice.merge.method["name"])))
+    if experience:
+        text = " ".join([text, *experience, "These are other models: it is experience, not an estimate for yours."])
+    yield Sentence("note", text)
+
+
+def facts_of(inspection: Inspection) -> Facts:
+    """What `method: auto` looks at, from the figures of an inspection."""
+    return Facts(
+        models=len(inspection.models),
+        adapters=sum(model.kind == "adapter" for model in inspection.models),
+        likeness=min((pair.cosine for pair in inspection.totals.pairs), default=None),
+        learns=bool(inspection.recipe.get("adapt")),
+        inputs=bool(inspection.recipe.get("data")),
     )
+
+
+def _experience(inspection: Inspection, kind: str, chosen: str) -> Iterator[str]:
+    kept = kept_by_auto(kind)
+    if kept is not None:
+        tasks = f"{kept.fewest_tasks} to {kept.most_tasks} tasks each"
+        yield (
+            f"On {kept.boards} boards of {_KINDS[kind]} ({tasks}) that kept {_percent((kept.low, kept.high))} of the "
+            "experts' scores."
+        )
     name = _method(inspection)
-    own = kept_by(kinds[0], name, validated=False) if name and name != advice.method else None
+    own = kept_by(kind, name, validated=False) if name and name != chosen else None
     if own is not None:
-        text += f" `{name}` at scale 1 kept {_percent(own)}."
-    yield Sentence("note", f"{text} These are other models: it is experience, not an estimate for yours.")
+        yield f"`{name}` at scale 1 kept {_percent(own)}."
 
 
-def _way(advice: Advice) -> str:
-    other = f" with `other: {advice.other}`" if advice.other else ""
-    if not advice.validated:
-        return f"`method: {advice.method}`{other} at scale 1"
-    least, largest = f"{advice.least_scale:g}", f"{advice.largest_scale:g}"
-    scale = least if least == largest else f"{least} to {largest}"
-    return f"`method: {advice.method}`{other} at the scale that labelled inputs chose, {scale},"
+def _way(merge: Merge) -> str:
+    options = ", ".join(f"{key}: {value}" for key, value in merge.method.items() if key != "name")
+    method = f"`{merge.method['name']}`" + (f" ({options})" if options else "")
+    other = f" with `other: {merge.other}`" if merge.other else ""
+    return f"{method}{other} at `scale: {merge.scale:g}`" if isinstance(merge.scale, float) else (
+        f"{method}{other} with `scale: {merge.scale}`"
+    )  # fmt: skip
 
 
 def _percent(shares: tuple[float, float]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mergeometry.digests import algorithm_of
 from mergeometry.dtypes import FLOATING
 from mergeometry.errors import SourceError
+from mergeometry.inspection.kept_scores import scores_of
 from mergeometry.inspection.result import finite
 from mergeometry.linalg.inner import inner
 from mergeometry.sink import RunRecord, read_record
@@ -82,7 +83,7 @@ def difference(first: Path, second: Path, progress: Callable[[str, int, int], No
         versions=tuple(_changes(one.versions, other.versions)),
         same=len(names) - sum(tensor.name in names for tensor in tensors),
         tensors=tensors,
-        scores=(),
+        scores=tuple(_changes(scores_of(first, one.digest), scores_of(second, other.digest))),
         distance=distance,
         notes=(*notes, *_notes_on_digests(one, other)),
     )

@@ -9,16 +9,12 @@ from pathlib import Path
 from mergeometry.errors import OutputError
 from mergeometry.sink.own_folder import has_keys
 from mergeometry.sink.own_folder import refuse_foreign_folder as _refuse_foreign_folder
+from mergeometry.sink.page import EVALUATION, FIGURES, PAGE, PAGE_FILES, page_folder
 
-FIGURES, PAGE = "inspection.json", "index.html"
-_NAMES = frozenset({FIGURES, PAGE})
-_KEYS = frozenset({"schema", "verdict", "totals"})
-"""Some keys of an inspection.json of ours."""
+__all__ = ["EVALUATION", "FIGURES", "PAGE", "page_folder", "refuse_foreign_folder", "write_files"]
 
-
-def page_folder(output: Path) -> Path:
-    """Where the page of a merge goes: beside its output."""
-    return output.with_name(f"{output.resolve().name}-report")
+_KEYS = {FIGURES: frozenset({"schema", "verdict", "totals"}), EVALUATION: frozenset({"schema", "digest", "evaluation"})}
+"""Some keys of the files of ours that tell a folder of ours."""
 
 
 def refuse_foreign_folder(output: Path, inputs: Sequence[Path]) -> None:
@@ -32,7 +28,9 @@ def refuse_foreign_folder(output: Path, inputs: Sequence[Path]) -> None:
 
 def _foreign(folder: Path) -> set[str]:
     children = {child.name for child in folder.iterdir()}
-    return children - _NAMES if has_keys(folder / FIGURES, _KEYS) else children
+    if FIGURES in children:
+        return children - PAGE_FILES if has_keys(folder / FIGURES, _KEYS[FIGURES]) else children
+    return children - {EVALUATION} if has_keys(folder / EVALUATION, _KEYS[EVALUATION]) else children
 
 
 def write_files(output: Path, files: Mapping[str, str]) -> None:

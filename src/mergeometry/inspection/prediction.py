@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -17,16 +17,9 @@ FILE = "prediction.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """The method that kept most on the boards of a kind of models, and what it kept there."""
+class Kept:
+    """What the choice of `method: auto` kept on the boards of a kind of models that scored it."""
 
-    method: str
-    other: str | None
-    """The recipe's `other`, where it mattered."""
-    validated: bool
-    """Whether the scale was chosen on labelled inputs; else it is 1."""
-    least_scale: float
-    largest_scale: float
     low: float
     high: float
     """The least and the largest share of the experts' mean score that a board kept."""
@@ -74,14 +67,10 @@ def loss_of(figures: Mapping[str, float]) -> Loss | None:
     return Loss(low, middle, high)
 
 
-def advice_on(kinds: Collection[str]) -> Advice | None:
-    """What to take for models of one kind, `checkpoint` or `adapter`; None where kinds are mixed or no board has it."""
-    if len(set(kinds)) != 1:
-        return None
-    own = _constants()["kinds"].get(next(iter(kinds)))
-    if own is None:
-        return None
-    return Advice(**own["advice"], boards=own["boards"], fewest_tasks=own["fewest_tasks"], most_tasks=own["most_tasks"])
+def kept_by_auto(kind: str) -> Kept | None:
+    """What the choice of `method: auto` kept for models of a kind, `checkpoint` or `adapter`; None without a board."""
+    own = _constants()["kinds"].get(kind, {}).get("auto")
+    return None if own is None else Kept(**own)
 
 
 def kept_by(kind: str, method: str, *, validated: bool) -> tuple[float, float] | None:

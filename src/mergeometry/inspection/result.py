@@ -219,6 +219,10 @@ class Inspection:
     """The steps of learning, where the merge learned."""
     on_inputs: OnInputs | None = None
     """What the models do on inputs, where some were given."""
+    comparison: Mapping[str, Any] | None = None
+    """The comparison of methods that was given: its comparison.json."""
+    evaluation: Mapping[str, Any] | None = None
+    """The merged model's scores, where `mergeometry evaluate --save` kept them."""
     schema: int = field(default=SCHEMA)
 
     @property

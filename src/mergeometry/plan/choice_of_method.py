@@ -54,9 +54,10 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen, and why: three lines for people."""
+    """What was chosen, and why: in one clause, and in three lines for people."""
 
     merge: Merge
+    why: str
     reasons: tuple[str, str, str]
 
 
@@ -75,6 +76,7 @@ def choose_method(facts: Facts) -> Choice:
     merge, why = _chosen(facts)
     return Choice(
         merge,
+        why,
         (
             f"auto: looked at {_seen(facts)}",
             f"auto: chose {merge}",

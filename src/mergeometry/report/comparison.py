@@ -1,40 +1,13 @@
-"""A comparison as a Markdown table and as one HTML page that needs nothing else and runs no script."""
+"""A comparison as a Markdown table, and its figures in words."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jinja2
-from markupsafe import Markup
-
-from mergeometry.errors import printable
-from mergeometry.report.curves import curves_svg
-from mergeometry.report.policy import source_hash
 from mergeometry.report.regret import least_regret, regret_tables
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
-
-
-def comparison_page(comparison: Comparison, version: str) -> str:
-    """Draw table and curves; every name is escaped, and the page can load and run nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_spelt,
-    )  # fmt: skip
-    environment.filters["figure"] = lambda value: figure(comparison, value)
-    environment.filters["points"] = lambda value: points(comparison, value)
-    environment.filters["percent"] = percent
-    environment.filters["megabytes"] = lambda count: f"{count / 1e6:.0f}"
-    # The drawing escapes what it is given, as this page does; the style is a file of this package.
-    curves = Markup(curves_svg(comparison))  # noqa: S704
-    style = files("mergeometry.report").joinpath("comparison.css").read_text("utf-8")
-    return environment.get_template("comparison.html.jinja").render(
-        comparison=comparison, version=version, curves=curves, style=Markup(style),  # noqa: S704
-        style_hash=source_hash(style), summary=summary(comparison),
-        regrets=regret_tables(comparison), least_regret=least_regret(comparison),
-    )  # fmt: skip
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -114,7 +87,7 @@ def points(comparison: Comparison, value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share in percent; empty where there is none."""
-    return "" if value is None else f"{100 * value:.0f}"
+    return "" if value is None else f"{round(100 * value)}"
 
 
 def kept(share: float | None, spread: float | None) -> str:
@@ -132,11 +105,6 @@ def _plain(name: str) -> str:
     """A name that cannot end its cell or break its row."""
     shown = "".join(letter if letter.isprintable() else " " for letter in name)
     return shown.replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
-
-
-def _spelt(value: Any) -> Any:
-    """A name without characters that steer a terminal or turn text around; what is markup already stays."""
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _row(cells: list[str]) -> str:

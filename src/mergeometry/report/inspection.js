@@ -68,7 +68,7 @@
     ["model", "norm", "relative_norm", "base_alignment", "effective_rank", "share_held", "alignment", "consistency"],
     ...data.totals.map((row, index) => [data.models[index], ...row]),
   ];
-  tables.inputs = () => data.inputs;
+  for (const [name, rows] of Object.entries(data.sheets)) tables[name] = () => rows;
   for (const one of document.querySelectorAll("td[data-v]")) one.style.setProperty("--v", one.dataset.v);
   if (!tensors.length) return;
 

@@ -18,6 +18,7 @@ from mergeometry.report.learning_curve import learning_curve
 from mergeometry.report.on_inputs import inputs_csv, inputs_section
 from mergeometry.report.policy import source_hash
 from mergeometry.report.run_facts import decisions, headline, learning_facts, run_facts, slowest
+from mergeometry.report.scores import board_section, evaluation_section, score_sheets
 from mergeometry.words import counted
 
 _DIGITS, _DIGITS_OF_MANY = 4, 3
@@ -31,11 +32,11 @@ _LEVELS = {"warning": "Warning", "attention": "Look", "note": "Note"}
 
 def inspection_page(document: Mapping[str, Any]) -> str:
     """Draw an inspection from its JSON; every name is escaped, and the page can load nothing and send nothing."""
-    style, script = _source("css"), _source("js")
+    style, script = page_style(), _source("inspection.js")
     totals, after = document["totals"]["models"], document["output"] is not None
     record = document["record"]
     return (
-        _environment()
+        environment()
         .get_template("inspection.html.jinja")
         .render(
             document=document,
@@ -59,6 +60,8 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             definitions=list(shown_to_predict(after=after)),
             descriptions=list(not_shown_to_predict(after=after)),
             on_inputs=inputs_section(document),
+            board=board_section(document),
+            evaluation=evaluation_section(document),
             # Both are files of this package, and hold no word of a user's; the policy runs them by their hashes alone.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -72,24 +75,30 @@ def inspection_page(document: Mapping[str, Any]) -> str:
 def inspection_cell(document: Mapping[str, Any]) -> str:
     """The verdict and the models as a few elements for a notebook's cell; every name is escaped."""
     return (
-        _environment()
+        environment()
         .get_template("inspection_cell.html.jinja")
         .render(document=document, title=_title(document), levels=_LEVELS, after=document["output"] is not None)
     )
 
 
-@cache
-def _source(kind: str) -> str:
-    return files("mergeometry.report").joinpath(f"inspection.{kind}").read_text("utf-8")
+def page_style() -> str:
+    """The style of every page: that of its parts, and that of the curves of a comparison."""
+    return _source("inspection.css") + _source("curves.css")
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def _source(name: str) -> str:
+    return files("mergeometry.report").joinpath(name).read_text("utf-8")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Where every page's templates are, with what writes names and figures."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("mergeometry.report", "."), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {
+    made.filters |= {
         "shown": lambda text: printable(str(text)),
         "shown_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
         "brief": _brief,
@@ -100,7 +109,7 @@ def _environment() -> jinja2.Environment:
         "seconds": lambda seconds: f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min",
         "parameters": _parameters,
     }
-    return environment
+    return made
 
 
 def _title(document: Mapping[str, Any]) -> str:
@@ -129,7 +138,10 @@ def _data(document: Mapping[str, Any]) -> dict[str, Any]:
             for key in ("cosine", "conflict", "overlap_left", "overlap_right", "interference")
         },
         "pairs_left_out": left_out,
-        "inputs": [[_round(cell) for cell in row] for row in inputs_csv(document)],
+        "sheets": {
+            name: [[_round(cell) for cell in row] for row in rows]
+            for name, rows in {"inputs": inputs_csv(document), **score_sheets(document)}.items()
+        },
         "tensors": [_tensor(one, towers, left_out) for one in tensors],
     }
 
