@@ -115,7 +115,8 @@ def measure_on_inputs(name: str) -> None:
         shutil.rmtree(folder)
     kept = {
         "board": name, **found, "tasks": len(setup.seen), "inputs": INPUTS[name],
-        "test_inputs": comparison["inputs"]["test"], "experts": {task: comparison["experts"][task] for task in setup.seen}, "before": before,
+        "test_inputs": comparison["inputs"]["test"],
+        "experts": {task: comparison["experts"][task] for task in setup.seen}, "before": before,
         "rows": rows,
     }  # fmt: skip
     (RESULTS / f"{name}-inputs.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")

@@ -33,7 +33,6 @@ def facts_of(inspection: Inspection) -> Facts:
         models=len(inspection.models),
         adapters=sum(model.kind == "adapter" for model in inspection.models),
         likeness=min((pair.cosine for pair in inspection.totals.pairs), default=None),
-        learns=bool(inspection.recipe.get("adapt")),
         inputs=bool(inspection.recipe.get("data")),
     )
 
