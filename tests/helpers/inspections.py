@@ -19,7 +19,7 @@ from mergeometry.inspection.result import (
 )
 from mergeometry.inspection.totals import totals_of
 from mergeometry.inspection.verdict import verdict_on
-from mergeometry.sink.record import (
+from mergeometry.sink import (
     CopiedFile,
     InputRecord,
     LeftOut,

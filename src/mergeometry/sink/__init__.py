@@ -15,18 +15,15 @@ from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_
 from mergeometry.sink.learning_place import LearningPlace, remove_learning
 from mergeometry.sink.lora_file import LORA_STEM, common_component, lora_tensors
 from mergeometry.sink.parts import lay_out_parts
-from mergeometry.sink.record import (
+from mergeometry.sink.record import RunRecord, read_record, write_record
+from mergeometry.sink.record_parts import (
     CopiedFile,
     InputRecord,
     LeftOut,
     MethodRecord,
-    RunRecord,
     SidecarRecord,
     TensorRecord,
     Totals,
-    read_record,
-    versions,
-    write_record,
 )
 from mergeometry.sink.sidecars import (
     SidecarPlan,
@@ -37,8 +34,10 @@ from mergeometry.sink.sidecars import (
     with_template,
     with_vocabulary,
 )
-from mergeometry.sink.staging import Staging, remove_stale
+from mergeometry.sink.staging import Staging
+from mergeometry.sink.staging_place import remove_stale
 from mergeometry.sink.target import is_single_file
+from mergeometry.sink.versions import versions
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
 
 __all__ = [

@@ -47,6 +47,14 @@ def changed_file(folder: Path, layout: Layout) -> FileLayout | None:
     return next((file for file in layout.files if not _is_intact(folder / file.name, file)), None)
 
 
+def refuse_changed(folder: Path, layout: Layout) -> None:
+    """Raise ``OutputError`` if a weight file is not as it was laid out, or cannot be read."""
+    with explained("a staged file cannot be read", folder):
+        changed = changed_file(folder, layout)
+    if changed is not None:
+        raise OutputError("a staged file was changed by someone else", file=folder / changed.name)
+
+
 def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
     """Remove what an earlier run wrote next to the weights, since the base's files may have changed; ``OSError``."""
     _remove_others(files, folder, {folder / file.name for file in layout.files})

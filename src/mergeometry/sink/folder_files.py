@@ -14,7 +14,7 @@ from mergeometry.conventions.modules import MODULES_FILE, Module, modules_of
 from mergeometry.errors import SourceError, printable
 from mergeometry.sink.configuration import parsed_configuration
 from mergeometry.sink.failures import readable_bytes
-from mergeometry.sink.record import LeftOut
+from mergeometry.sink.record_parts import LeftOut
 
 
 @dataclass(frozen=True, slots=True)

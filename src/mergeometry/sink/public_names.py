@@ -8,7 +8,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mergeometry.hub_names import cached_name, folder_name, is_hub_name
-from mergeometry.sink.record import InputRecord, RunRecord
+from mergeometry.sink.record import RunRecord
+from mergeometry.sink.record_parts import InputRecord
 
 _PATH = re.compile(r"(?<![\w/:.~])~?/(?:[^\s/'\":;,()]+/)+[^\s/'\":;,()]+")
 """An absolute path of two folders or more within a sentence."""

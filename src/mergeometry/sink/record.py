@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mergeometry.errors import SourceError
 from mergeometry.sink.fields import Fields
+from mergeometry.sink.record_parts import (
+    InputRecord,
+    MethodRecord,
+    SidecarRecord,
+    TensorRecord,
+    Totals,
+    digest_of,
+)
 from mergeometry.sink.target import record_path
 
 if TYPE_CHECKING:
@@ -21,147 +27,8 @@ SCHEMA = 2
 _WITH_SHA256 = 1
 """The schema whose digests are all SHA-256, in fields of that name."""
 _RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes per tensor; the largest public models have 90,000
-_PACKAGES = ("mergeometry", "torch", "numpy", "scipy")
 _OPTIONAL = ("contents", "timings", "decisions", "unread")
 """Fields that records of earlier versions lack, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputRecord:
-    """One model that went in; ``digest`` is the content hash of its weights, empty where they are not read.
-
-    ``role`` is base or model.
-    """
-
-    label: str
-    role: str
-    path: str
-    kind: str
-    digest: str
-    repository: str = ""
-    """Its repository on the hub; empty where it does not come from there."""
-    commit: str = ""
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "an input")
-        told = (key for key in ("repository", "commit") if key in value)
-        texts = (fields.text(key) for key in ("label", "role", "path", "kind"))
-        return cls(*texts, digest=_digest(fields), **{key: fields.text(key) for key in told})
-
-
-@dataclass(frozen=True, slots=True)
-class MethodRecord:
-    """One method or refinement that was used, with its parameters, its source, and how many tensors it merged."""
-
-    name: str
-    parameters: Mapping[str, Any]
-    source: str
-    tensors: int
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "a method")
-        return cls(fields.text("name"), fields.mapping("parameters"), fields.text("source"), fields.integer("tensors"))
-
-
-@dataclass(frozen=True, slots=True)
-class TensorRecord:
-    """One tensor of the output."""
-
-    name: str
-    method: str
-    scale: float | None
-    seconds: float
-    dtype: str
-    shape: tuple[int, ...]
-    digest: str
-    notes: tuple[str, ...] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Weights, scale and parameters here, where the recipe has more than one number for them."""
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``to_json`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "a tensor")
-        return cls(
-            fields.text("name"),
-            fields.text("method"),
-            None if fields.is_null("scale") else fields.number("scale"),
-            fields.number("seconds"),
-            fields.text("dtype"),
-            fields.integers("shape"),
-            _digest(fields),
-            fields.texts("notes"),
-            fields.mapping("values") if "values" in value else {},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Time, memory and bytes that the run took."""
-
-    seconds: float
-    peak_memory: int
-    bytes_read: int
-    bytes_written: int
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "the totals")
-        counts = (fields.integer(key) for key in ("peak_memory", "bytes_read", "bytes_written"))
-        return cls(fields.number("seconds"), *counts)
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedFile:
-    """One file copied from the base, with what was changed in it."""
-
-    name: str
-    digest: str
-    changes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "a copied file")
-        return cls(fields.text("name"), _digest(fields), fields.texts("changes"))
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """One file of the base that was not copied, and why."""
-
-    name: str
-    reason: str
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "a file left out")
-        return cls(fields.text("name"), fields.text("reason"))
-
-
-@dataclass(frozen=True, slots=True)
-class SidecarRecord:
-    """What happened to the files next to the base's weights."""
-
-    copied: tuple[CopiedFile, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Read what ``asdict`` wrote; ``SourceError`` if a field is missing or of another type."""
-        fields = Fields(value, "the sidecars")
-        return cls(
-            fields.each("copied", CopiedFile.from_json),
-            fields.each("left_out", LeftOut.from_json),
-            fields.texts("notes"),
-        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -240,7 +107,7 @@ class RunRecord:
         return cls(
             fields.mapping("recipe"),
             fields.text("fingerprint"),
-            _digest(fields),
+            digest_of(fields),
             {key: str(text) for key, text in fields.mapping("versions").items()},
             fields.each("inputs", InputRecord.from_json),
             fields.each("methods", MethodRecord.from_json),
@@ -260,12 +127,6 @@ class RunRecord:
             decisions,
             unread,
         )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on: packages, Python, platform."""
-    packages = {package: _version(package) for package in _PACKAGES}
-    return {**packages, "python": platform.python_version(), "platform": platform.platform()}
 
 
 def write_record(staging: Staging, record: RunRecord) -> str:
@@ -296,18 +157,3 @@ def read_record(output: Path) -> RunRecord:
     except SourceError as error:
         error.file = str(path)
         raise
-
-
-def _digest(fields: Fields) -> str:
-    """A digest, from a record of either schema."""
-    if fields.has("digest"):
-        return fields.text("digest")
-    number = fields.text("sha256")
-    return number and f"sha256:{number}"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -11,7 +11,7 @@ from mergeometry.conventions.folders import Kind
 from mergeometry.errors import SourceError
 from mergeometry.sink.configuration import Rewritten, parsed_configuration, rewritten
 from mergeometry.sink.folder_files import FolderFiles, Sidecar
-from mergeometry.sink.record import CopiedFile, LeftOut, SidecarRecord
+from mergeometry.sink.record_parts import CopiedFile, LeftOut, SidecarRecord
 from mergeometry.sink.staging import Staging
 
 COPIED = frozenset({Kind.TOKENIZER, Kind.TEMPLATE, Kind.CONFIGURATION, Kind.DOCUMENT})

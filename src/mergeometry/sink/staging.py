@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +17,19 @@ from mergeometry.sink.files import FileSystem, read_range
 from mergeometry.sink.folder import (
     add_file,
     begin_folder,
-    changed_file,
     check_room,
     continued_folder,
     keep_weights_only,
+    refuse_changed,
 )
-from mergeometry.sink.journal import Journal, JournalContent, JournalHead, read_journal
-from mergeometry.sink.layout import Layout, Slot, header_entry
-from mergeometry.sink.lock import RunLock
-from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place, restore
+from mergeometry.sink.journal import JournalContent, JournalHead
+from mergeometry.sink.layout import Layout, header_entry
+from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place
 from mergeometry.sink.replaceable import refuse_taken
-from mergeometry.sink.target import is_single_file, occupied, resolved_target, staging_folder
-from mergeometry.sink.writer import slot_digest
+from mergeometry.sink.staging_place import StagingPlace, make_parents
+from mergeometry.sink.target import is_single_file, occupied, resolved_target
+from mergeometry.sink.writer import slot_holds
 
-_SPARE = "old"
-_JOURNAL = "journal.jsonl"
 _BLOCK = 4096
 """Bytes by which a file grows on a disk, whatever a line of the journal takes."""
 
@@ -62,35 +59,32 @@ class Staging:
         self.resumed = False
         self.discarded: Discarded | None = None
         self.kept = False
-        self._root = staging_folder(self.target)
         self._folder: Path | None = None
         self._overwrite = overwrite
         self._resume = resume
         self._inputs = tuple(inputs)
         self._files = files or FileSystem()
-        self._lock = RunLock(self._root, self._files)
-        self._journal = Journal(self._root / _JOURNAL, self._files)
+        self._place = StagingPlace(self.target, self._files)
         self._layout: Layout | None = None
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
         self._written: dict[str, dict[str, Any]] = {}
         self._published = False
-        self._token = f"token-{uuid.uuid4().hex[:12]}"
         with explained("the output's path cannot be examined", self.target):
-            waiting = (self._root / _SPARE).is_dir()  # the target itself, between two renames: __enter__ looks again
+            waiting = self._place.spare.is_dir()  # the target itself, between two renames: __enter__ looks again
         if not waiting:
             refuse_taken(self.target, overwrite=overwrite, inputs=self._inputs)
 
     def __enter__(self) -> Self:
         with explained("the output's parent folder cannot be made", self.target.parent):
-            self._make_parents(self.target.parent)
-        self._lock.acquire()
+            make_parents(self._files, self.target.parent)
+        self._place.acquire()
         try:
             with explained("the earlier output cannot be brought back", self.target):
-                restore(self._files, self._root / _SPARE, self.target)
+                self._place.restore()
             refuse_taken(self.target, overwrite=self._overwrite, inputs=self._inputs)
         except BaseException:
-            self._release()
+            self._place.release()
             raise
         return self
 
@@ -99,10 +93,10 @@ class Staging:
     ) -> None:
         self.kept = error is not None and not self._published and self._worth_keeping()
         if self.kept:
-            self._release()
+            self._place.release()
             return
         try:
-            self.discard()
+            self._place.remove()
         except MergeometryError:
             if error is None and not self._published:
                 raise  # otherwise the first error is the one to report; the next run removes what is left
@@ -113,7 +107,7 @@ class Staging:
 
         Whoever writes the file, or others whose names begin alike, removes them.
         """
-        return self._root / self._token
+        return self._place.token
 
     @property
     def folder(self) -> Path:
@@ -149,21 +143,21 @@ class Staging:
             OutputError: the disk is too small; the error says how much is needed and free.
         """
         self._layout = layout
-        content = read_journal(self._root / _JOURNAL)
+        content = self._place.read_journal()
         head = JournalHead(fingerprint, layout.digest, "", parts or {})
         reason = reason_to_discard(content, head, resume=self._resume)
-        with explained("the output cannot be staged", self._root, needed=layout.nbytes + extra_bytes):
+        with explained("the output cannot be staged", self._place.folder, needed=layout.nbytes + extra_bytes):
             if content and not reason:
-                self._folder = continued_folder(self._root, content.head.folder, layout)
+                self._folder = continued_folder(self._place.folder, content.head.folder, layout)
             if content and self._folder:
                 self._adopt(content, layout)
             else:
                 self.discarded = discarded_of(content, reason or "its staged files changed")
-                self._clear()
-            check_room(self._files, self._root, self._folder, layout.nbytes + extra_bytes)
+                self._place.clear()
+            check_room(self._files, self._place.folder, self._folder, layout.nbytes + extra_bytes)
             if self._folder is None:
-                self._folder = begin_folder(self._files, self._root, layout)
-                self._journal.begin(replace(head, folder=self._folder.name))
+                self._folder = begin_folder(self._files, self._place.folder, layout)
+                self._place.journal.begin(replace(head, folder=self._folder.name))
         for name, index in layout.indexes.items():
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
             self.write_file(name, f"{text}\n".encode())
@@ -174,10 +168,11 @@ class Staging:
         With ``verify``, only those whose staged bytes have the digest of the journal.
         """
         assert self._layout is not None, "create() comes first"
+        slots = self._layout.slots
         records = {
             name: record
             for name, record in self._earlier.items()
-            if (slot := self._layout.slots.get(name)) and (not verify or self._holds(slot, record.get("digest")))
+            if name in slots and (not verify or slot_holds(self.folder, slots[name], record.get("digest")))
         }
         self._done.update(records)
         return records
@@ -186,8 +181,8 @@ class Staging:
         """Note that a tensor's bytes are written; ``record`` holds their ``digest`` and any JSON values."""
         assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
         assert algorithm_of(str(record.get("digest"))), "a record needs the digest of the bytes"
-        with explained("the journal cannot be written", self._root / _JOURNAL, needed=_BLOCK):
-            self._journal.add(name, record, self._layout.slots[name].nbytes)
+        with explained("the journal cannot be written", self._place.journal_path, needed=_BLOCK):
+            self._place.journal.add(name, record, self._layout.slots[name].nbytes)
         self._done.add(name)
 
     def write_file(self, name: str, data: bytes) -> str:
@@ -221,53 +216,32 @@ class Staging:
         if single:
             move_files_into_place(self._files, self.folder, self.target)
         else:
-            old = move_into_place(self._files, self.folder, self.target, self._root / _SPARE, overwrite=self._overwrite)
+            spare = self._place.spare
+            old = move_into_place(self._files, self.folder, self.target, spare, overwrite=self._overwrite)
         self._published = True
-        confirm(self._files, self.target, self._root)
+        confirm(self._files, self.target, self._place.folder)
         try:
-            self._clear()
+            self._place.clear()
         except OSError as error:
-            left = self._root if old is None else old
+            left = self._place.folder if old is None else old
             return (f"the output is in place, but {left} could not be removed: {error.strerror}",)
         return ()
-
-    def discard(self) -> None:
-        """Remove the staging folder and release the lock; ``OutputError`` if files cannot be removed."""
-        try:
-            with explained("what was staged cannot be removed", self._root):
-                self._clear()
-        finally:
-            self._release()
 
     def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
         digest = add_file(self._files, self.folder, name, pieces, size, algorithm=self._algorithm)
         self._written[name] = {"bytes": size, "digest": digest}
         return digest
 
-    def _holds(self, slot: Slot, digest: object) -> bool:
-        algorithm = algorithm_of(digest) if isinstance(digest, str) else None
-        return algorithm is not None and slot_digest(self.folder, slot, algorithm) == digest
-
     def _worth_keeping(self) -> bool:
         if self._layout is None:  # the error came before create(): what a resumed run would continue from is untouched
-            content = read_journal(self._root / _JOURNAL) if self._resume else None
+            content = self._place.read_journal() if self._resume else None
             return bool(content and content.records)
         return bool(self._done or self._earlier)
 
-    def _make_parents(self, folder: Path) -> None:
-        if not folder.is_dir():
-            self._make_parents(folder.parent)
-            try:
-                self._files.make_folder(folder)
-            except FileExistsError:
-                if not folder.is_dir():
-                    raise
-            self._files.sync_folder(folder.parent)
-
     def _adopt(self, content: JournalContent, layout: Layout) -> None:
-        self._clear(keep=self.folder)
+        self._place.clear(keep=self.folder)
         keep_weights_only(self._files, self.folder, layout)
-        self._journal.resume(content)
+        self._place.journal.resume(content)
         self._earlier = content.records
         self.resumed = True
 
@@ -276,51 +250,4 @@ class Staging:
         missing = sorted(self._layout.slots.keys() - self._done)
         if missing:
             raise OutputError(f"{len(missing)} tensors of the output were not written", tensor=missing[0])
-        with explained("a staged file cannot be read", self.folder):
-            changed = changed_file(self.folder, self._layout)
-        if changed is not None:
-            raise OutputError("a staged file was changed by someone else", file=self.folder / changed.name)
-
-    def _clear(self, keep: Path | None = None) -> None:
-        # The journal goes first: without it no run continues from a half-removed staging.
-        self._journal.close()
-        kept = {"lock", *([keep.name, _JOURNAL] if keep else [])}
-        if not self._root.is_dir():
-            return
-        for child in sorted(self._root.iterdir(), key=_journal_first):
-            if child.name not in kept and not child.name.startswith(self._token):
-                self._files.remove_tree(child)
-
-    def _release(self) -> None:
-        with explained("the staging folder cannot be released", self._root):
-            try:
-                self._journal.close()
-            finally:
-                self._lock.release()
-
-
-def remove_stale(target: Path | str) -> bool:
-    """Remove what a dead run staged for a target; say whether there was anything.
-
-    Raises:
-        OutputError: the run is still alive, or files cannot be removed.
-    """
-    path = resolved_target(target)
-    root, files = staging_folder(path), FileSystem()
-    if not root.is_dir():
-        return False
-    lock = RunLock(root, files)
-    lock.acquire()
-    try:
-        with explained("what was staged cannot be removed", root):
-            restore(files, root / _SPARE, path)
-            for child in sorted(root.iterdir()):
-                if child.name != "lock":
-                    files.remove_tree(child)
-    finally:
-        lock.release()
-    return True
-
-
-def _journal_first(path: Path) -> tuple[bool, str]:
-    return path.name != _JOURNAL, path.name
+        refuse_changed(self.folder, self._layout)

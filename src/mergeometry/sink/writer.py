@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from mergeometry.deferred import torch
-from mergeometry.digests import DEFAULT, Algorithm, Hash, digest_of
+from mergeometry.digests import DEFAULT, Algorithm, Hash, algorithm_of, digest_of
 from mergeometry.dtypes import codes, item_size
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
@@ -101,6 +101,12 @@ def slot_digest(folder: Path, slot: Slot, algorithm: Algorithm) -> str:
         for piece in read_range(folder / slot.file, slot.start, slot.nbytes):
             hashed.update(piece)
     return hashed.digest
+
+
+def slot_holds(folder: Path, slot: Slot, digest: object) -> bool:
+    """Whether a slot's bytes have this digest, which may be any JSON value; ``OutputError`` if they cannot be read."""
+    algorithm = algorithm_of(digest) if isinstance(digest, str) else None
+    return algorithm is not None and slot_digest(folder, slot, algorithm) == digest
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
