@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergeometry.plan import matching
-from mergeometry.plan.matching import Nearest, Prefix, match_names
+from mergeometry.plan.matching import Nearest, Prefix, match_names, module_ends
 
 BASE = ["embeddings.w", "encoder.layer.0.w", "encoder.layer.1.w", "pooler.w"]
 
@@ -81,7 +81,13 @@ def test_nearest_names_are_searched_once_per_pattern(monkeypatch: pytest.MonkeyP
     assert searched == [2]
     others = ["y" * (place % 40) + "z" * (place // 40) for place in range(1500)]
     odd = [nearest.hint("x" * length, others) for length in range(1, 40)]
-    assert set(odd) == {""} and len(searched) <= 7 and max(searched) <= 1000
+    assert set(odd) == {""} and len(searched) <= 7 and max(searched) <= 300
+
+
+def test_modules_end_at_the_dots_of_a_name() -> None:
+    name = "encoder.layer.0.weight"
+    assert [name[:end] for end in module_ends(name)] == ["encoder", "encoder.layer", "encoder.layer.0"]
+    assert module_ends("weight") == []
 
 
 NAMES = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, max_size=8)

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import mergeometry as mg
-from mergeometry.errors import MismatchError, SourceError
+from mergeometry.errors import MismatchError, NumericalError, SourceError
 from tests.helpers.sentence_models import DENSE, POOLING, embeddings, write_sentence_model
 
 FIRST = {**POOLING, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
@@ -57,6 +57,17 @@ def test_an_encoder_in_its_own_folder_stays_there(family: Path, tmp_path: Path) 
     assert not (tmp_path / "merged" / "model.safetensors").exists()
     mg.merge(recipe(family), tmp_path / "flat")
     assert torch.equal(embeddings(tmp_path / "merged"), embeddings(tmp_path / "flat"))
+
+
+def test_a_value_that_is_not_finite_in_a_module_is_named(family: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(family / "first", tmp_path / "broken"))
+    dense = safetensors.torch.load_file(broken / "2_Dense" / "model.safetensors")
+    dense["linear.bias"][0] = float("nan")
+    safetensors.torch.save_file(dense, broken / "2_Dense" / "model.safetensors")
+    with pytest.raises(NumericalError, match="NaN or infinite") as caught:
+        mg.merge(recipe(family, models=[str(broken), str(family / "second")]), tmp_path / "merged")
+    assert (caught.value.model, caught.value.tensor) == ("broken", "2_Dense/linear.bias")
+    assert not (tmp_path / "merged").exists()
 
 
 def test_resuming_keeps_the_files_of_every_module(family: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -20,7 +20,7 @@ LEFT = [
     "modeling_custom.py", "tokenizer.py", "pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "x.pkl",
     "tf_model.h5", "flax_model.msgpack", "model.onnx", "model.safetensors", "model.safetensors.index.json",
     "pytorch_model.bin.index.json", "README.md", "mergeometry.json", "notes.txt", ".gitattributes", "vocab.pkl",
-    "tokenizer.bin", "adapter_config.json",
+    "tokenizer.bin", "adapter_config.json", "vocab.PKL", "LICENSE.PY", "Tokenizer.Py", "config.BIN",
 ]  # fmt: skip
 MODULES = [
     {"path": "", "type": "sentence_transformers.models.Transformer"},

@@ -23,7 +23,7 @@ from mergeometry.plan.adapter_choice import chosen
 from mergeometry.plan.adapter_rank import full_rank, highest
 from mergeometry.plan.adapter_task import names_in_adapter, task_type
 from mergeometry.plan.compare import source_of
-from mergeometry.plan.matching import Match
+from mergeometry.plan.matching import Match, module_ends
 from mergeometry.recipe import AdapterOutput
 from mergeometry.recipe.adapter_output import Rank
 from mergeometry.sink import PREFIX, AdapterModule, OutputTensor, adapter_tensors, common_component, lora_tensors
@@ -237,6 +237,6 @@ def _stored(name: str, sources: Sequence[Source], from_adapters: Sequence[bool],
 def saved_modules(tensors: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     """The outermost modules that PEFT saves whole if it is told those of ``tensors``: it goes by the ends of names."""
     told = {name.rpartition(".")[0] for name in tensors} - {""}
-    known = {name[:end] for name in names for end, character in enumerate(name) if character == "."}
+    known = {name[:end] for name in names for end in module_ends(name)}
     saved = {module for module in known if module.endswith(tuple(told))} if told else set[str]()
-    return tuple(sorted(one for one in saved if not any(one.startswith(f"{other}.") for other in saved)))
+    return tuple(sorted(one for one in saved if not any(one[:end] in saved for end in module_ends(one))))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from mergeometry.dtypes import MERGEABLE
-from mergeometry.plan.matching import Match
+from mergeometry.plan.matching import Match, module_ends
 from mergeometry.sources import Adapter, Checkpoint
 
 OFTEN_TIED = ("lm_head.weight", "decoder.weight")
@@ -57,9 +57,9 @@ def keeping(given: Sequence[str], matches: Sequence[Match]) -> str:
 def _alone(names: Iterable[str], paired: Iterable[str]) -> Iterator[str]:
     """The modules of unpaired tensors in which no tensor is paired, without output layers, which may be tied."""
     names = list(names)
-    shared = {name[:end] for name in paired for end in _ends(name)} if names else set[str]()
+    shared = {name[:end] for name in paired for end in module_ends(name)} if names else set[str]()
     for name in names:
-        module = next((name[:end] for end in _ends(name) if name[:end] not in shared), None)
+        module = next((name[:end] for end in module_ends(name) if name[:end] not in shared), None)
         if module is not None and not name.endswith(OFTEN_TIED) and not set(module) & set("*?["):
             yield module
 
@@ -79,8 +79,3 @@ def _has_output(base: Checkpoint) -> bool:
     return any(name.endswith(OFTEN_TIED) for name in base.tensors) or any(
         "For" in one or "LMHead" in one for one in named
     )
-
-
-def _ends(name: str) -> list[int]:
-    """Where the names of the modules that hold a tensor end."""
-    return [place for place, character in enumerate(name) if character == "."]

@@ -10,10 +10,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from mergeometry.conventions.wrappers import unwrapped
+from mergeometry.words import comparable
 
+_DOT = re.compile(r"\.")
 _NEAREST_SEARCHES = 6
-_NEAREST_POOL = 1_000
-"""Patterns of names that are searched for, and those among which: the search is quadratic."""
+"""Patterns of names that are searched for: each search is quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Nearest:
         if pattern not in self._close and self._left:
             self._left -= 1
             # A name of the same pattern is that of another layer, which is no hint.
-            pool = [other for other in self._names if other != pattern][:_NEAREST_POOL]
+            pool = comparable(pattern, (other for other in self._names if other != pattern))
             self._close[pattern] = get_close_matches(pattern, pool, n=3, cutoff=0.6)
         close = self._close.get(pattern, [])
         # A name with the same numbers is nearer than one of another layer.
@@ -183,7 +184,12 @@ def _numbered(pattern: str, name: str) -> str:
 
 
 def _starts(name: str) -> list[int]:
-    return [0, *(index + 1 for index, character in enumerate(name) if character == ".")]
+    return [0, *(end + 1 for end in module_ends(name))]
+
+
+def module_ends(name: str) -> list[int]:
+    """Where the names of the modules that hold a tensor end, the outermost first."""
+    return [dot.start() for dot in _DOT.finditer(name)]
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:
