@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergeometry.errors import RecipeError
-from mergeometry.recipe import Recipe, load_recipe
+from mergeometry.recipe import LEARNING_STARTS_AT, Recipe, load_recipe
 from mergeometry.recipe.adapt import AdaptSection, LossWeights
 
 TASKS: list[dict[str, Any]] = [
@@ -34,6 +34,21 @@ def refusal(adapt: Any, **changes: Any) -> str:
     with pytest.raises(RecipeError) as caught:
         recipe(adapt, **changes)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes", "scale"),
+    [
+        ({}, {}, 1.0),
+        ({"coefficients": "pair"}, {}, LEARNING_STARTS_AT),
+        ({"objective": "mda"}, {}, LEARNING_STARTS_AT),
+        ({}, {"method": "adamerging"}, LEARNING_STARTS_AT),
+        ({}, {"scale": 0.7}, 0.7),
+    ],
+)
+def test_where_learning_starts(keys: dict[str, Any], changes: dict[str, Any], scale: float) -> None:
+    """From the merge itself, unless the coefficients are named: then where the papers start."""
+    assert recipe(keys, **changes).scale == scale
 
 
 def test_defaults() -> None:

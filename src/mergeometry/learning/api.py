@@ -65,7 +65,7 @@ def learn(
     heads: Heads | None = None,
     method: Method | None = None,
     other: Method | None = None,
-    scale: float = LEARNING_STARTS_AT,
+    scale: float | None = None,
     objective: Objective = "distill",
     seed: int = 0,
     threads: int = 1,
@@ -76,9 +76,11 @@ def learn(
 
     ``experts`` and ``data`` are keyed by task. An input is a tensor, or tensors by name; data are a tensor whose first
     axis runs over inputs, or a sequence of inputs. ``features(module, inputs)`` runs the module that it is called with
-    on a stack of inputs and returns (inputs, d). ``method`` merges the 2-D weights of `nn.Linear` (by default
-    `TSVM()`), ``other`` everything else (`Average()`). ``settings`` are the other keys of a recipe's `adapt:` section,
-    from ``coefficients`` and ``rotation`` to ``steps`` and ``learning_rate`` (docs/recipes.md); ``precision`` is
+    on a stack of inputs and returns (inputs, d). ``method`` merges the 2-D weights of `nn.Linear`, ``other``
+    everything else, and ``scale`` is what coefficients start from. Where ``coefficients`` are not among the settings,
+    these are by default `OwnBlocks()`, `Rows()` and 1, the merge that `method: auto` chooses; else `TSVM()`,
+    `Average()` and 0.3. ``settings`` are the other keys of a recipe's `adapt:` section, from ``coefficients`` and
+    ``rotation`` to ``steps`` and ``learning_rate`` (docs/recipes.md); ``precision`` is
     float32 by default. Floating-point buffers, such as a batch norm's running means, are averaged first and then stay
     fixed. The module itself does not change; it runs in evaluation mode.
 
@@ -95,6 +97,11 @@ def learn(
     _check_tasks(labels, data, heads or {})
     _check_states(module, experts)
     averaged = _with_averaged_buffers(module, experts)
+    if method is None and chosen.coefficients == "auto":
+        method = build("own_blocks", {})
+        other = other or build(method.others, {})
+    if scale is None:
+        scale = 1.0 if chosen.coefficients == "auto" else LEARNING_STARTS_AT
     with one_thread():
         encoder = _encoder(averaged, features, data[labels[0]])
         merged, idle = _merged(

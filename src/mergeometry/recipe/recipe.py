@@ -40,7 +40,7 @@ _TO_BE_FOUND = "a base to be found"
 """What a recipe without a base holds in its place until one is found."""
 
 LEARNING_STARTS_AT = 0.3
-"""Scale that learning starts from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
+"""Scale that named coefficients start from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
 
 
 class Recipe(StrictModel):
@@ -168,11 +168,14 @@ class Recipe(StrictModel):
         without = [name for name in models if name not in tasks]
         if without:
             raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
-        if "scale" not in self.model_fields_set:
+        section = self.adapt
+        if self.method.name == "adamerging" and "objective" not in section.model_fields_set:
+            given = section.model_dump(exclude_unset=True) | {"objective": "adamerging"}
+            section = AdaptSection.model_validate(given)
+            object.__setattr__(self, "adapt", section)
+        # With coefficients that are not named, learning starts from the merge that the recipe is without it.
+        if "scale" not in self.model_fields_set and section.coefficients != "auto":
             object.__setattr__(self, "scale", LEARNING_STARTS_AT)
-        if self.method.name == "adamerging" and "objective" not in self.adapt.model_fields_set:
-            given = self.adapt.model_dump(exclude_unset=True) | {"objective": "adamerging"}
-            object.__setattr__(self, "adapt", AdaptSection.model_validate(given))
         return self
 
     def with_paths(self, change: Callable[[str], str]) -> Recipe:
