@@ -26,6 +26,7 @@ from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.batches import DeviceMemoryWarning
 from mergeometry.linalg.inner import inner
+from mergeometry.linalg.side_by_side import scaled_columns
 from mergeometry.linalg.svd import DecompositionFallbackWarning, top_directions
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
@@ -224,8 +225,8 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> Prod
     sign = -1.0 if scale < 0 else 1.0
     directions, roots = Directions(directions.left.cpu(), directions.values.cpu(), directions.right.cpu()), roots.cpu()
     down, up = torch.zeros(first.shape), torch.zeros(second.shape)
-    down.flatten(1)[: directions.count] = (directions.right * roots).mT
-    up.flatten(1)[:, : directions.count] = sign * directions.left * roots
+    scaled_columns(directions.right, roots, out=down.flatten(1)[: directions.count].mT)
+    scaled_columns(directions.left, sign * roots, out=up.flatten(1)[:, : directions.count])
     pairs: Sequence[tuple[Slot, Tensor, str]] = (
         (job.slots[0], down, first.code),
         (job.slots[1], up, second.code),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.side_by_side import SideBySide
-from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, singular_core, thin_svds
+from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, peaks_below_zero, singular_core, thin_svds
 from mergeometry.values import Directions, LowRank
 
 _ONE_PASS = 1e4
@@ -106,6 +106,15 @@ def turned(delta: LowRank) -> LowRank:
         delta = LowRank(one, one_triangle @ delta.core @ other_triangle.mT, other, orthonormal=True)
     whole = 0 in delta.core.shape or len(diagonal_blocks(delta.core)) == 1
     return delta if whole else singular_core(delta)
+
+
+def expanded(delta: LowRank, left: Basis, right: Basis) -> LowRank:
+    """A matrix from its coordinates; where the core is diagonal, the left directions have the signs of `fix_signs`."""
+    outer, core, inner = left.expand(delta.left), delta.core, delta.right
+    if outer.numel() and core.shape[0] == core.shape[1] and core.count_nonzero() == core.diagonal().count_nonzero():
+        signs = torch.where(peaks_below_zero(outer), -1.0, 1.0).to(outer)
+        outer, inner = outer.mul_(signs), inner * signs  # in place: nobody else has what was just formed
+    return LowRank(outer, core, right.expand(inner), delta.orthonormal)
 
 
 def _triplets(left: Float[Tensor, "t p r"], cores: Float[Tensor, "t r s"], right: Float[Tensor, "t q s"],

@@ -84,3 +84,11 @@ class SideBySide:
                 block[:, column:following].copy_(factor[rows])
                 column = following
             yield rows, block
+
+
+def scaled_columns(matrix: Float[Tensor, "m k"], factors: Float[Tensor, " k"], out: Float[Tensor, "m k"]) -> None:
+    """Multiply each column by its factor, in the matrix's precision, into a tensor of any; some rows at a time."""
+    step = max(1, _ENTRIES // max(1, matrix.shape[1]))
+    for first in range(0, matrix.shape[0], step):
+        rows = slice(first, first + step)
+        out[rows].copy_(matrix[rows] * factors)

@@ -20,6 +20,7 @@ __all__ = [
     "fix_signs",
     "gram",
     "magnitude",
+    "peaks_below_zero",
     "singular_core",
     "symmetric_eigen",
     "symmetric_spectrum",
@@ -141,11 +142,14 @@ def fix_signs(directions: Directions) -> Directions:
     left, right = directions.left, directions.right
     if 0 in left.shape:
         return directions
-    signs = torch.where(_peaks_below_zero(left), -1.0, 1.0).to(left.dtype)
+    negative = peaks_below_zero(left)
+    if in_main_memory(left) and not bool(negative.any()):
+        return directions
+    signs = torch.where(negative, -1.0, 1.0).to(left.dtype)
     return replace(directions, left=left * signs, right=right * signs)
 
 
-def _peaks_below_zero(vectors: Float[Tensor, "m k"]) -> Bool[Tensor, " k"]:
+def peaks_below_zero(vectors: Float[Tensor, "m k"]) -> Bool[Tensor, " k"]:
     """Whether the entry of largest magnitude of each column, the first of equals, is negative."""
     if in_main_memory(vectors):
         low, high = vectors.amin(dim=0), vectors.amax(dim=0)  # a tenth of the time of `aminmax` and `argmax`

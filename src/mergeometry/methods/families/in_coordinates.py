@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mergeometry.linalg.coordinates import in_coordinates, turned
+from mergeometry.linalg.coordinates import expanded, in_coordinates, turned
 from mergeometry.methods.families.accumulator import LeadingDirections
 from mergeometry.values import Delta, Directions, LowRank
 
@@ -39,8 +39,7 @@ class InCoordinates(LeadingDirections[LowRank]):
         left, right, found = in_coordinates(adapters, [self.count(adapter) for adapter in adapters])
         for index, directions in enumerate(found):
             self.take_directions(index, directions)
-        merged = turned(super().result())
-        return LowRank(left.expand(merged.left), merged.core, right.expand(merged.right), merged.orthonormal)
+        return expanded(turned(super().result()), left, right)
 
     def _decompose_each(self) -> None:
         adapters, self._adapters = self._adapters, []
