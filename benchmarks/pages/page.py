@@ -28,7 +28,12 @@ NOTES = {
 side multiplies the factors and decomposes the dense matrices (`benchmarks/speed/full_svd.py`). Both give the same
 merged update, ours as an adapter. *In memory* is the method alone, on values that are already read, layer by layer in
 turn; ours includes splitting the result into the two factors of an adapter. The *whole command* starts Python and
-torch, which takes most of its time, reads the adapters, checks them, hashes them and writes the output durably.""",
+torch, which takes most of its time, reads the adapters, checks them, hashes them and writes the output durably. The
+adapters of the 7B Llama change its 224 matrices; the base is there in headers, since nothing else of it is read.
+
+PEFT's `add_weighted_adapter` merges an adapter's rank of directions in memory (`svd`, `ties_svd`); ours are the same
+merges, and `dc_merge`, which PEFT has not (`benchmarks/speed/adapter_peft.py`). `ties` works on dense matrices in both;
+ours decomposes them by their leading directions alone.""",
     "full": """The full-SVD side (`benchmarks/speed/full_svd.py`) is a straightforward program: all models in memory,
 `torch.linalg.svd` of every task vector in float32, and polar factors in the same way. It neither checks nor hashes
 anything. Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one
@@ -121,12 +126,18 @@ def section(title: str, result: Result) -> Iterator[str]:
     yield from table(("measure", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
     if "in_memory" in result:
         yield from table(
-            ("in memory, all layers", "ours", "full SVD", "times faster, median of the layers"),
+            ("in memory", "ours", "full SVD", "times faster, median of the layers"),
             (
                 (found["method"], f"{found['ours_s']:.2f} s", f"{found['theirs_s']:.1f} s", f"{found['ratio']:.0f} x")
                 for found in result["in_memory"]
             ),
         )
+    if "peft" in result:
+        yield from table(
+            (f"in memory, {result['peft']['layers']} layers", "ours", f"PEFT {result['peft']['peft']}", "times faster",
+             "largest relative difference"),
+            (_peft(found) for found in result["peft"]["rows"]),
+        )  # fmt: skip
     yield from table(
         ("command", "runs", "wall", "from .. to", "user", "system", "peak memory"),
         (_row(found) for found in result["rows"]),
@@ -138,6 +149,15 @@ def section(title: str, result: Result) -> Iterator[str]:
     yield "<details><summary>Commands</summary>\n\n```"
     yield from (f"# {found['name']}\n{found['command']}" for found in result["rows"])
     yield "```\n\n</details>\n"
+
+
+def _peft(found: Result) -> tuple[str, ...]:
+    ours = f"{found['ours_s']:.2f} s"
+    if not found["theirs"]:
+        return f"`{found['ours']}`", ours, "-", "-", "-"
+    ratio = found["theirs_s"] / found["ours_s"]
+    names = f"`{found['ours']}`, in PEFT `{found['theirs']}`"
+    return names, ours, f"{found['theirs_s']:.1f} s", f"{ratio:.0f} x", f"{found['error']:.1e}"
 
 
 def _versions(numbers: Mapping[str, str]) -> str:

@@ -29,6 +29,8 @@ BENCHMARKS = {
 TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
 WITHOUT_MODELS = ("llama", "peers", "rotations", "startup")
 """Benchmarks that merge nothing, or use their own models."""
+OWN_MODELS = ("adapters",)
+"""Benchmarks that write models of the same size themselves."""
 
 
 def main(arguments: list[str]) -> None:
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> None:
     for name in given.names or BENCHMARKS:
         say(f"{name}: {BENCHMARKS[name].TITLE}")
         merges = name not in WITHOUT_MODELS
-        if merges:
+        if merges and name not in OWN_MODELS:
             settings.models()
         found, started = circumstances(), time.monotonic()
         try:

@@ -1,7 +1,7 @@
 """A method on adapters in memory, thin against dense, layer by layer in turn: prints JSON.
 
-``python -m benchmarks.speed.adapter_methods SIZE METHOD``: ours is the method on `LowRank` values with a `LowRank`
-result; the other side multiplies the factors and decomposes the dense matrices in full. Files take no part.
+``python -m benchmarks.speed.adapter_methods SIZE METHOD LAYERS``: ours is the method on `LowRank` values with a
+`LowRank` result; the other side multiplies the factors and decomposes the dense matrices in full. Files take no part.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 
 import torch
 
@@ -21,6 +22,7 @@ from mergeometry.values import LowRank
 
 def main() -> None:
     size, method = BY_NAME[sys.argv[1]], sys.argv[2]
+    size = replace(size, layers=min(int(sys.argv[3]), size.layers))
     torch.set_num_threads(1)
     layers_of(TINY, method)  # loads what is loaded at first use
     print(json.dumps(layers_of(size, method)))

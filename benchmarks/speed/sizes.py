@@ -137,9 +137,49 @@ class Bert(Size):
         }
 
 
+@dataclass(frozen=True)
+class Llama(Size):
+    """Llama with as many keys as heads and untied tables, by the names that transformers writes to disk."""
+
+    words: int
+
+    def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The seven linear maps of one layer."""
+        block = f"model.layers.{number}"
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            yield f"{block}.self_attn.{name}", (self.width, self.width)
+        for name in ("gate_proj", "up_proj"):
+            yield f"{block}.mlp.{name}", (self.inner, self.width)
+        yield f"{block}.mlp.down_proj", (self.width, self.inner)
+
+    def others(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Tables and norms."""
+        yield "model.embed_tokens.weight", (self.words, self.width)
+        for number in range(self.layers):
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                yield f"model.layers.{number}.{norm}.weight", (self.width,)
+        yield "model.norm.weight", (self.width,)
+        yield "lm_head.weight", (self.words, self.width)
+
+    def config(self) -> dict[str, Any]:
+        """Llama's configuration."""
+        return {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_size": self.width,
+            "intermediate_size": self.inner,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": max(1, self.width // 128),
+            "vocab_size": self.words,
+            "tie_word_embeddings": False,
+        }
+
+
 VIT_B = VisionTransformer("ViT-B", 12, 768, 3072, tasks=8, adapter_rank=16, patch=16, patches=196)
 MINILM = Bert("MiniLM", 6, 384, 1536, tasks=8, adapter_rank=16, words=30522, positions=512)
 BERT_LARGE = Bert("BERT-large", 24, 1024, 4096, tasks=8, adapter_rank=16, words=30522, positions=512, directions=0.125)
 TINY = VisionTransformer("tiny", 1, 24, 48, tasks=3, adapter_rank=2, patch=2, patches=4)
 TINY_BERT = Bert("tiny-BERT", 1, 96, 128, tasks=3, adapter_rank=2, words=120, positions=16)
-BY_NAME = {size.name: size for size in (VIT_B, MINILM, BERT_LARGE, TINY, TINY_BERT)}
+LLAMA_7B = Llama("Llama-7B", 32, 4096, 11_008, tasks=8, adapter_rank=16, words=32_000)
+TINY_LLAMA = Llama("tiny-Llama", 1, 32, 48, tasks=3, adapter_rank=2, words=40)
+BY_NAME = {size.name: size for size in (VIT_B, MINILM, BERT_LARGE, LLAMA_7B, TINY, TINY_BERT, TINY_LLAMA)}
