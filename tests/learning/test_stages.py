@@ -127,5 +127,8 @@ def test_what_the_held_out_inputs_say() -> None:
     worse, over = agreement_notes(state, chosen=False, numbers=1000, inputs=30)
     assert "agrees less with the experts" in worse and "(80.0 % of them, and 90.0 %)" in worse
     assert "overfitting: the held-out objective is 4.5 times" in over and "1,000 coefficients learned from 30" in over
+    agreeing = state_of((0, float("nan"), 1.0, 1.0), (10, 0.8, 0.9, 1.0), best=10)
+    (told,) = agreement_notes(agreeing, chosen=True, numbers=10, inputs=30)
+    assert "on every held-out input already" in told
     fine = state_of((0, float("nan"), 1.0, 0.9), (10, 0.8, 0.9, 0.95), best=10)
     assert agreement_notes(fine, chosen=False, numbers=10, inputs=30) == []

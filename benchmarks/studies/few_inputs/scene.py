@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import mergeometry as mg
 from mergeometry.encoders.batches import generator
 from mergeometry.execution.threads import one_thread
 from mergeometry.sources import TensorReader, open_checkpoint
@@ -52,6 +54,13 @@ class Scene:
         for task in self.tasks:
             experts |= self.accuracies(read_weights(self.experts[task].folder), (task,))
         return {"base": self.accuracies(read_weights(backbone())), "experts": experts}
+
+    @cached_property
+    def merged(self) -> dict[str, Tensor]:
+        """The merge without data that is chosen where a recipe names no method."""
+        with tempfile.TemporaryDirectory() as folder:
+            mg.merge(self.recipe({}), Path(folder) / "out", workers=1)
+            return read_weights(Path(folder) / "out")
 
     def texts(self, task: str, count: int, seed: int) -> list[str]:
         """A draw of the task's training texts; a larger one of the same seed holds a smaller."""

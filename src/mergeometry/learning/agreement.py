@@ -54,6 +54,11 @@ def agreement_notes(state: State, *, chosen: bool, numbers: int, inputs: int) ->
         notes.append(
             f"{state.step} steps of learning did not beat the merge without data on held-out inputs: that merge is kept"
         )
+    if chosen and shares and all(one.start == 1 for one in shares):
+        notes.append(
+            "the merge without data predicts what the experts do on every held-out input already: only more inputs can "
+            "show what learning gains"
+        )
     before, after = (sum(side) / max(1, len(shares)) for side in ([a.start for a in shares], [a.kept for a in shares]))
     if after < before:
         notes.append(

@@ -1,0 +1,128 @@
+"""The command line: ``python -m benchmarks.studies.few_inputs --counts 1 2 4 8 16 32 128 --seeds 0 1 2``.
+
+Every point is kept as soon as it is scored, so that an interrupted study goes on; ``--kept`` runs nothing and writes
+the results of the points that there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mergeometry as mg
+from benchmarks.speed.machine import circumstances
+from benchmarks.studies.few_inputs.calibrate import Calibration, Ridge
+from benchmarks.studies.few_inputs.page import write_page
+from benchmarks.studies.few_inputs.scene import LENGTH, Scene, read_weights
+
+ROOT = Path(__file__).parents[3]
+WORK = ROOT / "benchmarks" / "scratch" / "few_inputs"
+RESULTS = ROOT / "benchmarks" / "results" / "few_inputs.json"
+TASKS = ("r8", "trec", "language")
+COUNTS = (1, 2, 4, 8, 16, 32, 128)
+
+WITHOUT = ("auto", "ties")
+"""Merges without data: what is chosen where no method is named, and one by name."""
+EARLIER = {"method": "tsv_m", "scale": 0.3, "adapt": {"coefficients": "pair", "check_every": 20}}
+"""What `adapt:` without a method or coefficients was before."""
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "ties": {"method": "ties"},
+    "learned": {"adapt": {}},
+    "learned, earlier defaults": EARLIER,
+    "learned, tensor": {"adapt": {"coefficients": "tensor"}},
+    "regmean": {"method": "regmean", "scale": 1.0, "data": {}},
+}
+CALIBRATED: Mapping[str, Ridge] = {"calibrated": Ridge(0.5, 0.3)}
+"""Strengths were chosen on validation texts of other tasks."""
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.few_inputs", description=__doc__)
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--arms", nargs="*", default=list(dict.fromkeys([*WITHOUT, *RECIPES, *CALIBRATED])))
+    parser.add_argument("--counts", nargs="*", type=int, default=list(COUNTS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--test", type=int, default=400, help="test texts per task")
+    parser.add_argument("--kept", action="store_true", help="run nothing: write the results of earlier runs")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if not given.kept:
+        _run(given)
+    points = [json.loads(place.read_text("utf-8")) for place in sorted(WORK.glob("*.json"))]
+    kept = {**circumstances(), "command": "python -m benchmarks.studies.few_inputs", "points": points}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    write_page(kept, ROOT / "docs" / "learning.md")
+
+
+def _run(given: argparse.Namespace) -> None:
+    WORK.mkdir(parents=True, exist_ok=True)
+    scene = Scene(given.tasks, given.test)
+    points = [
+        (arm, count, seed)
+        for arm in given.arms
+        for count in ([0] if arm in WITHOUT else given.counts)
+        for seed in ([0] if arm in WITHOUT else given.seeds)
+    ]
+    for arm, count, seed in points:
+        told = {"tasks": given.tasks, "arm": arm, "count": count, "seed": seed, "test": given.test}
+        steps = {"steps": given.steps} if arm.startswith("learned") else {}
+        name = "-".join([*given.tasks, arm.replace(", ", "_").replace(" ", "_"), str(count), str(seed)])
+        place = WORK / f"{name}.json"
+        if place.is_file():
+            continue
+        before = _seconds()
+        outcome = _calibrated(scene, arm, count, seed) if arm in CALIBRATED else _merged(scene, arm, count, seed, steps)
+        ends = {"ends": scene.ends} if arm in WITHOUT else {}
+        result = {**told, **steps, **outcome, **ends, "processor_seconds": round(_seconds() - before, 1)}
+        place.write_text(json.dumps(result) + "\n", "utf-8")
+        print(json.dumps(result), file=sys.stderr, flush=True)
+
+
+def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, int]) -> dict[str, Any]:
+    """Merge by a recipe, as a user would, and score its output."""
+    keys = {key: dict(value) if isinstance(value, Mapping) else value for key, value in RECIPES.get(arm, {}).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        places = scene.write(Path(folder) / "texts", count, seed) if count else {}
+        encoder = {"max_length": LENGTH}
+        if "adapt" in keys:
+            tasks = [
+                {"name": task, "data": place, "head": str(scene.experts[task].folder / "head.safetensors")}
+                for task, place in places.items()
+            ]
+            keys["adapt"] = {"encoder": encoder, **steps, **keys["adapt"], "tasks": tasks}
+        if "data" in keys:
+            keys["data"] = {"encoder": encoder, "tasks": places}
+        record = mg.merge(scene.recipe({**keys, "seed": seed}), Path(folder) / "out", workers=1)
+        accuracies = scene.accuracies(read_weights(Path(folder) / "out"))
+    learned = record.adapt or {}
+    facts = {key: learned[key] for key in ("coefficients", "kept_step", "held_out", "agreement") if key in learned}
+    return {"accuracies": accuracies, **({"learned": facts} if facts else {})}
+
+
+def _calibrated(scene: Scene, arm: str, count: int, seed: int) -> dict[str, Any]:
+    """Calibrate the merge without data."""
+    texts = {task: scene.texts(task, count, seed) for task in scene.tasks}
+    experts = {task: read_weights(scene.experts[task].folder) for task in scene.tasks}
+    weights = Calibration(texts, experts, LENGTH).calibrated(scene.merged, CALIBRATED[arm])
+    return {"accuracies": scene.accuracies(weights)}
+
+
+def _seconds() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
