@@ -45,10 +45,10 @@ every run of either kind the plain program runs once unmeasured, so that all run
 merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
 is finite, and hashes every byte read and written.""",
     "llama": """A base and three fine-tunes with the shapes of Qwen2.5-0.5B under Llama's names, 494M parameters, tied
-tables; `slerp` takes two of the three. Ours runs with one worker, and with two where a row says so, to the same
-bytes; mergekit with its own command and `dtype: bfloat16`, as its users write it: it computes in bfloat16 where its
-method does not widen by itself, ours in float32. The merged updates then differ by what rounding does to random
-updates of a thirtieth of the weights: in bfloat16 many entries are equal at a threshold, all of which are kept here;
+tables; `slerp` takes two of the three. Ours runs as the command comes, which gives it a worker for each core, and with
+one where a row says so, to the same bytes, both without the page beside the output (`--no-report`); mergekit with its
+own command and `dtype: bfloat16`, as its users write it: it computes in bfloat16 where its method does
+not widen by itself, ours in float32. The merged updates then differ by what rounding does to random updates of a thirtieth of the weights: in bfloat16 many entries are equal at a threshold, all of which are kept here;
 the ratio of `model_stock` is close to zero for them, and counts as zero here where it is negative. In float32 the
 same methods agree to 1e-6 ([coming from mergekit](coming-from-mergekit.md)). `dare_ties` drops entries at random, so
 only the sizes of the updates are compared. Inputs are in the system's page cache. mergekit maps them, so that their
@@ -63,13 +63,16 @@ of the bits that were read (0.2 ns for each entry, where the sum of the converte
 takes 0.07); inner products of all pairs as one product of thin matrices (2.5 ns for each entry of three models,
 where six separate ones take 1.8), or of blocks that stay in the second-level cache (1.7 to 2.2, and 1.7 as it is);
 a third thread that converts what was read while another merges (a third to two thirds longer on a busy machine:
-threads that take turns for every piece wait for each other); and conversion in the thread that reads (no less time
+threads that take turns for every piece wait for each other); two or three tensors at a time in threads of one process
+(as many seconds: 15,000 times a second one waits for the other's turn with the interpreter); and conversion in the thread that reads (no less time
 for `model_stock`, a fifth more for `ties`: the numbers have left the cache by the time they are used). What did:
 turns between threads for up to a million entries in place of a quarter of a million, and a test for NaN and
 infinity of a sum or of inner products, which show those of every model, in place of a test of each model's entries
 (both together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an
-idle one no difference beyond the noise);
-the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh less processor time);
+idle one no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: a gigabyte takes
+0.2 s of a processor in place of 0.5 to 5, as this virtual machine's host takes free memory back, and `fsync` finds
+nothing to wait for); workers forked from a process that loads torch while the command plans, in place of processes that
+load it one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh less processor time);
 BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that counts above and keeps
 between them (2.2 ns for each entry of a task vector) in place of two passes that count digits (6 ns), which had
 replaced a partition (7 ns, and a copy); and products of bits as integers in place of a choice by booleans (0.4 ns

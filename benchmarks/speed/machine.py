@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.speed.measure import ROOT
 
-PACKAGES = ("mergeometry", "torch", "numpy", "scipy", "safetensors", "loky")
+PACKAGES = ("mergeometry", "torch", "numpy", "scipy", "safetensors")
 
 
 def circumstances() -> dict[str, Any]:

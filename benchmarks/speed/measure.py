@@ -127,13 +127,14 @@ def program(name: str, *arguments: str | Path) -> list[str]:
 
 
 def merge_command(
-    base: Path, models: Sequence[Path], method: str, output: Path, *, workers: int, settings: Sequence[str] = ()
+    base: Path, models: Sequence[Path], method: str, output: Path, *, workers: int | None, settings: Sequence[str] = ()
 ) -> list[str]:
-    """The command ``mergeometry merge`` of these models."""
+    """The command ``mergeometry merge`` of these models; without a number of workers it chooses one."""
     command = [sys.executable, "-m", "mergeometry", "merge", "--base", relative(base)]
     for model in models:
         command += ["--model", relative(model)]
-    command += ["--method", method, "--output", relative(output), "--workers", str(workers), "--no-report", "--json"]
+    command += ["--method", method, "--output", relative(output), "--no-report", "--json"]
+    command += [] if workers is None else ["--workers", str(workers)]
     for setting in settings:
         command += ["--set", setting]
     return command

@@ -79,4 +79,9 @@ def after_loading(act: Callable[[], object]) -> Iterator[None]:
         _WATCHING.remove(act)
 
 
-__all__ = ["Bool", "Float", "Int", "NDArray", "Shaped", "Tensor", "after_loading", "np", "scipy", "torch"]
+def load() -> None:
+    """Load torch now, where it is known to be needed: not in the first moments of what is timed and shown."""
+    torch.Tensor  # noqa: B018
+
+
+__all__ = ["Bool", "Float", "Int", "NDArray", "Shaped", "Tensor", "after_loading", "load", "np", "scipy", "torch"]

@@ -49,7 +49,7 @@ def stopped(folder: Path, number: int, recipe: dict[str, Any], workers: int) -> 
         process.join(0.01)
     os.killpg(process.pid, number)
     status = ended(process)
-    assert not [line for line in commands_of(process.pid) if "popen_loky" in line], "a worker outlived the command"
+    assert not [line for line in commands_of(process.pid) if "worker_process" in line], "a worker outlived the command"
     return status, (folder / "said").read_text()
 
 

@@ -19,7 +19,7 @@ STEPS = """
 import json, sys
 from typer.testing import CliRunner
 from mergeometry.cli.app import app
-heavy = "torch", "numpy", "scipy", "transformers", "pandas", "huggingface_hub", "loky"
+heavy = "torch", "numpy", "scipy", "transformers", "pandas", "huggingface_hub", "cloudpickle"
 for words in json.load(sys.stdin):
     done = CliRunner().invoke(app, words)
     print(json.dumps([done.exit_code, [name for name in heavy if name in sys.modules], done.output]))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-import warnings
 from collections import deque
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from mergeometry.errors import NumericalError, RecipeError
-from mergeometry.execution.pool import side_by_side
+from mergeometry.errors import ExecutionError, NumericalError, RecipeError
+from mergeometry.execution.executor import LOCAL, Executor, Local
+from mergeometry.execution.fork_server import ForkServer
+from mergeometry.execution.pool import all_of, side_by_side
 from mergeometry.execution.workers import worker_count
 from mergeometry.plan.machine import cores
 
@@ -28,25 +32,74 @@ def halve_slowly(number: int) -> tuple[float, int]:
     return halve(number)
 
 
-HELD: list[bytearray] = []
+def die(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.01)
+    return number
 
 
-def grow(_number: int) -> int:
-    """Hold more memory from the second job on than loky lets a worker grow by; its check comes once a second."""
-    HELD.append(bytearray(b"x") * (330_000_000 if HELD else 1))
-    time.sleep(1.1)
-    return os.getpid()
+class StubbornError(Exception):
+    """Cannot be made again from its arguments."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
 
 
-@pytest.mark.suite
-def test_a_worker_that_grew_is_replaced_without_a_word() -> None:
-    pytest.importorskip("psutil", reason="without it loky does not look at memory")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with closing(side_by_side(grow, deque(range(6)), 2)) as finished:
-            places = {place for _, place in finished}
-    assert len(places) > 2, "no worker was replaced"
-    assert not [str(warning.message) for warning in caught]
+def refuse(_number: int) -> int:
+    raise StubbornError(1, 2)
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[Executor]:
+    with LOCAL.opened() as opened:
+        yield opened
+
+
+def test_a_worker_that_dies_is_told(executor: Executor) -> None:
+    with pytest.raises(ExecutionError, match="a worker process died"), closing(
+        side_by_side(die, deque(range(6)), 2, executor)
+    ) as finished:  # fmt: skip
+        list(finished)
+    with closing(side_by_side(halve, deque([4]), 2, executor)) as finished:  # the next workers do not suffer from it
+        assert [job for job, _ in finished] == [4]
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words(executor: Executor) -> None:
+    with pytest.raises(ExecutionError, match="StubbornError: 1 and 2") as caught:
+        all_of(refuse, [1], 2, executor)
+    assert "in refuse" in str(caught.value.__cause__), "where it happened in the worker"
+
+
+def test_jobs_of_a_script_need_no_import(executor: Executor) -> None:
+    factor = 3
+
+    class Scaled:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def value(self) -> int:
+            return factor * self.number
+
+    jobs = [Scaled(1), Scaled(2)]
+    assert all_of(lambda job: job.value(), jobs, 2, executor) == [3, 6]
+
+
+def test_workers_leave_when_the_block_ends() -> None:
+    with LOCAL.opened() as opened, closing(side_by_side(halve, deque([1, 2, 3]), 2, opened)) as finished:
+        places = {place for _, (_, place) in finished}
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{place}").exists() for place in places):
+        assert time.monotonic() < deadline, "a worker stays"
+        time.sleep(0.01)
+
+
+def test_where_nothing_may_be_forked_workers_load_torch_themselves() -> None:
+    with ForkServer(forks=False) as server, closing(
+        side_by_side(halve, deque([8]), 2, Local(server))
+    ) as finished:  # fmt: skip
+        ((_, (half, place)),) = finished
+    assert half == 4 and place != os.getpid()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

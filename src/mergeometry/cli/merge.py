@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +95,11 @@ def merge(
 
         mergeometry merge recipe.yaml --output /shared/merged --executor ray --address auto
     """
-    with events(run.log) as written, plain_errors(debug, written):
+    with events(run.log) as written, plain_errors(debug, written), ExitStack() as resources:
         if run.output is None:
             wrong_usage("--output says where to write; there is no default")
         run.check()
-        executor = run.chosen_executor
+        executor = resources.enter_context(run.chosen_executor.opened())
         hidden = quiet or as_json or spoken_for() or written is not None
         told = None if spoken_for() else written
         if told is not None:
@@ -110,7 +111,7 @@ def merge(
         plan, record = _merged(given, run, where, told, hidden=hidden, executor=executor)
         if spoken_for():
             return
-        page = _page(given, run, record, written, quiet=quiet)
+        page = _page(given, run, record, written, quiet=quiet, executor=executor)
         if as_json:
             with published(run.output):
                 typer.echo(json.dumps(record.to_json(), indent=1))
@@ -131,40 +132,50 @@ def _merged(
     return plan, record
 
 
-def _page(given: Recipe, run: RunOptions, record: RunRecord, written: Events | None, *, quiet: bool) -> Path | None:
+def _page(
+    given: Recipe, run: RunOptions, record: RunRecord, written: Events | None, *, quiet: bool, executor: Executor
+) -> Path | None:
     """Write the page beside the output, where one is wanted."""
     assert run.output is not None
     if not (given.output.report if run.report is None else run.report):
         return None
-    return write_page(run.output, record, memory_limit=run.memory_limit, events=written, quiet=quiet)
+    from mergeometry.execution.executor import LOCAL
+
+    here = executor if run.executor == "local" else LOCAL  # a page takes less than a cluster's tasks do
+    return write_page(run.output, record, memory_limit=run.memory_limit, events=written, quiet=quiet, executor=here)
 
 
 def _carried_out(
     given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool, executor: Executor
 ) -> tuple[Plan, RunRecord]:
+    from mergeometry.deferred import load
+    from mergeometry.execution.workers import likely_workers, worker_count
     from mergeometry.plan.prepared import prepared_plan
 
     assert run.output is not None
     run.check_device()
+    # Workers load torch while this process reads the recipe, plans and lays out.
+    executor.expect(likely_workers(run.workers, given.labelled_paths()))
     with fetching(hidden=hidden, events=written) as show:
         plan = prepared_plan(given, where.access, show=show)
     if written is not None:
         written("planned", planned(plan))
-    options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume}
-    options |= {"memory_limit": run.memory_limit, "tell": telling(written, hidden=hidden)}
+    options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume, "executor": executor}
+    options |= {"memory_limit": run.memory_limit, "tell": telling(written, hidden=hidden), "device": run.device}
     if given.adapt is not None:
-        with executor.opened() as opened:
-            options["executor"] = opened
-            return plan, learn(plan, run.output, device=run.device, hidden=hidden, events=written, **options)
+        return plan, learn(plan, run.output, hidden=hidden, events=written, **options)
     _refuse_several_processes()
-    options["device"] = run.device
+    workers = worker_count(run.workers, plan.seconds(1))
+    executor.expect(workers)
+    if workers <= 1 and run.executor == "local":
+        load()
     if given.data is not None:
         from mergeometry.activations.run import merge_on_data as execute
     else:
         from mergeometry.execution.run import execute
 
-    with executor.opened() as opened, merging(plan, hidden=hidden, events=written) as advance:
-        record = execute(plan, run.output, progress=advance, executor=opened, **options)
+    with merging(plan, hidden=hidden, events=written) as advance:
+        record = execute(plan, run.output, progress=advance, **options)
     if run.executor == "local":  # a cluster's nodes say nothing of this machine
         from mergeometry.plan.paces import remember
 
@@ -201,14 +212,13 @@ def _merge_stages(
 
     def one(recipe: Recipe, target: Path) -> RunRecord:
         there = replace(run, output=target)
-        record = _merged(recipe, there, where, written, hidden=hidden, executor=opened)[1]
+        record = _merged(recipe, there, where, written, hidden=hidden, executor=executor)[1]
         # The others are removed once the output is there.
         if run.output in (target, target.parent):
-            _page(recipe, there, record, written, quiet=quiet)
+            _page(recipe, there, record, written, quiet=quiet, executor=executor)
         return record
 
-    with executor.opened() as opened:  # once for all stages
-        records = merged(stages, run.output, one, resume=run.resume, quiet=hidden)
+    records = merged(stages, run.output, one, resume=run.resume, quiet=hidden)
     if as_json:
         typer.echo(json.dumps([record.to_json() for record in records], indent=1))
 

@@ -13,6 +13,7 @@ from mergeometry.errors import MergeometryError, printable
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
+    from mergeometry.execution.executor import Executor
     from mergeometry.sink import RunRecord
 
 VARIABLE = "MERGEOMETRY_REPORT"
@@ -29,7 +30,13 @@ ReportOption: TypeAlias = Annotated[
 
 
 def write_page(
-    output: Path, record: RunRecord, *, memory_limit: str | None, events: Events | None, quiet: bool
+    output: Path,
+    record: RunRecord,
+    *,
+    memory_limit: str | None,
+    events: Events | None,
+    quiet: bool,
+    executor: Executor,
 ) -> Path | None:
     """Write the page on a published output, and return where it is; None, with one line that says why, if it fails.
 
@@ -40,7 +47,7 @@ def write_page(
 
     folder = page_folder(output)
     try:
-        _write(output, folder, record, memory_limit)
+        _write(output, folder, record, memory_limit, executor)
     except KeyboardInterrupt as error:
         text = "interrupted while the page was written; the output is in its place, and whole"
         raise MergeometryError(text, file=str(output)) from error
@@ -57,7 +64,7 @@ def write_page(
     return folder / PAGE
 
 
-def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | None) -> None:
+def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | None, executor: Executor) -> None:
     from mergeometry.feature_figures.scores import with_scores
     from mergeometry.inspection.after import report_on
     from mergeometry.inspection.budget import Budget
@@ -66,7 +73,9 @@ def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | No
 
     refuse_foreign_folder(folder, [Path(one.path) for one in record.inputs])
     budget = Budget.after(record, memory_limit)
-    measured = report_on(output, workers=1, memory_limit=memory_limit, budget=budget)
+    # In the workers of the merge, if it had any: this process has not loaded torch then.
+    workers = min(2, record.decisions.get("workers", {}).get("chosen", 1))
+    measured = report_on(output, workers=workers, memory_limit=memory_limit, budget=budget, executor=executor)
     document = with_scores(measured, None, output).to_json()
     figures = json.dumps(document, indent=1, allow_nan=False) + "\n"
     write_files(folder, {FIGURES: figures, PAGE: inspection_page(document)})

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from mergeometry.conventions.ties import is_output, is_table
+from mergeometry.deferred import Tensor, torch
 from mergeometry.execution.demands import MEASURING
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.fallback import on_device

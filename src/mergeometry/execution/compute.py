@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.copies import copy_in_pieces, refuse_unequal

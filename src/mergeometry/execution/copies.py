@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Shaped, Tensor, torch
 from mergeometry.errors import MismatchError
 from mergeometry.execution.pieces import InOrder, Writes
 from mergeometry.execution.stored import as_stored

@@ -5,10 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import torch
-from jaxtyping import Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Shaped, Tensor, torch
 from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.transfer import Transfer

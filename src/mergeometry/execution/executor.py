@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from mergeometry.errors import RecipeError
 
 if TYPE_CHECKING:
+    from mergeometry.execution.fork_server import ForkServer
     from mergeometry.sources.tensors import FileStamp
 
 Given = TypeVar("Given")
@@ -79,6 +80,10 @@ class Executor(Protocol):
         """
         ...
 
+    def expect(self, workers: int) -> None:
+        """Hear how many workers are likely to be needed soon, so that they are there by then."""
+        ...
+
     def sharing(self, token: Path, files: Mapping[Path, FileStamp]) -> AbstractContextManager[Self]:
         """Check by a ``token`` that every machine reads and writes its folder and finds the ``files`` unchanged.
 
@@ -124,9 +129,24 @@ class Executor(Protocol):
 class Local:
     """The machine that this process runs on: jobs run in this process, or in worker processes."""
 
-    def opened(self) -> AbstractContextManager[Self]:
-        """There is nothing to open."""
-        return nullcontext(self)
+    server: ForkServer | None = None
+    """What workers are forked from, as long as this is open."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """Keep what workers are forked from, once the first is needed."""
+        if self.server is not None:
+            yield self
+            return
+        from mergeometry.execution.fork_server import ForkServer  # noqa: PLC0415  (names alone need no processes)
+
+        with ForkServer() as server:
+            yield replace(self, server=server)
+
+    def expect(self, workers: int) -> None:
+        """Load torch for several workers from now on."""
+        if workers > 1 and self.server is not None:
+            self.server.start()
 
     def sharing(self, token: Path, files: Mapping[Path, FileStamp]) -> AbstractContextManager[Self]:
         """One machine sees its own files; every read checks that they are unchanged."""
@@ -149,7 +169,7 @@ class Local:
         del demands
         from mergeometry.execution.local_jobs import in_processes, in_this_process  # noqa: PLC0415  (needs torch)
 
-        with in_this_process(work) if workers <= 1 else in_processes(work, workers) as jobs:
+        with in_this_process(work) if workers <= 1 else in_processes(work, workers, self.server) as jobs:
             yield jobs
 
     @property

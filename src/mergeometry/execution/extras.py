@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from mergeometry.deferred import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

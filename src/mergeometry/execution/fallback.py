@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.execution.device_reader import DeviceReader
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.linalg.batches import DeviceMemoryWarning, is_out_of_memory

@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 
-from torch import Tensor
-
+from mergeometry.deferred import Tensor
 from mergeometry.dtypes import codes
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.task_reader import TaskReader

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import SourceError
 from mergeometry.execution.compute import Job, computed

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Generic
-
-import torch
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic
 
 from mergeometry.errors import ExecutionError
 from mergeometry.execution.executor import Given, Result
-from mergeometry.execution.threads import ENVIRONMENT, one_thread
-
-if TYPE_CHECKING:
-    from loky.process_executor import ProcessPoolExecutor
-
-_ORPHAN_SECONDS = 0.5
-
-_TAKEN_FOR_A_LEAK = r"A worker (stopped|was restarted) while some jobs .*memory leak"
-"""How loky's warning of a large worker begins, in its older and its newer words."""
+from mergeometry.execution.fork_server import ForkServer
+from mergeometry.execution.threads import one_thread
 
 
 class _InThisProcess(Generic[Given, Result]):
@@ -53,24 +39,81 @@ class _InThisProcess(Generic[Given, Result]):
 class _InProcesses(Generic[Given, Result]):
     """As many jobs at a time as there are worker processes."""
 
-    def __init__(self, work: Callable[[Given], Result], workers: int, pool: ProcessPoolExecutor) -> None:
-        self._work, self._workers, self._pool = work, workers, pool
-        self._running: dict[Future[Result], Given] = {}
+    def __init__(self, work: Callable[[Given], Result], connections: list[Connection]) -> None:
+        self._work, self._connections = work, connections
+        self._waiting = deque[Given]()
+        self._idle: list[Connection] = []
+        self._running: dict[Connection, Given] = {}
+        self._processes: dict[Connection, int] = {}
 
     @property
     def room(self) -> int:
-        # Few jobs are submitted ahead, so that a stop does not have to wait for a queue to drain.
-        return self._workers + 1 - len(self._running)
+        # One job waits for the worker that is finished first; more would keep a stop waiting.
+        return len(self._connections) + 1 - len(self._running) - len(self._waiting)
 
     def submit(self, job: Given) -> None:
-        self._running[self._pool.submit(self._work, job)] = job
+        self._waiting.append(job)
+        self._hand_out()
 
     def finished(self) -> tuple[Given, Result] | None:
-        if not self._running:
-            return None
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-        future = next(future for future in self._running if future in done)
-        return self._running.pop(future), future.result()
+        while self._running or self._waiting:
+            for connection in wait(self._connections):
+                assert isinstance(connection, Connection)
+                said = _received(connection)
+                self._idle.append(connection)
+                if connection not in self._processes:
+                    self._processes[connection] = said
+                    self._hand_out()
+                    continue
+                job = self._running.pop(connection)
+                self._hand_out()
+                result, error, where = said
+                if error is not None:
+                    raise error from _WorkerError(where)
+                return job, result
+        return None
+
+    def kill(self) -> None:
+        """Kill every worker, and return once all are gone."""
+        for process in self._processes.values():
+            # Its number is not given away: the process that it was forked from does not wait for it.
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        for connection in self._processes:
+            with suppress(EOFError, OSError):
+                while True:
+                    connection.recv_bytes()
+
+    def _hand_out(self) -> None:
+        """Give jobs to the workers that have none; one that has not come up yet gets none, and so can be left."""
+        from cloudpickle import dumps  # noqa: PLC0415  (one process needs none)
+
+        while self._waiting and self._idle:
+            connection, job = self._idle.pop(), self._waiting.popleft()
+            self._running[connection] = job
+            try:
+                # By value where it is a function or class of a caller's script, which no worker imports.
+                connection.send_bytes(dumps((self._work, job)))
+            except OSError as error:
+                raise _died() from error
+
+
+class _WorkerError(Exception):
+    """Where in a worker an error happened."""
+
+
+def _received(connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except (EOFError, OSError) as error:
+        raise _died() from error
+
+
+def _died() -> ExecutionError:
+    return ExecutionError(
+        "a worker process died",
+        hint="out of memory is the usual cause: use fewer --workers; `mergeometry plan` estimates the peak",
+    )
 
 
 @contextmanager
@@ -81,55 +124,23 @@ def in_this_process(work: Callable[[Given], Result]) -> Iterator[_InThisProcess[
 
 
 @contextmanager
-def in_processes(work: Callable[[Given], Result], workers: int) -> Iterator[_InProcesses[Given, Result]]:
-    """Run jobs in worker processes, which end with the block.
+def in_processes(
+    work: Callable[[Given], Result], workers: int, server: ForkServer | None = None
+) -> Iterator[_InProcesses[Given, Result]]:
+    """Run jobs in worker processes, which end with the block; without a server that lasts, one that ends with it too.
 
     Raises:
         ExecutionError: a worker process dies, most often because memory runs out.
     """
-    # loky starts workers without importing the caller's script, which multiprocessing would run again.
-    from loky.process_executor import ProcessPoolExecutor  # noqa: PLC0415
-
-    _refuse_removed_folder()
-    # Workers grow with the tensors that they work on, which loky takes for a leak; it then starts another and says so.
-    warnings.filterwarnings("ignore", _TAKEN_FOR_A_LEAK, UserWarning, r"loky\.process_executor")
-    pool = ProcessPoolExecutor(
-        max_workers=workers, initializer=_prepare, initargs=(os.getpid(),), env=dict(ENVIRONMENT)
-    )
-    ended = False
-    try:
-        yield _InProcesses(work, workers, pool)
-        ended = True
-    except BrokenProcessPool as error:
-        raise ExecutionError(
-            "a worker process died",
-            hint="out of memory is the usual cause: use fewer --workers; `mergeometry plan` estimates the peak",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, kill_workers=not ended)
-
-
-def _refuse_removed_folder() -> None:
-    """A process that is started begins in the current folder."""
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise ExecutionError(
-            "workers cannot be started: the current folder was removed",
-            hint="change into a folder that exists, or use --workers 1",
-        ) from error
-
-
-def _prepare(parent: int) -> None:
-    # Ctrl-C, a closed terminal and many schedulers reach the whole group; the parent alone decides what that means.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    """End this worker soon after its parent, which cannot tell it to stop if it was killed."""
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_SECONDS)
-    os._exit(1)
+    with ExitStack() as stack:
+        source = server or stack.enter_context(ForkServer())
+        connections = []
+        for _ in range(workers):
+            connections.append(connection := source.worker())
+            stack.enter_context(connection)
+        jobs = _InProcesses[Given, Result](work, connections)
+        try:
+            yield jobs
+        except BaseException:
+            jobs.kill()
+            raise

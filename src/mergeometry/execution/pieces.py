@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype, torch_dtype
 from mergeometry.execution.read_ahead import ReadAhead

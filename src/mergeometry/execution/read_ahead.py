@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-from jaxtyping import Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Shaped, Tensor, torch
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.sources import TensorInfo
 from mergeometry.sources.formed import FormedTensor

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float, Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Float, Shaped, Tensor, torch
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.execution.finite import surely_finite

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-from jaxtyping import Shaped
-from torch import Tensor
-
+from mergeometry.deferred import Shaped, Tensor, torch
 from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError

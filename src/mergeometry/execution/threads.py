@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from threadpoolctl import threadpool_limits
 
-from mergeometry.deferred import after_loading
-
-ENVIRONMENT = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
-"""Environment of a worker process, so that no library starts a thread pool of its own."""
+from mergeometry.deferred import after_loading, torch
 
 
 @contextmanager

@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.execution.task_reader import Reads
 from mergeometry.sources import TensorInfo
 from mergeometry.sources.formed import FormedTensor

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeAlias
 
 from mergeometry.byte_counts import bytes_in
@@ -15,8 +18,8 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.sink.failures import readable_bytes
 from mergeometry.words import counted
 
-_WORTH_WORKERS = 15.0
-"""Seconds of work below which starting processes, each of which loads torch, takes longer than it saves."""
+_WORTH_WORKERS = 4.0
+"""Seconds of work below which starting processes takes longer than it saves."""
 
 MemoryLimit: TypeAlias = int | str | None
 """The bytes of memory that all processes may take together, such as ``"8GB"``; None for all that there is."""
@@ -47,6 +50,17 @@ def worker_count(asked: int | None, seconds: float = math.inf) -> int:
     if asked < 1:
         raise RecipeError(f"workers must be at least 1, got {asked}")
     return asked
+
+
+def likely_workers(asked: int | None, folders: Iterable[str | Path]) -> int:
+    """The workers that a merge of these models will probably get, from nothing but the sizes of their files."""
+    if asked is not None:
+        return asked
+    nbytes = 0
+    for folder in folders:
+        with suppress(OSError):  # on the hub, or a mistake that reading it will tell
+            nbytes += sum(one.stat().st_size for one in os.scandir(folder) if one.name.endswith(".safetensors"))
+    return worker_count(None, nbytes / machine.BYTES_PER_SECOND)
 
 
 def workers_for(plan: Plan, asked: int | None, memory_limit: MemoryLimit = None, executor: Executor = LOCAL) -> int:

@@ -7,9 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from mergeometry.deferred import Float, Tensor, torch
 
 
 class WriteBehind:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
+from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.workers import MemoryLimit
 from mergeometry.inspection.budget import Budget
 from mergeometry.inspection.curves import curves_of
@@ -37,6 +38,7 @@ def report_on(
     progress: Progress | None = None,
     memory_limit: MemoryLimit = None,
     budget: Budget | None = None,
+    executor: Executor = LOCAL,
 ) -> Inspection:
     """Measure what became of every model in a merge, from the output's run record and the weights.
 
@@ -59,7 +61,13 @@ def report_on(
         )
         return _from_record_alone(output, record, plain, [*doubt, gone])
     measured, read = measure_all(
-        plan, workers=workers, progress=progress, merged=True, memory_limit=memory_limit, budget=budget
+        plan,
+        workers=workers,
+        progress=progress,
+        merged=True,
+        memory_limit=memory_limit,
+        budget=budget,
+        executor=executor,
     )
     merged = measured.output
     assert merged is not None

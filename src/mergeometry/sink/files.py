@@ -32,10 +32,11 @@ class FileSystem:
             raise
         return descriptor
 
-    def open(self, path: Path, *, create: bool = False, append: bool = False) -> int:
-        """Open a file for writing; with ``create`` it must not exist yet."""
+    def open(self, path: Path, *, create: bool = False, append: bool = False, direct: bool = False) -> int:
+        """Open a file for writing; ``create``: it must not exist yet, ``direct``: whole blocks pass by the cache."""
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         flags |= (os.O_CREAT | os.O_EXCL if create else 0) | (os.O_APPEND if append else 0)
+        flags |= getattr(os, "O_DIRECT", 0) if direct else 0  # macOS lacks it
         return os.open(path, flags, 0o666)
 
     def close(self, descriptor: int) -> None:

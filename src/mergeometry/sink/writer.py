@@ -13,8 +13,9 @@ from mergeometry.digests import DEFAULT, Algorithm, Hash, algorithm_of, digest_o
 from mergeometry.dtypes import codes, item_size
 from mergeometry.errors import OutputError
 from mergeometry.sink.failures import explained
-from mergeometry.sink.files import FileSystem, read_range
+from mergeometry.sink.files import FileSystem, read_range, unsupported
 from mergeometry.sink.layout import OutputTensor, Slot, lay_out
+from mergeometry.sink.past_cache import PastCache
 
 
 class SlotWriter:
@@ -34,9 +35,10 @@ class SlotWriter:
     ) -> None:
         self._folder = folder
         self._algorithm: Algorithm = algorithm
-        self._limit = max(1, open_files)
+        self._limit = max(2, open_files)  # a file may be open in both ways
         self._files = files or FileSystem()
-        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._descriptors: OrderedDict[tuple[str, bool], int] = OrderedDict()
+        self._past_cache = PastCache(self._files)
 
     def __enter__(self) -> Self:
         return self
@@ -76,22 +78,39 @@ class SlotWriter:
 
     def close(self) -> None:
         """Close all files."""
+        self._past_cache.close()
         while self._descriptors:
-            name, descriptor = self._descriptors.popitem()
+            (name, _), descriptor = self._descriptors.popitem()
             with explained("a staged file cannot be closed", self._folder / name):
                 self._files.close(descriptor)
 
     def _write(self, slot: Slot, data: memoryview, start: int) -> None:
         with explained("a tensor cannot be written", self._folder / slot.file, needed=len(data)):
-            self._files.write_at(self._descriptor(slot.file), data, start)
+            cached = self._descriptor(slot.file)
+            direct = self._direct(slot.file) if self._past_cache.takes(len(data)) else None
+            if direct is None:
+                self._files.write_at(cached, data, start)
+            else:
+                self._past_cache.write(direct, cached, data, start)
 
-    def _descriptor(self, name: str) -> int:
-        if name not in self._descriptors:
+    def _direct(self, name: str) -> int | None:
+        """A descriptor past the page cache; None where the file system has none."""
+        try:
+            return self._descriptor(name, direct=True)
+        except OSError as error:
+            if not unsupported(error):
+                raise
+            self._past_cache.refuse()
+            return None
+
+    def _descriptor(self, name: str, *, direct: bool = False) -> int:
+        key = name, direct
+        if key not in self._descriptors:
             if len(self._descriptors) >= self._limit:
                 self._files.close(self._descriptors.popitem(last=False)[1])
-            self._descriptors[name] = self._files.open(self._folder / name)
-        self._descriptors.move_to_end(name)
-        return self._descriptors[name]
+            self._descriptors[key] = self._files.open(self._folder / name, direct=direct)
+        self._descriptors.move_to_end(key)
+        return self._descriptors[key]
 
 
 def slot_digest(folder: Path, slot: Slot, algorithm: Algorithm) -> str:

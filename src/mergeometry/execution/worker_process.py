@@ -1,0 +1,90 @@
+"""What runs in worker processes, and in the one that they are forked from (`fork_server` is the caller's side)."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any, NoReturn
+
+import cloudpickle
+import torch
+
+import mergeometry.execution.compute  # noqa: F401  (what every worker needs is loaded before the first is forked)
+from mergeometry.errors import ExecutionError
+from mergeometry.execution.fork_server import ASKED, command_of
+
+_ORPHAN_SECONDS = 0.5
+
+
+def serve(descriptor: int) -> None:
+    """Fork a worker for every connection that comes, until the caller closes its end or dies."""
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # a search for garbage in a worker would copy what it shares with this process
+    with socket.socket(fileno=descriptor) as asked:
+        for connection in _connections(asked):
+            if not os.fork():
+                asked.close()
+                work(connection)
+
+
+def serve_loading(descriptor: int) -> None:
+    """Start a worker that loads torch itself for every connection that comes, until the caller is done."""
+    with socket.socket(fileno=descriptor) as asked:
+        for connection in _connections(asked):
+            subprocess.Popen(command_of("work", connection), pass_fds=[connection], stdin=subprocess.DEVNULL)
+
+
+def _connections(asked: socket.socket) -> Iterator[int]:
+    while True:
+        said, (*descriptors,), _, _ = socket.recv_fds(asked, len(ASKED), 1)
+        if said != ASKED:
+            return
+        yield descriptors[0]
+        os.close(descriptors[0])
+
+
+def work(descriptor: int) -> NoReturn:
+    """Do one job after another, until the caller closes its end of the connection or dies."""
+    torch.set_num_threads(1)
+    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    connection = Connection(descriptor)
+    try:
+        connection.send(os.getpid())
+        while True:
+            function, job = connection.recv()
+            connection.send_bytes(_answer(function, job))
+    except (EOFError, OSError):
+        pass  # the caller needs no more
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the exit handlers are those of the process that this one was forked from
+
+
+def _answer(function: Callable[[Any], Any], job: Any) -> bytes:
+    """A result, or an error and where it happened."""
+    try:
+        return cloudpickle.dumps((function(job), None, ""))
+    except BaseException as error:
+        where = traceback.format_exc()
+        try:
+            answer = cloudpickle.dumps((None, error, where))
+            cloudpickle.loads(answer)  # some errors cannot be made again from their arguments
+        except Exception:
+            answer = cloudpickle.dumps((None, ExecutionError(f"{type(error).__name__}: {error}"), where))
+        return answer
+
+
+def _leave_with(parent: int) -> None:
+    """End this worker soon after the process that started it, in the middle of a job too."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_SECONDS)
+    os._exit(1)
