@@ -47,8 +47,9 @@ is finite, and hashes every byte read and written.""",
     "llama": """A base and three fine-tunes with the shapes of Qwen2.5-0.5B under Llama's names, 494M parameters, tied
 tables; `slerp` takes two of the three. Ours runs as the command comes, which gives it a worker for each core, and with
 one where a row says so, to the same bytes, both without the page beside the output (`--no-report`); mergekit with its
-own command and `dtype: bfloat16`, as its users write it: it computes in bfloat16 where its method does
-not widen by itself, ours in float32. The merged updates then differ by what rounding does to random updates of a thirtieth of the weights: in bfloat16 many entries are equal at a threshold, all of which are kept here;
+own command and `dtype: bfloat16`, as its users write it: it computes in bfloat16 where its method does not widen by
+itself, ours in float32. The merged updates then differ by what rounding does to random updates of a thirtieth of the
+weights: in bfloat16 many entries are equal at a threshold, all of which are kept here;
 the ratio of `model_stock` is close to zero for them, and counts as zero here where it is negative. In float32 the
 same methods agree to 1e-6 ([coming from mergekit](coming-from-mergekit.md)). `dare_ties` drops entries at random, so
 only the sizes of the updates are compared. Inputs are in the system's page cache. mergekit maps them, so that their

@@ -14,8 +14,8 @@ class RecordingFileSystem(FileSystem):
         self.log = []
         self.paths = {}
 
-    def open(self, path, *, create=False, append=False):
-        descriptor = super().open(path, create=create, append=append)
+    def open(self, path, *, create=False, append=False, direct=False):
+        descriptor = super().open(path, create=create, append=append, direct=direct)
         self.paths[descriptor] = path
         if create:
             self.log.append(("create", path))
