@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from mergeometry.deferred import Float, Tensor, torch
 
 
 def principal_cosines(one: Float[Tensor, "m k"], other: Float[Tensor, "m l"]) -> Float[Tensor, " q"]:

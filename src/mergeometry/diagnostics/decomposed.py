@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.svd import decompose
 from mergeometry.values import Delta, Directions
 

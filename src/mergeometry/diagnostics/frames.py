@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.linalg.etf import simplex_etf
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.polar import polar

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.values import Directions
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from mergeometry.deferred import Float, Tensor, torch
 
 
 def energy_kept(values: Float[Tensor, " q"]) -> Float[Tensor, " q"]:

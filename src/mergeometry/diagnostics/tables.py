@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from mergeometry.deferred import torch
 from mergeometry.linalg.shrinkage import RowMovements
 
 

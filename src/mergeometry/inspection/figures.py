@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from mergeometry.deferred import Tensor
 from mergeometry.diagnostics.entries import EntryStatistics
 from mergeometry.diagnostics.tables import MovedRows
 from mergeometry.digests import DEFAULT, Algorithm

@@ -6,9 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency, share_held, subspace_alignment
 from mergeometry.diagnostics.angles import subspace_overlap

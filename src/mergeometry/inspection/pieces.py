@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
+from mergeometry.deferred import Tensor, torch
 from mergeometry.diagnostics.alignment import share_held
 from mergeometry.diagnostics.entries import entry_statistics
 from mergeometry.diagnostics.tables import moved_rows
