@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.deferred import Float, Int, Tensor, torch
 from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.side_by_side import SideBySide
 from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, peaks_below_zero, singular_core, thin_svds
@@ -49,13 +49,12 @@ def basis_of(factors: Sequence[Float[Tensor, "m _"]]) -> Basis:
         return _householder(stack)
     stack, products, sizes = stack.scaled()
     lengths = products.diagonal().sqrt()
-    there = lengths > 0
-    inverse_lengths = torch.where(there, 1 / lengths, 0.0)
-    kept = there.nonzero()[:, 0]
-    scaled = (products * inverse_lengths * inverse_lengths[:, None])[kept][:, kept]
-    triangle, inverse, condition = _cholesky(scaled)
-    solved = products.new_zeros(stack.width, len(kept))
-    solved[kept] = inverse * inverse_lengths[kept, None]
+    kept = lengths.nonzero()[:, 0]
+    if len(kept) < stack.width:
+        products, lengths = products[kept][:, kept], lengths[kept]
+    inverse_lengths = 1 / lengths
+    triangle, solved, condition = _cholesky(products * inverse_lengths * inverse_lengths[:, None])
+    solved = _spread(solved * inverse_lengths[:, None], kept, stack.width)
     if condition > _ONE_PASS and condition <= _TWO_PASSES:
         second, more, spread = _cholesky(stack.gram(solved))
         triangle, solved = second @ triangle, solved @ more
@@ -63,9 +62,8 @@ def basis_of(factors: Sequence[Float[Tensor, "m _"]]) -> Basis:
     if not condition <= _TWO_PASSES:
         basis = _householder(stack)
         return Basis(basis.stack, basis.triangle * sizes, None)
-    coordinates = products.new_zeros(len(kept), stack.width)
-    coordinates[:, kept] = triangle * lengths[kept]
-    return Basis(stack, coordinates * sizes, solved)
+    triangle = _spread((triangle * lengths).mT, kept, stack.width).mT
+    return Basis(stack, triangle * sizes, solved)
 
 
 def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Basis, Basis, list[Directions]]:
@@ -135,6 +133,11 @@ def _triplets(left: Float[Tensor, "t p r"], cores: Float[Tensor, "t r s"], right
         Directions(lefts[place, :, :count], values[place, :count], rights[place, :, :count], of_adapter=True)
         for place, count in enumerate(kept)
     ]
+
+
+def _spread(rows: Float[Tensor, "k p"], places: Int[Tensor, " k"], count: int) -> Float[Tensor, "count p"]:
+    """The rows at their places among ``count``, zeros between them."""
+    return rows if len(rows) == count else rows.new_zeros(count, rows.shape[1]).index_copy(0, places, rows)
 
 
 def _householder(stack: SideBySide) -> Basis:

@@ -138,9 +138,9 @@ def _of_few(
     magnitudes = stacked.abs()
     # As they would be compared one task at a time: thresholds rounded to the entries' dtype.
     smallest = magnitudes.topk(count, dim=1).values[:, -1:].double() * (1 - rounding)
-    kept = magnitudes >= smallest.to(stacked.dtype)
-    places = kept.any(dim=0).nonzero()[:, 0]
-    chosen = torch.where(kept[:, places], stacked[:, places], 0.0)
+    kept = (magnitudes >= smallest.to(stacked.dtype)).numpy()
+    places = np.unique(np.flatnonzero(kept) % stacked.shape[1])
+    chosen = torch.where(torch.from_numpy(kept[:, places]), stacked[:, places], 0.0)
     merged = torch.zeros_like(stacked[0])
     merged[places] = Vote(weights)(list(chosen))
     return merged.reshape(tasks[0].shape)

@@ -9,8 +9,8 @@ from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import entries_together
 from mergeometry.linalg.svd import gram
 
-_ENTRIES = 1 << 17
-"""Entries converted at a time: a megabyte in float64, which stays in the processor's cache."""
+_ENTRIES = 1 << 16
+"""Entries converted at a time: half a megabyte in float64, which stays in the processor's cache."""
 
 _SQUARES_UNDERFLOW = 1e-250
 """Squared lengths below which float64 may have lost digits of a square."""
@@ -26,6 +26,7 @@ class SideBySide:
         self.rows = factors[0].shape[0]
         self._lies_flat = all(factor.mT.is_contiguous() for factor in factors)
         """Whether each column is one piece of memory, as the rows of ``lora_A`` are."""
+        self._buffer: Tensor | None = None
 
     def gram(self, through: Float[Tensor, "r k"] | None = None) -> Float[Tensor, "k k"]:
         """Upper triangle of ``X.T @ X``, of this matrix X, or of X times ``through``."""
@@ -39,7 +40,12 @@ class SideBySide:
         """The product with a small matrix, in float64; laid out in memory as the factors are."""
         shape = (self.rows, matrix.shape[1])
         like = {"dtype": torch.float64, "device": matrix.device}
-        product = torch.empty(shape[::-1], **like).mT if self._lies_flat else torch.empty(shape, **like)
+        if self._lies_flat:
+            turned = torch.empty(shape[::-1], **like)
+            for rows, block in self._blocks():
+                torch.mm(matrix.mT, block.mT, out=turned[:, rows])
+            return turned.mT
+        product = torch.empty(shape, **like)
         for rows, block in self._blocks():
             torch.mm(block, matrix, out=product[rows])
         return product
@@ -74,11 +80,13 @@ class SideBySide:
         """Some rows after others, each block valid until the next."""
         step = max(1, entries_together(self._factors[0], _ENTRIES) // max(1, self.width))
         step = min(step, self.rows)
-        like = {"dtype": torch.float64, "device": self._factors[0].device}
-        buffer = torch.empty(self.width, step, **like).mT if self._lies_flat else torch.empty(step, self.width, **like)
+        if self._buffer is None:  # used again: fresh memory takes longer than what is done with it
+            like = {"dtype": torch.float64, "device": self._factors[0].device}
+            shape = (step, self.width)
+            self._buffer = torch.empty(shape[::-1], **like).mT if self._lies_flat else torch.empty(shape, **like)
         for first in range(0, self.rows, step):
             rows = slice(first, min(first + step, self.rows))
-            block, column = buffer[: rows.stop - first], 0
+            block, column = self._buffer[: rows.stop - first], 0
             for factor in self._factors:
                 following = column + factor.shape[1]
                 block[:, column:following].copy_(factor[rows])
