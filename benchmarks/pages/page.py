@@ -56,29 +56,28 @@ only the sizes of the updates are compared. Inputs are in the system's page cach
 pages count towards its resident memory. Ours hashes every byte read and written (BLAKE3), checks every value, and
 waits until the output is on the disk.
 
-What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time);
-limits of `malloc` (a third of the system time gone, where buffers that are used again save two thirds); an early
-start of writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for); pieces of 65,536
-entries, which stay in the second-level cache (no less processor time than 131,072, for twice as many calls); a test
-of the bits that were read (0.2 ns for each entry, where the sum of the converted numbers, which are in the cache,
-takes 0.07); inner products of all pairs as one product of thin matrices (2.5 ns for each entry of three models,
-where six separate ones take 1.8), or of blocks that stay in the second-level cache (1.7 to 2.2, and 1.7 as it is);
-a third thread that converts what was read while another merges (a third to two thirds longer on a busy machine:
-threads that take turns for every piece wait for each other); two or three tensors at a time in threads of one process
-(as many seconds: 15,000 times a second one waits for the other's turn with the interpreter); and conversion in the
-thread that reads (no less time for `model_stock`, a fifth more for `ties`: the numbers have left the cache by the time
-they are used). What did: turns between threads for up to a million entries in place of a quarter of a million, and a
-test for NaN and infinity of a sum or of inner products, which show those of every model, in place of a test of each
-model's entries (both together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an
-idle one no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: a gigabyte takes
-0.2 s of a processor in place of 0.5 to 5, as this virtual machine's host takes free memory back, and `fsync` finds
-nothing to wait for); workers forked from a process that loads torch while the command plans, in place of processes that
-load it one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that measures them (a
-seventh less processor time);
-BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that counts above and keeps
-between them (2.2 ns for each entry of a task vector) in place of two passes that count digits (6 ns), which had
-replaced a partition (7 ns, and a copy); and products of bits as integers in place of a choice by booleans (0.4 ns
-for each entry in place of 1.2).""",
+What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); limits
+of `malloc` (a third of the system time gone, where buffers that are used again save two thirds); an early start of
+writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for); pieces of 65,536 entries,
+which stay in the second-level cache (no less processor time than 131,072, for twice as many calls); a test of the bits
+that were read (0.2 ns for each entry, where the sum of the converted numbers, which are in the cache, takes 0.07);
+inner products of all pairs as one product of thin matrices (2.5 ns for each entry of three models, where six separate
+ones take 1.8), or of blocks that stay in the second-level cache (1.7 to 2.2, and 1.7 as it is); a third thread that
+converts what was read while another merges (a third to two thirds longer on a busy machine: threads that take turns
+for every piece wait for each other); two or three tensors at a time in threads of one process (as many seconds: 15,000
+times a second one waits for the other's turn with the interpreter); and conversion in the thread that reads (no less
+time for `model_stock`, a fifth more for `ties`: the numbers have left the cache by the time they are used). What did:
+turns between threads for up to a million entries in place of a quarter of a million, and a test for NaN and infinity
+of a sum or of inner products, which show those of every model, in place of a test of each model's entries (both
+together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an idle one
+no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: a gigabyte takes 0.2 s of
+a processor in place of 0.5 to 5, as this virtual machine's host takes free memory back, and `fsync` finds nothing to
+wait for); workers forked from a process that loads torch while the command plans, in place of processes that load it
+one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh
+less processor time); BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that
+counts above and keeps between them (2.2 ns for each entry of a task vector) in place of two passes that count digits
+(6 ns), which had replaced a partition (7 ns, and a copy); and products of bits as integers in place of a choice by
+booleans (0.4 ns for each entry in place of 1.2).""",
     "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
 the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
 to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the
