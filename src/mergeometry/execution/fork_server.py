@@ -106,7 +106,8 @@ class ForkServer:
 
 def command_of(function: str, descriptor: int) -> list[str]:
     """The command that runs a function of `worker_process` with a descriptor, and finds modules where this one does."""
-    return [sys.executable, "-P", "-c", _PROGRAM.format(function), str(descriptor), json.dumps(sys.path)]
+    places = json.dumps([str(place) for place in sys.path])
+    return [sys.executable, "-P", "-c", _PROGRAM.format(function), str(descriptor), places]
 
 
 def _refuse_removed_folder() -> None:
