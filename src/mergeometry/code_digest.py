@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,10 +84,10 @@ class CodeDigest:
         if module not in self._imports:
             file = self._file(module)
             assert file is not None
-            names: Iterable[str] = ()
+            names: frozenset[str] = frozenset()
             if file.suffix == ".py":
                 package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-                names = _names(ast.parse(file.read_bytes(), file), package)
+                names = _names(file.read_bytes(), package)
             self._imports[module] = frozenset(name for name in names if self._file(name) is not None)
         return self._imports[module]
 
@@ -126,30 +127,38 @@ def _parents(module: str) -> Iterator[str]:
         yield module
 
 
-def _names(tree: ast.AST, package: str) -> Iterator[str]:
-    """Full names of all that a file imports, and of all that may be such: names in modules, and texts."""
-    for node in _run(tree):
-        if isinstance(node, ast.Import):
+@cache
+def _names(code: bytes, package: str) -> frozenset[str]:
+    """Full names of all that a file imports, and of all that may be such: names in modules, and texts.
+
+    Remembered by the code itself: every comparison of a process looks at the same files.
+    """
+    names: set[str] = set()
+    for node in _run(ast.parse(code)):
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and "." in node.value:
+                names.add(node.value)
+        elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name
-                yield from _parents(alias.name)
+                names.add(alias.name)
+                names.update(_parents(alias.name))
         elif isinstance(node, ast.ImportFrom):
             start = _absolute(node, package)
-            yield start
-            yield from (f"{start}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
-            yield node.value
+            names.add(start)
+            names.update(f"{start}.{alias.name}" for alias in node.names)
+    return frozenset(names)
 
 
-def _run(node: ast.AST) -> Iterator[ast.AST]:
+def _run(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes that can run: what stands under TYPE_CHECKING is for type checkers only."""
-    yield node
-    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        children: Iterable[ast.AST] = node.orelse
-    else:
-        children = ast.iter_child_nodes(node)
-    for child in children:
-        yield from _run(child)
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
