@@ -118,7 +118,7 @@ def test_jobs_that_results_call_for_are_done(workers: int) -> None:
         assert os.getpid() not in places
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.suite)])
 def test_the_first_error_stops_the_rest(workers: int) -> None:
     waiting = deque([2, -1, *range(100)])
     with pytest.raises(NumericalError, match="-1 is below zero"), closing(

@@ -26,11 +26,20 @@ RISING = {
 """At this rate the held-out objective soon rises."""
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7, 9, 12])
-def test_an_interrupted_run_goes_on_to_the_same_bits(inputs: dict[str, Any], tmp_path: Path, stop: int) -> None:
-    plan = plan_of(inputs, QUICK)
-    whole = prepared_from(plan)
+@pytest.fixture(scope="module")
+def uninterrupted(inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """A run from its start to its end: what was learned, and the last state."""
+    whole = prepared_from(plan_of(inputs, QUICK))
     finished = whole.learner.learn(silent, lambda state: None)
+    return outcome(whole), finished
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 9, 12])
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    inputs: dict[str, Any], uninterrupted: tuple[Any, Any], tmp_path: Path, stop: int
+) -> None:
+    plan = plan_of(inputs, QUICK)
+    whole, finished = uninterrupted
     kept = StateFile(tmp_path, "run")
     broken = prepared_from(plan, workers=2)
     with pytest.raises(KeyboardInterrupt):
@@ -40,7 +49,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(inputs: dict[str, Any], tmp
     again = prepared_from(plan)
     again.learner.take(earlier)
     state = again.learner.learn(silent, kept.write)
-    assert all(torch.equal(a, b) for a, b in zip(outcome(again), outcome(whole), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(outcome(again), whole, strict=True))
     assert [(point.step, point.held_out) for point in state.points] == [
         (point.step, point.held_out) for point in finished.points
     ]

@@ -213,6 +213,7 @@ def test_a_merge_is_refined_matrix_by_matrix(tmp_path: Path, method: str, adapte
     assert changed == next(step.tensors for step in run.refinements) > 0
 
 
+@pytest.mark.suite
 def test_any_number_of_workers_refines_the_same(tmp_path: Path) -> None:
     """Processes take long to start: every method, on models and an adapter, in one merge."""
     shapes = {f"layer.{number}.dense.weight": (8, 6) for number in range(4)}

@@ -22,6 +22,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_suite("text-8", tmp_path_factory.mktemp("suite"), limit=8)
 
 
+@pytest.mark.suite
 def test_a_suite_is_written_whole(suite: Path) -> None:
     tasks, recipe = load_tasks(suite / "tasks.yaml"), mg.load_recipe(suite / "recipe.yaml")
     assert [task.name for task in tasks.tasks] == [model.name for model in recipe.models]
