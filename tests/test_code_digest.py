@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_whatever_an_import_leads_to_counts(folder: Path, name: str) -> None:
     before = door(folder)
     (folder / name).write_text(FILES[name] + "# changed\n")
     assert (door(folder) == before) is (name in APART)
+
+
+def test_code_that_was_looked_through_is_not_parsed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = door(folder)
+    monkeypatch.setattr(ast, "parse", None)
+    assert door(folder) == before
 
 
 def test_where_the_code_lies_does_not_count(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
