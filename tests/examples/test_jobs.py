@@ -47,7 +47,7 @@ def commands() -> dict[str, list[str]]:
     return {
         "systemd": shlex.split(unit()["Service"]["ExecStart"])[1:],
         "SLURM": shlex.split(batch.replace("\\\n", " "))[1:],
-        "Kubernetes": container["command"][1:],
+        "Kubernetes": shlex.split(container["command"][2].partition("exec ")[2])[1:],
     }
 
 
@@ -113,6 +113,24 @@ def test_the_batch_job_queues_itself_again_and_verifies_at_the_end(tmp_path: Pat
     assert job.wait(timeout=60) == 0
     last = log.read_text().splitlines()[-1]
     assert last.endswith("scontrol requeue 7" if hangs else "mergeometry verify merged --json")
+
+
+@pytest.mark.parametrize("where", ["SLURM", "Kubernetes"])
+def test_a_job_that_starts_again_after_the_output_is_there_merges_nothing(where: str, tmp_path: Path) -> None:
+    (tmp_path / "mergeometry").write_text(STANDIN)
+    (tmp_path / "mergeometry").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "7"}
+    (container,) = manifest()["spec"]["template"]["spec"]["containers"]
+    command = ["bash", str(BATCH)] if where == "SLURM" else container["command"]
+    for there in (False, True):
+        if there:
+            (tmp_path / "log").unlink()
+            (tmp_path / "merged").mkdir()
+            (tmp_path / "merged" / "mergeometry.json").touch()
+        done = subprocess.run(command, env=environment, cwd=tmp_path, check=False)
+        assert done.returncode == 0
+        log = tmp_path / "log"
+        assert ("mergeometry merge" in log.read_text() if log.exists() else False) is not there
 
 
 def test_the_job_fits_the_schema_of_the_api() -> None:

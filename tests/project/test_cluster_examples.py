@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from typing import Any
@@ -28,7 +29,9 @@ def test_the_job_of_kuberay() -> None:
         mounts.append((container["image"], container["volumeMounts"], group["template"]["spec"]["volumes"]))
         assert container["resources"]["requests"] == container["resources"]["limits"], "or Ray offers what it has not"
     assert mounts[0] == mounts[1], "every node sees the same storage and software"
-    words = job["spec"]["entrypoint"].split()
+    shell, flag, line = shlex.split(job["spec"]["entrypoint"])
+    assert (shell, flag) == ("sh", "-c") and line.startswith("test -e /shared/merged/mergeometry.json || exec ")
+    words = line.partition("exec ")[2].split()
     assert words[:2] == ["mergeometry", "merge"] and "--resume" in words
     name, address = (words[words.index(option) + 1] for option in ("--executor", "--address"))
     assert ExecutorOptions(name, address).chosen_executor == mg.Ray("auto")
