@@ -84,6 +84,11 @@ def test_damaged_records_are_refused(tmp_path):
     for field, wrong in {"scale": "x", "seconds": True, "shape": [1.5], "name": 1, "notes": "x"}.items():
         with pytest.raises(SourceError, match=field):
             TensorRecord.from_json({**json.loads(json.dumps(whole))["tensors"][0], field: wrong})
+    for field in ("seconds", "peak_memory"):  # a whole number in JSON may be longer than any count
+        with pytest.raises(SourceError, match=field):
+            Totals.from_json({**whole["totals"], field: 10**400})
+    with pytest.raises(SourceError, match="shape"):
+        TensorRecord.from_json({**json.loads(json.dumps(whole))["tensors"][0], "shape": [1 << 63]})
 
 
 def test_versions_name_what_a_result_depends_on():

@@ -114,6 +114,19 @@ def test_overwrite_replaces_no_input_and_no_folder_of_the_user(tmp_path, monkeyp
         Staging("/", overwrite=True)
 
 
+def test_a_link_among_the_staged_files_is_removed_and_not_followed(tmp_path):
+    kept = tmp_path / "mine"
+    kept.mkdir()
+    (kept / "thesis.txt").write_text("mine")
+    place = tmp_path / ".out.mergeometry-staging"
+    place.mkdir()
+    for name in ("old", "folder-0123"):
+        (place / name).symlink_to(kept)
+    assert remove_stale(tmp_path / "out")
+    assert not place.exists() and not os.path.lexists(tmp_path / "out")
+    assert (kept / "thesis.txt").read_text() == "mine"
+
+
 def test_overwrite_leaves_no_stale_file(tmp_path):
     target = tmp_path / "out"
     target.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -119,7 +120,8 @@ def test_what_does_not_hold(tamper: str, out: Path, written: Path) -> None:
 
 def test_keys(out: Path, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "no.pem").write_text("no key")
-    for key, words in (("no.pem", "cannot be used"), ("absent.pem", "cannot be read")):
+    refused = {"no.pem": "cannot be used", "absent.pem": "cannot be read", "/dev/zero": "is not a file of a key"}
+    for key, words in refused.items():
         for command in (["sign", out], ["verify", out]):
             if command[0] == "verify":
                 (out / "model.sig").touch()
@@ -130,3 +132,12 @@ def test_keys(out: Path, written: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert "cannot be used" in invoke(*locked).stderr
     monkeypatch.setenv("MERGEOMETRY_KEY_PASSWORD", "sesame")
     assert invoke(*locked).exit_code == 0 and mg.verify(out, key=written / "public.pem").ok
+
+
+def test_a_signature_that_is_no_file_is_none(out: Path, written: Path) -> None:
+    place = out / "model.sig"
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(place)
+        (difference,) = mg.verify(out, key=written / "public.pem").differences
+        assert (difference.kind, difference.name) == ("missing", "model.sig")
+        place.unlink()

@@ -8,6 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
+from mergeometry.regular_files import read_regular
+
 
 class Store:
     """Results by name, valid for one state of everything that they depend on, which ``identity`` identifies."""
@@ -19,7 +22,7 @@ class Store:
     def read(self, name: str) -> Any | None:
         """The result, or None if there is none for this state, or its file is damaged."""
         try:
-            kept = json.loads((self._folder / f"{name}.json").read_text("utf-8"))
+            kept = json.loads(read_regular(self._folder / f"{name}.json", limits.SIDECAR_BYTES))
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(kept, dict) or kept.get("identity") != self.identity:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
 from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.execution.executor import LOCAL, Executor
@@ -21,6 +22,7 @@ from mergeometry.inspection.totals import totals_of
 from mergeometry.plan.prepared import prepared_plan
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import load_recipe
+from mergeometry.regular_files import read_regular
 from mergeometry.sink import RunRecord, read_record, versions
 from mergeometry.sink.target import record_path
 from mergeometry.sources.access import Access
@@ -115,7 +117,7 @@ def _record_of(output: Path) -> tuple[RunRecord | None, Mapping[str, Any], list[
         record = read_record(output)
     except SourceError as error:
         try:
-            plain = json.loads(record_path(output).read_text("utf-8"))
+            plain = json.loads(read_regular(record_path(output), limits.SIDECAR_BYTES))
         except (OSError, ValueError, RecursionError):
             raise error from None
         if not isinstance(plain, dict) or "recipe" not in plain or "schema" not in plain:

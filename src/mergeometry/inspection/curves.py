@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
+from mergeometry.regular_files import read_regular
+
 CURVES = "adapt/curves.json"
 _KEYS = ("step", "loss", "held_out")
 
@@ -14,7 +17,7 @@ _KEYS = ("step", "loss", "held_out")
 def curves_of(output: Path) -> tuple[dict[str, float | None], ...]:
     """Step, objective and held-out objective of every step; nothing where nothing was learned or the file is gone."""
     try:
-        points = json.loads((output / CURVES).read_text("utf-8"))
+        points = json.loads(read_regular(output / CURVES, limits.SIDECAR_BYTES))
     except (OSError, ValueError, RecursionError):
         return ()
     points = points if isinstance(points, list) else []

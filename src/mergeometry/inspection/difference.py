@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
 from mergeometry.digests import algorithm_of
 from mergeometry.dtypes import FLOATING
 from mergeometry.errors import SourceError
 from mergeometry.inspection.kept_scores import scores_of
 from mergeometry.inspection.result import finite
 from mergeometry.linalg.inner import inner
+from mergeometry.regular_files import read_regular
 from mergeometry.sink import RunRecord, read_record
 from mergeometry.sink.target import record_path
 from mergeometry.sources import Checkpoint, TensorReader, open_model
@@ -186,7 +188,7 @@ def _scores(folder: Path) -> Iterator[tuple[str, Any]]:
     """Every method's gain kept, mean and scale; a malformed file is an error."""
     path = folder / SCORES
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_regular(path, limits.SIDECAR_BYTES))
         for row in content["rows"]:
             yield f"{row['name']}: gain kept", row["at_best"]["gain_kept"]
             yield f"{row['name']}: mean {content['measure']}", row["at_best"]["mean"]

@@ -17,10 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mergeometry import limits
 from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.errors import MergeometryError
 from mergeometry.plan.machine import cores
 from mergeometry.plan.tasks import Plan
+from mergeometry.regular_files import read_regular
 
 Paces: TypeAlias = Mapping[str, float]
 """Seconds that each route takes for each second that the rates of a common server give it."""
@@ -73,7 +75,7 @@ def remember(plan: Plan, taken: Mapping[str, float], device: str = "auto") -> No
 
 def _read() -> dict[str, Any]:
     with suppress(OSError, ValueError, RecursionError, MergeometryError):
-        found = json.loads((cache_folder() / _FILE).read_text("utf-8"))
+        found = json.loads(read_regular(cache_folder() / _FILE, limits.JSON_BYTES))
         if isinstance(found, dict):
             return found
     return {}

@@ -167,7 +167,7 @@ def _number(value: Any) -> str:
 
 
 def _size(count: Any) -> str:
-    if not isinstance(count, int | float):
+    if not isinstance(count, int | float) or not 0 <= count < 1 << 63:
         return ""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

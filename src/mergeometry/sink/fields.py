@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from mergeometry.errors import SourceError
 
 _Item = TypeVar("_Item")
+_LARGEST = 1 << 63
 
 
 class Fields:
@@ -34,11 +35,13 @@ class Fields:
 
     def integer(self, key: str) -> int:
         """Return a whole number."""
-        return self._expect(key, self._get(key), int, "a whole number")
+        return self._counted(key, self._get(key), "a whole number")
 
     def number(self, key: str) -> float:
         """Return a finite number."""
         value = self._get(key)
+        if isinstance(value, int):
+            self._counted(key, value, "a finite number")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise SourceError(f"{self._what} has a {key!r} that is not a finite number")
         return float(value)
@@ -53,11 +56,17 @@ class Fields:
 
     def integers(self, key: str) -> tuple[int, ...]:
         """Return a list of whole numbers."""
-        return tuple(self._expect(key, item, int, "a list of whole numbers") for item in self._list(key))
+        return tuple(self._counted(key, item, "a list of whole numbers") for item in self._list(key))
 
     def each(self, key: str, read: Callable[[Any], _Item]) -> tuple[_Item, ...]:
         """Return a list with each item read by ``read``."""
         return tuple(read(item) for item in self._list(key))
+
+    def _counted(self, key: str, value: Any, words: str) -> int:
+        number = self._expect(key, value, int, words)
+        if abs(number) >= _LARGEST:  # a longer one is no count, and arithmetic with fractions fails on it
+            raise SourceError(f"{self._what} has a {key!r} that is not {words} of 64 bits")
+        return number
 
     def _list(self, key: str) -> list[Any]:
         value = self._get(key)

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from mergeometry import limits
 from mergeometry.errors import OutputError, printable
+from mergeometry.regular_files import read_regular
 
 _SHOWN = 10
 
@@ -46,7 +48,7 @@ def refuse_foreign_folder(
 def has_keys(path: Path, keys: Collection[str]) -> bool:
     """Whether a file is a JSON object with all of the keys."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_regular(path, limits.SIDECAR_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.keys() >= set(keys)

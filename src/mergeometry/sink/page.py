@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
+from mergeometry.regular_files import read_regular
+
 FIGURES, PAGE, EVALUATION = "inspection.json", "index.html", "evaluation.json"
 """Every figure, the page drawn from them, and the scores that `mergeometry evaluate --save` keeps."""
 PAGE_FILES = frozenset({FIGURES, PAGE, EVALUATION})
@@ -19,7 +22,7 @@ def page_folder(output: Path) -> Path:
 def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where the file is missing, cannot be read, or holds anything else."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_regular(path, limits.SIDECAR_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

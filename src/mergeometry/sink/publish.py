@@ -77,6 +77,6 @@ def confirm(files: FileSystem, target: Path, staging: Path) -> None:
 
 def restore(files: FileSystem, spare: Path, target: Path) -> None:
     """Bring back the old target from ``spare`` if a run died between two renames; ``OSError`` if that fails."""
-    if spare.is_dir() and not occupied(target):
+    if spare.is_dir() and not spare.is_symlink() and not occupied(target):
         files.rename(spare, target)
         files.sync_folder(target.parent)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mergeometry.errors import SourceError
+from mergeometry.regular_files import read_regular
 from mergeometry.sink.fields import Fields
 from mergeometry.sink.record_parts import (
     InputRecord,
@@ -143,13 +144,10 @@ def read_record(output: Path) -> RunRecord:
     """Read the run record of an output, a folder or one file; ``SourceError`` if it is missing or malformed."""
     path = record_path(output)
     try:
-        with path.open("rb") as file:
-            data = file.read(_RECORD_BYTES + 1)
+        data = read_regular(path, _RECORD_BYTES)
     except OSError as error:
         hint = "give an output that `mergeometry merge` wrote"
         raise SourceError(f"the run record cannot be read: {error.strerror}", file=path, hint=hint) from error
-    if len(data) > _RECORD_BYTES:
-        raise SourceError(f"the run record is larger than {_RECORD_BYTES} bytes", file=path)
     try:
         return RunRecord.from_json(json.loads(data))
     except (ValueError, RecursionError) as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.sink.failures import explained
 from mergeometry.sink.target import SIGNATURE_NAME, resolved_target
@@ -58,6 +60,8 @@ def signature_differences(output: str | Path, key: str | Path) -> list[Differenc
     _readable(key, "public key")
     if not (target / SIGNATURE_NAME).is_file():
         return [Difference("missing", "file", SIGNATURE_NAME, "the output is not signed")]
+    if (target / SIGNATURE_NAME).stat().st_size > limits.SIDECAR_BYTES:
+        return [Difference("changed", "file", SIGNATURE_NAME, "it is too large to be a signature")]
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=Path(key)).set_hashing_config(_hashing())
     except (ValueError, TypeError) as error:
@@ -86,8 +90,15 @@ def _library(part: str) -> Any:
 
 
 def _readable(key: str | Path, what: str) -> None:
+    """Refuse what the library would read without end; a pipe from another program may hold a key."""
+    try:
+        state = Path(key).stat()
+    except OSError as error:
+        raise SourceError(f"the {what} cannot be read: {error.strerror}", file=key) from error
     if not os.access(key, os.R_OK):
         raise SourceError(f"the {what} cannot be read", file=key)
+    if not (stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)) or state.st_size > limits.JSON_BYTES:
+        raise SourceError(f"the {what} is not a file of a key", file=key, hint=_ONLY_ECDSA)
 
 
 def _words(error: Exception) -> str:
