@@ -228,3 +228,16 @@ def test_one_file(tmp_path: Path) -> None:
     assert not mg.verify(output).ok
     output.unlink()
     assert changed(mg.verify(output)) == {("missing", "file", "merged.safetensors")}
+
+
+def test_names_of_a_record_that_lead_out_are_not_opened(written: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(written / "out", tmp_path / "out"))
+    (tmp_path / "secret.txt").write_text("secret")
+    path = out / "mergeometry.json"
+    record = json.loads(path.read_text())
+    names = ["../secret.txt", "/dev/zero"]
+    record["files"] += names
+    record["contents"] |= {name: {"bytes": 6, "digest": "sha256:00"} for name in names}
+    path.write_text(json.dumps(record))
+    differences = {(one.kind, one.name) for one in mg.verify(out).differences}
+    assert differences == {("missing", name) for name in names}
