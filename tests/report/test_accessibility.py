@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mergeometry.feature_figures.scores import with_scores
 from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.inspection import inspection_page
 from tests.helpers.browsers import Opened
 from tests.helpers.comparisons import comparison
 from tests.helpers.inspections import drawn, recorded
 
+
+def merge() -> str:
+    """The page of a merge with everything that it can hold."""
+    inspection = recorded(drawn(["reviews", "questions", "languages"], after=True))
+    made = comparison("tsv_m", "ties")
+    made = replace(made, rows=(replace(made.rows[0], method={"name": "tsv_m"}), made.rows[1]))
+    scores = {"measure": "accuracy", "tasks": {"a": 0.5}, "spread": {"a": 0.1}, "inputs": {"a": 4}, "mean": 0.5}
+    inspection = with_scores(inspection, made, Path("nowhere"))
+    return inspection_page(replace(inspection, evaluation={**scores, "file": "tasks.yaml"}).to_json())
+
+
 PAGES = {
-    "merge": lambda: inspection_page(recorded(drawn(["reviews", "questions", "languages"], after=True)).to_json()),
+    "merge": merge,
     "inspection": lambda: inspection_page(drawn(["reviews", "questions"]).to_json()),
     "comparison": lambda: comparison_page(comparison("reviews", "questions"), "0.1.0"),
 }
