@@ -14,11 +14,12 @@ from benchmarks.studies.calibration.__main__ import PAGE
 from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
 from benchmarks.studies.calibration.experience import CHECKED, experience
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
+from benchmarks.studies.calibration.inputs_table import table_of
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
 from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
 from benchmarks.studies.calibration.measure import figures_at, terms_of
 from benchmarks.studies.calibration.page import on_page
-from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, RESULT, constants
+from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, constants, of_inputs
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from benchmarks.studies.method_choice.arms import AUTO_RULE
 from mergeometry.diagnostics.accumulation import accumulation
@@ -136,10 +137,37 @@ def test_figures_at_a_scale_are_those_of_the_scaled_merge() -> None:
 
 
 def test_page_and_library_are_written_from_the_kept_result() -> None:
-    result = json.loads(RESULT.read_text("utf-8"))
-    assert json.loads(CONSTANTS.read_text("utf-8")) == constants(result), COMMAND
+    result, on_inputs = (json.loads(place.read_text("utf-8")) for place in (RESULT, ON_INPUTS))
+    assert json.loads(CONSTANTS.read_text("utf-8")) == constants(result, on_inputs), COMMAND
     page = PAGE.read_text("utf-8")
-    assert on_page(page, result) == page, COMMAND
+    assert on_page(page, result, on_inputs) == page, COMMAND
+
+
+def test_figures_on_inputs_count_where_they_are_defined() -> None:
+    tasks, merges = "vwxyz", [("a", 1.0), ("b", 0.5), ("c", 0.5)]
+    rows = [
+        {"method": method, "scale": scale, "task": task, "score": 0.9 - 0.1 * place - 0.02 * number,
+         "figures": {"disagreement": 0.1 * place + 0.02 * number, "nc2_lengths": None if task == "v" else 0.1 * place}}
+        for place, (method, scale) in enumerate(merges)
+        for number, task in enumerate(tasks)
+    ]  # fmt: skip
+    board = {"experts": dict.fromkeys(tasks, 0.9), "rows": rows}
+    weights = {"rows": [{**row, "figures": {"merged_norm": 1.0}} for row in rows]}
+    whole, fewer = (table_of(board, weights, figure) for figure in ("disagreement", "nc2_lengths"))
+    assert whole is not None and whole[0].shape == (3, 5) and fewer is not None and fewer[0].shape == (3, 4)
+    two = {**board, "experts": dict.fromkeys("vw", 0.9), "rows": [row for row in rows if row["task"] in "vw"]}
+    assert table_of(two, weights, "disagreement") is None, "two tasks have no order worth a correlation"
+    assert over_columns([whole]).rho == pytest.approx(1)
+    norm = table_of(board, weights, "merged_norm")
+    assert norm is not None and norm[0].tolist() == [[1.0] * 5] * 3
+
+
+def test_the_words_of_figures_on_inputs_have_their_sign() -> None:
+    kept = {"rho": 0.9, "low": 0.8, "high": 0.95, "holds": True}
+    correlations = {"disagreement": {"merges": kept}, "nc3": {"merges": {**kept, "holds": False}}}
+    assert of_inputs({"correlations": correlations}) == {
+        "on inputs: agreement": [{"level": "merges", "rho": -0.9, "low": -0.95, "high": -0.8}]
+    }
 
 
 def test_what_the_others_gain_is_in_shares_of_their_experts() -> None:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.calibration [measure BOARD...] [score PART...]``; alone it writes what was found."""
+"""``python -m benchmarks.studies.calibration [measure|inputs BOARD...] [score PART...]``; alone it writes results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import json
 
 from benchmarks.speed.measure import ROOT
 from benchmarks.studies.calibration.boards import USED
+from benchmarks.studies.calibration.inputs_table import inputs_result
 from benchmarks.studies.calibration.join import measure_board
+from benchmarks.studies.calibration.on_inputs import INPUTS, measure_on_inputs, read_on_inputs
 from benchmarks.studies.calibration.page import on_page
 from benchmarks.studies.calibration.scored import PARTS, run
-from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, RESULT, constants, summarise
+from benchmarks.studies.calibration.summary import (
+    COMMAND,
+    CONSTANTS,
+    ON_INPUTS,
+    RESULT,
+    boards,
+    constants,
+    summarise,
+)
 
 PAGE = ROOT / "docs" / "reading-the-report.md"
 
@@ -21,12 +31,17 @@ def main() -> None:
     asked = parser.add_subparsers(dest="what")
     measuring = asked.add_parser("measure", help="merge the boards' models again and measure every task")
     measuring.add_argument("boards", nargs="+", choices=USED, metavar="BOARD", help=", ".join(USED))
+    running = asked.add_parser("inputs", help="merge the boards' models again and run every merge on inputs")
+    running.add_argument("boards", nargs="+", choices=INPUTS, metavar="BOARD", help=", ".join(INPUTS))
     scoring = asked.add_parser("score", help="score merges that no board has")
     scoring.add_argument("parts", nargs="+", choices=list(PARTS), metavar="PART", help=", ".join(PARTS))
     given = parser.parse_args()
     if given.what == "measure":
         for name in given.boards:
             measure_board(name)
+    if given.what == "inputs":
+        for name in given.boards:
+            measure_on_inputs(name)
     if given.what == "score":
         for part in given.parts:
             run(part)
@@ -36,10 +51,10 @@ def main() -> None:
 
 def write() -> None:
     """Compute everything that is published from what was measured, and put it in its places."""
-    result = summarise()
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    CONSTANTS.write_text(json.dumps(constants(result), indent=1) + "\n", "utf-8")
-    PAGE.write_text(on_page(PAGE.read_text("utf-8"), result), "utf-8")
+    result, on_inputs = summarise(), inputs_result(read_on_inputs(), boards())
+    for place, value in ((RESULT, result), (ON_INPUTS, on_inputs), (CONSTANTS, constants(result, on_inputs))):
+        place.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    PAGE.write_text(on_page(PAGE.read_text("utf-8"), result, on_inputs), "utf-8")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from mergeometry.feature_figures.load import TaskInputs
 from mergeometry.inputs.labels import LabelledData
 from mergeometry.inspection.on_inputs import ModelOnInputs
 
-INPUTS = {"text-8-adapters": 100, "text-8-full": 50, "vision": 20}
+INPUTS = {"text-8-adapters": 100, "text-8-full": 40, "vision": 20}
 """Boards whose experts are at hand, to the labelled validation inputs of each task that every merge runs on."""
 
 COLLAPSE = ("nc1", "nc2_lengths", "nc2_angles", "nc3", "nc4")
@@ -103,8 +103,14 @@ def measure_on_inputs(name: str) -> None:
     bed.scorer.load(())
     for task in setup.seen:
         before[task] = figures(bed, task, bed.run(task), experts[task])
+    file = RESULTS / f"{name}-inputs.json"
+    kept = {
+        "board": name, **found, "tasks": len(setup.seen), "inputs": INPUTS[name],
+        "test_inputs": comparison["inputs"]["test"],
+        "experts": {task: comparison["experts"][task] for task in setup.seen}, "before": before, "rows": rows,
+    }  # fmt: skip
     bench = Bench(setup, folder)
-    for entry, plan in zip(setup.entries, setup.plans, strict=True):
+    for entry, plan in sorted(zip(setup.entries, setup.plans, strict=True), key=lambda own: own[1].seconds(1)):
         (deltas,) = bench.deltas([plan])
         for scale, scores in scales_of(by_name[entry.name]).items():
             bed.scorer.load(moved_weights(bed.scorer, bed.sites, list(deltas.values()), scale))
@@ -113,13 +119,8 @@ def measure_on_inputs(name: str) -> None:
                 rows.append({"method": entry.name, "scale": scale, "task": task, "figures": own, "score": scores[task]})
             say(f"{name}: {entry.name} at {scale:g}")
         shutil.rmtree(folder)
-    kept = {
-        "board": name, **found, "tasks": len(setup.seen), "inputs": INPUTS[name],
-        "test_inputs": comparison["inputs"]["test"],
-        "experts": {task: comparison["experts"][task] for task in setup.seen}, "before": before,
-        "rows": rows,
-    }  # fmt: skip
-    (RESULTS / f"{name}-inputs.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        # Kept after every entry: what was measured before an interruption is of use.
+        file.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 def figures(bed: Bed, name: str, own: Run, expert: Run) -> dict[str, float | None]:

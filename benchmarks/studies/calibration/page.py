@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.pages.marks import between
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import SQUARED
+from benchmarks.studies.calibration.inputs_table import inputs_table
 from benchmarks.studies.calibration.left_out import left_out_table
 from benchmarks.studies.calibration.levels import BEFORE
 from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS, part
@@ -37,9 +38,10 @@ NAMES = {
 LEVELS = ("merges", "tasks", "layers", "pairs")
 
 
-def on_page(page: str, result: Mapping[str, Any]) -> str:
+def on_page(page: str, result: Mapping[str, Any], on_inputs: Mapping[str, Any]) -> str:
     """The page with its generated parts."""
     parts = {
+        "calibration on inputs": inputs_table(on_inputs),
         "calibration": calibration_table(result), "prediction": prediction_table(result),
         "experience": experience_table(experience()), "left out": left_out_table(part("without")),
     }  # fmt: skip

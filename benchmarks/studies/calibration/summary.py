@@ -37,6 +37,7 @@ from benchmarks.studies.calibration.levels import (
 COMMAND = "python -m benchmarks.studies.calibration"
 CONSTANTS = ROOT / "src" / "mergeometry" / "inspection" / "prediction.json"
 RESULT = ROOT / "benchmarks" / "results" / "calibration.json"
+ON_INPUTS = ROOT / "benchmarks" / "results" / "calibration_on_inputs.json"
 
 WORTH_PRINTING = 0.8
 """The least share of an unseen family's rows inside a 90 % interval with which an estimate is printed at all."""
@@ -142,7 +143,28 @@ def summarise() -> dict[str, Any]:
     return result
 
 
-def constants(result: Mapping[str, Any]) -> dict[str, Any]:
+SHOWN_ON_INPUTS = {
+    "agreement": ("disagreement", -1), "cka": ("cka_missing", -1), "entropy": ("entropy_more", 1),
+    **{name: (name, 1) for name in ("nc1", "nc2_lengths", "nc2_angles", "nc3", "nc4")},
+}  # fmt: skip
+"""Figures as the page of a merge shows them, to those of the study and the sign between the two."""
+
+
+def of_inputs(on_inputs: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The figures on inputs that go with a loss on every board."""
+    found = {}
+    for name, (studied, sign) in SHOWN_ON_INPUTS.items():
+        levels = []
+        for level, own in on_inputs["correlations"].get(studied, {}).items():
+            if own["holds"]:
+                rho, *ends = (round(sign * own[key], 3) for key in ("rho", "low", "high"))
+                levels.append({"level": level, "rho": rho, "low": min(ends), "high": max(ends)})
+        if levels:
+            found[f"on inputs: {name}"] = levels
+    return found
+
+
+def constants(result: Mapping[str, Any], on_inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What the library knows of all this: the figures that go with a loss, and what methods kept."""
     figures = {
         name: [
@@ -153,7 +175,7 @@ def constants(result: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "written_by": COMMAND,
-        "figures": {name: levels for name, levels in figures.items() if levels},
+        "figures": {**{name: levels for name, levels in figures.items() if levels}, **of_inputs(on_inputs)},
         "kinds": experience(),
         "model": model if (model := result.get("model")) and model["deserved"] else None,
     }

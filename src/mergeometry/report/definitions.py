@@ -102,6 +102,10 @@ _FIGURES = {
     "Directional consistency": ("consistency",),
     "Over-accumulation": ("accumulated",),
     "Distance from a simplex": ("deviation", "residual"),
+    "Agreement": ("on inputs: agreement",),
+    "Entropy": ("on inputs: entropy",),
+    "CKA": ("on inputs: cka",),
+    "Neural collapse": tuple(f"on inputs: {name}" for name in ("nc1", "nc2_lengths", "nc2_angles", "nc3", "nc4")),
 }
 """Definition to the names of its figures in the calibration."""
 
@@ -116,6 +120,18 @@ def shown_to_predict(*, after: bool) -> Iterator[Definition]:
 def not_shown_to_predict(*, after: bool) -> Iterator[Definition]:
     """The definitions of all others: they describe the weights."""
     return ((name, words) for name, words in _definitions(after=after) if not _shown(name))
+
+
+def definitions_on_inputs() -> Iterator[Definition]:
+    """Every definition of a figure on inputs, with how strongly it goes with what is lost, where that was shown."""
+    for name, words in ON_INPUTS:
+        several = len(_FIGURES[name]) > 1
+        shown = [
+            f"{figure.rpartition(' ')[2].upper().replace('_', ' ')}: {_in_words(one)}" if several else _in_words(one)
+            for figure in _FIGURES[name]
+            for one in predicts(figure)
+        ]
+        yield name, " ".join([words, *shown]) if shown else f"{words} Not shown to go with what a task loses."
 
 
 def _definitions(*, after: bool) -> tuple[Definition, ...]:

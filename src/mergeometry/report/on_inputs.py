@@ -7,7 +7,7 @@ from typing import Any
 
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
-from mergeometry.report.definitions import ON_INPUTS
+from mergeometry.report.definitions import definitions_on_inputs
 
 _COLLAPSE = ("nc1", "nc2_lengths", "nc2_angles", "nc3", "nc4")
 _MOST_LAYERS = 64
@@ -31,7 +31,7 @@ def inputs_section(document: Mapping[str, Any]) -> dict[str, Any] | None:
         "labels": any(task["expert"]["accuracy"] is not None for task in tasks),
         "collapse": [row for row in shown if row["own"]["collapse"] and row["task"]["expert"]["collapse"]],
         "by_layer": _by_layer(shown),
-        "definitions": ON_INPUTS,
+        "definitions": list(definitions_on_inputs()),
     }
 
 

@@ -1,0 +1,115 @@
+"""Which figures on inputs go with what a task loses: rank correlations as for the figures of weights, with controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from benchmarks.studies.calibration.correlation import over_columns, over_rows
+from benchmarks.studies.calibration.levels import Board, Table, lost, merges_of
+
+LEAST_TASKS = 4
+"""Tasks on which a figure must be defined for a board to count: NC2 is not, of two classes."""
+
+FIGURES = {
+    "disagreement": "disagreement with the expert",
+    "cka_missing": "1 - CKA with the expert",
+    "cka_missing_least_layer": "1 - CKA of the layer where it is least",
+    "entropy": "entropy",
+    "entropy_more": "entropy, above the expert's",
+    "nc1": "NC1",
+    "nc1_more": "NC1, above the expert's",
+    "nc2_lengths": "NC2, lengths",
+    "nc2_lengths_more": "NC2, lengths, above the expert's",
+    "nc2_angles": "NC2, angles",
+    "nc2_angles_more": "NC2, angles, above the expert's",
+    "nc3": "NC3",
+    "nc3_more": "NC3, above the expert's",
+    "nc4": "NC4",
+    "nc4_more": "NC4, above the expert's",
+}
+CONTROLS = {
+    "random_disagreement": "control: disagreement by random heads",
+    "feature_distance": "control: distance of the features, of the expert's",
+    "feature_length": "control: length of the features, of the expert's",
+    "merged_norm": "control: norm of the merged update, of the task's own",
+    "labelled": "with labels: accuracy lost on the same inputs",
+}
+LEVELS = {"merges": over_rows, "tasks": over_columns}
+
+
+def table_of(board: Board, weights: Board, figure: str) -> Table | None:
+    """A figure and the loss on test inputs, one row per merge and one column per task on which it is defined."""
+    norms = {(row["method"], row["scale"], row["task"]): row["figures"]["merged_norm"] for row in weights["rows"]}
+    merges, tasks = merges_of(board), list(board["experts"])
+    values = np.full((len(merges), len(tasks)), np.nan)
+    losses = np.zeros(values.shape)
+    for row in board["rows"]:
+        place = merges.index((row["method"], row["scale"])), tasks.index(row["task"])
+        own = norms.get((row["method"], row["scale"], row["task"])) if figure == "merged_norm" else None
+        value = own if figure == "merged_norm" else row["figures"][figure]
+        values[place] = np.nan if value is None else value
+        losses[place] = lost(row["score"], board["experts"][row["task"]])
+    known = ~np.isnan(values).any(axis=0)
+    return (values[:, known], losses[:, known]) if known.sum() >= LEAST_TASKS else None
+
+
+def correlations_on_inputs(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> dict[str, dict[str, Any]]:
+    """Every figure and control, over merges and over the tasks of a merge."""
+    result: dict[str, dict[str, Any]] = {}
+    for figure in (*FIGURES, *CONTROLS):
+        tables = {name: table_of(board, weights[name], figure) for name, board in boards.items()}
+        known = {name: table for name, table in tables.items() if table is not None}
+        own = {level: measure(list(known.values())) for level, measure in LEVELS.items()} if known else {}
+        result[figure] = {
+            level: {**asdict(value), "boards": dict(zip(known, value.boards, strict=True)), "holds": value.holds}
+            for level, value in own.items() if value.rho is not None
+        }  # fmt: skip
+    return result
+
+
+def inputs_result(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> dict[str, Any]:
+    """What is kept: every correlation, and of what boards."""
+    return {
+        "boards": {
+            name: {
+                "tasks": len(board["experts"]), "merges": len(merges_of(board)), "inputs": board["inputs"],
+                "commit": board["commit"], "date": board["date"],
+            }
+            for name, board in boards.items()
+        },
+        "correlations": correlations_on_inputs(boards, weights),
+    }  # fmt: skip
+
+
+def inputs_table(result: Mapping[str, Any]) -> str:
+    """The table of docs/reading-the-report.md."""
+    names = list(result["boards"])
+    lines = [
+        f"| figure | over merges | over tasks of a merge | {' | '.join(f'over merges of {name}' for name in names)} |",
+        f"| --- | ---: | ---: |{' ---: |' * len(names)}",
+    ]
+    for figure, words in {**FIGURES, **CONTROLS}.items():
+        own = result["correlations"][figure]
+        single = own.get("merges", {}).get("boards", {})
+        cells = [_cell(own.get(level)) for level in LEVELS] + [_single(single.get(name)) for name in names]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    listed = "; ".join(
+        f"{name}: {own['merges']} merges, {own['tasks']} tasks, {own['inputs']} inputs each"
+        for name, own in result["boards"].items()
+    )
+    return "\n".join(lines) + f"\n\n{listed}.\n"
+
+
+def _cell(own: Mapping[str, Any] | None) -> str:
+    if own is None:
+        return "–"
+    text = f"{own['rho']:+.2f} ({own['low']:+.2f} to {own['high']:+.2f})"
+    return f"**{text}**" if own["holds"] else text
+
+
+def _single(rho: float | None) -> str:
+    return "–" if rho is None else f"{rho:+.2f}"
