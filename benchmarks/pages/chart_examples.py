@@ -100,8 +100,8 @@ def _of_inputs() -> Iterator[Row]:
     base = board["before"][TASK]
     yield (
         "Agreement",
-        f"{TASK}: {_agreement(good)} %, above the base's {_agreement(base)}",
-        f"{_agreement(bad)} %, below it: the merge undoes more than it brings",
+        f"{TASK}: {_agreement(good)} % of the expert's predictions, where the base has {_agreement(base)}",
+        f"{_agreement(bad)} %: the merge undoes more than it brings",
     )
     yield (
         "Similarity to the expert, layer by layer",
