@@ -14,6 +14,9 @@ from benchmarks.studies.calibration.levels import Board, Table, lost, merges_of
 LEAST_TASKS = 4
 """Tasks on which a figure must be defined for a board to count: NC2 is not, of two classes."""
 
+LEAST_MERGES = 10
+"""Merges that a board needs to rank merges: of fewer, any figure ranks some by chance."""
+
 FIGURES = {
     "disagreement": "disagreement with the expert",
     "cka_missing": "1 - CKA with the expert",
@@ -63,11 +66,12 @@ def correlations_on_inputs(boards: Mapping[str, Board], weights: Mapping[str, Bo
     for figure in (*FIGURES, *CONTROLS):
         tables = {name: table_of(board, weights[name], figure) for name, board in boards.items()}
         known = {name: table for name, table in tables.items() if table is not None}
-        own = {level: measure(list(known.values())) for level, measure in LEVELS.items()} if known else {}
-        result[figure] = {
-            level: {**asdict(value), "boards": dict(zip(known, value.boards, strict=True)), "holds": value.holds}
-            for level, value in own.items() if value.rho is not None
-        }  # fmt: skip
+        many = {name: table for name, table in known.items() if len(table[0]) >= LEAST_MERGES}
+        result[figure] = {}
+        for (level, over), used in zip(LEVELS.items(), (many, known), strict=True):
+            if used and (own := over(list(used.values()))).rho is not None:
+                boards_of = dict(zip(used, own.boards, strict=True))
+                result[figure][level] = {**asdict(own), "boards": boards_of, "holds": own.holds}
     return result
 
 
@@ -87,21 +91,16 @@ def inputs_result(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> 
 
 def inputs_table(result: Mapping[str, Any]) -> str:
     """The table of docs/reading-the-report.md."""
-    names = list(result["boards"])
-    lines = [
-        f"| figure | over merges | over tasks of a merge | {' | '.join(f'over merges of {name}' for name in names)} |",
-        f"| --- | ---: | ---: |{' ---: |' * len(names)}",
-    ]
+    lines = ["| figure | over merges | over tasks of a merge |", "| --- | ---: | ---: |"]
     for figure, words in {**FIGURES, **CONTROLS}.items():
         own = result["correlations"][figure]
-        single = own.get("merges", {}).get("boards", {})
-        cells = [_cell(own.get(level)) for level in LEVELS] + [_single(single.get(name)) for name in names]
+        cells = [_cell(own.get(level)) for level in LEVELS]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     listed = "; ".join(
         f"{name}: {own['merges']} merges, {own['tasks']} tasks, {own['inputs']} inputs each"
         for name, own in result["boards"].items()
     )
-    return "\n".join(lines) + f"\n\n{listed}.\n"
+    return "\n".join(lines) + f"\n\n{listed}. A board with fewer than {LEAST_MERGES} merges counts over tasks alone.\n"
 
 
 def _cell(own: Mapping[str, Any] | None) -> str:
@@ -109,7 +108,3 @@ def _cell(own: Mapping[str, Any] | None) -> str:
         return "–"
     text = f"{own['rho']:+.2f} ({own['low']:+.2f} to {own['high']:+.2f})"
     return f"**{text}**" if own["holds"] else text
-
-
-def _single(rho: float | None) -> str:
-    return "–" if rho is None else f"{rho:+.2f}"
