@@ -49,16 +49,16 @@ def _of_weights() -> Iterator[Row]:
     )
     pairs = read(f"calibration/{BOARD}-pairs")
     by_loss = sorted(pairs["rows"], key=lambda row: _lost(row["scores"], pairs["experts"]))
-    yield "Pairs", *(_pair(by_loss[place], pairs["experts"]) for place in (0, -1))
+    yield "Pairs", _pair(by_loss[0], pairs["experts"]), _pair(by_loss[-1], pairs["experts"])
     layers = read(f"calibration/{BOARD}-layers")
     scores = {
         layer: fmean(row["score"] - layers["experts"][row["task"]] for row in layers["rows"] if row["layer"] == layer)
         for layer in {row["layer"] for row in layers["rows"]}
     }
     best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
-    yield "Layers", *(_layer(layers, layer, scores[layer]) for layer in (best, worst))
+    yield "Layers", _layer(layers, best, scores[best]), _layer(layers, worst, scores[worst])
     two = read("two_merges")
-    yield "One tensor, spectrum", *(_spectrum(two, name) for name in ("good", "bad"))
+    yield "One tensor, spectrum", _spectrum(two, "good"), _spectrum(two, "bad")
     rows = {row["name"]: row for row in read("leaderboards/text-8-full")["comparison"]["rows"]}
     yield (
         "Rows of tables",
