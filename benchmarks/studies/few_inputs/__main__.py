@@ -42,7 +42,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "regmean": {"method": "regmean", "scale": 1.0, "data": {}},
 }
 CALIBRATED: Mapping[str, Ridge] = {"calibrated": Ridge()}
-"""At the strength and the share that the authors of FeatCal give; not scored yet, so the results have no such row."""
+"""At the strength and the share that the authors of FeatCal give."""
 
 
 def main(arguments: list[str]) -> None:
