@@ -237,6 +237,7 @@ def test_a_node_with_other_code_is_refused(
         assert not (tmp_path / "out").exists() and not left_behind(tmp_path)
     finally:
         nodes.remove_node(node, allow_graceful=False)
+        nodes.wait_for_nodes(timeout=PATIENCE)  # or the next test counts it as a node that is alive
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")

@@ -23,6 +23,8 @@ def cluster(nodes: int, monkeypatch: Any) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers yield to everything else by default, and then starve where others use the cores.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
     try:
         made.workers = [made.add_node(**NODE) for _ in range(nodes)]
