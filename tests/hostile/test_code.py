@@ -20,6 +20,9 @@ RUNNERS = {"eval", "exec", "compile", "__import__"}
 ALLOWED = {
     # The one place that reads pickled files: a process that can do little else, for --allow-pickle.
     "sources/pickles/child.py": {"torch.load", "pickle"},
+    # Jobs and results between a command and the workers that it started, over a connection that nobody else holds.
+    "execution/local_jobs.py": {"cloudpickle"},
+    "execution/worker_process.py": {"cloudpickle"},
     # Tensors and numbers that the processes of one launch send each other.
     "learning/store_exchange.py": {"torch.load"},
     # The safe loader of ruamel.yaml, which refuses tags.

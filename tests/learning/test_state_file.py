@@ -17,7 +17,7 @@ def test_the_state_of_learning_survives_a_file(tmp_path: Path) -> None:
     tensors = {"now/0 /\n weight": drawn(1, 3), "adam/step/x/y": torch.tensor(3.0), "best/rotation/é": drawn(2, 2, 2)}
     for best in (0.5, math.inf):
         kept = StateFile(tmp_path, "one")
-        kept.write(State(1, best, 0, 1, points, tensors))
+        kept.write(State(1, best, 0, 1, points=points, tensors=tensors))
         found = kept.read()
         assert found is not None and (found.step, found.best, found.waited) == (1, best, 1)
         assert math.isnan(found.points[0].loss) and found.points[1:] == points[1:]
@@ -35,7 +35,7 @@ def test_the_state_of_learning_survives_a_file(tmp_path: Path) -> None:
 def test_a_state_of_which_one_bit_changed_is_none(tmp_path: Path) -> None:
     kept = StateFile(tmp_path, "one")
     tensors = {"now/weight": drawn(1, 3), "adam/step": torch.tensor(3), "none": torch.zeros(0)}
-    kept.write(State(1, 0.5, 0, 1, [Point(0, 0.75, {"entropy": 1.0}, 1.5)], tensors))
+    kept.write(State(1, 0.5, 0, 1, points=[Point(0, 0.75, {"entropy": 1.0}, 1.5)], tensors=tensors))
     content = kept.path.read_bytes()
     for place in [*range(8, len(content), 23), *range(len(content) - 20, len(content))]:
         damaged = bytearray(content)

@@ -294,10 +294,11 @@ def test_a_rule_without_a_value_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_learning_refuses_a_rule(tmp_path: Path) -> None:
+def test_learning_refuses_a_rule_per_tensor(tmp_path: Path) -> None:
     tasks = [{"name": "task0", "data": "x.jsonl", "head": "y.safetensors"}]
-    recipe = {**models.write_family(tmp_path, count=1), "method": "adamerging", "scale": "auto"}
-    with pytest.raises(RecipeError, match="give a number in place"):
+    recipe = {**models.write_family(tmp_path, count=1), "method": "adamerging"}
+    recipe["scale"] = {"rule": "projection", "per": "tensor"}
+    with pytest.raises(RecipeError, match="a gradient or a rule per tensor"):
         mg.load_recipe({**recipe, "adapt": {"tasks": tasks}})
     with pytest.raises(RecipeError, match="no `adapt:` section"):
         mg.make_plan(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import re
 import subprocess
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 from mergeometry import limits
 from mergeometry.sources.expression import PatternError
 from mergeometry.sources.patterns import PatternTable
+
+_QUICK = 0.05
+"""Processor seconds: 0.01 on an idle machine; a shared one is given some slack."""
 
 NAMES = [
     *(f"model.layers.{layer}.self_attn.{kind}_proj" for layer in (0, 1, 9, 10, 31) for kind in "qkvo"),
@@ -120,10 +124,16 @@ def python_matches(pattern: str, name: str) -> bool:
 
 
 def processor_seconds(pattern: str, name: str) -> float:
-    start = time.process_time()
-    with contextlib.suppress(PatternError):
-        PatternTable([pattern]).first(name)
-    return time.process_time() - start
+    """The least of a few times: a search for garbage, or another library's first use, is not the pattern's."""
+    least = math.inf
+    for _ in range(5):
+        start = time.process_time()
+        with contextlib.suppress(PatternError):
+            PatternTable([pattern]).first(name)
+        least = min(least, time.process_time() - start)
+        if least < _QUICK:
+            break
+    return least
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -275,8 +285,7 @@ def test_any_pattern_matches_as_in_python_or_is_refused(pattern: str, name: str)
 @pytest.mark.parametrize("pattern", MONSTERS)
 @pytest.mark.parametrize("name", ["a" * 40, "a" * 500, "ab" * 500, ".a" * 500, "." * 1_000, "encoder.layer.0.query"])
 def test_no_pattern_costs_more_than_milliseconds(pattern: str, name: str) -> None:
-    # 10 ms on an idle machine; a shared one is given some slack.
-    assert processor_seconds(pattern, name) < 0.05
+    assert processor_seconds(pattern, name) < _QUICK
 
 
 hostile = st.recursive(
@@ -298,7 +307,7 @@ hostile = st.recursive(
 def test_no_hostile_pattern_costs_more_than_milliseconds(pattern: str, unit: str, length: int) -> None:
     name = (unit * length)[:length]
     # The least of three: a shared machine may be slow once.
-    assert min(processor_seconds(pattern, name) for _ in range(3)) < 0.05
+    assert processor_seconds(pattern, name) < _QUICK
 
 
 def run(program: str) -> str:

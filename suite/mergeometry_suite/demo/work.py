@@ -16,7 +16,7 @@ import numpy as np
 
 from mergeometry.comparison.gain import Correct
 from mergeometry.errors import ExecutionError
-from mergeometry.execution.threads import ENVIRONMENT
+from mergeometry.execution.thread_environment import ENVIRONMENT
 from mergeometry.sources import open_checkpoint
 from mergeometry_suite.command import load_expert
 from mergeometry_suite.demo.entries import Entry
