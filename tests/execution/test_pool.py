@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections import deque
@@ -37,6 +38,13 @@ def die(number: int) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.01)
     return number
+
+
+def spin(seconds: float) -> int:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return os.getpid()
 
 
 class StubbornError(Exception):
@@ -85,15 +93,15 @@ def test_jobs_of_a_script_need_no_import(executor: Executor) -> None:
     assert all_of(lambda job: job.value(), jobs, 2, executor) == [3, 6]
 
 
-def test_workers_leave_when_the_block_ends() -> None:
-    with LOCAL.opened() as opened, closing(side_by_side(halve, deque([1, 2, 3]), 2, opened)) as finished:
-        places = {place for _, (_, place) in finished}
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{place}").exists() for place in places):
-        assert time.monotonic() < deadline, "a worker stays"
-        time.sleep(0.01)
+def test_workers_leave_when_the_block_ends_and_what_they_took_of_the_processors_counts() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with LOCAL.opened() as opened:
+        places = all_of(spin, [0.4, 0.5], 2, opened)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before > 0.8
+    assert len(set(places)) == 2 and not any(Path(f"/proc/{place}").exists() for place in places)
 
 
+@pytest.mark.suite
 def test_where_nothing_may_be_forked_workers_load_torch_themselves() -> None:
     with ForkServer(forks=False) as server, closing(
         side_by_side(halve, deque([8]), 2, Local(server))

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Self
 from mergeometry.errors import ExecutionError
 from mergeometry.execution.thread_environment import ENVIRONMENT
 
-ASKED = b"w"
-"""What asks the process for a worker; the worker's end of a connection goes with it."""
+ASKED, ENDED = b"w", b"e"
+"""What asks the process for a worker, whose end of a connection goes with it; and what lets it wait for the last."""
+
+_SECONDS_TO_END = 10.0
 
 FORKS = sys.platform != "darwin"
 """macOS forbids its own frameworks in a forked process; there each worker loads torch by itself."""
@@ -47,6 +49,7 @@ class ForkServer:
         self._forks = forks
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: socket.socket | None = None
+        self._asked_for = False
         self._lock = Lock()
 
     def start(self) -> None:
@@ -73,6 +76,7 @@ class ForkServer:
         """
         self.start()
         assert self._asked is not None
+        self._asked_for = True
         ours, theirs = Pipe()
         with closing(theirs):
             try:
@@ -86,13 +90,27 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the process; workers end with it, those that work on a job within a second."""
+        """End the process once its workers have ended, which they do with their connections."""
+        if self._asked is not None and self._asked_for:
+            with suppress(OSError):
+                self._asked.send(ENDED)
+        self._end(_SECONDS_TO_END if self._asked_for else 0.0)
+
+    def kill(self) -> None:
+        """End the process now; workers end with it, those in the middle of a job within a second."""
+        self._end(0.0)
+
+    def _end(self, seconds: float) -> None:
         if self._asked is not None:
             self._asked.close()
             self._asked = None
         if self._process is not None:
-            self._process.kill()  # it may still be loading torch
-            self._process.wait()
+            try:
+                # A process that is waited for counts towards what the command took of the processors.
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def __enter__(self) -> Self:
@@ -101,7 +119,10 @@ class ForkServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self.kill()
 
 
 def command_of(function: str, descriptor: int) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ import torch
 
 import mergeometry.execution.compute  # noqa: F401  (what every worker needs is loaded before the first is forked)
 from mergeometry.errors import ExecutionError
-from mergeometry.execution.fork_server import ASKED, command_of
+from mergeometry.execution.fork_server import ASKED, ENDED, command_of
 
 _ORPHAN_SECONDS = 0.5
 
@@ -34,20 +35,30 @@ def serve(descriptor: int) -> None:
             if not os.fork():
                 asked.close()
                 work(connection)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
 
 
 def serve_loading(descriptor: int) -> None:
     """Start a worker that loads torch itself for every connection that comes, until the caller is done."""
     with socket.socket(fileno=descriptor) as asked:
-        for connection in _connections(asked):
+        started = [
             subprocess.Popen(command_of("work", connection), pass_fds=[connection], stdin=subprocess.DEVNULL)
+            for connection in _connections(asked)
+        ]
+        for process in started:
+            process.wait()
 
 
 def _connections(asked: socket.socket) -> Iterator[int]:
+    """The connections that workers are wanted for. A caller that dies takes this process with it, and all workers."""
     while True:
         said, (*descriptors,), _, _ = socket.recv_fds(asked, len(ASKED), 1)
-        if said != ASKED:
+        if said == ENDED:
             return
+        if said != ASKED:
+            os._exit(1)
         yield descriptors[0]
         os.close(descriptors[0])
 
