@@ -14,6 +14,9 @@ from pathlib import Path
 PROCESS_BYTES = 275_000_000
 """Resident size of one idle process that has loaded torch, SciPy and this library."""
 
+COMMAND_BYTES = 150_000_000
+"""Resident size of a command that leaves the work to workers and has not loaded torch: 50 MB and its plan."""
+
 ADDRESS_BYTES = 800_000_000
 """Addresses that such a process takes without memory behind them, which `ulimit -v` counts."""
 

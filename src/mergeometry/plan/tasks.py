@@ -12,7 +12,7 @@ from mergeometry.conventions.folders import Kind
 from mergeometry.deferred import Tensor
 from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.cost import Cost, cost_of
-from mergeometry.plan.machine import PROCESS_BYTES, TRANSFORMERS_BYTES
+from mergeometry.plan.machine import COMMAND_BYTES, PROCESS_BYTES, TRANSFORMERS_BYTES
 from mergeometry.plan.matching import Match
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
@@ -252,9 +252,9 @@ class Plan:
         """Upper bound of the resident bytes of all processes, including the parent."""
         largest = sorted((task.cost.memory for task in self.tasks), reverse=True)[:workers]
         heads = max((_bytes_of_head(infos) for infos in self.heads.values()), default=0)
-        parent = 0 if workers == 1 else PROCESS_BYTES
-        if self.recipe.data is not None or self.recipe.adapt is not None:
-            parent += TRANSFORMERS_BYTES  # the process that has run models
+        parent = 0 if workers == 1 else COMMAND_BYTES
+        if self.recipe.data is not None or self.recipe.adapt is not None:  # the process that has run models
+            parent = TRANSFORMERS_BYTES + (0 if workers == 1 else PROCESS_BYTES)
         return parent + heads + sum(PROCESS_BYTES + memory for memory in largest)
 
     def seconds(self, workers: int, paces: Mapping[str, float] = MappingProxyType({})) -> float:
