@@ -85,7 +85,7 @@ def whole(size: Size, method: str, tasks: int, plan: Plan) -> Planned:
     written = sum(size.times(task.name) * output.nbytes for task in plan.tasks for output in task.outputs)
     largest = sorted((cost.memory for times, cost in costs for _ in range(times)), reverse=True)
     peaks = {
-        str(workers): (workers > 1) * machine.PROCESS_BYTES + workers * machine.PROCESS_BYTES + sum(largest[:workers])
+        str(workers): (workers > 1) * machine.COMMAND_BYTES + workers * machine.PROCESS_BYTES + sum(largest[:workers])
         for workers in range(1, NODE.cores + 1)
     }
     return Planned(
