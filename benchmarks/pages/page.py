@@ -71,14 +71,14 @@ time for `model_stock`, a fifth more for `ties`: the numbers have left the cache
 turns between threads for up to a million entries in place of a quarter of a million, and a test for NaN and infinity
 of a sum or of inner products, which show those of every model, in place of a test of each model's entries (both
 together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an idle one
-no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: a gigabyte takes 0.2 s of
-a processor in place of 0.5 to 5, as this virtual machine's host takes free memory back, and `fsync` finds nothing to
-wait for); workers forked from a process that loads torch while the command plans, in place of processes that load it
-one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh
-less processor time); BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that
-counts above and keeps between them (2.2 ns for each entry of a task vector) in place of two passes that count digits
-(6 ns), which had replaced a partition (7 ns, and a copy); and products of bits as integers in place of a choice by
-booleans (0.4 ns for each entry in place of 1.2).""",
+no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: the half second per
+gigabyte that `fsync` waits for afterwards passes while the merge computes, for the same 0.25 s of a processor; `python
+-m benchmarks.speed.past_cache`); workers forked from a process that loads torch while the command plans, in place of
+processes that load it one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that
+measures them (a seventh less processor time); BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a
+sample and one pass that counts above and keeps between them (2.2 ns for each entry of a task vector) in place of two
+passes that count digits (6 ns), which had replaced a partition (7 ns, and a copy); and products of bits as integers in
+place of a choice by booleans (0.4 ns for each entry in place of 1.2).""",
     "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
 the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
 to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the

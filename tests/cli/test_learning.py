@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from mergeometry.learning.train import Point
+from mergeometry.learning.state import Point
 from mergeometry.sink import read_record
 from tests.helpers import learning_models
 from tests.helpers.commands import invoke

@@ -12,7 +12,7 @@ import pytest
 
 import mergeometry as mg
 from mergeometry.errors import RecipeError
-from mergeometry.execution.workers import workers_for
+from mergeometry.execution.workers import likely_workers, workers_for
 from mergeometry.plan import machine
 from tests.helpers import models
 from tests.helpers.commands import invoke
@@ -155,3 +155,13 @@ def test_limits_of_a_container_count(tmp_path: Path, files: dict[str, str], limi
     write(tmp_path, **files)
     whole = machine.available_memory(root=tmp_path / "nothing")
     assert whole > 2**28 and machine.available_memory(root=tmp_path) == (limit or whole)
+
+
+def test_large_files_let_workers_load_before_anything_is_read(tmp_path: Path) -> None:
+    for name, nbytes in (("large", 1 << 34), ("small", 1 << 20)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "model.safetensors").open("wb") as file:
+            file.truncate(nbytes)  # no room on the disk
+    assert likely_workers(None, [tmp_path / "small", tmp_path / "large"]) == machine.cores()
+    assert likely_workers(None, [tmp_path / "small"]) == likely_workers(None, ["owner/on-the-hub"]) == 1
+    assert likely_workers(3, [tmp_path / "small"]) == 3

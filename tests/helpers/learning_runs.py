@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mergeometry.learning.build_learner import Prepared
-from mergeometry.learning.train import Point
+from mergeometry.learning.state import Point
 from mergeometry.plan import Plan, make_plan
 from mergeometry.recipe import load_recipe
 from tests.helpers import learning_models

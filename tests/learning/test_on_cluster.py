@@ -11,7 +11,7 @@ from mergeometry.api import make_plan
 from mergeometry.errors import ExecutionError, RecipeError
 from mergeometry.learning import on_cluster
 from mergeometry.learning.run import adapt
-from mergeometry.learning.train import Point
+from mergeometry.learning.state import Point
 from tests.helpers import learning_models, models
 from tests.helpers.elsewhere import Elsewhere
 

@@ -13,8 +13,8 @@ from mergeometry.learning.agreement import agreement_line, agreement_notes, agre
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Dense, Thin
 from mergeometry.learning.stages import check_every, held_out_share, stages_of
+from mergeometry.learning.state import Point, State
 from mergeometry.learning.state_file import StateFile
-from mergeometry.learning.train import Point, State
 from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.recipe.adapt import LearningSettings
 from tests.helpers import models

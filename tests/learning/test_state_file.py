@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from mergeometry.learning.state import Point, State
 from mergeometry.learning.state_file import StateFile
-from mergeometry.learning.train import Point, State
 from tests.helpers.learning_runs import drawn
 
 

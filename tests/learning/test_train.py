@@ -14,8 +14,8 @@ from mergeometry.encoders.batches import Chosen, split
 from mergeometry.errors import NumericalError
 from mergeometry.learning.build_learner import HELD_OUT_MOST
 from mergeometry.learning.forward_backward import Passes
+from mergeometry.learning.state import Point
 from mergeometry.learning.state_file import StateFile
-from mergeometry.learning.train import Point
 from tests.helpers.learning_models import prepared_from
 from tests.helpers.learning_runs import DISTILL, QUICK, outcome, plan_of, silent, stopping_at
 

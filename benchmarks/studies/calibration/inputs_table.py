@@ -94,7 +94,7 @@ def inputs_table(result: Mapping[str, Any]) -> str:
     lines = ["| figure | over merges | over tasks of a merge |", "| --- | ---: | ---: |"]
     for figure, words in {**FIGURES, **CONTROLS}.items():
         own = result["correlations"][figure]
-        cells = [_cell(own.get(level)) for level in LEVELS]
+        cells = [cell(own.get(level)) for level in LEVELS]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     listed = "; ".join(
         f"{name}: {own['merges']} merges, {own['tasks']} tasks, {own['inputs']} inputs each"
@@ -103,7 +103,8 @@ def inputs_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{listed}. A board with fewer than {LEAST_MERGES} merges counts over tasks alone.\n"
 
 
-def _cell(own: Mapping[str, Any] | None) -> str:
+def cell(own: Mapping[str, Any] | None) -> str:
+    """A correlation with its interval, bold where it holds."""
     if own is None:
         return "–"
     text = f"{own['rho']:+.2f} ({own['low']:+.2f} to {own['high']:+.2f})"

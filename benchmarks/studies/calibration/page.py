@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.pages.marks import between
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import SQUARED
-from benchmarks.studies.calibration.inputs_table import inputs_table
+from benchmarks.studies.calibration.inputs_table import cell, inputs_table
 from benchmarks.studies.calibration.left_out import left_out_table
 from benchmarks.studies.calibration.levels import BEFORE
 from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS, part
@@ -58,7 +58,7 @@ def calibration_table(result: Mapping[str, Any]) -> str:
     ]
     for name in [*AFTER_FIGURES, *CONTROLS, *(BEFORE + one for one in BEFORE_FIGURES)]:
         own = result["correlations"].get(name, {})
-        cells = [_cell(own.get(level)) for level in LEVELS]
+        cells = [cell(own.get(level)) for level in LEVELS]
         when = "before a merge: " if name.startswith(BEFORE) else ""
         lines.append(f"| {when}{NAMES[name.removeprefix(BEFORE)]} | {' | '.join(cells)} |")
     boards = result["boards"].values()
@@ -67,13 +67,6 @@ def calibration_table(result: Mapping[str, Any]) -> str:
     )
     rows = sum(own["rows"] for own in boards)
     return "\n".join(lines) + f"\n\nBoards: {listed}. {rows:,} pairs of a merge and a task in all.\n"
-
-
-def _cell(own: Mapping[str, Any] | None) -> str:
-    if own is None:
-        return "–"
-    text = f"{own['rho']:+.2f} ({own['low']:+.2f} to {own['high']:+.2f})"
-    return f"**{text}**" if own["holds"] else text
 
 
 def prediction_table(result: Mapping[str, Any]) -> str:

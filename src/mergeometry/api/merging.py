@@ -17,7 +17,7 @@ from mergeometry.recipe import Recipe
 if TYPE_CHECKING:
     from mergeometry.execution.cluster import Ray
     from mergeometry.execution.run import Progress
-    from mergeometry.learning.train import Report
+    from mergeometry.learning.state import Report
     from mergeometry.plan import Plan
     from mergeometry.results import Run
 

@@ -27,7 +27,7 @@ from mergeometry.words import counted
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
     from mergeometry.execution.telling import Tell
-    from mergeometry.learning.train import Point
+    from mergeometry.learning.state import Point
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.sink import RunRecord
 

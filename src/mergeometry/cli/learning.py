@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mergeometry.cli.events import Events
     from mergeometry.execution.executor import Executor
     from mergeometry.execution.telling import Tell
-    from mergeometry.learning.train import Point
+    from mergeometry.learning.state import Point
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.sink import RunRecord
 

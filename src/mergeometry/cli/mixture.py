@@ -12,7 +12,8 @@ import typer
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.merge import print_record
 from mergeometry.cli.options import spread
-from mergeometry.cli.plan import plan_as_json, print_plan
+from mergeometry.cli.plan import plan_as_json
+from mergeometry.cli.plan_printed import print_plan
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors, wrong_usage

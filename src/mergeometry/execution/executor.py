@@ -167,7 +167,7 @@ class Local:
     ) -> Iterator[Running[Given, Result]]:
         """In this process with one worker, else in worker processes."""
         del demands
-        from mergeometry.execution.local_jobs import in_processes, in_this_process  # noqa: PLC0415  (needs torch)
+        from mergeometry.execution.local_jobs import in_processes, in_this_process  # noqa: PLC0415  (as above)
 
         with in_this_process(work) if workers <= 1 else in_processes(work, workers, self.server) as jobs:
             yield jobs

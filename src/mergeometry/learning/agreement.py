@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mergeometry.learning.train import AGREEMENT, Point, State
+from mergeometry.learning.objective import AGREEMENT
+from mergeometry.learning.state import Point, State
 
 _FAR_ABOVE = 2.0
 """A held-out objective so many times the training one is that of coefficients which fit the inputs and not the task."""

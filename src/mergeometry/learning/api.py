@@ -23,7 +23,7 @@ from mergeometry.learning.build_learner import Material, Prepared, build_learner
 from mergeometry.learning.learnable import Learnable, learnable_of
 from mergeometry.learning.merged import MergedModel
 from mergeometry.learning.result import folded_heads
-from mergeometry.learning.train import Point, Report
+from mergeometry.learning.state import Point, Report
 from mergeometry.methods.base import Method
 from mergeometry.methods.registry import build
 from mergeometry.recipe.adapt import LearningSettings, Objective

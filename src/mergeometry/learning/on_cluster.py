@@ -21,7 +21,7 @@ from mergeometry.execution.extras import Extras
 from mergeometry.execution.pool import all_of
 from mergeometry.execution.run import Interrupted
 from mergeometry.learning.estimate import estimate
-from mergeometry.learning.train import Point, Report
+from mergeometry.learning.state import Point, Report
 from mergeometry.plan.tasks import Plan
 
 Say = Callable[[str, int, int], None]

@@ -15,7 +15,7 @@ from mergeometry.learning.agreement import agreements
 from mergeometry.learning.build_learner import Prepared
 from mergeometry.learning.forward_backward import unique
 from mergeometry.learning.rotation import fold_into
-from mergeometry.learning.train import State
+from mergeometry.learning.state import State
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import safetensors_bytes
 

@@ -34,8 +34,8 @@ from mergeometry.learning.on_cluster import CONTINUED, INTERRUPTED, learn_on
 from mergeometry.learning.output_layer import check_output, with_rotated_output
 from mergeometry.learning.processes import Processes, join, launched_many
 from mergeometry.learning.result import files, folded_heads, summary
+from mergeometry.learning.state import Point, Report, State
 from mergeometry.learning.state_file import StateFile
-from mergeometry.learning.train import Point, Report, State
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import LearningPlace, RunRecord

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mergeometry.errors import OutputError, SourceError
-from mergeometry.learning.train import Point, State
+from mergeometry.learning.state import Point, State
 from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorReader, open_checkpoint
 

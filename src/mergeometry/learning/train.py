@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,40 +19,11 @@ from mergeometry.learning.losses import class_sums
 from mergeometry.learning.objective import AGREEMENT
 from mergeometry.learning.rotation import TaskRotation
 from mergeometry.learning.stages import check_every, mean_agreement, stages_of
+from mergeometry.learning.state import Point, Report, State
 from mergeometry.recipe.adapt import LearningSettings
 
 _ORTHOGONAL = 1e-5
 """Largest entry of ``R R^T - I`` for which R counts as a rotation."""
-
-Report = Callable[["Point"], None]
-"""Called with the point of every step and every check."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The objective at one step: its value, its terms averaged over tasks, and the held-out value at a check."""
-
-    step: int
-    loss: float
-    terms: Mapping[str, float]
-    held_out: float | None = None
-    by_task: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class State:
-    """Everything that a resumed run needs besides the seed: tensors by name, and plain values."""
-
-    step: int = 0
-    best: float = math.inf
-    best_step: int = 0
-    waited: int = 0
-    stage: int = 0
-    stage_first: int = 0
-    """The step after which the current stage began."""
-    best_stage: int = 0
-    points: list[Point] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Learner:

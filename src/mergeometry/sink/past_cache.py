@@ -1,7 +1,7 @@
 """Writes long runs of bytes past the system's page cache: the disk takes them now, and `fsync` finds nothing to do.
 
-Pages of the cache cost more than the copy into them: where a virtual machine gives free memory back to its host, a
-gigabyte took five seconds of a processor, against a fifth of one past the cache.
+What `fsync` would wait for after the merge is written while the merge computes. `benchmarks/speed/past_cache.py`
+measures both ways.
 """
 
 from __future__ import annotations
