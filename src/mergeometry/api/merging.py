@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -13,6 +14,7 @@ from mergeometry.execution.executor import chosen_executor
 from mergeometry.in_stages import holds_stages, merge_in_stages
 from mergeometry.notebook import in_notebook, merging
 from mergeometry.recipe import Recipe
+from mergeometry.recipe.scale import ScaleGrid
 
 if TYPE_CHECKING:
     from mergeometry.execution.cluster import Ray
@@ -67,8 +69,9 @@ def merge(
     ``merge(base="b", models=["a", "c"], method=mg.methods.TSVM(rank=8), output="merged")``.
 
     A recipe with an `adapt:` section learns first, on its unlabelled data; one with a `data:` section runs its models
-    on theirs first. ``workers`` is the number of processes (by default one per core, or none for small merges); it does
-    not change the result. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one and it saves time
+    on theirs first. A `scale` that is a grid is chosen on labelled validation inputs (docs/scales.md).
+    ``workers`` is the number of processes (by default one per core, or none for small merges); it does not change the
+    result. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one and it saves time
     (docs/gpu.md). ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
     is all memory that there is. ``executor="ray"``, or ``mg.Ray("ray://head:10001")``, computes on a Ray cluster
     (docs/cluster.md). Models on the hub are fetched once their headers fit together; with ``offline`` its
@@ -97,7 +100,7 @@ def merge(
     plan = prepared_plan(with_keys(recipe, keys, offline=offline), access)
     if progress is None and in_notebook():
         shared["progress"] = merging(plan)
-    with chosen_executor(executor).opened() as shared["executor"]:
+    with chosen_executor(executor).opened() as shared["executor"], _searched(plan, output, shared) as plan:
         if plan.recipe.data is not None:
             from mergeometry.activations.run import merge_on_data  # noqa: PLC0415  (needs transformers)
 
@@ -109,3 +112,13 @@ def merge(
 
             record = adapt(plan, output, report=report, **shared)
     return Run.of(record, output)
+
+
+def _searched(plan: Plan, output: str | Path, shared: Mapping[str, Any]) -> AbstractContextManager[Plan]:
+    """The plan that a search leads to, or the plan itself where its recipe leaves nothing open."""
+    if not isinstance(plan.recipe.scale, ScaleGrid):
+        return nullcontext(plan)
+    from mergeometry.search.run import searched  # noqa: PLC0415  (needs transformers)
+
+    keys = ("workers", "memory_limit", "overwrite", "resume", "executor")
+    return searched(plan, output, **{key: shared[key] for key in keys})

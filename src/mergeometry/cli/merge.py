@@ -18,6 +18,7 @@ from mergeometry.cli.merge_page import write_page
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
+from mergeometry.cli.searching import searched_line, searching
 from mergeometry.cli.show import (
     Debug,
     Json,
@@ -174,7 +175,10 @@ def _carried_out(
     else:
         from mergeometry.execution.run import execute
 
-    with merging(plan, hidden=hidden, events=written) as advance:
+    with (
+        searching(plan, run, written, hidden=hidden, executor=executor) as plan,
+        merging(plan, hidden=hidden, events=written) as advance,
+    ):
         record = execute(plan, run.output, progress=advance, **options)
     if run.executor == "local":  # a cluster's nodes say nothing of this machine
         from mergeometry.plan.paces import remember
@@ -236,6 +240,8 @@ def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") ->
         target.print(_scaled_line(record.scaling))
     if record.adapt is not None:
         target.print(learned_line(record.adapt))
+    if record.search is not None:
+        target.print(searched_line(record.search))
     for warning in grouped([*record.warnings, *record.sidecars.notes]):
         target.print(f"  note: {plain(warning)}")
 

@@ -14,6 +14,7 @@ from mergeometry.cli.events import events
 from mergeometry.cli.options import spread
 from mergeometry.cli.plan_printed import kind_of, print_collecting, print_device, print_learning, print_plan
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
+from mergeometry.cli.searching import print_searching
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
 from mergeometry.cli.stages import planned, stages_of
 from mergeometry.errors import MismatchError, RecipeError
@@ -83,6 +84,7 @@ def plan(
                 count = workers_on(placement, made, run.workers, run.memory_limit, opened)
         except RecipeError as error:
             count, refused = run.workers or 1, error
+        estimates |= _searching(made, count)
         if as_json:
             typer.echo(
                 json.dumps(
@@ -99,6 +101,7 @@ def plan(
             print_device(made, placement, run.device)
             print_learning(estimates)
             print_collecting(estimates)
+            print_searching(estimates)
         if refused is not None:
             raise refused
 
@@ -139,6 +142,17 @@ def _collecting(made: Plan) -> dict[str, Any]:
     from mergeometry.activations.run import read_data
 
     return {"data": dry_run(made, section, read_data(made, section))}
+
+
+def _searching(made: Plan, workers: int) -> dict[str, Any]:
+    """What a search before the merge will take, after a check of its tasks; nothing where the scale is given."""
+    from mergeometry.recipe.scale import ScaleGrid
+
+    if not isinstance(made.recipe.scale, ScaleGrid):
+        return {}
+    from mergeometry.search.dry_run import dry_run
+
+    return {"search": dry_run(made, made.recipe.scale, workers)}
 
 
 def _scale(task: TensorTask) -> Any:

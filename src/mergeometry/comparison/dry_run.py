@@ -61,7 +61,7 @@ def core_seconds(setup: Setup, scales: Sequence[float]) -> float:
     length = _length(check_kind(setup.tasks.encoder, base), setup)
     seconds = sum(plan.seconds(1) for plan in setup.plans)
     for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
-        inputs = sum(len(one.data.items) for one in setup.splits[split].values())
+        inputs = sum(len(one.data.items) for one in setup.splits.get(split, {}).values())
         forward = 2 * elements * inputs * length
         seconds += (points * len(setup.entries) + 2) * forward / FLOAT32_FLOPS_PER_SECOND
     return seconds

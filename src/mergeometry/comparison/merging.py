@@ -69,7 +69,7 @@ def merge_jobs(
     for name, tasks in _by_name(plans):
         groups: list[tuple[TensorTask, list[int]]] = []
         for user, task in tasks:
-            known = next((users for other, users in groups if _alike(task, other)), None)
+            known = next((users for other, users in groups if alike(task, other)), None)
             if known is None:
                 groups.append((task, [user]))
             else:
@@ -180,7 +180,7 @@ _NOT_COMPARED = frozenset({"method_name", "scale", "scaling", "outputs", "route"
 """Fields that may differ between two tasks with the same merged task vector: the scale is applied later."""
 
 
-def _alike(one: TensorTask, other: TensorTask) -> bool:
+def alike(one: TensorTask, other: TensorTask) -> bool:
     """Whether two tasks of one tensor merge to the same task vector."""
     return all(
         getattr(one, key.name) == getattr(other, key.name)

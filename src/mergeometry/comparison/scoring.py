@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -15,14 +16,16 @@ from torch import Tensor
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_tensor
 from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scratch import Stored
-from mergeometry.comparison.setup import TEST, VALIDATION, read_splits
+from mergeometry.comparison.setup import Setup, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.dtypes import torch_dtype
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.errors import MismatchError, NumericalError
 from mergeometry.execution.compute import process_usage
 from mergeometry.plan import Plan, make_plan
-from mergeometry.recipe import load_recipe
+from mergeometry.plan.tasks import TensorTask
+from mergeometry.recipe import Recipe, load_recipe
+from mergeometry.sources import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,16 @@ class Settings:
 
     recipe: str
     tasks: str
-    seen: tuple[str, ...]
+    splits: tuple[tuple[str, tuple[str, ...]], ...]
+    """Each split with the tasks that are scored on it."""
     identity: str
     """Digest of everything that is read, so that a scorer is not reused for other inputs."""
+
+
+def settings_of(setup: Setup, identity: str) -> Settings:
+    """The settings of all jobs that score merges of a setup on its splits."""
+    splits = tuple((split, tuple(tasks)) for split, tasks in setup.splits.items())
+    return Settings(json.dumps(setup.plans[0].recipe.canonical()), setup.tasks.model_dump_json(), splits, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,19 @@ class MergedDelta:
     """The dtype that the weight is rounded to, as if it were written."""
     scale: float | None
     """A fixed scale from a `tensors:` rule, or None where the job's scale applies."""
+
+
+def merged_delta(base: Checkpoint, task: TensorTask, stored: Stored, scale: float | None) -> MergedDelta:
+    """What becomes of a merged task vector; ``scale`` is its own, or None where that of the job applies."""
+    tensor = base.tensors[task.base.name]
+    first = (task.base.start - tensor.start) // tensor.dtype.itemsize
+    return MergedDelta(tensor.name, first, stored, task.transposed, task.outputs[0].code, scale)
+
+
+def fixes_scale(recipe: Recipe, name: str) -> bool:
+    """Whether the recipe gives the tensor a scale of its own, which is kept where others are tried."""
+    rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
+    return rule is not None and rule.scale is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +139,7 @@ def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
     """The scorer of a comparison, with the plan that locates the experts."""
     recipe, tasks = load_recipe(json.loads(settings.recipe)), load_tasks(json.loads(settings.tasks))
     plan = make_plan(recipe)
-    wanted = {VALIDATION: settings.seen, TEST: [task.name for task in tasks.tasks]}
-    splits, problems, _ = read_splits(tasks, plan.base, wanted)
+    splits, problems, _ = read_splits(tasks, plan.base, dict(settings.splits))
     if problems:
         raise MismatchError("the tasks changed during the comparison", problems)
     scorer = Scorer(plan.base, tasks.encoder, splits)

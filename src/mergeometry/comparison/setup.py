@@ -25,6 +25,7 @@ from mergeometry.sources import Checkpoint
 from mergeometry.words import nearest
 
 VALIDATION, TEST = "validation", "test"
+_WHAT_FOR = {VALIDATION: "choose scales on", TEST: "report on"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def set_up(
     problems += [
         f"--leave-out: no model is named {one!r}{nearest(one, names)}" for one in leave_out if one not in names
     ]
-    problems += list(_unknown(tasks, names, leave_out))
+    problems += list(unknown_tasks(tasks, names, leave_out))
     models = tuple(entry for entry in recipe.models if entry.name not in leave_out)
     unscored = [entry.name for entry in models if entry.name not in {task.name for task in tasks.tasks}]
     if unscored:
@@ -112,7 +113,7 @@ def set_up(
     problems += wrong
     unlabelled: dict[str, UnlabelledData] = {}
     for section in [plan.recipe.data for _, plan in planned if plan.recipe.data is not None][:1]:
-        unlabelled, wrong = _unlabelled(section, models, base)
+        unlabelled, wrong = read_data_of(section, models, base)
         problems += wrong
         notes += [f"{name}, unlabelled: {note}" for name, data in unlabelled.items() for note in data.notes]
     if problems:
@@ -144,7 +145,7 @@ def read_splits(
                     continue
                 source = task.validation if split == VALIDATION else task.test
                 if source is None:
-                    problems.append(f"task {task.name!r}: it has no `validation:` inputs to choose scales on")
+                    problems.append(f"task {task.name!r}: it has no `{split}:` inputs to {_WHAT_FOR[split]}")
                     continue
                 data = _data(task, source, kind, head)
                 notes += [f"{task.name}, {split}: {note}" for note in data.notes]
@@ -173,7 +174,8 @@ def _data(task: ScoredTask, source: LabelledSource, kind: str, head: Head | None
     return read_labelled(source, source.label, inputs, task.name, head.weight.shape[0], task.classes)
 
 
-def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]) -> Iterator[str]:
+def unknown_tasks(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str] = ()) -> Iterator[str]:
+    """A reason for every task that belongs to no model that is merged, and is not `unseen`."""
     for place, task in enumerate(tasks.tasks):
         where = f"tasks.{place}.name"
         if task.unseen and task.name in models and task.name not in leave_out:
@@ -183,7 +185,7 @@ def _unknown(tasks: TasksFile, models: Sequence[str], leave_out: Collection[str]
             yield f"{where}: no model is named {task.name!r}{guess} (or is it `unseen: true`?)"
 
 
-def _unlabelled(
+def read_data_of(
     section: DataSection, models: Sequence[ModelEntry], base: Checkpoint
 ) -> tuple[dict[str, UnlabelledData], list[str]]:
     """Read the inputs that the models are run on; return them with all problems."""

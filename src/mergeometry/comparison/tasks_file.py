@@ -38,7 +38,7 @@ class ScoredTask(StrictModel):
     classes: tuple[Text, ...] | None = None
     unlabelled: Source | None = None
     validation: Source | None = None
-    test: Source
+    test: Source | None = None
     unseen: bool = False
 
 

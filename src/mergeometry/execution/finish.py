@@ -82,6 +82,7 @@ def write_metadata(
         warnings=(*plan.notes, *extras.notes, *heads, *_fallbacks(outcomes)),
         adapt=extras.summary,
         data=extras.data,
+        search=plan.search,
         files=tuple(sorted({*staging.names, record_path(staging.target).name, *cards})),
         parameters=shares_of(plan).to_json(),
         adapter=adapter_contents(plan, {name: outcome.energies for name, outcome in outcomes.items()}),

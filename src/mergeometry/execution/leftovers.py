@@ -13,10 +13,13 @@ from mergeometry.execution.scratch import left_folders
 from mergeometry.execution.stages import remove_stages, stages_folder
 from mergeometry.sink import remove_learning, remove_stale
 from mergeometry.sink.failures import explained
-from mergeometry.sink.target import learning_folder, resolved_target, staging_folder
+from mergeometry.sink.target import learning_folder, resolved_target, search_folder, staging_folder
 
 ACTIVATIONS = ".{name}.mergeometry-activations-"
 """How the folder begins in which a merge by activations keeps them."""
+
+MERGES = ".{name}.mergeometry-merges-"
+"""How the folder begins in which a search keeps merged task vectors."""
 
 _PARTIAL = (".fetching-*", ".converting-*", ".unpacking-*", ".training-*")
 _A_DAY = 86_400.0
@@ -38,9 +41,14 @@ def leftovers(output: str | Path) -> list[Leftover]:
     places = [
         ("staged tensors", staging_folder(target)),
         ("the state of learning", learning_folder(target)),
+        ("the scores of a search", search_folder(target)),
         ("finished stages", stages_folder(target)),
     ]
-    places += [("activations", folder) for folder in left_folders(target.parent, ACTIVATIONS.format(name=target.name))]
+    places += [
+        (what, folder)
+        for what, prefix in (("activations", ACTIVATIONS), ("merges of a search", MERGES))
+        for folder in left_folders(target.parent, prefix.format(name=target.name))
+    ]
     return [Leftover(what, path, _size(path)) for what, path in places if path.is_dir() and not path.is_symlink()]
 
 
@@ -54,7 +62,12 @@ def remove_leftovers(output: str | Path) -> None:
     remove_stale(target)
     remove_learning(target)
     remove_stages(target)
-    for folder in left_folders(target.parent, ACTIVATIONS.format(name=target.name)):
+    remove_learning(target, search_folder)
+    for folder in (
+        folder
+        for prefix in (ACTIVATIONS, MERGES)
+        for folder in left_folders(target.parent, prefix.format(name=target.name))
+    ):
         with explained("what was left cannot be removed", folder):
             shutil.rmtree(folder)
 

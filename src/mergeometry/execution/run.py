@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, RecipeError
 from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.decisions import decisions
@@ -28,6 +28,7 @@ from mergeometry.execution.workers import MemoryLimit, limit_in_bytes
 from mergeometry.plan.placement import Placement
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.sink import RunRecord, Staging
 from mergeometry.sink.page import remove_stale_page
 from mergeometry.sink.target import resolved_target
@@ -56,13 +57,15 @@ def execute(
     cuda, cuda:i, or auto: a GPU where there is one and it saves time. The ``executor`` is one that is open.
 
     Raises:
-        RecipeError: fewer than one worker is asked for, the merge needs more memory than there is, or there is no such
-            device.
+        RecipeError: the scale is a grid, fewer than one worker is asked for, the merge needs more memory than there
+            is, or there is no such device.
         OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue; or a node of a cluster
             does not see the inputs or the output.
     """
+    if isinstance(plan.recipe.scale, ScaleGrid):
+        raise RecipeError("the scale is still to be chosen from a grid", hint="`mergeometry.merge` chooses it first")
     timings, asked = Timings(plan), workers
     placement = placement_of(plan, device)
     workers = workers_on(placement, plan, workers, memory_limit, executor)

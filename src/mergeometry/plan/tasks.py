@@ -169,6 +169,8 @@ class Plan:
     """What the output's files say of its tokens, where its tables have other rows than the base's."""
     planned_in: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
     """Seconds by the clock and by the processors that planning took."""
+    search: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What was tried on labelled inputs before this plan was made; None where nothing was."""
 
     def __repr__(self) -> str:
         merged = sum(task.method is not None for task in self.tasks)

@@ -13,7 +13,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
 from mergeometry.plan.matching import Nearest
 from mergeometry.recipe import MethodChoice, ModelEntry, Recipe
-from mergeometry.recipe.scale import ScaleRule
+from mergeometry.recipe.scale import ScaleGrid, ScaleRule
 from mergeometry.recipe.strict import explain
 from mergeometry.recipe.values import AnyValue, Case, Value, cases_of, has_gradient, is_varied, some_value, value_for
 
@@ -85,9 +85,14 @@ def weights_for(recipe: Recipe, name: str, place: Place | None) -> tuple[tuple[f
 
 
 def scale_for(
-    value: AnyValue | ScaleRule, name: str, place: Place | None
+    value: AnyValue | ScaleRule | ScaleGrid, name: str, place: Place | None
 ) -> tuple[float, ScaleRule | None, dict[str, Any]]:
-    """The scale of one tensor, the rule that will compute it, and the scale where it is not one number for all."""
+    """The scale of one tensor, the rule that will compute it, and the scale where it is not one number for all.
+
+    A grid is 1 until one of its scales is chosen.
+    """
+    if isinstance(value, ScaleGrid):
+        return 1.0, None, {}
     if isinstance(value, ScaleRule):
         return 1.0, value, {}
     try:
@@ -138,7 +143,7 @@ def _values(recipe: Recipe, methods: Sequence[MethodValues]) -> Iterator[tuple[s
             yield f"models.{place}.{key}", value
     for method in methods:
         yield from method.values()
-    if not isinstance(recipe.scale, ScaleRule):
+    if not isinstance(recipe.scale, ScaleRule | ScaleGrid):
         yield "scale", recipe.scale
     for place, rule in enumerate(recipe.tensors):
         if rule.scale is not None:

@@ -18,7 +18,7 @@ from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.parts import Heads, MethodChoice, MethodField, ModelEntry, OutputOptions, TensorRule, as_model
 from mergeometry.recipe.passthrough import with_base
 from mergeometry.recipe.per_model import refuse_unknown
-from mergeometry.recipe.scale import Scale, ScaleRule
+from mergeometry.recipe.scale import Scale, ScaleGrid, ScaleRule
 from mergeometry.recipe.stack import Base, located_base, paths_of_base
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.tokenizer import TokenizerField, TokenizerOptions, is_template, tokenizer_options, unknown_names
@@ -131,6 +131,8 @@ class Recipe(StrictModel):
     @model_validator(mode="after")
     def _learning_starts_at_a_number(self) -> Recipe:
         per_tensor = isinstance(self.scale, ScaleRule) and self.scale.per == "tensor"
+        if isinstance(self.scale, ScaleGrid) and self.adapt is not None:
+            raise ValueError("scale: a grid tries merges without learning: give a number, or leave `adapt` out")
         if (per_tensor or is_varied(self.scale)) and self.adapt is not None:
             raise ValueError(
                 "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number, or a "
@@ -267,7 +269,10 @@ def recipe_of(read: Read, file: Path | None, located: Callable[[str], str] | Non
     folder = file.parent
     adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: resolved(path, folder))
     data = recipe.data and recipe.data.with_paths(lambda path: resolved(path, folder))
-    return recipe.model_copy(update={"adapt": adapt, "data": data})
+    changed: dict[str, Any] = {"adapt": adapt, "data": data}
+    if isinstance(recipe.scale, ScaleGrid):
+        changed["scale"] = recipe.scale.model_copy(update={"tasks": resolved(recipe.scale.tasks, folder)})
+    return recipe.model_copy(update=changed)
 
 
 def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:

@@ -1,11 +1,12 @@
-"""The recipe's `scale:`: a value, or a rule that reads one off the task vectors."""
+"""The recipe's `scale:`: a value, a rule that reads one off the task vectors, or a grid to choose from."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.strict import StrictModel
@@ -45,18 +46,62 @@ class ScaleRule(StrictModel):
         return f"{times}{self.rule}" + ("" if self.rule == "one" else f" per {self.per}")
 
 
+MOST_SCALES = 200
+"""The most scales of a grid."""
+
+_Tried = Annotated[float, Field(gt=0, le=1e3)]
+
+
+class ScaleGrid(StrictModel):
+    """Scales to try on the validation inputs of labelled tasks: from ``grid``, first, last and step, or ``values``.
+
+    ``tasks`` is a TASKS.yaml, as `mergeometry compare` takes it.
+    """
+
+    tasks: Annotated[str, Field(min_length=1)]
+    grid: tuple[_Tried, _Tried, _Tried] | None = None
+    values: Annotated[tuple[_Tried, ...], Field(min_length=2, max_length=MOST_SCALES)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ScaleGrid:
+        if (self.grid is None) == (self.values is None):
+            raise ValueError("give either `grid: [first, last, step]` or `values: [...]`")
+        if self.grid is not None and not self.grid[0] < self.grid[1]:
+            raise ValueError(f"grid: the first scale is not below the last, got {list(self.grid)}")
+        if self.grid is not None and _count(*self.grid) > MOST_SCALES:
+            raise ValueError(f"grid: {_count(*self.grid)} scales are more than {MOST_SCALES}: use a larger step")
+        if len(self.scales) < 2:
+            raise ValueError("there is only one scale to try: give it as a number")
+        return self
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The scales, ascending, each once."""
+        first, last, step = self.grid or (0.0, 0.0, 1.0)
+        given = self.values or [first + step * place for place in range(_count(first, last, step))]
+        # Steps of a tenth do not add up exactly; ten digits do.
+        return tuple(sorted({round(value, 10) for value in given}))
+
+
+def _count(first: float, last: float, step: float) -> int:
+    return math.floor((last - first) / step + 1e-9) + 1
+
+
+_KEYS_OF_A_GRID = frozenset({"grid", "values", "tasks"})
+
+
 def _as_scale(value: object) -> object:
-    if isinstance(value, Mapping) and value.keys() & {"grid", "tasks"}:
-        raise ValueError("a grid is not part of this version: `mergeometry compare` scores one on labelled inputs")
     return {} if value == "auto" else value
 
 
 def _kind_of_scale(value: object) -> str:
+    if isinstance(value, ScaleGrid) or (isinstance(value, Mapping) and value.keys() & _KEYS_OF_A_GRID):
+        return "<grid>"
     return "<rule>" if isinstance(value, Mapping | ScaleRule) else "<value>"
 
 
 Scale = Annotated[
-    Annotated[Value, Tag("<value>")] | Annotated[ScaleRule, Tag("<rule>")],
+    Annotated[Value, Tag("<value>")] | Annotated[ScaleRule, Tag("<rule>")] | Annotated[ScaleGrid, Tag("<grid>")],
     Discriminator(_kind_of_scale),
     BeforeValidator(_as_scale),
 ]

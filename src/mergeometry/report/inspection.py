@@ -19,6 +19,7 @@ from mergeometry.report.on_inputs import inputs_csv, inputs_section
 from mergeometry.report.policy import source_hash
 from mergeometry.report.run_facts import decisions, headline, learning_facts, run_facts, slowest
 from mergeometry.report.scores import board_section, evaluation_section, score_sheets
+from mergeometry.report.search_facts import search_curve, search_facts
 from mergeometry.words import counted
 
 _DIGITS, _DIGITS_OF_MANY = 4, 3
@@ -48,6 +49,8 @@ def inspection_page(document: Mapping[str, Any]) -> str:
             facts=run_facts(record) if record else [],
             decided=decisions(record) if record else [],
             learned=learning_facts(record) if record else [],
+            searched=search_facts(record) if record else [],
+            scales=Markup(search_curve(record)) if record else "",  # noqa: S704
             written=slowest(record) if record else [],
             # The drawing escapes what it is given; it holds numbers alone.
             curve=Markup(learning_curve(document["curves"])),  # noqa: S704

@@ -1,8 +1,8 @@
-"""The folder next to an output in which the state of learning is kept until the output is published."""
+"""The folder next to an output in which the state of learning, or of a search, is kept until it is published."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +23,17 @@ class LearningPlace:
     """
 
     def __init__(
-        self, output: str | Path, *, overwrite: bool = False, resume: bool = False, inputs: Sequence[Path] = ()
+        self,
+        output: str | Path,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        inputs: Sequence[Path] = (),
+        folder_of: Callable[[Path], Path] = learning_folder,
     ) -> None:
         self._target, self._resume = resolved_target(output), resume
         refuse_taken(self._target, overwrite=overwrite, inputs=inputs)
-        self.folder = learning_folder(self._target)
+        self.folder = folder_of(self._target)
         self.discarded_bytes = 0
         """The size of an earlier run's state, which this one does not continue."""
         self._files = FileSystem()
@@ -48,26 +54,26 @@ class LearningPlace:
         self._lock.release()
 
     def done(self) -> None:
-        """Forget what is kept: the output is published, or learning starts over."""
-        with explained("the state of learning cannot be removed", self.folder):
+        """Forget what is kept: the output is published, or the work starts over."""
+        with explained("what an earlier run has kept cannot be removed", self.folder):
             for child in self.folder.iterdir():
                 if child.name != "lock":
                     child.unlink()
 
 
-def remove_learning(output: str | Path) -> bool:
-    """Remove what an interrupted run of learning left next to an output; say whether there was anything.
+def remove_learning(output: str | Path, folder_of: Callable[[Path], Path] = learning_folder) -> bool:
+    """Remove what an interrupted run of learning, or of a search, left next to an output; say whether there was any.
 
     Raises:
         OutputError: the run is still alive, or files cannot be removed.
     """
-    folder = learning_folder(resolved_target(output))
+    folder = folder_of(resolved_target(output))
     if not folder.is_dir():
         return False
     lock = RunLock(folder, FileSystem())
     lock.acquire()
     try:
-        with explained("the state of learning cannot be removed", folder):
+        with explained("what an earlier run has kept cannot be removed", folder):
             for child in folder.iterdir():
                 if child.name != "lock":
                     with suppress(FileNotFoundError):

@@ -68,6 +68,8 @@ class RunRecord:
     """What the run chose by itself, and why: workers, routes, pairs of names, ties, tokens, files."""
     unread: Mapping[str, Any] = field(default_factory=dict)
     """Tensors of an input, by its label, that its hash does not cover, since they were not read."""
+    search: Mapping[str, Any] | None = None
+    """What was tried on labelled inputs, how it scored, and the choice; None without a search."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -86,7 +88,7 @@ class RunRecord:
         for tensor in plain["tensors"]:
             if not tensor["values"]:
                 del tensor["values"]
-        for key in ("adapt", "data", "adapter"):
+        for key in ("adapt", "data", "adapter", "search"):
             if plain[key] is None:
                 del plain[key]
         if not self.refinements:
@@ -127,6 +129,7 @@ class RunRecord:
             timings,
             decisions,
             unread,
+            fields.mapping("search") if value.get("search") is not None else None,
         )
 
 

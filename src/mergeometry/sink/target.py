@@ -51,6 +51,11 @@ def learning_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.mergeometry-learning")
 
 
+def search_folder(target: Path) -> Path:
+    """Return the folder next to a resolved target in which the scores of a search are kept."""
+    return target.with_name(f".{target.name}.mergeometry-search")
+
+
 def occupied(target: Path) -> bool:
     """Whether the target is taken; an empty folder does not count, since it is replaced."""
     if target.is_symlink() or not target.is_dir():

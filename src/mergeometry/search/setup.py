@@ -1,0 +1,54 @@
+"""What a search scores on, checked before a weight is read: the tasks of a tasks file that the merged models have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mergeometry.comparison.entries import Entry
+from mergeometry.comparison.setup import VALIDATION, Setup, read_data_of, read_splits, unknown_tasks
+from mergeometry.comparison.tasks_file import load_tasks
+from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
+from mergeometry.errors import MismatchError, RecipeError
+from mergeometry.inputs import UnlabelledData
+from mergeometry.plan.tasks import Plan
+
+
+def search_setup(plan: Plan, tasks_file: str) -> Setup:
+    """Match a plan, whose scale is 1 where none is fixed, with the validation inputs and the heads of its tasks.
+
+    Raises:
+        RecipeError: the tasks file cannot be read, or the base is a stack of layers.
+        MismatchError: tasks, heads and inputs do not fit the models; it lists every reason.
+    """
+    recipe = plan.recipe
+    if not isinstance(recipe.base, str):
+        raise RecipeError(
+            "the base is a stack of layers, and scores come from models that are run from the base's folder",
+            hint="write the stack first, with `method: passthrough`, and give its output as the base",
+        )
+    tasks, names = load_tasks(tasks_file), [model.label for model in plan.models]
+    problems, notes = list(unknown_tasks(tasks, names)), []
+    seen = tuple(task.name for task in tasks.tasks if not task.unseen)
+    unscored = [name for name in names if name not in seen]
+    if unscored:
+        notes.append(f"merged but not scored, since no task has this name: {', '.join(unscored)}")
+    if not seen:
+        problems.append("every task is unseen, and a search chooses on the validation inputs of seen tasks")
+    encoder = with_pooling(tasks.encoder, plan.models, [task.head for task in tasks.tasks])
+    if encoder != tasks.encoder:
+        notes.append(POOLED_NOTE)
+        tasks = tasks.model_copy(update={"encoder": encoder})
+    splits, wrong, of_inputs = read_splits(tasks, plan.base, {VALIDATION: seen})
+    problems += wrong
+    unlabelled: dict[str, UnlabelledData] = {}
+    if recipe.data is not None:
+        unlabelled, wrong = read_data_of(recipe.data, recipe.models, plan.base)
+        problems += wrong
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise MismatchError(
+            f"the tasks in {tasks_file} do not fit the recipe ({count})", problems, hint="no weight was read"
+        )
+    at_one = replace(plan, recipe=recipe.model_copy(update={"scale": 1.0}))
+    entry = Entry(recipe.method.name, recipe.method.model_dump(mode="json"))
+    return Setup(at_one.recipe, tasks, (entry,), (at_one,), seen, (), splits, (*notes, *of_inputs), unlabelled)
