@@ -114,6 +114,7 @@ FOLDERS: tuple[Row, ...] = (
     ),
     *_rows(Kind.OWN, "the hub's own files", ".cache", ".git", ".huggingface", ".ipynb_checkpoints", "__pycache__"),
     Row("heads", Kind.HEADS, "heads that an earlier merge kept next to its weights"),
+    Row("residuals", Kind.HEADS, "residuals that an earlier merge kept next to its weights"),
 )  # fmt: skip
 
 _NAME = re.compile(r"(?P<stem>.+?)\.safetensors(?:\.index(?:\.(?P<variant>[^.]+))?\.json)?")

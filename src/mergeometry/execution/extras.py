@@ -26,6 +26,8 @@ class Extras:
     """Keys of the model's config.json that have another value in the output."""
     data: Mapping[str, Any] | None = None
     """The run record's entry on the unlabelled inputs that the models were run on before the merge."""
+    residuals: Mapping[str, Any] = field(default_factory=dict)
+    """The run record's entries on the residuals by model."""
 
 
 NOTHING = Extras()

@@ -89,6 +89,7 @@ def write_metadata(
         timings=timings.to_json(sum(bool(task.outputs) for task in plan.tasks)),
         decisions=chosen,
         unread=unread(plan, read),
+        residuals=extras.residuals,
     )
     if cards:
         architecture = str(next(iter((plan.output_config or {}).get("architectures") or ()), ""))

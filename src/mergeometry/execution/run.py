@@ -20,12 +20,14 @@ from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.identity import files_read, identity_of
 from mergeometry.execution.lost_bytes import refuse_lost
 from mergeometry.execution.pool import run_jobs
+from mergeometry.execution.residuals import RESIDUALS, write_residuals
 from mergeometry.execution.restoring import restored
 from mergeometry.execution.sidecars import sidecars_of
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.timings import Timings
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes
 from mergeometry.plan.placement import Placement
+from mergeometry.plan.residual_cost import expected_bytes
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.scale import ScaleGrid
@@ -76,12 +78,14 @@ def execute(
         with staging, executor.sharing(staging.token, files_read(plan)) as checked:
             sidecars = sidecars_of(plan)
             heads = sum(info.nbytes for infos in plan.heads.values() for info in infos)
-            extra = sidecars.nbytes + heads + sum(map(len, extras.files.values())) + (1 << 20)
+            files = sum(map(len, extras.files.values()))
+            extra = sidecars.nbytes + heads + files + expected_bytes(plan) + (1 << 20)
             identity = identity_of(plan, extras.identity + placement.identity)
             with timings.stage("prepare"):
                 plan = with_global_scale(plan, workers, placement, checked)
                 plan = written_to(surveyed(plan, workers, placement=placement, executor=checked), staging.target)
-                staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts)
+                later = "" if plan.residuals is None else RESIDUALS
+                staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts, later=later)
                 outcomes = _earlier(plan, staging.completed())
             extras = _with_discarded(extras, staging, tell)
             if staging.resumed:
@@ -95,7 +99,9 @@ def execute(
                     outcomes[outcome.name] = outcome
                     timings.finished(outcome)
             refuse_lost(plan, staging, outcomes.values(), workers, checked)
-            extras = replace(extras, notes=(*extras.notes, *executor.notes()))
+            residuals = write_residuals(plan, staging, workers, checked, timings)
+            notes = (*extras.notes, *residuals.notes, *executor.notes())
+            extras = replace(extras, notes=notes, residuals=residuals.entries)
             chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit), placement)
             record = write_metadata(plan, staging, outcomes, sidecars, identity.digest, timings, extras, chosen)
             staging.publish()

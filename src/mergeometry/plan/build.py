@@ -29,6 +29,7 @@ from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.own_tensors import with_own_tensors
 from mergeometry.plan.part import Alike, Part, task_of
+from mergeometry.plan.residual_form import with_residuals
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
 from mergeometry.plan.tasks import Plan, Source
@@ -172,10 +173,10 @@ def _plan(
         *recipe.notes, *stacked_notes, *notes(recipe, base, models, matches), *ties.notes, *told, *told_of_tokens,
         *remarks, *note_on_whole(recipe, whole),
     )  # fmt: skip
-    return Plan(
+    return with_residuals(Plan(
         recipe, base, models, matches, tuple(tasks), heads, layout, messages, configuration, form,
         own, ties.copies, vocabulary,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _refuse(reasons: list[str]) -> None:

@@ -76,6 +76,8 @@ def refuse_stacked(recipe: Recipe, base: Checkpoint) -> None:
             raise RecipeError(f"{key}: the base is a stack of layers, which has no folder to be run from", hint=hint)
     if recipe.output.adapter:
         raise RecipeError("output.adapter: the base is a stack of layers, which no adapter can name", hint=hint)
+    if recipe.output.residuals is not None:
+        raise RecipeError("output.residuals: the base is a stack of layers, which no adapter can name", hint=hint)
 
 
 def _opens(recipe: Recipe, plan: Planning) -> Opens:

@@ -32,6 +32,7 @@ def written_to(plan: Plan, target: Path) -> Plan:
     recipe = plan.recipe
     for what, wanted in (
         ("output.adapter", recipe.output.adapter and not alone),
+        ("output.residuals", plan.residuals),
         ("heads", plan.heads),
         ("adapt", recipe.adapt),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.cost import Cost, cost_of
 from mergeometry.plan.machine import COMMAND_BYTES, PROCESS_BYTES, TRANSFORMERS_BYTES
 from mergeometry.plan.matching import Match
+from mergeometry.plan.residual_cost import residual_memory, residual_seconds
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mergeometry.methods.base import Method
     from mergeometry.plan.adapter_form import AdapterForm
     from mergeometry.plan.alignment import OutputVocabulary
+    from mergeometry.plan.residual_form import ResidualForm
     from mergeometry.refinements.base import Refinement
 
 Source: TypeAlias = TensorInfo | AdapterDelta | DenseUpdate | None
@@ -167,6 +170,8 @@ class Plan:
     """Tensors that are copies of others: each copy's name, and the name of what it is a copy of."""
     vocabulary: OutputVocabulary | None = None
     """What the output's files say of its tokens, where its tables have other rows than the base's."""
+    residuals: ResidualForm | None = None
+    """How adapters beside the merged model hold what the merge loses of each model; None where none are wanted."""
     planned_in: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
     """Seconds by the clock and by the processors that planning took."""
     search: Mapping[str, Any] | None = field(default=None, compare=False)
@@ -178,6 +183,11 @@ class Plan:
             f"Plan({len(self.models)} models onto {self.base.described!r} by {self.recipe.method.name}: "
             f"{merged} tensors merged, {len(self.tasks) - merged} copied, {self.bytes_written:,} bytes to write)"
         )
+
+    @cached_property
+    def by_name(self) -> Mapping[str, TensorTask]:
+        """The tasks by the names of their tensors."""
+        return {task.name: task for task in self.tasks}
 
     @property
     def chosen(self) -> Mapping[Kind, Path]:
@@ -257,12 +267,14 @@ class Plan:
         parent = 0 if workers == 1 else COMMAND_BYTES
         if self.recipe.data is not None or self.recipe.adapt is not None:  # the process that has run models
             parent = TRANSFORMERS_BYTES + (0 if workers == 1 else PROCESS_BYTES)
-        return parent + heads + sum(PROCESS_BYTES + memory for memory in largest)
+        residuals = () if self.residuals is None else (residual_memory(self.by_name[n]) for n in self.residuals.stored)
+        later = sorted(residuals, reverse=True)[:workers]
+        return parent + heads + max(sum(PROCESS_BYTES + memory for memory in stage) for stage in (largest, later))
 
     def seconds(self, workers: int, paces: Mapping[str, float] = MappingProxyType({})) -> float:
         """Rough seconds for the whole merge; ``paces`` correct those of a route for the machine."""
         seconds = [task.cost.seconds * paces.get(task.route, 1.0) for task in self.tasks]
-        return max(sum(seconds) / workers, max(seconds, default=0.0))
+        return max(sum(seconds) / workers, max(seconds, default=0.0)) + residual_seconds(self) / workers
 
 
 def _bytes_of_head(infos: Sequence[TensorInfo]) -> int:

@@ -3,6 +3,7 @@
 from mergeometry.recipe.adapter_output import AdapterOutput
 from mergeometry.recipe.parts import MethodChoice, ModelEntry
 from mergeometry.recipe.recipe import AUTO_HEADS, AUTO_METHOD, LEARNING_STARTS_AT, Recipe, load_recipe
+from mergeometry.recipe.residuals import ResidualOutput
 
 __all__ = [
     "AUTO_HEADS",
@@ -12,5 +13,6 @@ __all__ = [
     "MethodChoice",
     "ModelEntry",
     "Recipe",
+    "ResidualOutput",
     "load_recipe",
 ]

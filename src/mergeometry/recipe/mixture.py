@@ -56,6 +56,8 @@ class MixtureRecipe(StrictModel):
             raise ValueError(f"experts_per_token: {self.experts_per_token} of {len(self.experts)} experts")
         if self.output.adapter:
             raise ValueError("output.adapter: a mixture is a full model: leave it out")
+        if self.output.residuals is not None:
+            raise ValueError("output.residuals: a mixture holds its experts whole and loses nothing: leave it out")
         if self.gate not in PROMPTED:
             return self
         for place, expert in enumerate(self.experts):

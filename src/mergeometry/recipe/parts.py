@@ -22,6 +22,7 @@ from mergeometry.byte_counts import bytes_in
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.hub_names import folder_name
 from mergeometry.recipe.adapter_output import AdapterOutput
+from mergeometry.recipe.residuals import ResidualOutput
 from mergeometry.recipe.stack import LayerRange
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.recipe.values import Value
@@ -132,8 +133,22 @@ class OutputOptions(StrictModel):
         Annotated[bool, Tag("<switch>")] | Annotated[AdapterOutput, Tag("<options>")],
         Discriminator(lambda value: "<options>" if isinstance(value, Mapping | AdapterOutput) else "<switch>"),
     ] = False
+    residuals: ResidualOutput | None = None
+    """What the merge lost of each model, as a small adapter per model beside it; none by default."""
     report: Annotated[bool, Field(exclude=True)] = True
     """Whether `mergeometry merge` writes a page beside the output; no part of what the record says was merged."""
+
+    @model_validator(mode="after")
+    def _residuals_of_a_model(self) -> OutputOptions:
+        if self.residuals is not None and self.adapter:
+            raise ValueError(
+                "residuals: they lie on top of a merged model, and the output is an adapter: leave one of the two out"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if key != "residuals" or value is not None}
 
 
 Heads = Annotated[

@@ -6,6 +6,7 @@ from mergeometry.sink.adapter import (
     adapter_config,
     adapter_tensor_names,
     adapter_tensors,
+    factor_bias_name,
     token_rows_name,
 )
 from mergeometry.sink.card import model_card
@@ -68,6 +69,7 @@ __all__ = [
     "check_sidecars",
     "common_component",
     "copy_sidecars",
+    "factor_bias_name",
     "is_single_file",
     "lay_out",
     "lay_out_parts",

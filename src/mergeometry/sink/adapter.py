@@ -50,6 +50,11 @@ def adapter_tensors(modules: Iterable[AdapterModule], code: str) -> list[OutputT
     return tensors
 
 
+def factor_bias_name(module: str) -> str:
+    """Return the name of the bias that a module's ``B`` adds."""
+    return f"{PREFIX}{module}.lora_B.bias"
+
+
 def token_rows_name(module: str) -> str:
     """Return the name of the rows that a table's module has in place of the base's."""
     return f"{PREFIX}{module}.token_adapter.trainable_tokens_delta"
@@ -62,6 +67,7 @@ def adapter_config(
     fan_in_fan_out: bool = False,
     saved: Sequence[str] = (),
     biases: bool = False,
+    factor_biases: bool = False,
     tokens: Mapping[str, Sequence[int]] | None = None,
     task_type: str | None = None,
     auto_mapping: Mapping[str, str] | None = None,
@@ -69,6 +75,7 @@ def adapter_config(
     """Return ``adapter_config.json`` for these modules, with alpha equal to the rank, so that each adds ``B A`` itself.
 
     ``saved`` are modules that the file holds whole, and ``tokens`` the rows of tables that it holds by their modules.
+    With ``factor_biases`` each ``B`` has a bias, which PEFT takes of several adapters at once, unlike ``biases``.
     ``r`` is the largest rank, since vLLM takes it for all.
 
     Raises:
@@ -103,5 +110,6 @@ def adapter_config(
         "use_rslora": False,
         "use_dora": False,
         "modules_to_save": sorted(saved) or None,
+        **({"lora_bias": True} if factor_biases else {}),
         **({"trainable_token_indices": {module: list(rows) for module, rows in tokens.items()}} if tokens else {}),
     }

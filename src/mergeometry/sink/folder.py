@@ -24,14 +24,38 @@ def begin_folder(files: FileSystem, root: Path, layout: Layout) -> Path:
     folder = root / f"{_PREFIX}{uuid.uuid4().hex[:12]}"
     files.make_folder(folder)
     for file in layout.files:
-        _make_parents(files, folder, folder / file.name)
-        descriptor = files.open(folder / file.name, create=True)
-        try:
-            files.allocate(descriptor, file.size)
-            files.write_at(descriptor, file.header, 0)
-        finally:
-            files.close(descriptor)
+        _reserve(files, folder, file)
     return folder
+
+
+def extend_folder(files: FileSystem, root: Path, folder: Path, later: str, layout: Layout, laid_out: int) -> None:
+    """Reserve the files of a further layout in the subfolder ``later``, beside ``laid_out`` bytes of weights.
+
+    Those that an earlier run reserved alike stay, and all else in the subfolder goes.
+
+    Raises:
+        OutputError: the disk is too small, or fails.
+    """
+    with explained("the output cannot be staged", root, needed=layout.nbytes):
+        if (folder / later).is_dir():
+            _remove_others(files, folder / later, {folder / file.name for file in layout.files})
+        check_room(files, root, folder, laid_out + layout.nbytes)
+        for file in layout.files:
+            path = folder / file.name
+            if not _is_intact(path, file):
+                if path.is_symlink() or path.exists():
+                    files.remove_tree(path)
+                _reserve(files, folder, file)
+
+
+def _reserve(files: FileSystem, folder: Path, file: FileLayout) -> None:
+    _make_parents(files, folder, folder / file.name)
+    descriptor = files.open(folder / file.name, create=True)
+    try:
+        files.allocate(descriptor, file.size)
+        files.write_at(descriptor, file.header, 0)
+    finally:
+        files.close(descriptor)
 
 
 def continued_folder(root: Path, name: str, layout: Layout) -> Path | None:
@@ -55,9 +79,13 @@ def refuse_changed(folder: Path, layout: Layout) -> None:
         raise OutputError("a staged file was changed by someone else", file=folder / changed.name)
 
 
-def keep_weights_only(files: FileSystem, folder: Path, layout: Layout) -> None:
-    """Remove what an earlier run wrote next to the weights, since the base's files may have changed; ``OSError``."""
-    _remove_others(files, folder, {folder / file.name for file in layout.files})
+def keep_weights_only(files: FileSystem, folder: Path, layout: Layout, later: str = "") -> None:
+    """Remove what an earlier run wrote next to the weights, since the base's files may have changed; ``OSError``.
+
+    What is in the subfolder ``later`` stays, where one is named.
+    """
+    kept = {folder / file.name for file in layout.files}
+    _remove_others(files, folder, kept | ({folder / later} if later else set()))
 
 
 def check_room(files: FileSystem, root: Path, folder: Path | None, needed: int) -> None:

@@ -28,7 +28,7 @@ SCHEMA = 2
 _WITH_SHA256 = 1
 """The schema whose digests are all SHA-256, in fields of that name."""
 _RECORD_BYTES = 256 * 1024 * 1024  # about 400 bytes per tensor; the largest public models have 90,000
-_OPTIONAL = ("contents", "timings", "decisions", "unread")
+_OPTIONAL = ("contents", "timings", "decisions", "unread", "residuals")
 """Fields that records of earlier versions lack, in their order."""
 
 
@@ -70,6 +70,8 @@ class RunRecord:
     """Tensors of an input, by its label, that its hash does not cover, since they were not read."""
     search: Mapping[str, Any] | None = None
     """What was tried on labelled inputs, how it scored, and the choice; None without a search."""
+    residuals: Mapping[str, Any] = field(default_factory=dict)
+    """For each model the adapter beside the merged model: bytes, ranks, and the share kept of what the merge lost."""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -106,7 +108,9 @@ class RunRecord:
         fields = Fields(value, "the run record")
         if (schema := fields.integer("schema")) not in (_WITH_SHA256, SCHEMA):
             raise SourceError(f"the run record has schema {schema}; this version reads schemas 1 and {SCHEMA}")
-        contents, timings, decisions, unread = (fields.mapping(key) if key in value else {} for key in _OPTIONAL)
+        contents, timings, decisions, unread, residuals = (
+            fields.mapping(key) if key in value else {} for key in _OPTIONAL
+        )
         return cls(
             fields.mapping("recipe"),
             fields.text("fingerprint"),
@@ -130,6 +134,7 @@ class RunRecord:
             decisions,
             unread,
             fields.mapping("search") if value.get("search") is not None else None,
+            residuals,
         )
 
 

@@ -19,16 +19,17 @@ from mergeometry.sink.folder import (
     begin_folder,
     check_room,
     continued_folder,
+    extend_folder,
     keep_weights_only,
     refuse_changed,
 )
 from mergeometry.sink.journal import JournalContent, JournalHead
-from mergeometry.sink.layout import Layout, header_entry
+from mergeometry.sink.layout import Layout, Slot, header_entry
 from mergeometry.sink.publish import confirm, make_durable, move_files_into_place, move_into_place
 from mergeometry.sink.replaceable import refuse_taken
 from mergeometry.sink.staging_place import StagingPlace, make_parents
 from mergeometry.sink.target import is_single_file, occupied, resolved_target
-from mergeometry.sink.writer import slot_holds
+from mergeometry.sink.writer import slot_digest, slot_holds
 
 _BLOCK = 4096
 """Bytes by which a file grows on a disk, whatever a line of the journal takes."""
@@ -66,6 +67,8 @@ class Staging:
         self._files = files or FileSystem()
         self._place = StagingPlace(self.target, self._files)
         self._layout: Layout | None = None
+        self._further: Layout | None = None
+        self._later = ""
         self._earlier: Mapping[str, dict[str, Any]] = {}
         self._done: set[str] = set()
         self._written: dict[str, dict[str, Any]] = {}
@@ -132,17 +135,24 @@ class Staging:
         return {**{file.name: header_entry(file, self._algorithm) for file in files}, **self._written}
 
     def create(
-        self, layout: Layout, fingerprint: str, *, extra_bytes: int = 0, parts: Mapping[str, str] | None = None
+        self,
+        layout: Layout,
+        fingerprint: str,
+        *,
+        extra_bytes: int = 0,
+        parts: Mapping[str, str] | None = None,
+        later: str = "",
     ) -> None:
         """Reserve all weight files and write their headers, or resume an earlier run of the same ``fingerprint``.
 
-        ``extra_bytes`` is the space that other files will take, ``parts`` what the fingerprint is made of. What an
-        earlier run finished and this one does not continue is in ``discarded`` then.
+        ``extra_bytes`` is the space that other files will take, ``parts`` what the fingerprint is made of, ``later``
+        the subfolder that ``extend`` will lay out. What an earlier run finished and this one does not continue is in
+        ``discarded`` then.
 
         Raises:
             OutputError: the disk is too small; the error says how much is needed and free.
         """
-        self._layout = layout
+        self._layout, self._later = layout, later
         content = self._place.read_journal()
         head = JournalHead(fingerprint, layout.digest, "", parts or {})
         reason = reason_to_discard(content, head, resume=self._resume)
@@ -162,13 +172,45 @@ class Staging:
             text = json.dumps(index, indent=2, sort_keys=True, ensure_ascii=False)
             self.write_file(name, f"{text}\n".encode())
 
+    def extend(self, layout: Layout) -> dict[str, dict[str, Any]]:
+        """Reserve the files of the subfolder for ``later``, or continue an earlier run's; return what it finished.
+
+        Each file has to be sealed once all of its tensors are journalled.
+
+        Raises:
+            OutputError: the disk is too small; the error says how much is needed and free.
+        """
+        assert self._layout is not None and self._later, "create() comes first, and names the folder"
+        extend_folder(self._files, self._place.folder, self.folder, self._later, layout, self._layout.nbytes)
+        self._further = layout
+        return self._intact(layout, verify=True)
+
+    def seal(self, name: str) -> None:
+        """Count a finished file of the extension among those next to the weights, by the digest of all its bytes."""
+        assert self._further is not None, "extend() comes first"
+        size = next(file.size for file in self._further.files if file.name == name)
+        digest = slot_digest(self.folder, Slot(name, 0, size, "U8"), self._algorithm)
+        self._written[name] = {"bytes": size, "digest": digest}
+
+    def note(self, name: str, record: Mapping[str, Any]) -> None:
+        """Journal figures that belong to no tensor, for a run that continues this one."""
+        with explained("the journal cannot be written", self._place.journal_path, needed=_BLOCK):
+            self._place.journal.add(name, record, 0)
+
+    def noted(self, name: str) -> Mapping[str, Any] | None:
+        """What an earlier run noted under a name; None where it did not."""
+        return self._earlier.get(name)
+
     def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
         """Return the records of tensors that an earlier run finished, as given to ``journal``.
 
         With ``verify``, only those whose staged bytes have the digest of the journal.
         """
         assert self._layout is not None, "create() comes first"
-        slots = self._layout.slots
+        return self._intact(self._layout, verify=verify)
+
+    def _intact(self, layout: Layout, *, verify: bool) -> dict[str, dict[str, Any]]:
+        slots = layout.slots
         records = {
             name: record
             for name, record in self._earlier.items()
@@ -179,10 +221,11 @@ class Staging:
 
     def journal(self, name: str, record: Mapping[str, Any]) -> None:
         """Note that a tensor's bytes are written; ``record`` holds their ``digest`` and any JSON values."""
-        assert self._layout is not None and name in self._layout.slots, f"no slot for {name}"
+        slot = next((one.slots[name] for one in self._layouts if name in one.slots), None)
+        assert slot is not None, f"no slot for {name}"
         assert algorithm_of(str(record.get("digest"))), "a record needs the digest of the bytes"
         with explained("the journal cannot be written", self._place.journal_path, needed=_BLOCK):
-            self._place.journal.add(name, record, self._layout.slots[name].nbytes)
+            self._place.journal.add(name, record, slot.nbytes)
         self._done.add(name)
 
     def write_file(self, name: str, data: bytes) -> str:
@@ -227,6 +270,10 @@ class Staging:
             return (f"the output is in place, but {left} could not be removed: {error.strerror}",)
         return ()
 
+    @property
+    def _layouts(self) -> list[Layout]:
+        return [layout for layout in (self._layout, self._further) if layout is not None]
+
     def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
         digest = add_file(self._files, self.folder, name, pieces, size, algorithm=self._algorithm)
         self._written[name] = {"bytes": size, "digest": digest}
@@ -240,14 +287,15 @@ class Staging:
 
     def _adopt(self, content: JournalContent, layout: Layout) -> None:
         self._place.clear(keep=self.folder)
-        keep_weights_only(self._files, self.folder, layout)
+        keep_weights_only(self._files, self.folder, layout, self._later)
         self._place.journal.resume(content)
         self._earlier = content.records
         self.resumed = True
 
     def _refuse_incomplete(self) -> None:
         assert self._layout is not None, "create() comes first"
-        missing = sorted(self._layout.slots.keys() - self._done)
-        if missing:
-            raise OutputError(f"{len(missing)} tensors of the output were not written", tensor=missing[0])
-        refuse_changed(self.folder, self._layout)
+        for layout in self._layouts:
+            missing = sorted(layout.slots.keys() - self._done)
+            if missing:
+                raise OutputError(f"{len(missing)} tensors of the output were not written", tensor=missing[0])
+            refuse_changed(self.folder, layout)
