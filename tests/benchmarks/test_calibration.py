@@ -11,6 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.studies.calibration.__main__ import PAGE
+from benchmarks.studies.calibration.boards import ADAPTERS
 from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
 from benchmarks.studies.calibration.experience import CHECKED, experience
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
@@ -18,6 +19,7 @@ from benchmarks.studies.calibration.inputs_table import table_of
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
 from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
 from benchmarks.studies.calibration.measure import figures_at, terms_of
+from benchmarks.studies.calibration.on_inputs import read_on_inputs
 from benchmarks.studies.calibration.page import on_page
 from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, constants, of_inputs
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
@@ -140,7 +142,7 @@ def test_page_and_library_are_written_from_the_kept_result() -> None:
     result, on_inputs = (json.loads(place.read_text("utf-8")) for place in (RESULT, ON_INPUTS))
     assert json.loads(CONSTANTS.read_text("utf-8")) == constants(result, on_inputs), COMMAND
     page = PAGE.read_text("utf-8")
-    assert on_page(page, result, on_inputs) == page, COMMAND
+    assert on_page(page, result, on_inputs, read_on_inputs()[ADAPTERS]) == page, COMMAND
 
 
 def test_figures_on_inputs_count_where_they_are_defined() -> None:

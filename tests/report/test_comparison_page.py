@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.studies.leaderboards.page import comparison_of
+from benchmarks.studies.leaderboards.run import RESULTS
 from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.policy import source_hash
 from tests.helpers.browsers import Opened
@@ -29,3 +32,18 @@ def test_hostile_names_do_nothing_in_a_browser(browser: Any, tmp_path: Path) -> 
     assert "<script>alert(1)" in opened.tab.text_content("body")
     assert opened.tab.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == "collapse"
     assert opened.is_quiet(), (opened.troubles, opened.requests)
+
+
+@pytest.mark.suite
+@pytest.mark.parametrize("width", [390, 1280])
+def test_regrets_of_ten_rules_need_no_scrolling_aside(browser: Any, tmp_path: Path, width: int) -> None:
+    board = json.loads((RESULTS / "text-8-adapters.json").read_text("utf-8"))
+    page = comparison_page(comparison_of(board), "0.1.0")
+    opened = Opened(browser, tmp_path, page, viewport={"width": width, "height": 844})
+    for title in ("One scale for the model", "A scale for each tensor"):
+        region = opened.tab.get_by_role("region", name=title)
+        assert region.evaluate("place => place.scrollWidth <= place.clientWidth")
+    table = opened.tab.get_by_role("region", name="One scale for the model")
+    # Cards are still a table to a screen reader.
+    assert table.get_by_role("row").count() == len(board["comparison"]["rows"]) + 3
+    assert table.get_by_role("cell", name="0.9 ± 0.5 at 1").first.is_visible()

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from benchmarks.speed.measure import ROOT
-from benchmarks.studies.calibration.boards import USED
+from benchmarks.studies.calibration.boards import ADAPTERS, USED
 from benchmarks.studies.calibration.inputs_table import inputs_result
 from benchmarks.studies.calibration.join import measure_board
 from benchmarks.studies.calibration.on_inputs import INPUTS, measure_on_inputs, read_on_inputs
@@ -51,10 +51,11 @@ def main() -> None:
 
 def write() -> None:
     """Compute everything that is published from what was measured, and put it in its places."""
-    result, on_inputs = summarise(), inputs_result(read_on_inputs(), boards())
+    result, measured = summarise(), read_on_inputs()
+    on_inputs = inputs_result(measured, boards())
     for place, value in ((RESULT, result), (ON_INPUTS, on_inputs), (CONSTANTS, constants(result, on_inputs))):
         place.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
-    PAGE.write_text(on_page(PAGE.read_text("utf-8"), result, on_inputs), "utf-8")
+    PAGE.write_text(on_page(PAGE.read_text("utf-8"), result, on_inputs, measured[ADAPTERS]), "utf-8")
 
 
 if __name__ == "__main__":

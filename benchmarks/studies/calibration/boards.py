@@ -43,6 +43,9 @@ LEFT_OUT = frozenset({"wudi", "knots", "regmean", "esm", "mda tasks", "mda neuro
                       "own_blocks average"})  # fmt: skip
 """Rows of full fine-tunes that are not merged again: they take minutes each, or merge like another row."""
 
+FIRST_ALONE = frozenset({"mda directions", "iso_cts rows"})
+"""Rows that only the first board of full fine-tunes has: each is within a point of a row that all boards have."""
+
 MODELS = {name: (BOARDS[name].suite, BOARDS[name].full, BOARDS[name].seed) for name in USED}
 """Board to its suite, whether its models are full fine-tunes, and their training seed."""
 
@@ -106,7 +109,8 @@ def entries_of(name: str) -> list[Entry]:
         defined = read_entries([_SPELT.get(row, row) for row in rows])[0]
         return [replace(entry, name=row) for entry, row in zip(defined, rows, strict=True)]
     entries = [entry for entry in read_entries(list(board.methods))[0] if entry.name in rows]
-    return [entry for entry in entries if not (board.full and entry.name in LEFT_OUT)]
+    left_out = LEFT_OUT if name == "text-8-full" else LEFT_OUT | FIRST_ALONE
+    return [entry for entry in entries if not (board.full and entry.name in left_out)]
 
 
 _SPELT = {

@@ -89,6 +89,24 @@ def inputs_result(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> 
     }  # fmt: skip
 
 
+TWO_MERGES = {"`tsv_m`": ("tsv_m", 0.5), "`task_arithmetic`": ("task_arithmetic", 1.0), "base": None}
+"""The good and the bad merge of docs/reading-the-report.md, and what both started from."""
+
+
+def two_merges_table(board: Board) -> str:
+    """Agreement, CKA and the accuracy lost of a good and a bad merge and of the base, task by task."""
+    rows = {(row["method"], row["scale"], row["task"]): row["figures"] for row in board["rows"]}
+    columns = [f"{what} ({name})" for what in ("agreement, %", "CKA", "accuracy lost, points") for name in TWO_MERGES]
+    lines = [f"| task | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for task in board["experts"]:
+        own = [rows[*merge, task] if merge else board["before"][task] for merge in TWO_MERGES.values()]
+        cells = [f"{100 * (1 - figures['disagreement']):.0f}" for figures in own]
+        cells += [f"{1 - figures['cka_missing']:.2f}" for figures in own]
+        cells += [f"{100 * figures['labelled']:.0f}" for figures in own]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\n{board['inputs']} validation texts per task.\n"
+
+
 def inputs_table(result: Mapping[str, Any]) -> str:
     """The table of docs/reading-the-report.md."""
     lines = ["| figure | over merges | over tasks of a merge |", "| --- | ---: | ---: |"]

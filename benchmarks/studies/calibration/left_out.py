@@ -40,10 +40,13 @@ def agreement(part: Mapping[str, Any], before: Mapping[str, Mapping[str, float]]
     }
 
 
-def left_out_table(part: Mapping[str, Any] | None) -> str:
+def left_out_tables(parts: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """The measured gains of each kind of models, one table after the other."""
+    return "\n".join(f"{title}:\n\n{left_out_table(part)}" for title, part in parts.items() if part is not None)
+
+
+def left_out_table(part: Mapping[str, Any]) -> str:
     """The measured gains, and whether a figure orders the models like them."""
-    if part is None:
-        return "Not measured yet.\n"
     lines = ["| left out | the others gain, points of their mean accuracy |", "| --- | ---: |"]
     (method,) = part["methods"]
     own = part["methods"][method]

@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.pages.marks import between
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import SQUARED
-from benchmarks.studies.calibration.inputs_table import cell, inputs_table
-from benchmarks.studies.calibration.left_out import left_out_table
+from benchmarks.studies.calibration.inputs_table import cell, inputs_table, two_merges_table
+from benchmarks.studies.calibration.left_out import left_out_tables
 from benchmarks.studies.calibration.levels import BEFORE
 from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS, part
 
@@ -38,12 +38,13 @@ NAMES = {
 LEVELS = ("merges", "tasks", "layers", "pairs")
 
 
-def on_page(page: str, result: Mapping[str, Any], on_inputs: Mapping[str, Any]) -> str:
+def on_page(page: str, result: Mapping[str, Any], on_inputs: Mapping[str, Any], adapters: Mapping[str, Any]) -> str:
     """The page with its generated parts."""
+    without = {"Adapters": part("without"), "Full fine-tunes": part("without-full")}
     parts = {
-        "calibration on inputs": inputs_table(on_inputs),
+        "calibration on inputs": inputs_table(on_inputs), "two merges on inputs": two_merges_table(adapters),
         "calibration": calibration_table(result), "prediction": prediction_table(result),
-        "experience": experience_table(experience()), "left out": left_out_table(part("without")),
+        "experience": experience_table(experience()), "left out": left_out_tables(without),
     }  # fmt: skip
     for name, written in parts.items():
         page = between(page, name, written, COMMAND)

@@ -1,10 +1,11 @@
-"""Merges of the text adapters that no board has: pairs, experts with one merged layer, merges without one model."""
+"""Merges that no board has: pairs of adapters, adapters with one merged layer, merges without one model."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -21,16 +22,16 @@ from mergeometry.inspection.run import inspect_plan
 
 SUM = "task_arithmetic"
 """What pairs and layers are merged by: a plain sum, so that nothing but the models themselves decides what is lost."""
-WITHOUT = {"tsv_m": 0.5}
-"""What is merged without each model in turn, and the scale that the adapters' board validated for it."""
+WITHOUT = {"text-8-adapters": {"tsv_m": 0.5}, "text-8-full": {"tsv_m": 0.75}}
+"""Of a board, what is merged without each model in turn, and the scale that the board validated for it."""
 BOARD = "text-8-adapters"
 
 Scores = Mapping[str, float]
 
 
-def _bench(folder: Path, inputs: int) -> Bench:
+def _bench(board: str, folder: Path, inputs: int) -> Bench:
     shutil.rmtree(folder, ignore_errors=True)
-    return Bench(setup_of(BOARD, [SUM], inputs=inputs), folder)
+    return Bench(setup_of(board, [SUM], inputs=inputs), folder)
 
 
 def _means(scores: Mapping[str, list[float]]) -> dict[str, float]:
@@ -76,10 +77,10 @@ def layers(bench: Bench) -> dict[str, Any]:
     return {"experts": experts, "rows": rows}
 
 
-def without(bench: Bench) -> dict[str, Any]:
+def without(bench: Bench, merges: Mapping[str, float] = WITHOUT[BOARD]) -> dict[str, Any]:
     """Merges of all models but one, scored on the others' tasks, next to the merge of all."""
     tasks, methods = bench.setup.seen, {}
-    for method, scale in WITHOUT.items():
+    for method, scale in merges.items():
         whole = bench.accuracy(bench.merged(tasks, method), scale, tasks)
         rows = {}
         for left_out in tasks:
@@ -95,15 +96,22 @@ PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], int]] = {
     "pairs": (pairs, 200),
     "layers": (layers, 100),
     "without": (without, 100),
+    "without-full": (partial(without, merges=WITHOUT["text-8-full"]), 100),
 }
 """What is scored, and on how many validation inputs of each task."""
+
+PLACES = {
+    **{name: (BOARD, f"{BOARD}-{name}") for name in PARTS},
+    "without-full": ("text-8-full", "text-8-full-without"),
+}
+"""The board whose models a part merges, and the name of its result."""
 
 
 def run(part: str) -> None:
     """Score one part and keep it."""
     score_part, inputs = PARTS[part]
-    name, found = f"{BOARD}-{part}", circumstances()
-    bench = _bench(SCRATCH / "merges" / part, inputs)
+    (board, name), found = PLACES[part], circumstances()
+    bench = _bench(board, SCRATCH / "merges" / part, inputs)
     kept = {"board": name, **found, "inputs": inputs, **score_part(bench)}
     shutil.rmtree(bench.folder)
     RESULTS.mkdir(parents=True, exist_ok=True)

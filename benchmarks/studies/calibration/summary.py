@@ -33,6 +33,7 @@ from benchmarks.studies.calibration.levels import (
     over_pairs,
     over_tasks,
 )
+from benchmarks.studies.calibration.scored import PLACES
 
 COMMAND = "python -m benchmarks.studies.calibration"
 CONSTANTS = ROOT / "src" / "mergeometry" / "inspection" / "prediction.json"
@@ -59,7 +60,7 @@ def boards() -> dict[str, Board]:
 
 def part(name: str) -> Board | None:
     """Merges that no board has, if they were scored."""
-    file = RESULTS / f"text-8-adapters-{name}.json"
+    file = RESULTS / f"{PLACES[name][1]}.json"
     return json.loads(file.read_text("utf-8")) if file.exists() else None
 
 
