@@ -136,5 +136,5 @@ def test_a_grid_that_is_none_is_refused(recipe: dict[str, Any], scale: dict[str,
 
 def test_a_plan_whose_scale_is_open_is_not_carried_out(recipe: dict[str, Any], tmp_path: Path) -> None:
     plan = make_plan(mg.load_recipe({**recipe, "scale": {"values": SCALES, "tasks": "t.yaml"}}))
-    with pytest.raises(RecipeError, match="still to be chosen"):
+    with pytest.raises(RecipeError, match="still to be chosen by validation"):
         execute(plan, tmp_path / "out")

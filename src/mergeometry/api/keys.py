@@ -27,6 +27,7 @@ class RecipeKeys(TypedDict, total=False):
     heads: Sequence[str]
     adapt: Mapping[str, Any]
     data: Mapping[str, Any]
+    search: Mapping[str, Any]
     tokenizer: str | Mapping[str, Any]
     chat_template: str
     config: str

@@ -14,7 +14,6 @@ from mergeometry.execution.executor import chosen_executor
 from mergeometry.in_stages import holds_stages, merge_in_stages
 from mergeometry.notebook import in_notebook, merging
 from mergeometry.recipe import Recipe
-from mergeometry.recipe.scale import ScaleGrid
 
 if TYPE_CHECKING:
     from mergeometry.execution.cluster import Ray
@@ -116,7 +115,7 @@ def merge(
 
 def _searched(plan: Plan, output: str | Path, shared: Mapping[str, Any]) -> AbstractContextManager[Plan]:
     """The plan that a search leads to, or the plan itself where its recipe leaves nothing open."""
-    if not isinstance(plan.recipe.scale, ScaleGrid):
+    if not plan.recipe.is_open:
         return nullcontext(plan)
     from mergeometry.search.run import searched  # noqa: PLC0415  (needs transformers)
 

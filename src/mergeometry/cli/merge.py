@@ -18,7 +18,7 @@ from mergeometry.cli.merge_page import write_page
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
-from mergeometry.cli.searching import searched_line, searching
+from mergeometry.cli.searching import searched_lines, searching
 from mergeometry.cli.show import (
     Debug,
     Json,
@@ -241,7 +241,7 @@ def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") ->
     if record.adapt is not None:
         target.print(learned_line(record.adapt))
     if record.search is not None:
-        target.print(searched_line(record.search))
+        target.print(searched_lines(record.search), soft_wrap=True)
     for warning in grouped([*record.warnings, *record.sidecars.notes]):
         target.print(f"  note: {plain(warning)}")
 

@@ -145,14 +145,12 @@ def _collecting(made: Plan) -> dict[str, Any]:
 
 
 def _searching(made: Plan, workers: int) -> dict[str, Any]:
-    """What a search before the merge will take, after a check of its tasks; nothing where the scale is given."""
-    from mergeometry.recipe.scale import ScaleGrid
-
-    if not isinstance(made.recipe.scale, ScaleGrid):
+    """What a search before the merge will take, after a check of its tasks; nothing where nothing is left open."""
+    if not made.recipe.is_open:
         return {}
     from mergeometry.search.dry_run import dry_run
 
-    return {"search": dry_run(made, made.recipe.scale, workers)}
+    return {"search": dry_run(made, workers)}
 
 
 def _scale(task: TensorTask) -> Any:

@@ -12,7 +12,6 @@ from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.show import console, plain, size
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
-from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def searching(
     plan: Plan, run: RunOptions, events: Events | None, *, hidden: bool, executor: Executor
 ) -> Iterator[Plan]:
     """Give the plan that a search leads to, or the plan itself where its recipe leaves nothing open."""
-    if not isinstance(plan.recipe.scale, ScaleGrid):
+    if not plan.recipe.is_open:
         yield plan
         return
     from mergeometry.search.run import searched
@@ -46,8 +45,10 @@ def searching(
         yield chosen
 
 
-def searched_line(search: Mapping[str, Any]) -> str:
-    """What was chosen from how many, and how it scores, in one line."""
+def searched_lines(search: Mapping[str, Any]) -> str:
+    """What was chosen from how many, and how it scores, in one line or two."""
+    if "trials" in search:
+        return _of_trials(search)
     scores, chosen = search["validation"], search["scale"]
     at_one = f"{_figure(search, scores['1'])} at 1, " if "1" in scores and chosen != 1 else ""
     equal = f"; {counted(len(search['equal']), 'larger scale')} scored the same" if search["equal"] else ""
@@ -57,21 +58,48 @@ def searched_line(search: Mapping[str, Any]) -> str:
     )
 
 
+def _of_trials(search: Mapping[str, Any]) -> str:
+    trials, chosen = search["trials"], search["chosen"]
+    start, best = (_figure(search, trials[place]["score"]) for place in (0, chosen))
+    ends = f"the base {_figure(search, search['base'])}, the experts {_figure(search, search['experts'])}"
+    by = f"by {search['measure']} on validation inputs"
+    said = (
+        f"trial {chosen + 1} of {len(trials)} is the best {by}: {best}, as the recipe is written {start}; {ends}"
+        if chosen
+        else f"none of {len(trials)} trials beats the recipe as it is written {by}, so it is kept: {best}; {ends}"
+    )
+    if "test" not in search:
+        return said
+    start, best = (_figure(search, search["test"][key]) for key in ("start", "chosen"))
+    return f"{said}\non test inputs {best}" + (f", as the recipe is written {start}" if chosen else "")
+
+
 def print_searching(estimates: Mapping[str, Any]) -> None:
     """Print what a search will take, where the recipe asks for one."""
     if "search" not in estimates:
         return
     estimate, target = estimates["search"], console()
-    scales, inputs = estimate["scales"], estimate["inputs"]
+    inputs = estimate["inputs"]
     for note in grouped(estimate["notes"]):
         target.print(f"note: {plain(note)}")
     target.print(
-        f"before the merge, validation chooses the scale from {len(scales)}, {scales[0]:g} to {scales[-1]:g} (the "
-        f"table shows 1), on {sum(inputs.values()):,} inputs of {counted(len(inputs), 'task')}: about "
+        f"before the merge, {_planned(estimate)} on {sum(inputs.values()):,} inputs of "
+        f"{counted(len(inputs), 'task')}: about "
         f"{duration(estimate['seconds'])}, {size(estimate['memory_bytes'])} of memory and "
         f"{size(estimate['scratch_bytes'])} of scratch space next to the output",
         soft_wrap=True,
     )
+
+
+def _planned(estimate: Mapping[str, Any]) -> str:
+    if "trials" in estimate:
+        return (
+            f"about {counted(estimate['trials'], 'trial')} of {counted(len(estimate['parameters']), 'number')} "
+            "are scored, and the best is taken,"
+        )
+    scales = estimate["scales"]
+    ends = f"{scales[0]:g} to {scales[-1]:g}"
+    return f"validation chooses the scale from {len(scales)}, {ends} (the table shows 1),"
 
 
 def _figure(search: Mapping[str, Any], value: float) -> str:

@@ -46,7 +46,7 @@ class Entry:
             RecipeError: the recipe is not valid with this entry.
         """
         given = {
-            **common.model_dump(mode="json", exclude={"adapt", "data", "method", "scale", "output"}),
+            **common.model_dump(mode="json", exclude={"adapt", "data", "method", "scale", "search", "output"}),
             "scale": scale,
         }
         given["output"] = {"dtype": common.output.dtype} if "dtype" in common.output.model_fields_set else {}

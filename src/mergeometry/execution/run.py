@@ -30,7 +30,6 @@ from mergeometry.plan.placement import Placement
 from mergeometry.plan.residual_cost import expected_bytes
 from mergeometry.plan.single_file import written_to
 from mergeometry.plan.tasks import Plan, TensorTask
-from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.sink import RunRecord, Staging
 from mergeometry.sink.page import remove_stale_page
 from mergeometry.sink.target import resolved_target
@@ -59,15 +58,15 @@ def execute(
     cuda, cuda:i, or auto: a GPU where there is one and it saves time. The ``executor`` is one that is open.
 
     Raises:
-        RecipeError: the scale is a grid, fewer than one worker is asked for, the merge needs more memory than there
-            is, or there is no such device.
+        RecipeError: a search is still to be made, fewer than one worker is asked for, the merge needs more memory than
+            there is, or there is no such device.
         OutputError: the output exists, the disk is too small or fails, or another run writes the same output.
         NumericalError: an input or a merged tensor is not finite; nothing is published.
         ExecutionError: a worker dies, or Ctrl-C stops the run, which ``resume`` can continue; or a node of a cluster
             does not see the inputs or the output.
     """
-    if isinstance(plan.recipe.scale, ScaleGrid):
-        raise RecipeError("the scale is still to be chosen from a grid", hint="`mergeometry.merge` chooses it first")
+    if plan.recipe.is_open:
+        raise RecipeError("something is still to be chosen by validation", hint="`mergeometry.merge` chooses it first")
     timings, asked = Timings(plan), workers
     placement = placement_of(plan, device)
     workers = workers_on(placement, plan, workers, memory_limit, executor)

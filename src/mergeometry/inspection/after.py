@@ -27,7 +27,9 @@ from mergeometry.sink import RunRecord, read_record, versions
 from mergeometry.sink.target import record_path
 from mergeometry.sources.access import Access
 
-_OF_THE_MERGE = frozenset({"method", "scale", "other", "refine", "tensors", "adapt", "data", "output", "seed"})
+_OF_THE_MERGE = frozenset(
+    {"method", "scale", "other", "refine", "tensors", "adapt", "data", "search", "output", "seed"}
+)
 """Keys of a recipe that say how its models are merged, and nothing of which they are."""
 _OF_A_MODEL = frozenset({"path", "stack", "name"})
 _MERGED = "merged"

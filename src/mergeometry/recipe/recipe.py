@@ -19,6 +19,7 @@ from mergeometry.recipe.parts import Heads, MethodChoice, MethodField, ModelEntr
 from mergeometry.recipe.passthrough import with_base
 from mergeometry.recipe.per_model import refuse_unknown
 from mergeometry.recipe.scale import Scale, ScaleGrid, ScaleRule
+from mergeometry.recipe.search import SearchSection
 from mergeometry.recipe.stack import Base, located_base, paths_of_base
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.tokenizer import TokenizerField, TokenizerOptions, is_template, tokenizer_options, unknown_names
@@ -33,7 +34,7 @@ AUTO_HEADS = "auto"
 
 CHOICES = ("tokenizer", "chat_template", "config")
 """Keys that name the model, or the base, whose files of a kind the output gets."""
-_OPTIONAL = ("adapt", "data", "dequantise", *CHOICES)
+_OPTIONAL = ("adapt", "data", "dequantise", "search", *CHOICES)
 """Keys that the record of a recipe leaves out where it does not have them."""
 
 _TO_BE_FOUND = "a base to be found"
@@ -56,6 +57,7 @@ class Recipe(StrictModel):
     heads: Heads = ()
     adapt: AdaptSection | None = None
     data: DataSection | None = None
+    search: SearchSection | None = None
     tokenizer: TokenizerField | None = None
     chat_template: Annotated[str, Field(min_length=1)] | None = None
     config: Annotated[str, Field(min_length=1)] | None = None
@@ -139,6 +141,26 @@ class Recipe(StrictModel):
                 "rule per model, in place of a gradient or a rule per tensor, or leave `adapt` out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _searched_by_whole_merges(self) -> Recipe:
+        if self.search is None:
+            return self
+        if self.adapt is not None:
+            raise ValueError("search: it tries merges without learning: leave one of `search` and `adapt` out")
+        if self.data is not None:
+            raise ValueError(
+                "search: it tries merges by weights alone, and `data` is for those that run the models first: give "
+                "`scale` a grid in place of `search`"
+            )
+        if isinstance(self.scale, ScaleGrid):
+            raise ValueError("search: it tries scales itself: give `scale` the number to start from, or `auto`")
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to be chosen on labelled inputs, so that it cannot be merged yet."""
+        return self.search is not None or isinstance(self.scale, ScaleGrid)
 
     @model_validator(mode="after")
     def _every_model_has_inputs(self) -> Recipe:
@@ -269,7 +291,8 @@ def recipe_of(read: Read, file: Path | None, located: Callable[[str], str] | Non
     folder = file.parent
     adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: resolved(path, folder))
     data = recipe.data and recipe.data.with_paths(lambda path: resolved(path, folder))
-    changed: dict[str, Any] = {"adapt": adapt, "data": data}
+    search = recipe.search and recipe.search.with_paths(lambda path: resolved(path, folder))
+    changed: dict[str, Any] = {"adapt": adapt, "data": data, "search": search}
     if isinstance(recipe.scale, ScaleGrid):
         changed["scale"] = recipe.scale.model_copy(update={"tasks": resolved(recipe.scale.tasks, folder)})
     return recipe.model_copy(update=changed)

@@ -13,9 +13,6 @@ from mergeometry.comparison.result import Measure
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.scoring import Scored, ScoreJob, settings_of
 from mergeometry.comparison.setup import VALIDATION, Setup
-from mergeometry.execution.executor import LOCAL, Executor
-from mergeometry.execution.leftovers import MERGES
-from mergeometry.execution.workers import MemoryLimit
 from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.search.jobs import Say, Trial, run_trials
 
@@ -26,14 +23,12 @@ def choose_scale(
     kept: Path,
     target: Path,
     *,
-    workers: int | None = None,
     say: Say,
-    memory_limit: MemoryLimit = None,
-    executor: Executor = LOCAL,
+    **options: Any,
 ) -> tuple[float, dict[str, Any]]:
     """The scale with the best mean validation score, among equals the smallest, and what the run record says of it.
 
-    Scores are kept in the folder ``kept``, and merges beside the ``target``.
+    Scores are kept in the folder ``kept``, and merges beside the ``target``; ``options`` are those of `run_trials`.
 
     Raises:
         MergeometryError: an input changed, a value is not finite, a method fails, or disk or memory are too small.
@@ -44,8 +39,7 @@ def choose_scale(
     base = ScoreJob(cache.base(VALIDATION), settings_of(setup, cache.identity), VALIDATION, setup.seen)
     run_trials(
         setup, cache, tried, target, core_seconds(setup, grid.scales),
-        ends=[] if cache.has(base.key) else [base], prefix=MERGES.format(name=target.name),
-        workers=workers, say=say, memory_limit=memory_limit, executor=executor,
+        ends=[] if cache.has(base.key) else [base], say=say, **options,
     )  # fmt: skip
     scored = cache.scored(base.key)
     measure: Measure = "accuracy" if scored.weights is None else "perplexity"
