@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.pages import language_page
 from benchmarks.pages.leaderboard import BEGIN, END, read, with_table
 from benchmarks.speed import learning_memory, wudi
+from benchmarks.studies import searches
 from benchmarks.studies.learning.tables import write_line, write_tables
 from mergeometry.methods import registry
 from mergeometry_suite.demo.markdown import leaderboard_markdown
@@ -51,6 +52,12 @@ def test_the_figures_of_language_models_are_those_that_were_measured(tmp_path: P
     copy.write_text(page.read_text("utf-8"), "utf-8")
     language_page.write(ROOT / "benchmarks" / "results" / "language_learning.json", copy)
     assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m benchmarks.studies.language_learning page"
+
+
+def test_the_figures_of_searches_are_those_that_were_measured() -> None:
+    page = (ROOT / "docs" / "search.md").read_text("utf-8")
+    found = json.loads((ROOT / "benchmarks" / "results" / "searches.json").read_text("utf-8"))
+    assert searches.on_page(page, found) == page, searches.COMMAND
 
 
 def test_the_figures_of_wudi_and_of_memory_are_those_that_were_measured() -> None:
