@@ -1,1 +1,1 @@
-"""What residuals keep of the experts' gain by their size, at 8 and 14 text tasks, and how well a router chooses."""
+"""What residuals keep of the experts' gain by their size, at 8 and 14 text tasks."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.machine import circumstances
+from benchmarks.studies.residuals.page import write_page
 from benchmarks.studies.residuals.scene import Scene, merged_weights, with_residual
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +43,9 @@ def main(arguments: list[str]) -> None:
             for board in given.boards:
                 _run(given, form, board)
     points = [json.loads(place.read_text("utf-8")) for place in sorted(given.scratch.glob("point-*.json"))]
-    RESULTS.write_text(json.dumps({**circumstances(), "command": COMMAND, "points": points}, indent=1) + "\n", "utf-8")
+    results = {**circumstances(), "command": COMMAND, "points": points}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    write_page(results, ROOT / "docs" / "residuals.md", COMMAND)
 
 
 def _run(given: argparse.Namespace, form: str, board: str) -> None:

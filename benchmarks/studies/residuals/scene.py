@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import mergeometry as mg
-from mergeometry.encoders.batches import generator
 from mergeometry.execution.threads import one_thread
 from mergeometry.sources import TensorReader, open_checkpoint
 from mergeometry_suite.backbone import backbone
@@ -50,12 +49,6 @@ class Scene:
         """The features of a task's test texts."""
         return self._encoder.encode(self._test[task][0])
 
-    def few_features(self, task: str, count: int, seed: int) -> Tensor:
-        """The features of a draw of its training texts, whose classes nothing reads."""
-        texts = load(task).train.texts
-        order = torch.randperm(len(texts), generator=generator("residuals", task, seed)).tolist()
-        return self._encoder.encode(self._tokenizer.prepare([texts[row] for row in order[:count]]))
-
     def accuracy(self, task: str, features: Tensor) -> float:
         """The share of a task's test texts that its head classifies correctly."""
         return float((self.experts[task].head.predict(features) == self.labels(task)).float().mean())
@@ -87,9 +80,8 @@ class Scene:
         folder = self.experts[task].folder
         if (folder / "model.safetensors").exists():
             return _weights(folder)
-        return {name: self.base[name] + change for name, change in _added(folder, self.base).items()} | {
-            name: value for name, value in self.base.items() if name not in _added(folder, self.base)
-        }
+        added = _added(folder, self.base)
+        return {**self.base, **{name: self.base[name] + change for name, change in added.items()}}
 
 
 def merged_weights(folder: Path) -> dict[str, Tensor]:
