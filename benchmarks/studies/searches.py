@@ -123,8 +123,8 @@ def written(found: Mapping[str, Any]) -> str:
     count = sum(found["inputs"].values())
     spread = 100 * math.sqrt(upper * (1 - upper) / count)
     tail = (
-        f"The base has {100 * lower:.1f} % on these {count} test texts, each expert on its own task {100 * upper:.1f} %; "
-        f"one\nstandard deviation of such a mean is {spread:.1f} points.\n"
+        f"The base has {100 * lower:.1f} % on these {count} test texts, each expert on its own task "
+        f"{100 * upper:.1f} %; one\nstandard deviation of such a mean is {spread:.1f} points.\n"
     )
     return "\n".join(lines) + "\n\n" + tail
 
