@@ -10,7 +10,7 @@ FUZZ_STAMP := $(VENV)/.fuzz-installed
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-suite test-outputs test-slow torture fuzz lint format stubs bench leaderboard docs clean
+.PHONY: demo test test-suite test-outputs test-slow torture fuzz lint format stubs bench bench-quick leaderboard docs clean
 
 demo: $(RUN_STAMP)
 	$(BIN)/mergeometry demo --output demo
@@ -57,6 +57,10 @@ stubs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed.environments
 	$(BIN)/python -m benchmarks.speed
+
+# A few minutes: small rows as ratios to plain programs, against the committed ones; fails where one is a fifth slower.
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.speed.regressions
 
 leaderboard: $(STAMP)
 	$(BIN)/python -m benchmarks.pages.leaderboard

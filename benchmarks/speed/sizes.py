@@ -177,9 +177,10 @@ class Llama(Size):
 
 VIT_B = VisionTransformer("ViT-B", 12, 768, 3072, tasks=8, adapter_rank=16, patch=16, patches=196)
 MINILM = Bert("MiniLM", 6, 384, 1536, tasks=8, adapter_rank=16, words=30522, positions=512)
+SMALL_VIT = VisionTransformer("small-ViT", 3, 384, 1536, tasks=3, adapter_rank=16, patch=16, patches=196)
 BERT_LARGE = Bert("BERT-large", 24, 1024, 4096, tasks=8, adapter_rank=16, words=30522, positions=512, directions=0.125)
 TINY = VisionTransformer("tiny", 1, 24, 48, tasks=3, adapter_rank=2, patch=2, patches=4)
 TINY_BERT = Bert("tiny-BERT", 1, 96, 128, tasks=3, adapter_rank=2, words=120, positions=16)
 LLAMA_7B = Llama("Llama-7B", 32, 4096, 11_008, tasks=8, adapter_rank=16, words=32_000)
 TINY_LLAMA = Llama("tiny-Llama", 1, 32, 48, tasks=3, adapter_rank=2, words=40)
-BY_NAME = {size.name: size for size in (VIT_B, MINILM, BERT_LARGE, LLAMA_7B, TINY, TINY_BERT, TINY_LLAMA)}
+BY_NAME = {size.name: size for size in (VIT_B, MINILM, SMALL_VIT, BERT_LARGE, LLAMA_7B, TINY, TINY_BERT, TINY_LLAMA)}
