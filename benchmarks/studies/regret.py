@@ -29,9 +29,12 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every board's comparison that scored rules, by the name of its file; empty where there is no such folder."""
+    """Every board's comparison that scored rules, by the name of its file; empty where there is no such folder.
+
+    Boards at half a scale complete others for one method, and compare no rules.
+    """
     kept = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in sorted(folder.glob("*.json"))}
-    return {name: _completed(found) for name, found in kept.items() if found["rules"]}
+    return {name: _completed(found) for name, found in kept.items() if found["rules"] and not name.endswith("-half")}
 
 
 def _completed(comparison: Mapping[str, Any]) -> dict[str, Any]:

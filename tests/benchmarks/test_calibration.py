@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from benchmarks.studies.calibration.__main__ import PAGE
 from benchmarks.studies.calibration.boards import ADAPTERS
 from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
-from benchmarks.studies.calibration.experience import CHECKED, experience
+from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
 from benchmarks.studies.calibration.inputs_table import table_of
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
@@ -23,7 +23,7 @@ from benchmarks.studies.calibration.on_inputs import read_on_inputs
 from benchmarks.studies.calibration.page import on_page
 from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, constants, of_inputs
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
-from benchmarks.studies.method_choice.arms import AUTO_RULE
+from benchmarks.studies.method_choice.arms import HALF_RULE
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, share_held, subspace_alignment
 from mergeometry.diagnostics.decomposed import Decomposed
@@ -186,11 +186,12 @@ def test_what_the_others_gain_is_in_shares_of_their_experts() -> None:
 
 def test_what_auto_kept_is_of_the_boards_that_scored_its_choice() -> None:
     kept = experience()["adapter"]["auto"]
-    files = [*LEADERBOARDS.glob("*adapters.json"), CHECKED / "vision-6-adapters.json"]
-    boards = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in files}
     shares = []
-    for board in boards.values():
+    for name in ("text-8-adapters-half", "text-2-adapters-half", "vision", "vision-6-adapters"):
+        board = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]
         row = next(row for row in board["rows"] if row["name"] == FITTED["adapters"].method["name"])
-        shares.append(row["rules"][AUTO_RULE]["mean"] / fmean(board["experts"].values()))
-    assert (kept["low"], kept["high"], kept["boards"]) == (min(shares), max(shares), len(boards))
-    assert (kept["fewest_tasks"], kept["most_tasks"]) == (2, 8)
+        own = row["rules"][HALF_RULE] if name.endswith("half") else row["at_best"]
+        assert name.endswith("half") or row["best_scale"] == FITTED["adapters"].scale
+        shares.append(own["mean"] / fmean(board["experts"].values()))
+    assert (kept["low"], kept["high"], kept["boards"]) == (min(shares), max(shares), 4)
+    assert (kept["fewest_tasks"], kept["most_tasks"]) == (2, 9)

@@ -26,7 +26,8 @@ def row(name: str, validation: dict[str, float], one: float, ruled: tuple[float,
     rule = {} if ruled is None else {AUTO_RULE: {"scale": ruled[0], "mean": ruled[1]}}
     at = {"mean": one}
     return {
-        "name": name, "method": {"name": name}, "validation": validation, "at_one": at, "at_best": at, "rules": rule,
+        "name": name, "method": {"name": name}, "validation": validation, "at_one": at, "at_best": at,
+        "best_scale": 1.0, "rules": rule,
     }  # fmt: skip
 
 
@@ -40,8 +41,7 @@ def test_the_rules_in_the_library_are_those_that_the_boards_give(boards: dict[st
     assert {form: arm.merge for form, arm in fitted.items()} == {
         form: type(merge)(dict(merge.method), merge.other, merge.scale) for form, merge in FITTED.items()
     }
-    for merge in FITTED.values():
-        assert f"{registry.find(merge.method['name']).scale_rule} per model" == AUTO_RULE
+    assert f"{registry.find('own_blocks').scale_rule} per model" == AUTO_RULE
 
 
 def test_the_page_is_written_from_the_boards(boards: dict[str, Scored]) -> None:
@@ -50,9 +50,11 @@ def test_the_page_is_written_from_the_boards(boards: dict[str, Scored]) -> None:
 
 
 def test_a_rule_is_fitted_on_validation_inputs_of_other_boards_alone(tmp_path: Path) -> None:
-    curve = {"0.5": 0.8, "1": 0.7}
-    write(tmp_path, "text-8-adapters", row("ties", curve, 0.1, (0.75, 0.9)), row("tsv_m", {"0.5": 0.5, "1": 0.6}, 0.95))
-    write(tmp_path, "vision", row("ties", curve, 0.2), row("tsv_m", {"0.5": 0.9, "1": 0.9}, 0.4, (0.5, 0.6)))
+    curve = {"0.5": 0.6, "0.75": 0.8, "1": 0.7}
+    write(
+        tmp_path, "text-8-adapters", row("ties", curve, 0.1, (0.875, 0.9)), row("tsv_m", {"0.5": 0.5, "1": 0.6}, 0.95)
+    )
+    write(tmp_path, "vision", row("ties", curve, 0.2), row("tsv_m", {"0.5": 0.8, "1": 0.9}, 0.4, (0.5, 0.6)))
     write(tmp_path, "text-8-full", row("iso_c", curve, 0.5), row("esm", curve, 0.99))
     found = read(tmp_path)
     text, vision, full = (found[name] for name in ("text-8-adapters", "vision", "text-8-full"))
@@ -67,17 +69,8 @@ def test_a_rule_is_fitted_on_validation_inputs_of_other_boards_alone(tmp_path: P
     assert chosen_without(full, every, CELLS[CHOSEN]) == fit([text, vision])  # no other board of full fine-tunes
 
 
-def test_an_arm_that_few_boards_scored_is_not_chosen(boards: dict[str, Scored]) -> None:
+def test_an_arm_that_a_board_did_not_score_is_not_chosen(boards: dict[str, Scored]) -> None:
     adapters = [board for board in boards.values() if board.form == "adapters"]
     arm = fit(adapters)
-    assert arm is not None and 2 * sum(arm in board.arms for board in adapters) >= len(adapters)
+    assert arm is not None and all(board.arms[arm].validation is not None for board in adapters)
     assert fit([]) is None
-
-
-def test_the_board_where_it_fails_is_as_the_page_says() -> None:
-    kept = PAGE.parents[1] / "benchmarks" / "results" / "method_choice" / "vision-6-adapters.json"
-    rows = {row["name"]: row for row in json.loads(kept.read_text("utf-8"))["comparison"]["rows"]}
-    (ours,) = (found["mean"] for rule, found in rows["own_blocks"]["rules"].items() if rule == AUTO_RULE)
-    best = max(row[at]["mean"] for row in rows.values() for at in ("at_one", "at_best"))
-    assert best == rows["average"]["at_one"]["mean"]
-    assert f"loses {100 * (best - ours):.1f} points against `average`" in PAGE.read_text("utf-8")

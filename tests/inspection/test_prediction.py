@@ -63,7 +63,7 @@ def test_the_advice_is_the_choice_of_auto_and_what_it_kept() -> None:
 @pytest.mark.usefixtures("constants")
 def test_no_experience_without_boards_of_such_models() -> None:
     (text,) = words(merged_by("ties", "adapter"))
-    assert "`own_blocks` with `scale: auto`" in text and "experience" not in text
+    assert "`own_blocks` at `scale: 0.5`" in text and "experience" not in text
     mixed = merged_by("ties")
     mixed = replace(mixed, models=(mixed.models[0], replace(mixed.models[1], kind="adapter")))
     (text,) = words(mixed)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.speed.measure import ROOT
 from benchmarks.studies.leaderboards.page import comparison_of, read
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from benchmarks.studies.method_choice.arms import read as read_arms
@@ -23,9 +22,6 @@ KINDS = {
 
 FORMS: Mapping[str, Form] = {"checkpoint": "full", "adapter": "adapters"}
 """The same kinds as `method: auto` names them."""
-
-CHECKED = ROOT / "benchmarks" / "results" / "method_choice"
-"""Boards that were run after the rules of `method: auto` had been fitted."""
 
 Boards = Mapping[str, Mapping[str, CompareRow]]
 
@@ -58,13 +54,12 @@ BY_INPUTS = ("regmean", "esm")
 def kept_by_choice(form: Form) -> dict[str, Any]:
     """What the fitted merge of `method: auto` kept of the experts' mean score, on every board that scored it."""
     shares, tasks = [], []
-    for folder in (LEADERBOARDS, CHECKED):
-        for name, board in read_arms(folder).items():
-            own = next((own.test for arm, own in board.arms.items() if arm.merge == FITTED[form]), None)
-            if board.form == form and own is not None:
-                experts = json.loads((folder / f"{name}.json").read_text("utf-8"))["comparison"]["experts"]
-                shares.append(own / fmean(experts.values()))
-                tasks.append(board.tasks)
+    for name, board in read_arms(LEADERBOARDS).items():
+        own = next((own.test for arm, own in board.arms.items() if arm.merge == FITTED[form]), None)
+        if board.form == form and own is not None:
+            experts = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]["experts"]
+            shares.append(own / fmean(experts.values()))
+            tasks.append(board.tasks)
     return {
         "low": min(shares), "high": max(shares), "boards": len(shares), "fewest_tasks": min(tasks),
         "most_tasks": max(tasks),

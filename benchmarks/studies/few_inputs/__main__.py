@@ -20,7 +20,9 @@ import torch
 import mergeometry as mg
 from benchmarks.speed.machine import circumstances
 from benchmarks.studies.few_inputs.calibrate import Calibration, Ridge
-from benchmarks.studies.few_inputs.page import write_page
+from benchmarks.studies.few_inputs.page import COMMAND, PICTURE, write_page
+from benchmarks.studies.few_inputs.picture import drawn
+from benchmarks.studies.few_inputs.points import families, is_curve, joined
 from benchmarks.studies.few_inputs.scene import LENGTH, Scene, read_weights
 
 ROOT = Path(__file__).parents[3]
@@ -40,6 +42,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "learned, earlier defaults": EARLIER,
     "learned, tensor": {"adapt": {"coefficients": "tensor"}},
     "regmean": {"method": "regmean", "scale": 1.0, "data": {}},
+    "esm": {"method": "esm", "scale": 1.0, "data": {}},
 }
 CALIBRATED: Mapping[str, Ridge] = {"calibrated": Ridge()}
 """At the strength and the share that the authors of FeatCal give."""
@@ -58,21 +61,22 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     if not given.kept:
         _run(given)
-    points = [json.loads(place.read_text("utf-8")) for place in sorted(WORK.glob("*.json"))]
-    kept = {**circumstances(), "command": "python -m benchmarks.studies.few_inputs", "points": points}
+    earlier = json.loads(RESULTS.read_text("utf-8"))["points"] if RESULTS.is_file() else []
+    points = joined(earlier, [json.loads(place.read_text("utf-8")) for place in sorted(WORK.glob("*.json"))])
+    kept = {**circumstances(), "command": COMMAND, "points": points}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     write_page(kept, ROOT / "docs" / "learning.md")
+    if is_curve(largest := families(points)[-1]):
+        (ROOT / "docs" / "pictures" / PICTURE).write_text(drawn(largest), "utf-8")
 
 
 def _run(given: argparse.Namespace) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     scene = Scene(given.tasks, given.test)
-    points = [
-        (arm, count, seed)
-        for arm in given.arms
-        for count in ([0] if arm in WITHOUT else given.counts)
-        for seed in ([0] if arm in WITHOUT else given.seeds)
-    ]
+    free = [arm for arm in given.arms if arm in WITHOUT]
+    fed = [arm for arm in given.arms if arm not in WITHOUT]
+    points = [(arm, 0, 0) for arm in free]
+    points += [(arm, count, seed) for seed in given.seeds for count in given.counts for arm in fed]
     for arm, count, seed in points:
         told = {"tasks": given.tasks, "arm": arm, "count": count, "seed": seed, "test": given.test}
         steps = {"steps": given.steps} if arm.startswith("learned") else {}

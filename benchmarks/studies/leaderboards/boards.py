@@ -138,6 +138,19 @@ def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[I
     )  # fmt: skip
 
 
+DC_NONE: Item = {"name": "dc_merge none", "method": {"name": "dc_merge", "smoothing": "none"}}
+"""What the row `dc_merge` of the first boards of adapters is: the method by its name alone smooths adapters."""
+
+
+def _at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) -> Board:
+    """Test figures at scale 0.5 for the study of `method: auto`, where a board has them on validation inputs alone."""
+    return Board(
+        title=title, suite="text-8", full=False, only=only, methods=["own_blocks", *more], scales="0.5,1",
+        question="What is half a scale worth on adapters, on the board's own inputs?",
+        validation=60 if only else 75, test=250, rules="one(factor=0.5, per=model)",
+    )  # fmt: skip
+
+
 HABITS: list[Item] = [
     "own_blocks",
     {"name": "own_blocks average", "method": "own_blocks", "other": "average"},
@@ -185,6 +198,8 @@ BOARDS = {
     ),
     "text-2-adapters": _adapters("Text, 2 tasks, LoRA experts", "text-8", ("movie", "r8"), ["task_arithmetic", "ties"],
                                  scales="0.3,0.5,0.75,1", validation=60, test=250),
+    "text-8-adapters-half": _at_half("Text, 8 tasks, LoRA experts, at half a scale"),
+    "text-2-adapters-half": _at_half("Text, 2 tasks, LoRA experts, at half a scale", ("movie", "r8"), [DC_NONE]),
     "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY,
                                  scales="0.5,1", validation=50, test=200),
     "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",

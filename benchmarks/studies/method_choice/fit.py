@@ -22,14 +22,14 @@ CHOSEN = "one for adapters, one for full fine-tunes"
 def fit(boards: Collection[Scored]) -> Arm | None:
     """The arm that is on average least behind the best figure on the boards' validation inputs.
 
-    At least half of the boards must have scored it; it counts on those.
+    Every board must have scored it, else an arm would gain by being left out where all arms lose much.
     """
     behind: dict[Arm, list[float]] = {}
     for board in boards:
         for arm, figures in board.arms.items():
             if figures.validation is not None:
                 behind.setdefault(arm, []).append(board.best_validation - figures.validation)
-    known = {arm: fmean(losses) for arm, losses in behind.items() if 2 * len(losses) >= len(boards)}
+    known = {arm: fmean(losses) for arm, losses in behind.items() if len(losses) == len(boards)}
     return min(known, key=lambda arm: (known[arm], len(arm.row), str(arm)), default=None)
 
 
@@ -56,4 +56,5 @@ def chosen_without(board: Scored, boards: Collection[Scored], cell: Cell, *, sui
 
 def regret(board: Scored, arm: Arm | None) -> float | None:
     """Points of accuracy on test inputs that an arm is behind the best of hindsight; None where it was not scored."""
-    return None if arm is None or arm not in board.arms else 100 * (board.best - board.arms[arm].test)
+    figures = board.arms.get(arm) if arm is not None else None
+    return None if figures is None or figures.test is None else 100 * (board.best - figures.test)

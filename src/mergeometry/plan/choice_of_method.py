@@ -62,7 +62,7 @@ class Choice:
 
 
 FITTED: Mapping[Form, Merge] = {
-    "adapters": Merge({"name": "own_blocks"}, scale="auto"),
+    "adapters": Merge({"name": "own_blocks"}, scale=0.5),
     "full": Merge({"name": "own_blocks"}),
 }
 """For each form the merge that lost least on the boards' validation inputs, by the study."""

@@ -1,0 +1,50 @@
+"""What the kept points say: their families, accuracies, and shares of the experts' gain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+Point = Mapping[str, Any]
+Place = tuple[Any, ...]
+
+
+def families(points: Iterable[Point]) -> list[list[Point]]:
+    """The points of each set of tasks, the fewest tasks first."""
+    found: dict[tuple[str, ...], list[Point]] = {}
+    for point in points:
+        found.setdefault(tuple(point["tasks"]), []).append(point)
+    return [found[tasks] for tasks in sorted(found, key=lambda tasks: (len(tasks), tasks))]
+
+
+def is_curve(points: Iterable[Point]) -> bool:
+    """Whether there are points at more than one number of inputs."""
+    return len({point["count"] for point in points if point["count"]}) > 1
+
+
+def accuracy(point: Point) -> float:
+    """Mean over the tasks, in per cent."""
+    return 100 * mean(point["accuracies"].values())
+
+
+def ends_of(points: Iterable[Point]) -> tuple[float, float] | None:
+    """The mean accuracies of the base and of the experts, in per cent, where a point has them."""
+    for point in points:
+        if "ends" in point:
+            return 100 * mean(point["ends"]["base"].values()), 100 * mean(point["ends"]["experts"].values())
+    return None
+
+
+def share_kept(value: float, ends: tuple[float, float]) -> float:
+    """The share of what the experts gain over the base, in per cent."""
+    return 100 * (value - ends[0]) / (ends[1] - ends[0])
+
+
+def joined(earlier: Sequence[Point], later: Sequence[Point]) -> list[Point]:
+    """All points, where a later one replaces an earlier one of the same tasks, arm, inputs and draw."""
+    return [*({_place(point): point for point in (*earlier, *later)}).values()]
+
+
+def _place(point: Point) -> Place:
+    return tuple(point["tasks"]), point["arm"], point["count"], point["seed"]
