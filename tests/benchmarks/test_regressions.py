@@ -57,5 +57,5 @@ def test_a_regression_fails_and_an_update_passes(tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     assert main(given) == 1
     printed = capsys.readouterr().out
-    assert "1 of 2 rows take over 1.2 times as much: learning" in printed
+    assert "1 of 2 rows take over 1.2 times what they took: learning" in printed
     assert "faster" in printed
