@@ -22,7 +22,7 @@ def figures_of(text: str) -> dict[str, Any]:
         SystemExit: the run did not end, or a parser fell over.
     """
     first, inputs = _FIRST.search(text), {name: int(count.replace(",", "")) for name, count in _PARSER.findall(text)}
-    if first is None or set(inputs) != {"header", "index", "adapter", "recipe"}:
+    if first is None or set(inputs) != {"header", "index", "adapter", "recipe", "gguf"}:
         sys.exit("the run of the fuzzer did not end well: no figures are kept")
     return {"commit": first[1], "seconds": int(first[2]), "inputs": inputs}
 

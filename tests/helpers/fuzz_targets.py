@@ -15,6 +15,28 @@ from mergeometry.recipe import load_recipe
 from mergeometry.sources import open_adapter, open_checkpoint, read_header
 
 SHARD = "model-00001-of-00001.safetensors"
+
+
+def _gguf() -> bytes:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    settings = [
+        text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+        text("llama.attention.head_count") + struct.pack("<II", 4, 2),
+        text("llama.attention.head_count_kv") + struct.pack("<II", 4, 1),
+        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b"),
+        text("tokenizer.ggml.scores") + struct.pack("<IIQff", 9, 6, 2, 0, 1),
+    ]
+    shapes = {"output.weight": (0, 4, 3), "blk.0.attn_q.weight": (0, 4, 4), "blk.0.ffn_up.weight": (8, 32, 1)}
+    tensors, data = b"", b""
+    for name, (kind, columns, rows) in shapes.items():
+        tensors += text(name) + struct.pack("<IQQIQ", 2, columns, rows, kind, len(data))
+        data += bytes(-(-(columns * rows * 4 if kind == 0 else 34) // 32) * 32)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(settings)) + b"".join(settings) + tensors
+    return header + bytes(-len(header) % 32) + data
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "header": (
         b"\4" + json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode(),
@@ -34,6 +56,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: [0, 0.5, 1]}\n",
         b"base: b\nmodels: [m]\nmethod: average\ntensors: [{match: 'a.*', scale: 1e-3}]\noutput: {dtype: float16}\n",
     ),
+    "gguf": (_gguf(),),
 }  # fmt: skip
 """Well-formed inputs to start from."""
 
@@ -62,13 +85,16 @@ WORDS: dict[str, tuple[str, ...]] = {
         '"use_dora":true',
     ),
     "recipe": ("adapt:", "data:", "!!", "&a", "*a", "<<:", ".inf", "0x1F", "1e-3", "slices:", "heads:", "rescale"),
+    "gguf": ("GGUF", "general.alignment", "split.count", "token_embd.weight", "blk.1.attn_k.weight", "qwen2"),
 }
 """Words of each format, which a fuzzer puts together."""
 
 
 def prepare(name: str, folder: Path) -> Callable[[bytes], bool]:
     """Return a function that reads bytes as the named file, and says whether they were accepted."""
-    read = {"header": _header, "index": _index, "adapter": _adapter, "recipe": _recipe}[name](folder)
+    read = {"header": _header, "index": _index, "adapter": _adapter, "recipe": _recipe, "gguf": _gguf_file}[name](
+        folder
+    )
 
     def target(data: bytes) -> bool:
         try:
@@ -118,5 +144,13 @@ def _recipe(folder: Path) -> Callable[[bytes], object]:
     def read(data: bytes) -> object:
         (folder / "recipe.yaml").write_bytes(data)
         return load_recipe(folder / "recipe.yaml")
+
+    return read
+
+
+def _gguf_file(folder: Path) -> Callable[[bytes], object]:
+    def read(data: bytes) -> object:
+        (folder / "x.gguf").write_bytes(data)
+        return open_checkpoint(folder / "x.gguf", "m", dequantise=True)
 
     return read

@@ -1,7 +1,6 @@
 """GGUF files of llama.cpp, as models of a base that transformers writes.
 
-The library of the format reads the header and de-quantises the blocks. What is ours: the names of transformers, and the
-rows of the query and key projections of Llama, which llama.cpp stores with each head's rotary halves interleaved.
+The library of the format de-quantises the blocks. What is ours: the header, the names of transformers, and the rows of the query and key projections of Llama, which llama.cpp stores with each head's rotary halves interleaved.
 Sources: gguf-py constants.py and tensor_mapping.py; llama.cpp convert_hf_to_gguf.py, LlamaModel.permute.
 """
 
@@ -9,16 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mergeometry import limits
 from mergeometry.deferred import Tensor, torch
 from mergeometry.errors import SourceError
-from mergeometry.sources.files import opened
 from mergeometry.sources.formed import Reads, formed
 from mergeometry.sources.index import listing
+from mergeometry.sources.quantised.gguf_header import Value, read_gguf_header
 from mergeometry.sources.tensors import TensorInfo
 
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -31,12 +31,7 @@ _INSIDE = {
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 }  # fmt: skip
 _COMPUTED = ("rope_freqs.weight",)
-_MALFORMED = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError,
-    MemoryError,
-)  # fmt: skip
-"""What the library raises on bytes that are no file of its format."""
-_LAYER = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
+_LAYER = re.compile(r"blk\.([0-9]+)\.([a-z_]+)\.(weight|bias)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +84,49 @@ def open_gguf(path: Path) -> tuple[dict[str, TensorInfo], str]:
     except ImportError as error:
         hint = "pip install 'mergeometry[gguf]'"
         raise SourceError("GGUF files need the gguf library", file=path, hint=hint) from error
-    with opened(path, None) as (_, stamp):
-        pass
-    try:
-        reader = gguf.GGUFReader(path)
-        architecture = str(_field(reader, "general.architecture"))
-        queries, pairs = (_count(reader, architecture, key) for key in ("head_count", "head_count_kv"))
-        listed = [_listed(tensor) for tensor in reader.tensors]
-        sizes = {kind.name: (int(block), int(size)) for kind, (block, size) in gguf.GGML_QUANT_SIZES.items()}
-    except _MALFORMED as error:
-        raise SourceError(f"the GGUF file is malformed: {type(error).__name__}", file=path) from error
-    heads = {"attn_q": queries, "attn_k": pairs}
+    known = {int(kind): (int(block), int(size)) for kind, (block, size) in gguf.GGML_QUANT_SIZES.items()}
+    settings, listed, stamp = read_gguf_header(path, known)
+    architecture = settings.get("general.architecture")
     if architecture not in _ARCHITECTURES:
         raise SourceError(
-            f"the names of GGUF files of {architecture[:40]!r} are not known", file=path,
+            f"the names of GGUF files of {str(architecture)[:40]!r} are not known", file=path,
             hint=f"known: {', '.join(_ARCHITECTURES)}; de-quantise it to safetensors first",
         )  # fmt: skip
+    if settings.get("split.count", 1) != 1:
+        hint = "join its parts by `llama-gguf-split --merge` first"
+        raise SourceError("the GGUF file is one part of several", file=path, hint=hint)
+    heads = {
+        "attn_q": _count(settings, f"{architecture}.attention.head_count", path),
+        "attn_k": _count(settings, f"{architecture}.attention.head_count_kv", path),
+    }
     tensors: dict[str, TensorInfo] = {}
-    for name, kind, shape, start, nbytes in listed[: limits.TENSORS_PER_FILE]:
+    kinds: set[str] = set()
+    for name, shape, number, start, nbytes in listed:
         if name in _COMPUTED:
             continue
-        block, size = sizes[kind]
-        if not shape or shape[-1] % block or prod(shape) // block * size != nbytes or start + nbytes > stamp.size:
-            raise SourceError("the tensor's blocks do not fit its shape or the file", file=path, tensor=name)
-        stored = TensorInfo(name, "U8", (nbytes,), path, start, nbytes, stamp)
+        ours, kind = _named(name, path), gguf.GGMLQuantizationType(number).name
+        block, size = known[number]
+        if kind not in kinds:
+            _check_readable(gguf, number, size, path, name)
+        kinds.add(kind)
         module = name.split(".")[-2]
-        head = shape[0] // heads[module] if architecture == "llama" and module in heads and len(shape) == 2 else 0
-        form = Blocks(stored, kind, shape[-1], shape[-1] // block * size, head)
-        tensors[_named(name, path)] = formed(_named(name, path), shape, "F32", form)
-    kinds = sorted({kind for name, kind, *_ in listed if name not in _COMPUTED})
-    return tensors, f"{len(tensors)} weights de-quantised from GGUF ({', '.join(kinds)})"
+        head = 0
+        if architecture == "llama" and module in heads and len(shape) == 2:
+            head, rest = divmod(shape[0], heads[module])
+            if rest or head % 2 or not head:
+                what = f"{shape[0]:,} rows are not {heads[module]:,} heads with rotary halves"
+                raise SourceError(what, file=path, tensor=name)
+        stored = TensorInfo(name, "U8", (nbytes,), path, start, nbytes, stamp)
+        tensors[ours] = formed(ours, shape, "F32", Blocks(stored, kind, shape[-1], shape[-1] // block * size, head))
+    return tensors, f"{len(tensors)} weights de-quantised from GGUF ({', '.join(sorted(kinds))})"
 
 
-def _listed(tensor: Any) -> tuple[str, str, tuple[int, ...], int, int]:
-    """A tensor's name, type, shape, place in the file, and bytes."""
-    shape = tuple(int(side) for side in reversed(tensor.shape))
-    return str(tensor.name), str(tensor.tensor_type.name), shape, int(tensor.data_offset), int(tensor.n_bytes)
+def _check_readable(gguf: Any, kind: int, size: int, path: Path, tensor: str) -> None:
+    try:
+        gguf.quants.dequantize(np.zeros((1, size), np.uint8), gguf.GGMLQuantizationType(kind))
+    except NotImplementedError as error:
+        what = f"the type {gguf.GGMLQuantizationType(kind).name} is not de-quantised by the gguf library"
+        raise SourceError(what, file=path, tensor=tensor) from error
 
 
 def _named(name: str, path: Path) -> str:
@@ -140,12 +142,8 @@ def _named(name: str, path: Path) -> str:
     return f"model.layers.{match[1]}.{_INSIDE[match[2]]}.{match[3]}"
 
 
-def _field(reader: Any, key: str) -> Any:
-    return reader.fields[key].contents()
-
-
-def _count(reader: Any, architecture: str, key: str) -> int:
-    count = int(_field(reader, f"{architecture}.attention.{key}"))
-    if count < 1:
-        raise ValueError(key)
+def _count(settings: dict[str, Value], key: str, path: Path) -> int:
+    count = settings.get(key)
+    if type(count) is not int or count < 1:
+        raise SourceError(f"the GGUF file is malformed: {key} must be a number of heads", file=path)
     return count
