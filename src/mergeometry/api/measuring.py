@@ -72,6 +72,7 @@ def compare(
     leave_one_out: bool = False,
     workers: int | None = None,
     memory_limit: int | str | None = None,
+    device: str = "auto",
     executor: Ray | Literal["local", "ray"] = "local",
     offline: bool = False,
     allow_pickle: bool = False,
@@ -85,7 +86,8 @@ def compare(
     (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks count as unseen. With
     ``leave_one_out``, every method also merges without each model in turn, and the result's ``left_out`` holds what the
     others gain. No merged model is written. Scores are kept in ``output`` as soon as they are known, and a second run
-    continues from them. ``say`` is called with the step that finished, the number of steps done, and the total.
+    continues from them. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one. ``say`` is called with the
+    step that finished, the number of steps done, and the total.
 
     Raises:
         MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
@@ -106,7 +108,7 @@ def compare(
     common = local_recipe(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
     ).recipe
-    setup = set_up(common, entries, scored_tasks, leave_out, everything=everything)
+    setup = set_up(common, entries, scored_tasks, leave_out, everything=everything, device=device)
     if leave_one_out:
         check_enough_models(setup)
     with chosen_executor(executor).opened() as opened:
@@ -118,7 +120,9 @@ def compare(
             return comparison
         return with_models_left_out(
             comparison, setup,
-            lambda name: set_up(common, entries, scored_tasks, [*leave_out, name], everything=everything),
+            lambda name: set_up(
+                common, entries, scored_tasks, [*leave_out, name], everything=everything, device=device
+            ),
             Path(output), scale_values, workers=workers, memory_limit=memory_limit, say=say, executor=opened,
         )  # fmt: skip
 
@@ -129,6 +133,7 @@ def evaluate(
     *,
     base: str | Path | None = None,
     generate: bool = False,
+    device: str = "auto",
     offline: bool = False,
     allow_pickle: bool = False,
 ) -> Evaluation:
@@ -136,7 +141,7 @@ def evaluate(
 
     ``tasks`` is a TASKS.yaml (docs/comparing.md) or its content. An adapter needs the ``base`` that it belongs to, and
     so does a model without configuration or tokenizer of its own. With ``generate`` a causal language model also writes
-    continuations, which are measured (docs/comparing.md).
+    continuations, which are measured (docs/comparing.md). ``device`` is that of `compare`.
 
     Raises:
         MergeometryError: there is no model, an adapter comes without its base, or tasks, heads and inputs do not fit
@@ -150,5 +155,5 @@ def evaluate(
     access = Access(offline, allow_pickle)
     base_folder = None if base is None else local_model(base, "base", access)
     return evaluation.evaluate(
-        local_model(model, "the model", access), load_tasks(tasks), base_folder, generate=generate
+        local_model(model, "the model", access), load_tasks(tasks), base_folder, generate=generate, device=device
     )

@@ -16,7 +16,7 @@ from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, 
 from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
-from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
+from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, ScoringDevice, check_device_name, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
@@ -57,6 +57,7 @@ def compare(
         int | None, typer.Option(min=1, help="Worker processes; by default one per core, none for a short comparison.")
     ] = None,
     memory_limit: MemoryLimitOption = None,
+    device: ScoringDevice = "auto",
     log: LogOption = LogForm.TEXT,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
@@ -76,6 +77,7 @@ def compare(
         hidden = quiet or as_json or written is not None
         if written is not None:
             written("started", started("compare"), output=str(output))
+        check_device_name(device)
         if tasks is None:
             wrong_usage("--tasks says what to score on; docs/comparing.md shows a file")
         from mergeometry.comparison.entries import read_entries
@@ -94,7 +96,7 @@ def compare(
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
         with fetching(hidden=hidden, events=written) as show:
             given = local_recipe(given, where.access, show).recipe
-        setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything)
+        setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything, device=device)
         if leave_one_out:
             check_enough_models(setup)
         refuse_foreign_folder(output, setup.plans[0].inputs)
@@ -119,7 +121,9 @@ def compare(
             if leave_one_out:
 
                 def without(name: str) -> Setup:
-                    return set_up(given, entries, load_tasks(tasks), [*left_out, name], everything=everything)
+                    return set_up(
+                        given, entries, load_tasks(tasks), [*left_out, name], everything=everything, device=device
+                    )
 
                 comparison = with_models_left_out(
                     comparison, setup, without, output, scale_values, workers=workers, say=say,

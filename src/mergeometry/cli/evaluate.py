@@ -10,6 +10,7 @@ import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
+from mergeometry.cli.recipes import ScoringDevice, check_device_name
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def evaluate(
             "--save", help="Of a merge's output: keep the scores beside it, for `mergeometry report` and `diff`."
         ),
     ] = False,
+    device: ScoringDevice = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -52,6 +54,7 @@ def evaluate(
     and `mergeometry diff` compares them with those of another merge.
     """
     with plain_errors(debug):
+        check_device_name(device)
         from mergeometry.comparison.evaluate import evaluate as score
         from mergeometry.comparison.tasks_file import load_tasks
         from mergeometry.plan.prepared import local_model
@@ -67,7 +70,7 @@ def evaluate(
 
             digest = read_record(folder).digest
             refuse_foreign_folder(page_folder(folder), [folder])
-        evaluation = score(folder, read, base_folder, generate=generate)
+        evaluation = score(folder, read, base_folder, generate=generate, device=device)
         if save:
             _save(evaluation.to_json(), folder, digest, str(tasks))
         if as_json:

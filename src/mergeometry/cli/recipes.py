@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mergeometry.recipe import Recipe
 
 _PANEL = "Recipe keys (with a RECIPE they override its own)"
+ScoringDevice: TypeAlias = Annotated[
+    str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, or auto: a GPU where there is one.")
+]
 MemoryLimitOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -165,6 +168,12 @@ class WriteOptions(ExecutorOptions):
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False
 
 
+def check_device_name(name: str) -> None:
+    """Refuse a name that no device has."""
+    if name not in {"auto", "cpu"} and not name.startswith("cuda"):
+        wrong_usage(f"--device {name}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
+
+
 @dataclass(frozen=True)
 class RunOptions(WriteOptions):
     """The same with where to learn."""
@@ -181,8 +190,7 @@ class RunOptions(WriteOptions):
 
     def check(self) -> None:
         """Refuse a device that there is not."""
-        if self.device not in {"auto", "cpu"} and not self.device.startswith("cuda"):
-            wrong_usage(f"--device {self.device}: the devices are auto, cpu, cuda and cuda:1, cuda:2, ...")
+        check_device_name(self.device)
 
     def check_device(self) -> None:
         """Refuse a GPU that is not there, before anything is read; ``RecipeError`` says what is."""

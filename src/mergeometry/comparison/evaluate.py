@@ -15,6 +15,7 @@ from mergeometry.comparison.tasks_file import TasksFile
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.sites import expert_weights, sites_of
 from mergeometry.errors import DataError, MismatchError, SourceError
+from mergeometry.execution.devices import chosen_device
 from mergeometry.execution.threads import one_thread
 from mergeometry.plan import make_plan
 from mergeometry.recipe import load_recipe
@@ -40,16 +41,22 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, generate: bool = False) -> Evaluation:
+def evaluate(
+    folder: Path, tasks: TasksFile, base: Path | None = None, *, generate: bool = False, device: str = "cpu"
+) -> Evaluation:
     """Score the model in a folder on every task's test inputs, and with ``generate`` also what it writes.
+
+    ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one.
 
     An adapter needs the ``base`` that it belongs to, and so does a model without configuration or tokenizer of its own.
 
     Raises:
+        RecipeError: there is no such device.
         SourceError: there is no model, or an adapter without its base.
         DataError: ``generate`` is set, and the model is not a causal language model.
         MismatchError: tasks, heads and inputs do not fit the model; it lists every reason.
     """
+    chosen = str(chosen_device(device))
     model = open_model(folder, "the model")
     plan = None
     if base is None and isinstance(model, Adapter):
@@ -70,7 +77,7 @@ def evaluate(folder: Path, tasks: TasksFile, base: Path | None = None, *, genera
     if problems:
         raise MismatchError("the tasks are not usable", problems, hint="no weight was read")
     with one_thread():
-        scorer = Scorer(checkpoint, tasks.encoder, splits)
+        scorer = Scorer(checkpoint, tasks.encoder, splits, chosen)
         if plan is not None:
             scorer.load(expert_weights(plan, 0, scorer.encoder, sites_of(plan, scorer.encoder)))
         names = [task.name for task in tasks.tasks]

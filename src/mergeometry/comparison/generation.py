@@ -85,12 +85,12 @@ def continue_greedily(scorer: Scorer, prompts: Sequence[Sequence[int]], most: in
     ends = _ends(module.generation_config.eos_token_id)
     written: list[list[int]] = [[] for _ in prompts]
     waiting, past = set(range(len(prompts))), None
-    tokens = torch.tensor([list(prompt) for prompt in prompts])
+    tokens = torch.tensor([list(prompt) for prompt in prompts]).to(scorer.encoder.device)
     with one_thread(), torch.inference_mode():
         head = scorer.output_layer()
         for _ in range(most):
             # The output layer is removed from the module, so its logits are its last hidden states.
-            out = module(input_ids=tokens, past_key_values=past, use_cache=True)
+            out = scorer.module(input_ids=tokens, past_key_values=past, use_cache=True)
             tokens, past = (out.logits[:, -1].float() @ head.mT).argmax(-1, keepdim=True), out.past_key_values
             for row, token in enumerate(tokens[:, 0].tolist()):
                 if token in ends:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError
 from mergeometry.execution.compute import process_usage
+from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.execution.task_reader import TaskReader
@@ -42,6 +44,8 @@ class MergeJob:
     labels: tuple[str, ...]
     needs: tuple[Need, ...] | None = None
     """What scale rules need; None where no merge is measured."""
+    device: str = "cpu"
+    """Where it is merged; its results go through main memory to their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class MergedTensor:
 
 
 def merge_jobs(
-    plans: Sequence[Plan], folder: Path, needs: tuple[Need, ...] | None = None
+    plans: Sequence[Plan], folder: Path, needs: tuple[Need, ...] | None = None, device: str = "cpu"
 ) -> tuple[list[MergeJob], dict[Path, int]]:
     """One job for each tensor, or slice of one, that any plan merges, the costliest first, and the scratch files.
 
@@ -79,7 +83,7 @@ def merge_jobs(
             file = folder / ("-".join(map(str, users)) if len(users) < len(plans) else "all")
             variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), task.shape)))
             sizes[file] = sizes.get(file, 0) + room(task.shape)
-        jobs.append(MergeJob(name, tuple(variants), labels, needs))
+        jobs.append(MergeJob(name, tuple(variants), labels, needs, device))
     return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
 
 
@@ -103,7 +107,7 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
         ExecutionError: a method fails.
     """
     with TensorReader() as reader:
-        return _merged(job, TaskReader(reader, job.labels))
+        return on_device(job.device, reader, (job.labels,), partial(_merged, job))
 
 
 @dataclass(slots=True)

@@ -40,7 +40,8 @@ class ResultCache:
     def __init__(self, setup: Setup, folder: Path, code: CodeDigest | None = None) -> None:
         base = _stamps(setup.plans[0].base)
         self._code = CodeDigest.of_installed("mergeometry") if code is None else code
-        self.identity = _digest([self._code.of(_SCORED_BY), versions(), setup.digest, base])
+        elsewhere = [] if setup.device == "cpu" else [setup.device.partition(":")[0]]
+        self.identity = _digest([self._code.of(_SCORED_BY), versions(), setup.digest, base, *elsewhere])
         self._store = Store(folder, self.identity)
         self._entries = [
             f"{safe_name(entry.name)}-{self._merged_by(setup, plan)[:16]}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,23 +20,17 @@ from mergeometry.comparison.own_folder import RESULTS, SCRATCH, refuse_foreign_f
 from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import needs_of
-from mergeometry.comparison.scoring import (
-    MergedDelta,
-    Scored,
-    ScoreJob,
-    carry_out,
-    fixes_scale,
-    merged_delta,
-    settings_of,
-)
+from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settings, carry_out
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
+from mergeometry.execution.devices import gpus_of
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.identity import files_read
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
+from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 
 Say = Callable[[str, int, int], None]
@@ -55,8 +51,8 @@ def run_comparison(
     """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
     Task vectors are merged into scratch files in ``output``, which are removed afterwards. ``workers`` is the number
-    of processes, by default one per core, or none for a short comparison; it does not change a figure. Scale ``rules``
-    are scored along with the validated scale.
+    of processes, by default one per core, or one per GPU where ``setup`` names one, or none for a short comparison; it
+    does not change a figure. Scale ``rules`` are scored along with the validated scale.
 
     Raises:
         RecipeError: fewer than one worker is asked for.
@@ -64,6 +60,8 @@ def run_comparison(
         MergeometryError: an input changed, a value is not finite, a method fails, or the disk is full.
     """
     started = time.perf_counter()
+    if setup.device != "cpu" and workers is None:
+        workers = gpus_of(executor)
     workers = workers_within(
         workers, core_seconds(setup, scales), partial(peak_memory, setup), memory_limit=memory_limit, executor=executor
     )
@@ -71,7 +69,9 @@ def run_comparison(
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / RESULTS)
     needed = peak_memory(setup, 1)
-    demands = Demands[MergeJob | ScoreJob](name=_name, memory=lambda _: needed, writes=_written)
+    demands = Demands[MergeJob | ScoreJob](
+        name=_name, memory=lambda _: needed, gpu=lambda _: int(setup.device != "cpu"), writes=_written
+    )
     with (
         scratch_folder(output, SCRATCH) as folder,
         executor.sharing(folder / "token", files_read(setup.plans[0])) as checked,
@@ -109,12 +109,20 @@ class _Jobs:
         executor: Executor,
     ) -> None:
         self._setup, self._cache, self._scales, self._rules, self._say = setup, cache, scales, rules, say
-        self._settings = settings_of(setup, cache.identity)
+        self._settings = Settings(
+            json.dumps(setup.plans[0].recipe.canonical()),
+            setup.tasks.model_dump_json(),
+            setup.seen,
+            cache.identity,
+            setup.device,
+        )
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
         informed = attach_moments(setup, [setup.plans[entry] for entry in self._todo], folder, self._say, executor)
         self._notes = [one.notes for one in informed]
         needs = needs_of(rules) if rules else None
-        jobs, self._sizes = merge_jobs([one.plan for one in informed], folder, needs) if self._todo else ([], {})
+        jobs, self._sizes = (
+            merge_jobs([one.plan for one in informed], folder, needs, setup.device) if self._todo else ([], {})
+        )
         create(self._sizes)
         self._merging = len(jobs)
         self.waiting: deque[MergeJob | ScoreJob] = deque(jobs)
@@ -149,9 +157,11 @@ class _Jobs:
         for place, (variant, stored) in enumerate(zip(job.variants, result.stored, strict=True)):
             task = variant.task
             for user in variant.users:
-                plan = self._setup.plans[self._todo[user]]
-                fixed = task.scale if fixes_scale(plan.recipe, task.base.name) else None
-                delta = merged_delta(plan.base, task, stored, fixed)
+                recipe = self._setup.plans[self._todo[user]].recipe
+                tensor = self._setup.plans[0].base.tensors[task.base.name]
+                first = (task.base.start - tensor.start) // tensor.dtype.itemsize
+                fixed = task.scale if _fixes(recipe, tensor.name) else None
+                delta = MergedDelta(tensor.name, first, stored, task.transposed, task.outputs[0].code, fixed)
                 self._merged[user].append((job.name, delta))
                 self._seconds[user] += result.seconds[place]
                 if result.statistics and fixed is None:
@@ -229,3 +239,9 @@ class _Jobs:
         for file in [file for file in self._sizes if file not in used]:
             file.unlink(missing_ok=True)
             del self._sizes[file]
+
+
+def _fixes(recipe: Recipe, name: str) -> bool:
+    """Whether the recipe gives the tensor a scale of its own, which the comparison does not vary."""
+    rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
+    return rule is not None and rule.scale is not None

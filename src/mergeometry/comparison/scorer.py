@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import functional_call
 
 from mergeometry.encoders.base import Batch, Inputs
 from mergeometry.encoders.batches import Chosen, pack
 from mergeometry.encoders.build import build_encoder
 from mergeometry.encoders.heads import Head
-from mergeometry.encoders.language import OUTPUT, LanguageModel
+from mergeometry.encoders.language import OUTPUT, LanguageModel, without_output
 from mergeometry.encoders.packed import PackedLinear, pack_linears
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.errors import DataError
@@ -50,19 +52,26 @@ class Scorer:
     """
 
     def __init__(
-        self, base: Checkpoint, options: EncoderOptions, splits: Mapping[str, Mapping[str, LabelledTask]]
+        self,
+        base: Checkpoint,
+        options: EncoderOptions,
+        splits: Mapping[str, Mapping[str, LabelledTask]],
+        device: str = "cpu",
     ) -> None:
-        """Build the encoder of ``base``; ``splits`` holds the tasks of each split by name.
+        """Build the encoder of ``base`` on a device; ``splits`` holds the tasks of each split by name.
 
         Raises:
             DataError: models of this kind are not scored, or a head or data do not fit the model.
         """
         check_kind(options, base)
-        encoder = self.encoder = build_encoder(base, options, torch.device("cpu"))
+        encoder = self.encoder = build_encoder(base, options, torch.device(device))
         self._base = {name: parameter.detach() for name, parameter in encoder.module.named_parameters()}
         if isinstance(encoder, LanguageModel) and encoder.tied is None:
             self._base[OUTPUT] = encoder.output.detach()
-        self._packed: dict[str, PackedLinear] = pack_linears(encoder.module)
+        self._passed = device != "cpu"
+        self._given: dict[str, Tensor] = {}
+        """Weights by parameter that each forward pass is given, on a device that has no packed layers."""
+        self._packed: dict[str, PackedLinear] = {} if self._passed else pack_linears(encoder.module)
         self._own = dict(encoder.module.named_parameters())
         self._output: Tensor | None = None
         self._moved: set[str] = set()
@@ -76,6 +85,9 @@ class Scorer:
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Load weights by parameter; all others become the base's."""
+        if self._passed:
+            self._given = {name: weight.to(self.encoder.device) for name, weight in weights}
+            return
         moved = set()
         for name, weight in weights:
             self._put(name, weight)
@@ -112,9 +124,9 @@ class Scorer:
         scores = torch.empty(2, len(one.inputs))
         with one_thread(), torch.inference_mode():
             for rows, logits, counts in self._logits(one):
-                targets = _targets(one, rows)
+                targets = _targets(one, rows).to(logits.device)
                 scores[0, rows] = _likelihoods(logits, targets, counts)
-                right = logits.argmax(-1) == targets
+                right = (logits.argmax(-1) == targets).cpu()
                 scores[1, rows] = torch.stack([text.double().mean().float() for text in right.split(counts)])
         likelihoods, shares = scores.tolist()
         return likelihoods, shares
@@ -123,9 +135,17 @@ class Scorer:
         """The output layer of a language model, as loaded."""
         encoder = self.encoder
         assert isinstance(encoder, LanguageModel)
+        if self._passed:
+            return encoder.head_weight(self._given)
         if self._output is not None:
             return self._output
         return encoder.output if encoder.tied is None else self._own[encoder.tied]
+
+    def module(self, **arguments: Any) -> Any:
+        """What the encoder's module gives under the weights as loaded."""
+        if not self._given:
+            return self.encoder.module(**arguments)
+        return functional_call(self.encoder.module, without_output(self._given), kwargs=arguments)
 
     def _prepare(self, task: str, one: LabelledTask) -> _Prepared:
         encoder = self.encoder
@@ -144,16 +164,19 @@ class Scorer:
         batches = None
         if one.data.kind == "texts":
             batches = [encoder.batch([inputs.items[chosen.row] for chosen in part]) for part in packs]
-        return _Prepared(inputs, packs, batches, labels, one.head)
+        head = one.head
+        if head is not None and self._passed:
+            head = Head(head.weight.to(encoder.device), head.bias.to(encoder.device))
+        return _Prepared(inputs, packs, batches, labels, head)
 
     def _scored(self, one: _Prepared) -> list[float]:
         scores = torch.empty(len(one.inputs))
         if one.labels is None or one.head is None:
             for rows, logits, counts in self._logits(one):
-                scores[rows] = _likelihoods(logits, _targets(one, rows), counts)
+                scores[rows] = _likelihoods(logits, _targets(one, rows).to(logits.device), counts)
             return scores.tolist()
         for rows, features, _ in self._features(one):
-            scores[rows] = (one.head.predict(features) == one.labels[rows]).float()
+            scores[rows] = (one.head.predict(features).cpu() == one.labels[rows]).float()
         return [int(value) for value in scores.tolist()]
 
     def _logits(self, one: _Prepared) -> Iterator[tuple[list[int], Tensor, list[int]]]:
@@ -168,7 +191,7 @@ class Scorer:
             batch = self.encoder.batch([one.inputs.items[row] for row in rows]) if one.batches is None else None
             batch = one.batches[place] if batch is None and one.batches is not None else batch
             assert batch is not None
-            yield rows, self.encoder.features(self.encoder.module, {}, batch), list(batch.rows)
+            yield rows, self.encoder.features(self.encoder.module, self._given, batch), list(batch.rows)
 
     def _put(self, name: str, weight: Tensor) -> None:
         module, _, last = name.rpartition(".")
@@ -192,7 +215,7 @@ def _targets(one: _Prepared, rows: Sequence[int]) -> Tensor:
 
 def _likelihoods(logits: Tensor, targets: Tensor, counts: list[int]) -> Tensor:
     """The mean log-likelihood of each text's tokens."""
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu()
     return torch.stack([-text.double().mean().float() for text in losses.split(counts)])
 
 

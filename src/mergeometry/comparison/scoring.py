@@ -38,6 +38,8 @@ class Settings:
     """Each split with the tasks that are scored on it."""
     identity: str
     """Digest of everything that is read, so that a scorer is not reused for other inputs."""
+    device: str = "cpu"
+    """Where models are run."""
 
 
 def settings_of(setup: Setup, identity: str) -> Settings:
@@ -142,7 +144,7 @@ def _bench(settings: Settings) -> tuple[Scorer, Plan, list[Site]]:
     splits, problems, _ = read_splits(tasks, plan.base, dict(settings.splits))
     if problems:
         raise MismatchError("the tasks changed during the comparison", problems)
-    scorer = Scorer(plan.base, tasks.encoder, splits)
+    scorer = Scorer(plan.base, tasks.encoder, splits, settings.device)
     return scorer, plan, sites_of(plan, scorer.encoder)
 
 
@@ -164,7 +166,7 @@ def moved_weights(
 
 def _weight(base: Float32[Tensor, " entries"], delta: MergedDelta, scale: float) -> Float32[Tensor, " part"]:
     """The merged weight of a tensor, or of the slice that the task vector belongs to, in the order of the file."""
-    update = delta.stored.read()
+    update = delta.stored.read().to(base.device)
     update = (update.mT if delta.transposed else update).reshape(-1)
     by = scale if delta.scale is None else delta.scale
     part = base[delta.first : delta.first + update.numel()]

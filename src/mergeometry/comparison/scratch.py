@@ -96,7 +96,7 @@ def store(place: Place, delta: Delta) -> Stored:
 def _write(file: Path, offset: int, tensor: Tensor) -> None:
     with file.open("r+b") as opened:
         opened.seek(offset)
-        opened.write(tensor.contiguous().numpy().data)
+        opened.write(tensor.contiguous().cpu().numpy().data)
 
 
 def _mapped(file: Path, offset: int, shape: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksF
 from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
+from mergeometry.execution.devices import chosen_device
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan import Plan, make_plan
@@ -44,6 +45,8 @@ class Setup:
     notes: tuple[str, ...]
     unlabelled: Mapping[str, UnlabelledData] = field(default_factory=dict)
     """The inputs that each model is run on before merges by activations, in the models' order; else empty."""
+    device: str = "cpu"
+    """Where tensors are merged and models are run."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -64,17 +67,26 @@ class Setup:
 
 
 def set_up(
-    recipe: Recipe, entries: Sequence[Entry], tasks: TasksFile, leave_out: Collection[str], *, everything: bool
+    recipe: Recipe,
+    entries: Sequence[Entry],
+    tasks: TasksFile,
+    leave_out: Collection[str],
+    *,
+    everything: bool,
+    device: str = "cpu",
 ) -> Setup:
     """Match recipe, entries and tasks, plan every merge, and read heads and inputs.
 
     Models named in ``leave_out`` are not merged, so their tasks are unseen. With ``everything``, entries that do not
-    fit these models are left out with a note instead of being refused.
+    fit these models are left out with a note instead of being refused. ``device`` is cpu, cuda, cuda:1, or auto: a GPU
+    where there is one.
 
     Raises:
-        RecipeError: the recipe has an `adapt:` section or a stack for a base, or nothing is left to merge.
+        RecipeError: the recipe has an `adapt:` section or a stack for a base, nothing is left to merge, or there is
+            no such device.
         MismatchError: methods, tasks, heads and inputs do not fit together; it lists every reason.
     """
+    chosen = str(chosen_device(device))
     if recipe.adapt is not None:
         raise RecipeError(
             "the recipe has an `adapt:` section, and comparisons merge without learning",
@@ -122,7 +134,7 @@ def set_up(
     return Setup(
         common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
         tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *input_notes),
-        unlabelled,
+        unlabelled, device=chosen,
     )  # fmt: skip
 
 

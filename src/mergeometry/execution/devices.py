@@ -64,12 +64,17 @@ def workers_on(
     Raises:
         RecipeError: fewer than one is asked for, the merge needs more memory than there is, or a cluster has no GPU.
     """
-    by_default = None if placement.device == "cpu" else executor.gpus()
-    if by_default == 0:
+    by_default = None if placement.device == "cpu" else gpus_of(executor)
+    return workers_for(plan, by_default if asked is None else asked, memory_limit, executor)
+
+
+def gpus_of(executor: Executor) -> int:
+    """How many jobs at a time have a GPU of their own; RecipeError if none has."""
+    if (count := executor.gpus()) == 0:
         raise RecipeError(
             "no node of the cluster offers a GPU", hint="--device cpu, or start Ray there with --num-gpus"
         )
-    return workers_for(plan, by_default if asked is None else asked, memory_limit, executor)
+    return count
 
 
 def _is_cpu(name: str) -> bool:

@@ -1,6 +1,7 @@
 """GGUF files of llama.cpp, as models of a base that transformers writes.
 
-The library of the format de-quantises the blocks. What is ours: the header, the names of transformers, and the rows of the query and key projections of Llama, which llama.cpp stores with each head's rotary halves interleaved.
+The library of the format de-quantises the blocks. What is ours: the header, the names of transformers, and the rows of
+the query and key projections of Llama, which llama.cpp stores with each head's rotary halves interleaved.
 Sources: gguf-py constants.py and tensor_mapping.py; llama.cpp convert_hf_to_gguf.py, LlamaModel.permute.
 """
 
