@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 from mergeometry.errors import MergeometryError
 from mergeometry.recipe import load_recipe
 from mergeometry.sources import open_adapter, open_checkpoint, read_header
+
+CASES = 1_000 if os.environ.get("CI") else 300
+"""Files that each property of a parser is tried with."""
 
 SHARD = "model-00001-of-00001.safetensors"
 

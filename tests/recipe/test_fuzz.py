@@ -12,6 +12,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.recipe import Recipe, load_recipe
 from mergeometry.recipe.mergekit.methods import METHODS
 from mergeometry.recipe.yaml import parse_yaml
+from tests.helpers.fuzz_targets import CASES
 
 KEYS = st.sampled_from(
     ["base", "models", "method", "scale", "other", "tensors", "heads", "adapt", "output", "seed", "name", "path",
@@ -38,13 +39,13 @@ def read(text: str) -> None:
         assert str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=CASES, deadline=None)
 @given(st.text() | st.lists(PIECES, max_size=30).map("".join))
 def test_any_text(text: str) -> None:
     read(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=CASES, deadline=None)
 @given(st.dictionaries(KEYS, VALUES))
 def test_any_mapping(mapping: dict[str, Any]) -> None:
     try:

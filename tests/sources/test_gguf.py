@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,62 @@ def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:
             open_checkpoint(tmp_path / "damaged.gguf", "model", dequantise=True)
         except SourceError as error:
             assert error.model == "model"
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def header(given: list[bytes], listed: list[bytes], **counts: int) -> bytes:
+    number = struct.pack("<IQQ", 3, counts.get("tensors", len(listed)), counts.get("settings", len(given)))
+    whole = b"GGUF" + number + b"".join(given) + b"".join(listed)
+    return whole + bytes(-len(whole) % 32)
+
+
+def tensor(name: str, start: int, *sides: int, kind: int = 0, dimensions: int | None = None) -> bytes:
+    count = len(sides) if dimensions is None else dimensions
+    return text(name) + struct.pack(f"<I{len(sides)}QIQ", count, *sides, kind, start)
+
+
+LLAMA = [
+    text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+    text("llama.attention.head_count") + struct.pack("<II", 4, 2),
+    text("llama.attention.head_count_kv") + struct.pack("<II", 4, 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (header([], [], tensors=2**60), "claims 1,152,921,504,606,846,976 tensors"),
+        (header([], [], settings=2**60), "claims 1,152,921,504,606,846,976 settings"),
+        (header([text("a") + struct.pack("<IIQ", 9, 0, 2**60)], []), "more than the file has left"),
+        (header([text("a") + struct.pack("<IIQ", 9, 8, 2**60)], []), "texts"),
+        (header([text("a") + struct.pack("<IIQ", 9, 9, 1)], []), "type 9, which is not read"),
+        (header([text("a") + struct.pack("<I", 99)], []), "type 99, which is not read"),
+        (header([text("a") + struct.pack("<IQ", 8, 2**63)], []), "claims 9,223,372,036,854,775,808 bytes"),
+        (header([struct.pack("<Q", 2**64 - 1)], []), "a name or text claims"),
+        (header([LLAMA[0]] * 2, []), "is given twice"),
+        (header([text("general.alignment") + struct.pack("<II", 4, 0)], []), "power of two"),
+        (header([text("general.alignment") + struct.pack("<II", 4, 33)], []), "power of two"),
+        (header(LLAMA, [tensor("output.weight", 0, 2**62, 2**62)]) + bytes(64), "it is truncated"),
+        (header(LLAMA, [tensor("output.weight", 2**63, 4, 4)]) + bytes(64), "it is truncated"),
+        (header(LLAMA, [tensor("output.weight", 0, 4, 4, kind=99)]) + bytes(64), "type 99 is unknown"),
+        (header(LLAMA, [tensor("output.weight", 0, 4, 4, kind=8)]) + bytes(64), "no multiple"),
+        (header(LLAMA, [tensor("output.weight", 0, dimensions=2**31)]), "dimensions"),
+        (header(LLAMA, [tensor("output.weight", 0, 4, 4)] * 2) + bytes(64), "overlaps"),
+        (header(LLAMA, [tensor("output.weight", 64, 4, 4)]) + bytes(128), "hole of 64 bytes"),
+        (header(LLAMA, [tensor("output.weight", 0, 4, 4)]) + bytes(128), "after its last tensor"),
+        (header(LLAMA, [tensor("name", 0, 4, 4)]) + bytes(64), "name of the tensor is not known"),
+        (header(LLAMA, [tensor("blk.0.attn_q.weight", 0, 4, 3)]) + bytes(48), "are not 2 heads"),
+        (header([*LLAMA[:2], text("split.count") + struct.pack("<IH", 2, 3)], []), "one part of several"),
+        (header(LLAMA[:2], []), "head_count_kv must be a number of heads"),
+    ],
+)
+def test_a_hostile_header_is_refused_by_name_at_once(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "hostile.gguf").write_bytes(content)
+    started = time.process_time()
+    with pytest.raises(SourceError, match=words) as refused:
+        open_checkpoint(tmp_path / "hostile.gguf", "model", dequantise=True)
+    assert time.process_time() - started < 0.5
+    assert refused.value.file == str(tmp_path / "hostile.gguf")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mergeometry.errors import SourceError
 from mergeometry.sources import Adapter, open_adapter
+from tests.helpers.fuzz_targets import CASES
 
 PREFIX = "base_model.model."
 MODULE = "encoder.layer.0.attention.self.query"
@@ -262,7 +263,7 @@ json_values = st.recursive(
 KEYS = ["r", "lora_alpha", "rank_pattern", "alpha_pattern", "modules_to_save", "bias", "init_lora_weights", "use_dora"]
 
 
-@settings(max_examples=300, deadline=2_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=CASES, deadline=2_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     config=st.dictionaries(
         st.sampled_from(KEYS) | st.text(max_size=8),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mergeometry import limits
 from mergeometry.errors import SourceError
 from mergeometry.sources import TensorReader, open_checkpoint, open_model
+from tests.helpers.fuzz_targets import CASES
 
 ONE = "model-00001-of-00002.safetensors"
 TWO = "model-00002-of-00002.safetensors"
@@ -323,7 +324,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=1_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=CASES, deadline=1_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=64)
     | json_values.map(json.dumps).map(str.encode)
@@ -343,7 +344,7 @@ def test_no_index_escapes_the_error_tree(sharded: Path, content: bytes) -> None:
         assert error.model == "m"
 
 
-@settings(max_examples=300, deadline=1_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=CASES, deadline=1_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64) | json_values.map(json.dumps).map(str.encode))
 def test_no_settings_escape_the_error_tree(tmp_path: Path, content: bytes) -> None:
     if not (tmp_path / "model.safetensors").exists():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,15 @@ from mergeometry.comparison.own_folder import RESULTS, SCRATCH, refuse_foreign_f
 from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import needs_of
-from mergeometry.comparison.scoring import MergedDelta, Scored, ScoreJob, Settings, carry_out
+from mergeometry.comparison.scoring import (
+    MergedDelta,
+    Scored,
+    ScoreJob,
+    carry_out,
+    fixes_scale,
+    merged_delta,
+    settings_of,
+)
 from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
@@ -30,7 +36,6 @@ from mergeometry.execution.identity import files_read
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
-from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
 
 Say = Callable[[str, int, int], None]
@@ -51,8 +56,8 @@ def run_comparison(
     """Merge by every entry, compute the scores that ``output`` does not hold yet, and assemble the result.
 
     Task vectors are merged into scratch files in ``output``, which are removed afterwards. ``workers`` is the number
-    of processes, by default one per core, or one per GPU where ``setup`` names one, or none for a short comparison; it
-    does not change a figure. Scale ``rules`` are scored along with the validated scale.
+    of processes, by default one per core, or none for a short comparison; it does not change a figure. Scale ``rules``
+    are scored along with the validated scale.
 
     Raises:
         RecipeError: fewer than one worker is asked for.
@@ -109,13 +114,7 @@ class _Jobs:
         executor: Executor,
     ) -> None:
         self._setup, self._cache, self._scales, self._rules, self._say = setup, cache, scales, rules, say
-        self._settings = Settings(
-            json.dumps(setup.plans[0].recipe.canonical()),
-            setup.tasks.model_dump_json(),
-            setup.seen,
-            cache.identity,
-            setup.device,
-        )
+        self._settings = settings_of(setup, cache.identity)
         self._todo = [entry for entry in range(len(setup.entries)) if self._missing(entry)]
         informed = attach_moments(setup, [setup.plans[entry] for entry in self._todo], folder, self._say, executor)
         self._notes = [one.notes for one in informed]
@@ -157,11 +156,9 @@ class _Jobs:
         for place, (variant, stored) in enumerate(zip(job.variants, result.stored, strict=True)):
             task = variant.task
             for user in variant.users:
-                recipe = self._setup.plans[self._todo[user]].recipe
-                tensor = self._setup.plans[0].base.tensors[task.base.name]
-                first = (task.base.start - tensor.start) // tensor.dtype.itemsize
-                fixed = task.scale if _fixes(recipe, tensor.name) else None
-                delta = MergedDelta(tensor.name, first, stored, task.transposed, task.outputs[0].code, fixed)
+                plan = self._setup.plans[self._todo[user]]
+                fixed = task.scale if fixes_scale(plan.recipe, task.base.name) else None
+                delta = merged_delta(plan.base, task, stored, fixed)
                 self._merged[user].append((job.name, delta))
                 self._seconds[user] += result.seconds[place]
                 if result.statistics and fixed is None:
@@ -239,9 +236,3 @@ class _Jobs:
         for file in [file for file in self._sizes if file not in used]:
             file.unlink(missing_ok=True)
             del self._sizes[file]
-
-
-def _fixes(recipe: Recipe, name: str) -> bool:
-    """Whether the recipe gives the tensor a scale of its own, which the comparison does not vary."""
-    rule = next((rule for rule in recipe.tensors if fnmatchcase(name, rule.match)), None)
-    return rule is not None and rule.scale is not None

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mergeometry import limits
 from mergeometry.deferred import Tensor, torch
 from mergeometry.errors import SourceError
@@ -123,6 +121,8 @@ def open_gguf(path: Path) -> tuple[dict[str, TensorInfo], str]:
 
 
 def _check_readable(gguf: Any, kind: int, size: int, path: Path, tensor: str) -> None:
+    import numpy as np  # noqa: PLC0415  (which the format's library has loaded)
+
     try:
         gguf.quants.dequantize(np.zeros((1, size), np.uint8), gguf.GGMLQuantizationType(kind))
     except NotImplementedError as error:
