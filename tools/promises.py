@@ -83,7 +83,8 @@ PROMISES = (
     ),
     Promise(
         "A damaged file is named",
-        "cuts at every byte and 1,000 places of the data; 1,000 flips of header and of data; no death by a signal",
+        "cuts at every byte and 1,000 places of the data; flips of every byte of the header, 1,000 of header and of "
+        "data; no death by a signal",
         (
             f"{_SOURCES}hostile_header.py::test_a_cut_at_any_byte_is_named",
             f"{_SOURCES}hostile_header.py::test_flipped_headers_parse_rightly_or_not_at_all",
@@ -199,12 +200,13 @@ PROMISES = (
     ),
     Promise(
         "The same inputs and seed give the same bytes",
-        "workers 1, 2 and 4, any order, hash seeds 0 to 9: one digest",
+        "workers 1, 2 and 4, a Ray cluster, any order, hash seeds 0 to 9: one digest",
         (
             f"{_CRASH}same_bytes.py::test_tensors_that_are_done_in_any_order",
             f"{_CRASH}same_bytes.py::test_ten_hash_seeds_and_any_number_of_workers",
             "tests/execution/test_processes.py::test_workers_hash_seeds_and_scripts_without_a_guard",
             "tests/execution/test_processes.py::test_the_order_of_files_on_disk_means_nothing",
+            "tests/execution/test_cluster.py::test_a_cluster_gives_the_bytes_of_one_machine",
         ),
     ),
     Promise(
@@ -224,6 +226,7 @@ PROMISES = (
             f"{_HOSTILE}parsers.py::test_seeds_are_accepted_and_any_bytes_answered",
             f"{_HOSTILE}parsers.py::test_twenty_thousand_mutations",
             f"{_SOURCES}hostile_header.py::test_no_header_escapes_the_error_tree",
+            f"{_SOURCES}gguf.py::test_a_hostile_header_is_refused_by_name_at_once",
             f"{_SOURCES}hostile_folder.py::test_no_index_escapes_the_error_tree",
             f"{_SOURCES}hostile_adapter.py::test_no_settings_escape_the_error_tree",
             "tests/recipe/test_fuzz.py::test_any_bytes",
