@@ -22,16 +22,16 @@ class CausalEncoder(LanguageModel):
 
     def __init__(self, folder: Path, disk: Mapping[str, TensorInfo], *, max_length: int, device: torch.device) -> None:
         self._take("AutoModelForCausalLM", folder, disk, device)
-        self._tokens = Tokens(folder, max_length, self.module)
+        self.tokens = Tokens(folder, max_length, self.module)
 
     def prepare(self, data: Any) -> Inputs:
         """Tokenise a task's texts; texts of one token predict nothing and are left out."""
-        pieces = self._tokens.pieces(data, shortest=2)
+        pieces = self.tokens.pieces(data, shortest=2)
         return Inputs(pieces, tuple(map(len, pieces)), tuple(len(numbers) - 1 for numbers in pieces))
 
     def batch(self, items: Sequence[Any]) -> Batch:
         """Pad the token ids of a few texts to the longest."""
-        tokens, mask = self._tokens.padded(items)
+        tokens, mask = self.tokens.padded(items)
         arguments = {"input_ids": tokens.to(self.device), "attention_mask": mask.to(self.device), "use_cache": False}
         return Batch(arguments, tuple(len(numbers) - 1 for numbers in items))
 

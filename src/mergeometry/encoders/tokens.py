@@ -46,6 +46,8 @@ class Tokens:
         # A model may take fewer tokens than requested; some tokenizers say so, the others give 10^30.
         self.longest = min([longest, self._tokenizer.model_max_length, *_positions(module)])
         self.padding = self._tokenizer.pad_token_id or 0
+        self.first: int | None = self._tokenizer.bos_token_id
+        self.last: int | None = self._tokenizer.eos_token_id
 
     def pieces(self, data: UnlabelledData, shortest: int = 1) -> list[list[int]]:
         """Token ids of each text; texts of fewer than ``shortest`` tokens are left out.
@@ -72,6 +74,10 @@ class Tokens:
         if not numbers["input_ids"]:
             raise DataError(f"the prompt {text!r} has no token")
         return list(numbers["input_ids"])
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """The text of token ids, without special tokens."""
+        return str(self._tokenizer.decode(list(numbers), skip_special_tokens=True))
 
     def padded(self, items: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b s"], Int[Tensor, "b s"]]:
         """Token ids padded to the longest, and the mask of those that are not padding."""

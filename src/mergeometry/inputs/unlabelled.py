@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mergeometry.errors import DataError, MergeometryError
 from mergeometry.inputs.images import check_images, images_and_notes
@@ -22,13 +22,14 @@ class UnlabelledData:
     """Texts, or images by their paths, in the source's order.
 
     ``notes`` say what was left out; ``digest`` is the SHA-256 of all contents, by which a record and a resumed run
-    recognise the same data.
+    recognise the same data. ``made`` says how they were made where they were not read.
     """
 
     items: tuple[str, ...] | tuple[Path, ...]
     kind: Kind
     notes: tuple[str, ...]
     digest: str
+    made: Mapping[str, Any] | None = None
 
 
 def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
@@ -40,6 +41,9 @@ def read_unlabelled(task: AdaptTask, kind: Kind) -> UnlabelledData:
         SourceError: a file cannot be opened; the error names the task.
     """
     with naming(task.name):
+        if task.made:
+            hint = "give the task a file, a folder or a data set"
+            raise DataError("`synthetic` inputs are made where a merge is learned, and nowhere else", hint=hint)
         if kind == "texts":
             texts, notes = texts_and_notes(task.data)
             return UnlabelledData(texts, kind, notes, digest_of_texts(texts))

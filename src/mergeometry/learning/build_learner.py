@@ -18,6 +18,7 @@ from mergeometry.errors import DataError
 from mergeometry.learning.coefficients import CoefficientTable, rates_of
 from mergeometry.learning.experts import ExpertFeatures, expert_features, with_targets
 from mergeometry.learning.forward_backward import Passes, Scene, output_head
+from mergeometry.learning.losses import logits_spread
 from mergeometry.learning.merged import MergedModel
 from mergeometry.learning.objective import Objective, TaskTerms, feature_rotation, task_rotation
 from mergeometry.learning.precision import dtype_of
@@ -92,6 +93,7 @@ def build_learner(
             targets.vectors.float().to(encoder.device) if targets else None,
             teacher,
             experts[task].energy if task in experts else None,
+            _spread(experts[task], teacher) if section.weights.logits and task in experts else None,
         )
         for task, (head, targets, teacher) in enumerate(zip(heads, prototypes, teachers, strict=True))
     ]
@@ -130,6 +132,10 @@ def check_heads(
     """
     weights = section.weights
     if encoder.language_model:
+        if weights.logits:
+            raise DataError(
+                "a language model's predictions are matched by their divergence", hint="write adapt: {logits: 0}"
+            )
         if weights.alpha or weights.beta:
             raise DataError(
                 "a language model has no classes to align features with",
@@ -158,7 +164,7 @@ def _experts(
 ) -> tuple[list[Inputs], Mapping[int, ExpertFeatures], list[Head | None]]:
     """What is needed from each expert: the targets it generates, its features, and the head that takes them."""
     encoder = material.merged.encoder
-    wanted = section.weights.distill or section.weights.hidden
+    wanted = section.weights.needs_experts
     writes = isinstance(encoder, Seq2SeqEncoder)
     experts, teachers, inputs = {}, list(material.heads), list(material.inputs)
     if not (wanted or writes):
@@ -179,6 +185,10 @@ def _experts(
             head = encoder.head_weight(weights)
             teachers[task] = output_head(head if head is encoder.output or OUTPUT in weights else head.clone())
     return inputs, experts, teachers
+
+
+def _spread(expert: ExpertFeatures, teacher: Head | None) -> float | None:
+    return None if teacher is None else float(logits_spread(teacher.logits(expert.rows.to(teacher.weight.device))))
 
 
 def _prototypes(

@@ -18,6 +18,8 @@ _DISTILLED = {
 }  # fmt: skip
 """Learning rates where the recipe gives none, chosen on the suite's validation texts (docs/learning.md); that of
 ``shared-layer`` is ``layer``'s."""
+_OF_LOGITS = 0.3
+"""What becomes of these rates where only predictions are compared: larger steps then lose what the start has."""
 _PREDICTED = 1e-3
 """The rate of the papers (AdaMerging, MDA): with larger steps, the entropy of predictions misleads."""
 
@@ -140,4 +142,6 @@ def rates_of(section: LearningSettings) -> tuple[float, float]:
     distilled = section.weights.entropy == 0
     # The stages of `auto` have rates of their own; the rotation's is the same throughout.
     default = _DISTILLED.get(section.coefficients, _PREDICTED) if distilled else _PREDICTED
+    if distilled and section.weights.needs_experts and not section.weights.hidden:
+        default *= _OF_LOGITS
     return section.learning_rate or default, section.rotation_learning_rate or _ROTATION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from mergeometry.learning.merged import check_parts
 from mergeometry.learning.output_layer import check_output
 from mergeometry.learning.precision import dtype_of
 from mergeometry.plan.tasks import Plan
-from mergeometry.recipe.adapt import AdaptSection
+from mergeometry.recipe.adapt import AdaptSection, AdaptTask
+from mergeometry.synthetic import refuse_unmakeable
 
 
 def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
     check_parts(plan)
     kind = runnable_kind(plan.base, section.encoder)
     check_output(plan.recipe, kind)
-    data = [(task, read_unlabelled(task, "images" if kind == "image" else "texts")) for task in section.tasks]
+    data = [(task, _items(task, kind)) for task in section.tasks]
     for task in section.tasks:
         if task.head is not None:
             read_head(task.head, task.name, width_of(plan.base.config))
@@ -40,10 +42,20 @@ def dry_run(plan: Plan, section: AdaptSection) -> dict[str, Any]:
         "rotation": section.resolved_rotation,
         "steps": section.steps,
         "tasks": [
-            {"name": task.name, "items": len(inputs.items), "kind": inputs.kind, "notes": list(inputs.notes)}
-            for task, inputs in data
+            {"name": task.name, "items": items, "kind": what, "notes": list(told)} for task, (items, what, told) in data
         ],
         "notes": notes,
         "memory_bytes": expected.memory,
         "seconds": expected.seconds,
     }
+
+
+def _items(task: AdaptTask, kind: str) -> tuple[int, str, Sequence[str]]:
+    """How many inputs a task has, what they are, and notes on them; those to be made are not made yet."""
+    if (count := task.data.synthetic) is None:
+        inputs = read_unlabelled(task, "images" if kind == "image" else "texts")
+        return len(inputs.items), inputs.kind, inputs.notes
+    refuse_unmakeable(kind, task.name, head=task.head is not None)
+    if kind == "causal":
+        return count, "texts", ("to be written by the model itself",)
+    return count, "texts", ("to be drawn from the documentation of Python's standard library",)

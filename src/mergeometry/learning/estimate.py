@@ -21,6 +21,9 @@ from mergeometry.plan.machine import (
 from mergeometry.plan.tasks import Plan, TensorTask
 from mergeometry.recipe.adapt import AdaptSection
 
+MADE_TOKENS = 20
+"""About how long a sentence is that is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -50,13 +53,14 @@ def estimate(plan: Plan, section: AdaptSection, precision: torch.dtype = torch.f
     vocabulary = int((plan.base.config or {}).get("vocab_size") or 0)
     if kind_of(section.encoder, plan.base.config) in ("causal", "seq2seq"):
         activations += 2 * 4 * 4 * 512 * vocabulary
-    experts = 4 * elements if section.weights.distill or section.weights.hidden else 0
+    experts = 4 * elements if section.weights.needs_experts else 0
     memory = 4 * elements + max(number_bytes * elements + 8 * largest + activations, experts) + 4 * parts
     embedding = sum(info.elements for name, info in plan.base.tensors.items() if "embed" in name)
     length = min(section.encoder.max_length, 64)
     operations_per_step = 6 * (elements - embedding) * section.batch_size * len(section.tasks) * length
     rate = FLOAT32_FLOPS_PER_SECOND * (BFLOAT16_SPEEDUP if precision == torch.bfloat16 else 1)
     seconds = section.steps * operations_per_step / rate / min(2, cores())
+    seconds += _making(section, kind_of(section.encoder, plan.base.config), elements - embedding)
     return Estimate(PROCESS_BYTES + TRANSFORMERS_BYTES + memory, parts, seconds, section.batch_size * section.steps)
 
 
@@ -73,6 +77,13 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device, limit:
             f"learning would take about {expected / 1e9:.1f} GB of memory, and there are {available / 1e9:.1f} GB",
             hint="merge without `adapt:`, learn on adapters, whose task vectors are small, or use a larger machine",
         )
+
+
+def _making(section: AdaptSection, kind: str, elements: int) -> float:
+    """Seconds in which inputs are made: one pass over each, on one core."""
+    length = min(section.encoder.max_length, 64 if kind == "causal" else MADE_TOKENS)
+    inputs = sum(task.data.synthetic or 0 for task in section.tasks)
+    return 2 * elements * length * inputs / FLOAT32_FLOPS_PER_SECOND
 
 
 def _part_elements(task: TensorTask) -> int:

@@ -88,6 +88,36 @@ def hidden_matching(
     return (student_rows - target).square().sum(dim=-1).mean() / whole.clamp(min=torch.finfo(target.dtype).tiny)
 
 
+def logits_matching(
+    student: Float[Tensor, "b c"], teacher: Float[Tensor, "b c"], spread: float | None = None
+) -> Float[Tensor, ""]:
+    """Mean of ``||s - t||^2`` over rows of logits less their mean over classes, as a share of the teacher's spread.
+
+    ``spread`` is the mean of ``||t - mean t||^2`` over all rows of a task; by default, over the rows given. Only the
+    features that the head sees count, and of them only what tells classes apart. The teacher takes no gradient.
+
+    Source: Ba and Caruana (arXiv 1312.6184) section 2.1, with logits that are centred, as softmax takes no notice of
+    their mean.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    target, ours = centred(_rows(teacher.detach(), None)), centred(_rows(student, None))
+    whole = logits_spread(target) if spread is None else target.new_tensor(spread)
+    return (ours - target).square().sum(dim=-1).mean() / whole.clamp(min=torch.finfo(target.dtype).tiny)
+
+
+def logits_spread(logits: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
+    """How far logits are from their mean over rows: the mean squared distance, each row less its mean over classes."""
+    rows = centred(_wide(logits))
+    return (rows - rows.mean(dim=0)).square().sum(dim=-1).mean()
+
+
+def centred(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
+    """Logits less each row's mean, which decides no prediction."""
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
 def class_sums(
     features: Float[Tensor, "b d"], predicted: Int[Tensor, " b"], classes: int
 ) -> tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]:

@@ -17,6 +17,7 @@ from mergeometry.learning.losses import (
     class_sums,
     distillation,
     hidden_matching,
+    logits_matching,
     prediction_entropy,
 )
 from mergeometry.learning.rotation import FullRotation, SubspaceRotation, TaskRotation
@@ -41,6 +42,8 @@ class TaskTerms:
     """The head for the expert's features: the task's own, or the expert's output layer."""
     energy: float | None = None
     """Mean squared length of the expert's features over all of the task's inputs."""
+    spread: float | None = None
+    """Mean squared distance of the expert's logits from their mean, over the same inputs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +123,9 @@ class Objective:
         if weights.hidden:
             assert teacher is not None
             values["hidden"] = (weights.hidden, hidden_matching(turned, teacher, energy=task.energy))
+        if weights.logits and logits is not None:
+            assert teacher is not None and task.teacher is not None
+            values["logits"] = (weights.logits, logits_matching(logits, task.teacher.logits(teacher), task.spread))
         if not torch.is_grad_enabled() and logits is not None and teacher is not None and task.teacher is not None:
             values[AGREEMENT] = (0.0, (logits.argmax(dim=1) == task.teacher.predict(teacher)).float().mean())
         return values

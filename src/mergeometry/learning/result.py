@@ -83,7 +83,14 @@ def summary(
         "rotation": section.resolved_rotation,
         # Share of the class means' energy that has left the span in which each rotation acts.
         "outside_span": outside_span,
-        "data": [{"items": len(inputs.items), "sha256": inputs.digest} for inputs in data],
+        "data": [
+            {
+                "items": len(inputs.items),
+                "sha256": inputs.digest,
+                **({"synthetic": inputs.made} if inputs.made is not None else {}),
+            }
+            for inputs in data
+        ],
         "steps": state.step,
         "kept_step": state.best_step,
         "held_out": {"start": checks[0].held_out, "kept": state.best} if checks else None,

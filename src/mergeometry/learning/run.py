@@ -29,6 +29,7 @@ from mergeometry.learning.build_learner import Say
 from mergeometry.learning.estimate import check_memory
 from mergeometry.learning.from_plan import identity_of, prepare
 from mergeometry.learning.learned import learned_plan
+from mergeometry.learning.making import inputs_file, make_missing
 from mergeometry.learning.merged import check_parts
 from mergeometry.learning.on_cluster import CONTINUED, INTERRUPTED, learn_on
 from mergeometry.learning.output_layer import check_output, with_rotated_output
@@ -39,6 +40,7 @@ from mergeometry.learning.state_file import StateFile
 from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import LearningPlace, RunRecord
+from mergeometry.synthetic import refuse_unmakeable
 
 _NOT_RESUMED = "learning starts over without --resume"
 
@@ -162,7 +164,7 @@ def learned(
     merged, keys = with_rotated_output(
         learned_plan(plan, prepared.table, encoder.doubles), encoder, prepared.scene.rotations
     )
-    contents = files(prepared, state, labels)
+    contents = files(prepared, state, labels) | inputs_file(labels, data)
     return merged, Extras(
         identity=hashlib.sha256(b"".join(contents.values())).hexdigest(),
         files=contents,
@@ -197,10 +199,13 @@ def load_inputs(
     labels = [model.label for model in plan.models]
     kind = runnable_kind(plan.base, section.encoder)
     check_output(plan.recipe, kind)
-    data = []
+    read = dict[str, UnlabelledData]()
     for number, label in enumerate(labels):
+        if tasks[label].made:
+            refuse_unmakeable(kind, label, head=tasks[label].head is not None)
+            continue
         say("reading data", number, len(labels))
-        data.append(read_unlabelled(tasks[label], "images" if kind == "image" else "texts"))
+        read[label] = read_unlabelled(tasks[label], "images" if kind == "image" else "texts")
     for label in labels:
         if (source := tasks[label].head) is not None:
             read_head(source, label, width_of(plan.base.config))  # before the encoder is built, which takes long
@@ -213,7 +218,8 @@ def load_inputs(
         source = tasks[label].head
         head = None if source is None else read_head(source, label, encoder.width)
         heads.append(None if head is None else Head(head.weight.to(device), head.bias.to(device)))
-    return data, encoder, heads
+    made = make_missing(plan, section, encoder, dict(zip(labels, heads, strict=True)), say)
+    return [made[label] if label in made else read[label] for label in labels], encoder, heads
 
 
 def _silent(*_: object) -> None:

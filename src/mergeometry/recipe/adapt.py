@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from mergeometry.recipe.strict import StrictModel
 
-Objective = Literal["mda", "adamerging", "distill"]
+Objective = Literal["mda", "adamerging", "distill", "logits"]
 Granularity = Literal["task", "layer", "shared-layer", "tensor", "direction", "pair", "fixed"]
 Coefficients = Literal["auto"] | Granularity
 CoefficientsFrom = Literal["all", "entropy"]
@@ -23,6 +23,7 @@ class LossWeights:
 
     ``entropy`` of the predictions, ``alpha`` for class means on their prototypes, ``beta`` for rotations near the
     Procrustes target, ``distill`` for the divergence from each task's own expert, ``hidden`` for its features.
+    ``logits`` is for those of its features that its head sees.
     """
 
     entropy: float
@@ -30,14 +31,26 @@ class LossWeights:
     beta: float
     distill: float
     hidden: float
+    logits: float = 0.0
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether a term compares the merge with each task's own expert."""
+        return self.distill > 0 or self.hidden > 0 or self.logits > 0
 
 
 _PRESETS = {
     "mda": LossWeights(entropy=1.0, alpha=0.8, beta=0.2, distill=0.0, hidden=0.0),
     "adamerging": LossWeights(entropy=1.0, alpha=0.0, beta=0.0, distill=0.0, hidden=0.0),
     "distill": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=3.0),
+    "logits": LossWeights(entropy=0.0, alpha=0.0, beta=0.0, distill=1.0, hidden=0.0, logits=1.0),
 }
-_COEFFICIENTS: dict[Objective, Coefficients] = {"mda": "layer", "adamerging": "layer", "distill": "auto"}
+_COEFFICIENTS: dict[Objective, Coefficients] = {
+    "mda": "layer",
+    "adamerging": "layer",
+    "distill": "auto",
+    "logits": "auto",
+}
 
 
 def _no_truth(value: object) -> object:
@@ -46,10 +59,19 @@ def _no_truth(value: object) -> object:
     return value
 
 
+def as_source(value: object) -> object:
+    """Read a plain string as a path, and the word `synthetic` as inputs that are made, as many as by default."""
+    return {SYNTHETIC: SYNTHETIC_INPUTS} if value == SYNTHETIC else as_path(value)
+
+
 def as_path(value: object) -> object:
     """Read a plain string as a path."""
     return {"path": value} if isinstance(value, str) else value
 
+
+SYNTHETIC = "synthetic"
+SYNTHETIC_INPUTS = 512
+"""How many inputs are made for each task, where a recipe does not say."""
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1_000_000_000)]
@@ -60,7 +82,10 @@ Share = Annotated[float, BeforeValidator(_no_truth), Field(ge=0, le=0.5)]
 
 
 class DataSource(StrictModel):
-    """Where a task's unlabelled texts or images are: a file or folder, or the name of a data set for `datasets`."""
+    """Where a task's unlabelled texts or images are: a file or folder, or the name of a data set for `datasets`.
+
+    ``synthetic`` is a number of inputs that are made in place of data.
+    """
 
     shorthand: ClassVar[str] = "path"
     path: Text | None = None
@@ -69,6 +94,7 @@ class DataSource(StrictModel):
     split: Text | None = None
     column: Text | None = None
     limit: Count | None = None
+    synthetic: Count | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> DataSource:
@@ -76,6 +102,10 @@ class DataSource(StrictModel):
         return self
 
     def _check_place(self) -> None:
+        if self.synthetic is not None:
+            if others := self.model_fields_set - {SYNTHETIC}:
+                raise ValueError(f"`synthetic` inputs are made, so `{min(others)}` has no meaning: leave one out")
+            return
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give either `path`, a file or folder, or `dataset`, a name for the datasets library")
         if self.config is not None and self.dataset is None:
@@ -97,6 +127,11 @@ class AdaptTask(StrictModel):
     name: Text
     data: Annotated[DataSource, BeforeValidator(as_path)]
     head: Annotated[HeadSource, BeforeValidator(as_path)] | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether the task's inputs are made, not read."""
+        return self.data.synthetic is not None
 
 
 class EncoderOptions(StrictModel):
@@ -124,6 +159,7 @@ class LearningSettings(StrictModel):
     beta: LossWeight | None = None
     distill: LossWeight | None = None
     hidden: LossWeight | None = None
+    logits: LossWeight | None = None
     steps: Count = 300
     batch_size: Count = 16
     learning_rate: Positive | None = None
@@ -150,9 +186,9 @@ class LearningSettings(StrictModel):
                 "`coefficients_from: entropy` leaves the other terms to the rotations: it needs coefficients that are "
                 "not fixed, `entropy` above 0, and `rotation: subspace` or `full`"
             )
-        if not (weights.entropy or weights.alpha or weights.distill or weights.hidden):
+        if not (weights.entropy or weights.alpha or weights.needs_experts):
             raise ValueError(
-                "one of `entropy`, `alpha`, `distill`, `hidden` must be above 0: nothing else uses the data"
+                "one of `entropy`, `alpha`, `distill`, `hidden`, `logits` must be above 0: nothing else uses the data"
             )
         return self
 
@@ -172,13 +208,15 @@ class LearningSettings(StrictModel):
             beta=0.0 if self.resolved_rotation == "none" else beta,
             distill=preset.distill if self.distill is None else self.distill,
             hidden=preset.hidden if self.hidden is None else self.hidden,
+            logits=preset.logits if self.logits is None else self.logits,
         )
 
     @property
     def needs_heads(self) -> bool:
         """Whether each task needs classes: a head, or a language model's own output."""
         weights = self.weights
-        return self.resolved_rotation != "none" or weights.entropy > 0 or weights.alpha > 0 or weights.beta > 0
+        classes = weights.entropy, weights.alpha, weights.beta, weights.logits
+        return self.resolved_rotation != "none" or max(classes) > 0
 
     @property
     def stops_early(self) -> bool:
@@ -187,19 +225,50 @@ class LearningSettings(StrictModel):
 
 
 class AdaptSection(LearningSettings):
-    """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key."""
+    """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key.
 
-    tasks: Annotated[tuple[AdaptTask, ...], Field(min_length=1)]
+    ``data`` is for tasks that name none of their own, and can only be `synthetic`. Where inputs are made and tasks have
+    heads, the objective is `logits` unless the recipe gives another.
+    """
+
+    tasks: tuple[AdaptTask, ...] = ()
+    data: Annotated[DataSource, BeforeValidator(as_source)] | None = None
     encoder: EncoderOptions = EncoderOptions()
     accelerate: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _data_for_all(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("data") is None or not isinstance(given.get("tasks"), list | tuple):
+            return given
+        shared = as_source(given["data"])
+        tasks = [{"data": shared, **task} if isinstance(task, dict) else task for task in given["tasks"]]
+        return {**given, "tasks": tasks}
+
     @model_validator(mode="after")
     def _named_once(self) -> AdaptSection:
+        if self.data is not None and self.data.synthetic is None:
+            raise ValueError("`data` for all tasks can only be `synthetic`: data that are read are given by task")
+        if not self.tasks and self.data is None:
+            raise ValueError("'adapt.tasks' is missing: name each model's data, or write `data: synthetic`")
         names = [task.name for task in self.tasks]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two tasks are named {twice!r}")
+        by_heads = any(task.made and task.head is not None for task in self.tasks)
+        if by_heads and "objective" not in self.model_fields_set:
+            object.__setattr__(self, "objective", "logits")
+            if "coefficients" not in self.model_fields_set:
+                object.__setattr__(self, "coefficients", _COEFFICIENTS["logits"])
         return self
+
+    def with_all(self, models: Sequence[str]) -> AdaptSection:
+        """The section with a task for each of the models that has none, on inputs that are made."""
+        named = {task.name for task in self.tasks}
+        if self.data is None or named >= set(models):
+            return self
+        added = (AdaptTask(name=name, data=self.data) for name in models if name not in named)
+        return self.model_copy(update={"tasks": (*self.tasks, *added)})
 
     @property
     def places(self) -> list[str]:

@@ -189,10 +189,11 @@ class Recipe(StrictModel):
         for place, name in enumerate(tasks):
             if name not in models:
                 raise ValueError(f"adapt.tasks.{place}.name: no model is named {name!r}{nearest(name, models)}")
-        without = [name for name in models if name not in tasks]
+        section = self.adapt.with_all(models)
+        object.__setattr__(self, "adapt", section)
+        without = [name for name in models if name not in {task.name for task in section.tasks}]
         if without:
             raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
-        section = self.adapt
         if self.method.name == "adamerging" and "objective" not in section.model_fields_set:
             given = section.model_dump(exclude_unset=True) | {"objective": "adamerging"}
             section = AdaptSection.model_validate(given)
