@@ -178,7 +178,9 @@ def runs_table(found: Mapping[str, Any]) -> str:
     return (
         _table(columns, rows)
         + f"\nTwo workers are {found['speed_up_of_two_workers']:.2f} times as fast as one where arithmetic bounds the "
-        f"merge, by `iso_c`. With twice the layers the peak is {found['peak_of_twice_the_layers']:.2f} times as high.\n"
+        f"merge, by `iso_c`; two of a Ray cluster on the same two cores {found['speed_up_of_ray']:.2f} times, with the "
+        f"start of the cluster ({found['ray']['wall_s']:.0f} s in all). With twice the layers the peak is "
+        f"{found['peak_of_twice_the_layers']:.2f} times as high.\n"
         f"Stopped by Ctrl-C after {stopped['until_stopped_s']:.0f} s with {stopped['kept']} of {stopped['tensors']} "
         f"tensors done, a merge of {stopped['whole_s']:.0f} s was continued in {stopped['continued_s']:.0f} s, to the "
         "same bytes.\n\n"

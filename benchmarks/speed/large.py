@@ -3,9 +3,9 @@
 A base and three fine-tunes with the names and shapes of Llama-3.2-1B, in shards, and three adapters of it. Sums and
 adapters merge the whole model. A directional merge takes minutes for each layer, so it merges the same model cut to
 a few layers, at two depths: memory must not grow with the number of tensors. It is also stopped by Ctrl-C when half of
-its tensors are done, and continued. Two workers take turns with one. Models and outputs take 17 GB in
-``benchmarks/scratch/large``, which is removed afterwards; ``--keep`` leaves the models there. On two free cores it
-takes about a quarter of an hour. ``--quick`` runs all of it on toy sizes.
+its tensors are done, and continued. Two workers are timed against one, here and on a Ray cluster of this machine.
+Models and outputs take 17 GB in ``benchmarks/scratch/large``, which is removed afterwards; ``--keep`` leaves the models
+there. On two free cores it takes about a quarter of an hour. ``--quick`` runs all of it on toy sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +173,14 @@ class Row:
     method: str
     layers: int
     workers: int
+    extra: tuple[str, ...] = ()
 
 
 def measured(row: Row, work: Path) -> dict[str, Any]:
     """Seconds and peak of one merge, and what its plan says."""
     output = work / "out"
     command = merge_command(row.base, row.models, row.method, output, workers=row.workers)
-    case = Case(row.name, command, output, sums_processes=True)
+    case = Case(row.name, [*command, *row.extra], output, sums_processes=True)
     run = run_once(case, work)
     expected = estimate(row)
     remove(output)
@@ -271,6 +272,10 @@ def run(work: Path, *, quick: bool) -> dict[str, Any]:
         Row(f"iso_c, {deep.layers} layers, 2 workers", cut.base, cut.tuned, "iso_c", deep.layers, 2),
     ]
     found = [measured(row, work) for row in rows]
+    spread = replace(
+        rows[-1], name=f"iso_c, {deep.layers} layers, Ray", extra=("--executor", "ray", "--address", "local")
+    )
+    by_ray = measured(spread, work)
     by_name = {row["name"]: row for row in found}
     one, two = by_name[f"iso_c, {deep.layers} layers"], by_name[f"iso_c, {deep.layers} layers, 2 workers"]
     few = by_name[f"iso_c, {shallow.layers} layers"]
@@ -281,7 +286,9 @@ def run(work: Path, *, quick: bool) -> dict[str, Any]:
         "models": TASKS,
         "rows": found,
         "resume": resumed(rows[4], work, few["wall_s"]),
+        "ray": by_ray,
         "speed_up_of_two_workers": one["wall_s"] / two["wall_s"],
+        "speed_up_of_ray": one["wall_s"] / by_ray["wall_s"],
         "peak_of_twice_the_layers": one["peak_bytes"] / few["peak_bytes"],
     }
 
