@@ -17,7 +17,7 @@ from mergeometry.execution import residuals
 from tests.helpers import models as files
 from tests.helpers.commands import invoke
 from tests.helpers.peft_models import IDS, outputs, saved_adapter, tiny_llama
-from tests.helpers.tiny import moved, tiny, tokens
+from tests.helpers.tiny import moved
 
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
@@ -204,33 +204,6 @@ def test_residuals_of_adapters_and_of_narrow_bases_are_measured_against_what_is_
         expert = peft.PeftModel.from_pretrained(base.float(), adapter).eval()
         torch.testing.assert_close(chosen(wrapped, number, IDS), outputs(expert, IDS), rtol=1e-4, atol=1e-4)
         expert.unload()
-
-
-@pytest.mark.parametrize(
-    "kind", ["gpt2", *(pytest.param(kind, marks=pytest.mark.suite) for kind in ("llama-tied", "t5", "gpt_neox"))]
-)
-def test_other_architectures_load_under_the_names_that_they_have_in_memory(kind: str, tmp_path: Path) -> None:
-    base = tiny(kind)
-    base.save_pretrained(tmp_path / "base")
-    tuned = [moved(copy.deepcopy(base), seed) for seed in (1, 2)]
-    for number, model in enumerate(tuned):
-        model.save_pretrained(tmp_path / f"tuned-{number}")
-    given = {
-        "base": str(tmp_path / "base"), "models": [str(tmp_path / f"tuned-{number}") for number in (0, 1)],
-        "method": "average", "output": {"residuals": {"keep": 1.0}},
-    }  # fmt: skip
-    record = mg.merge(given, tmp_path / "out", workers=1)
-    merged = type(base).from_pretrained(tmp_path / "out").eval()
-    wrapped = served(tmp_path / "out", record, merged)
-    inputs = {"input_ids": tokens()} | ({"decoder_input_ids": tokens()} if kind == "t5" else {})
-    left = list(record.residuals["tuned-0"]["left_out"])
-    assert all(name.endswith(".bias") for name in left)
-    for number, model in enumerate(tuned):
-        model.load_state_dict({name: merged.state_dict()[name] for name in left}, strict=False)
-        wrapped.set_adapter(f"task-{number}")
-        with torch.no_grad():
-            found, expected = wrapped.get_base_model()(**inputs)[0], model(**inputs)[0]
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_heads_lie_beside_the_residuals(tmp_path: Path) -> None:

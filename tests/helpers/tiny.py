@@ -64,6 +64,10 @@ def _detr(t: Any) -> Any:
 _KINDS: dict[str, Any] = {
     "bert": lambda t: (t.BertForMaskedLM, t.BertConfig(**_ENCODER)),
     "roberta": lambda t: (t.RobertaForMaskedLM, t.RobertaConfig(**_ENCODER)),
+    "distilbert": lambda t: (
+        t.DistilBertForMaskedLM,
+        t.DistilBertConfig(vocab_size=64, dim=32, n_layers=2, n_heads=2, hidden_dim=48, max_position_embeddings=64),
+    ),
     "llama": lambda t: (t.LlamaForCausalLM, t.LlamaConfig(**_TEXT)),
     "llama-tied": lambda t: (t.LlamaForCausalLM, t.LlamaConfig(**_TEXT, tie_word_embeddings=True)),
     "gpt2": lambda t: (t.GPT2LMHeadModel, t.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64, n_positions=64)),

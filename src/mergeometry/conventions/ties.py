@@ -53,6 +53,11 @@ def is_output(name: str) -> bool:
     return _ends(name, _OUTPUTS) or name == "decoder.weight"
 
 
+def is_output_bias(name: str) -> bool:
+    """Whether the name is that of the bias of an output layer over words."""
+    return _ends(name, OUTPUT_BIASES)
+
+
 def is_table(name: str) -> bool:
     """Whether the name is that of a table of word embeddings."""
     return _ends(name, _TABLES)

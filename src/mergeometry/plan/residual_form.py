@@ -5,6 +5,7 @@
 | the weight of a linear layer | `lora_A`, `lora_B`, of a rank of its own |
 | the bias of such a layer | `lora_B.bias`, whole, where all of the layers have one: PEFT's `bias` allows one adapter |
 | a table of tokens or positions | rows, as `trainable_tokens_delta` |
+| a table that an output layer with a bias shares | nothing: PEFT would leave out that bias |
 | a module of vectors, such as a norm | the module, whole |
 | a module of larger tensors, such as a convolution | the module, whole, where that keeps enough for its bytes |
 | all else | nothing; the plan names it, and the record says how much of what was lost it is |
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from mergeometry.conventions.experts import alone, stacked
 from mergeometry.conventions.kinds import is_matrix
 from mergeometry.conventions.renames import Renames
-from mergeometry.conventions.ties import is_output, is_table
+from mergeometry.conventions.ties import is_output, is_output_bias, is_table
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.plan.residual_cost import ResidualKind, least_bytes, most_bytes
 from mergeometry.plan.tasks import Plan, TensorTask
@@ -104,7 +105,7 @@ def residual_form(plan: Plan) -> ResidualForm | None:
     stored: dict[str, ResidualKind] = {name: _kind(name, live[name], merged, plan, inside) for name in merged}
     if wanted.other == "none":
         stored = {name: kind if kind == "factors" else "nothing" for name, kind in stored.items()}
-    for name in _ambiguous(stored, live):
+    for name in (*_ambiguous(stored, live), *_shared_with_bias(merged)):
         stored[name] = "nothing"
     linear = {module_of(live[name]) for name, kind in stored.items() if kind == "factors"}
     if not linear:
@@ -182,7 +183,20 @@ def _kind(name: str, live: str, merged: Mapping[str, TensorTask], plan: Plan, in
         return "nothing" if name in plan.tied.values() else "factors"
     if live.endswith(".bias") and inside.linear(module):
         return "bias"
+    if is_output_bias(name):  # its layer's weight is the table, so that PEFT would copy that along
+        return "nothing"
     return inside.kind(module)
+
+
+def _shared_with_bias(merged: Mapping[str, TensorTask]) -> list[str]:
+    """Tables of words that an output layer shares which has a bias and no weight of its own.
+
+    Where rows of such a table are trained, PEFT 0.21 computes the output layer without its bias, also that of the
+    merged model: https://github.com/huggingface/peft/issues/3649
+    """
+    biased = {task.base.shape[0] for name, task in merged.items() if is_output_bias(name)}
+    own = {task.base.shape[0] for name, task in merged.items() if is_output(name)}
+    return [name for name, task in merged.items() if is_table(name) and task.base.shape[0] in biased - own]
 
 
 def _ambiguous(stored: Mapping[str, ResidualKind], live: Mapping[str, str]) -> list[str]:
@@ -215,6 +229,12 @@ def residual_notes(plan: Plan) -> tuple[str, ...]:
     notes = [
         f"residuals: an adapter for each of {counted(len(plan.models), 'model')}, of {', '.join(parts)}; {asked}"
         f"at most {readable_bytes(most_bytes(plan))} each"
+    ]
+    shared = _shared_with_bias({name: plan.by_name[name] for name in form.stored}) if wanted.other == "changed" else []
+    notes += [
+        f"residuals: {name} is left out: with rows of it in an adapter, PEFT forgets the bias of the output layer that "
+        "shares it"
+        for name in shared
     ]
     if lost := form.of_kind("nothing"):
         names = ", ".join(lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
