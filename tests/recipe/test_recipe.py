@@ -70,6 +70,9 @@ def test_yaml_means_what_it_says(text: str, value: object) -> None:
         ("[" * 5000, "nested"),
         ("\n".join(" " * depth + "a:" for depth in range(100)), "nested"),
         ("%YAML 9.9\n---\na: 1", "directives|cannot be read"),
+        ("a: " + "9" * 5000, "a whole number of 5,000 digits"),
+        ("a: 0x" + "f" * 5000, "a whole number of 5,002 digits"),
+        ("a: -0o" + "7" * 9000, "a whole number of"),
         *(
             (f"a: {word}", "is text in YAML 1.2")
             for word in ("0x_f", "0xF_F", "0o1_7", "1_0", "0b11", "=", "2020-01-01")
@@ -157,6 +160,9 @@ def test_an_unknown_key_names_the_nearest(changes: dict[str, Any], wanted: str) 
         ({"method": 3}, "method"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
+        ({"seed": 10**5000}, "a whole number of 16,610 bits"),
+        ({"scale": 10**5000}, "a whole number of 16,610 bits"),
+        ({"scale": "a" * 1000}, "aaa...aaa"),
         ({"output": {"dtype": "int8"}}, "dtype"),
         ({"output": {"adapter": {"rank": 0}}}, "rank"),
         ({"output": {"adapter": "yes please"}}, "adapter"),

@@ -125,7 +125,10 @@ def test_a_plan_says_what_it_takes_and_checks_the_tasks(family: Path, recipe: di
         ({"tasks": "t.yaml", "grid": [3.0, 0.1, 0.1]}, "the first scale is not below the last"),
         ({"tasks": "t.yaml", "grid": [0.001, 1000, 0.001]}, "scales are more than 200"),
         ({"tasks": "t.yaml", "grid": [0.1, 0.2, 0.5]}, "only one scale"),
-        ({"tasks": "t.yaml", "values": [1.0, -1.0]}, "greater than 0"),
+        ({"tasks": "t.yaml", "values": [1.0, -1.0]}, "greater than or equal to 0.000001|1e-06"),
+        ({"tasks": "t.yaml", "values": [1e-12, 1.0]}, "greater than or equal"),
+        ({"tasks": "t.yaml", "grid": [0.1, 1000, 1e-320]}, "greater than or equal"),
+        ({"tasks": "t.yaml", "grid": [0.1, 1000, 0]}, "greater than or equal"),
         ({"tasks": "t.yaml", "gird": [0.1, 3.0, 0.1]}, "unknown key 'scale.gird'.*grid"),
     ],
 )

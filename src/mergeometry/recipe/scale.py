@@ -49,7 +49,8 @@ class ScaleRule(StrictModel):
 MOST_SCALES = 200
 """The most scales of a grid."""
 
-_Tried = Annotated[float, Field(gt=0, le=1e3)]
+# Scales are kept to ten digits, and smaller ones would be 0; smaller steps have no count that is worth writing.
+_Tried = Annotated[float, Field(ge=1e-6, le=1e3)]
 
 
 class ScaleGrid(StrictModel):

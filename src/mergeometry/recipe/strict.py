@@ -13,6 +13,10 @@ from mergeometry.words import nearest
 _OWN = "tokens"
 """A section whose keys are users' own, and may be in brackets."""
 
+_BITS = 256
+_LETTERS = 300
+"""What an error repeats of a value that does not fit."""
+
 
 class StrictModel(BaseModel):
     """A frozen section of a recipe that refuses unknown keys and numbers that are not finite."""
@@ -50,9 +54,18 @@ def _explained(problem: Any, root: type[BaseModel], not_yet: Mapping[str, str]) 
     if problem["type"] == "missing":
         return f"{place!r} is missing"
     given = problem.get("input")
-    got = "" if isinstance(given, Mapping | list | tuple | BaseModel) else f" (got {given!r})"
+    got = "" if isinstance(given, Mapping | list | tuple | BaseModel) else f" (got {_brief(given)})"
     message = problem["msg"].removeprefix("Value error, ") + got
     return f"{place}: {message}" if place else message
+
+
+def _brief(given: object) -> str:
+    """A value as it is written, without the middle of a long one."""
+    if isinstance(given, int) and given.bit_length() > _BITS:
+        # Python refuses to write the longest.
+        return f"a whole number of {given.bit_length():,} bits"
+    text = repr(given)
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS // 2]}...{text[-_LETTERS // 2 :]}"
 
 
 def _keys_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

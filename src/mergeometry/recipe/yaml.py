@@ -21,6 +21,10 @@ _TWO_MEANINGS = re.compile(
 )
 """Numbers with underscores, in base 2, dates, merge keys and values: outside the core schema of YAML 1.2."""
 
+_WHOLE_NUMBER = re.compile(r"[-+]?(\d+|0x[\da-fA-F]+|0o[0-7]+)")
+_DIGITS = 100
+"""Longest whole number of a recipe; Python writes none of more than 4,300 digits, not even in an error."""
+
 _NESTING = 32
 """Deepest nesting of a recipe; real ones stay below 6."""
 
@@ -78,6 +82,17 @@ def _refuse_unplain(event: Any, file: str | Path | None) -> None:
             f"{event.value} is text in YAML 1.2, and something else to older readers",
             file=file,
             hint=f"quote it, '{event.value}', or write a plain number",
+        )
+    if (
+        isinstance(event, ScalarEvent)
+        and event.implicit[0]
+        and len(event.value) > _DIGITS
+        and _WHOLE_NUMBER.fullmatch(event.value)
+    ):
+        raise RecipeError(
+            f"{event.value[:12]}... is a whole number of {len(event.value):,} digits",
+            file=file,
+            hint="quote it if it is a name",
         )
     if isinstance(event, AliasEvent):
         # A few lines of nested aliases can stand for gigabytes.
