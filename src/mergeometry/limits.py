@@ -36,6 +36,9 @@ DIMENSIONS = 16
 SIDECAR_BYTES = 256 * 1024 * 1024
 """Largest configuration, tokenizer or processor file copied next to the weights."""
 
+TOKENIZER_BYTES = 64 * 1024 * 1024
+"""Largest file of a tokenizer, which is held in memory to compare it; real ones stay below 40 MB."""
+
 JSON_NESTING = 64
 """Deepest nesting of a configuration file; real ones stay below 10."""
 

@@ -240,6 +240,8 @@ def test_overrides() -> None:
         ("sclae=3", "did you mean 'scale'"),
         ("scale=[", "cannot be read"),
         ("a..b=1", "unknown key"),
+        ("a." * 5000 + "b=1", "the key has 5,001 parts"),
+        ("scale=" + "9" * 5000, "99...: 999999999999... is a whole number"),
     ],
 )
 def test_overrides_that_are_refused(override: str, wanted: str) -> None:

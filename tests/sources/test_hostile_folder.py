@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mergeometry import limits
 from mergeometry.errors import SourceError
 from mergeometry.sources import TensorReader, open_checkpoint, open_model
+from mergeometry.sources.tokenizer import read_tokenizer
 from tests.helpers.fuzz_targets import CASES
 
 ONE = "model-00001-of-00002.safetensors"
@@ -98,6 +99,7 @@ def test_names_in_an_index_are_of_safetensors(sharded: Path, name: str, words: s
         (b'{"weight_map": {"a": "x.safetensors", "a": "x.safetensors"}}', "'a' twice"),
         (b'{"weight_map": {"a": "x.safetensors"}, "weight_map": {}}', "'weight_map' twice"),
         (b'{"weight_map": {"a": "x.safetensors"}, "n": NaN}', "NaN"),
+        (b'{"weight_map": {"a": "x.safetensors"}, "n": ' + b"9" * 5000 + b"}", "a whole number has too many digits"),
         (b'{"weight_map": ' + b"[" * 100_000, "nested deeper"),
         (b'{"weight_map": {' + b'"a":"",' * (2 * limits.INDEX_ENTRIES + 1), "more than 200,000 tensors"),
         (
@@ -354,3 +356,10 @@ def test_no_settings_escape_the_error_tree(tmp_path: Path, content: bytes) -> No
         assert isinstance(open_checkpoint(tmp_path, "m").config, dict)
     except SourceError as error:
         assert error.model == "m"
+
+
+def test_a_tokenizer_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "tokenizer.json").open("wb") as file:
+        file.truncate(limits.TOKENIZER_BYTES + 1)
+    with pytest.raises(SourceError, match=r"tokenizer.json has 67,108,865 bytes; at most 67,108,864 are read"):
+        read_tokenizer(tmp_path, tmp_path)

@@ -11,6 +11,12 @@ from pydantic import BaseModel
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.yaml import parse_yaml
 
+_DEEPEST = 32
+"""Most parts of a dotted key, as many as a recipe may be nested deep."""
+
+_SHOWN = 200
+"""Letters of an override that an error repeats."""
+
 
 def override(given: Mapping[str, Any], text: str, root: type[BaseModel]) -> dict[str, Any]:
     """Return the recipe with one ``key=value`` set; the value is YAML, and ``root`` the model that will check it.
@@ -28,7 +34,8 @@ def override(given: Mapping[str, Any], text: str, root: type[BaseModel]) -> dict
         hint = error.hint
         if "aliases" in error.what:
             hint = "quote what begins with *, as in --set 'heads=[\"*.classifier.*\"]'"
-        raise RecipeError(f"--set {text}: {error.what}", hint=hint) from error
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise RecipeError(f"--set {shown}: {error.what}", hint=hint) from error
 
 
 def with_key(given: Mapping[str, Any], key: str, value: Any, root: type[BaseModel]) -> dict[str, Any]:
@@ -38,9 +45,12 @@ def with_key(given: Mapping[str, Any], key: str, value: Any, root: type[BaseMode
     holds a list.
 
     Raises:
-        RecipeError: the key leads into a list's missing item or into a value that holds no keys.
+        RecipeError: the key leads into a list's missing item or into a value that holds no keys, or has too many parts.
     """
-    return _set(dict(given), key.split("."), value, root, ())
+    parts = key.split(".")
+    if len(parts) > _DEEPEST:
+        raise RecipeError(f"the key has {len(parts):,} parts; at most {_DEEPEST} are read")
+    return _set(dict(given), parts, value, root, ())
 
 
 def _set(holder: Any, parts: Sequence[str], value: Any, kind: Any, path: tuple[str, ...]) -> Any:

@@ -42,7 +42,9 @@ def parse_json(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, f
     except RecursionError as error:
         raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file) from error
     except ValueError as error:
-        raise SourceError(f"the {what} is not valid JSON: {error}", file=file) from error
+        # Python's own words about a number of thousands of digits advise a setting of the interpreter.
+        reason = "a whole number has too many digits" if "set_int_max_str_digits" in str(error) else error
+        raise SourceError(f"the {what} is not valid JSON: {reason}", file=file) from error
     if _deeper_than(nesting, value):
         raise SourceError(f"the {what} is nested deeper than {nesting} levels", file=file)
     return value

@@ -78,7 +78,7 @@ def read_tokenizer(folder: Path, root: Path) -> Tokenizer | None:
     if not folder.is_dir():
         return None
     read = {
-        name: read_small(folder / name, root, limits.SIDECAR_BYTES, name)
+        name: read_small(folder / name, root, limits.TOKENIZER_BYTES, name)
         for name in sorted(entry.name for entry in os.scandir(folder))
         if kind_of_file(name).kind in (Kind.TOKENIZER, Kind.TEMPLATE)
     }
