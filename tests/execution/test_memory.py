@@ -111,3 +111,29 @@ def test_refined_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind:
 def test_scales_without_labels_stay_below_the_plan(tmp_path: Path, method: str, scale: Any) -> None:
     recipe = {**family(tmp_path, 1024, 2, "models"), "method": method, "scale": scale}
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shapes", "wanted"),
+    [
+        ({"embeddings.word_embeddings.weight": (100_000, 768)}, {"size": "20%"}),
+        ({"layer.12.dense.weight": (8192, 512)}, {"keep": 0.9}),
+        ({"convolution.weight": (1024, 1024, 3, 3)}, {"rank": 8}),
+        ({"layer.12.dense.weight": (2048, 2048)}, {"rank": 8}),
+    ],
+)
+def test_residuals_stay_below_the_plan(tmp_path: Path, shapes: dict[str, Any], wanted: dict[str, Any]) -> None:
+    twelve = {f"layer.{number}.dense.weight": (768, 768) for number in range(12)}
+    recipe = models.write_family(tmp_path, count=2, shapes={**shapes, **twelve})
+    recipe |= {"method": "average", "output": {"residuals": wanted}}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.6
+
+
+def test_a_table_takes_no_more_memory_for_its_residuals(tmp_path: Path) -> None:
+    shapes = {"embeddings.word_embeddings.weight": (20_000, 256), "layer.0.dense.weight": (8, 8)}
+    recipe = {**models.write_family(tmp_path, count=2, shapes=shapes), "method": "average"}
+    small = mg.make_plan({**recipe, "output": {"residuals": {"size": "20%"}}}).peak_memory(1)
+    shapes["embeddings.word_embeddings.weight"] = (40_000, 256)
+    recipe = {**models.write_family(tmp_path / "large", count=2, shapes=shapes), "method": "average"}
+    assert mg.make_plan({**recipe, "output": {"residuals": {"size": "20%"}}}).peak_memory(1) < small + 1_000_000

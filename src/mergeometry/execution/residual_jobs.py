@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergeometry.deferred import Shaped, Tensor, torch
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
-from mergeometry.execution.task_reader import TaskReader
-from mergeometry.execution.task_vectors import TaskVectors
+from mergeometry.execution.residual_gaps import Gaps
 from mergeometry.linalg.svd import decompose, top_directions
-from mergeometry.plan.residual_cost import ResidualKind
+from mergeometry.plan.residual_cost import PART_ELEMENTS, ResidualKind
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
-from mergeometry.sink.failures import explained
-from mergeometry.sink.files import read_range
 from mergeometry.sources import TensorReader
-from mergeometry.values import LowRank
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +72,9 @@ def measure(job: GapJob) -> tuple[Gap, ...]:
         OutputError: the staged tensor cannot be read.
     """
     with TensorReader() as reader:
-        gaps = []
-        for _, gap, update in _gaps(job, reader):
-            energy = float(gap.square().sum())
-            if job.kind == "factors":
-                parts = decompose(gap, 0)[0].square()
-            else:
-                parts = gap.square().sum(dim=1) if job.kind == "rows" else torch.zeros(0)
-            gaps.append(Gap(energy, update, parts.numpy().astype("<f4").tobytes()))
-        return tuple(gaps)
+        gaps = _gaps_of(job, reader)
+        measured = _of_matrix if job.kind == "factors" else _of_parts
+        return tuple(measured(job, gaps, index) for index in range(len(job.labels)))
 
 
 def write(job: WriteJob) -> Written:
@@ -97,69 +87,88 @@ def write(job: WriteJob) -> Written:
     """
     digests, lost = [], []
     with TensorReader() as reader, SlotWriter(job.gap.folder, algorithm=job.algorithm) as writer:
-        for index, (merged, gap, _) in enumerate(_gaps(job.gap, reader)):
-            slots = job.slots[index]
-            tensors = _kept(job, index, merged, gap) if slots else []
-            stored = [_stored(job.gap.task.name, tensor, slot) for tensor, slot in zip(tensors, slots, strict=True)]
-            digests.append(tuple(writer.write(slot, one) for slot, one in zip(slots, stored, strict=True)))
-            lost.append(_lost(job, index, stored, merged, gap) if slots else float(gap.square().sum()))
+        gaps = _gaps_of(job.gap, reader)
+        written = _write_factors if job.gap.kind == "factors" else _write_parts
+        for index, slots in enumerate(job.slots):
+            of_model, left = written(job, gaps, index, writer) if slots else ((), 0.0)
+            digests.append(of_model)
+            lost.append(left)
     return Written(tuple(digests), tuple(lost))
 
 
-def _gaps(job: GapJob, reader: TensorReader) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """The merged tensor as it is written, what it lacks of each model's, and the squared norm of the model's update.
-
-    In float64 and, for matrices, (outputs, inputs).
-    """
-    task, inputs = job.task, TaskReader(reader, job.labels)
-    vectors = TaskVectors(task, inputs)
-    merged = staged(job.folder, job.merged, task.base.shape).double()
-    merged = merged.mT if task.transposed else merged
-    change = merged - vectors.base.double()
-    for index in range(len(vectors)):
-        delta = vectors.at(index)
-        dense = delta.dense(torch.float64) if isinstance(delta, LowRank) else delta.double()
-        yield merged, dense - change, float(dense.square().sum())
+def _gaps_of(job: GapJob, reader: TensorReader) -> Gaps:
+    return Gaps(job.task, job.merged, job.folder, job.labels, reader)
 
 
-def staged(folder: Path, slot: Slot, shape: Sequence[int]) -> Shaped[Tensor, "*shape"]:
-    """A tensor of the output as its bytes stand in the staged folder; ``OutputError`` if they cannot be read."""
-    with explained("a staged file cannot be read", folder / slot.file):
-        data = bytearray().join(read_range(folder / slot.file, slot.start, slot.nbytes))
-    if not data:
-        return torch.zeros(tuple(shape), dtype=torch_dtype(slot.code))
-    return torch.frombuffer(data, dtype=torch_dtype(slot.code)).view(tuple(shape))
+def _of_matrix(job: GapJob, gaps: Gaps, index: int) -> Gap:
+    gap, update = gaps.matrix(index)
+    return _gap(_squared(gap), update, decompose(gap, 0)[0].square())
 
 
-def _kept(job: WriteJob, index: int, merged: Tensor, gap: Tensor) -> list[Tensor]:
-    kind = job.gap.kind
-    if kind == "factors":
-        rank = job.rank[index]
-        found = top_directions(gap, rank)
-        roots = found.values.sqrt()
-        down, up = gap.new_zeros(rank, gap.shape[1]), gap.new_zeros(gap.shape[0], rank)
-        down[: found.count] = (found.right * roots).mT
-        up[:, : found.count] = found.left * roots
-        return [down, up]
-    if kind == "bias":
-        return [gap]
-    whole = merged + gap
-    return [whole[list(job.rows[index])] if kind == "rows" else whole]
+def _of_parts(job: GapJob, gaps: Gaps, index: int) -> Gap:
+    energy, update = 0.0, 0.0
+    # In one piece: small tensors between parts would hold the memory of each part.
+    rows = torch.zeros(job.task.base.shape[0] if job.kind == "rows" else 0, dtype=torch.float64)
+    for first, gap, own in gaps.parts(index):
+        energy, update = energy + float(gap.square().sum()), update + float(own.square().sum())
+        if job.kind == "rows":
+            row = first // gaps.width
+            torch.sum(gap.view(-1, gaps.width).square(), dim=1, out=rows[row : row + len(gap) // gaps.width])
+    return _gap(energy, update, rows)
 
 
-def _lost(job: WriteJob, index: int, stored: Sequence[Tensor], merged: Tensor, gap: Tensor) -> float:
-    """The squared norm of what is not in the residual, its rounding included."""
-    kind = job.gap.kind
-    if kind == "factors":
-        down, up = stored
-        return float((gap - up.double() @ down.double()).square().sum())
-    (one,) = stored
-    if kind == "bias":
-        return float((gap - one.double()).square().sum())
-    left = gap.clone()
-    where = list(job.rows[index]) if kind == "rows" else slice(None)
-    left[where] = (merged + gap)[where] - one.double()
-    return float(left.square().sum())
+def _gap(energy: float, update: float, parts: Float[Tensor, " count"]) -> Gap:
+    return Gap(energy, update, parts.numpy().astype("<f4").tobytes())
+
+
+def _write_factors(job: WriteJob, gaps: Gaps, index: int, writer: SlotWriter) -> tuple[tuple[str, ...], float]:
+    """Write both factors; their digests, and the squared norm of what they leave out, their rounding included."""
+    gap, _ = gaps.matrix(index)
+    rank, slots = job.rank[index], job.slots[index]
+    found = top_directions(gap, rank)
+    roots = found.values.sqrt()
+    down = _padded((found.right * roots).mT, rank, gap.shape[1])
+    up = _padded((found.left * roots).mT, rank, gap.shape[0]).mT
+    del found
+    down, up = (_stored(job.gap.task.name, one, slot) for one, slot in zip((down, up), slots, strict=True))
+    digests = tuple(writer.write(slot, one) for slot, one in zip(slots, (down, up), strict=True))
+    down, lost = down.double(), 0.0
+    step = max(1, PART_ELEMENTS // gap.shape[1])
+    for first in range(0, len(gap), step):
+        part = slice(first, first + step)
+        lost += float((gap[part] - up[part].double() @ down).square().sum())
+    return digests, lost
+
+
+def _padded(directions: Float[Tensor, "k n"], rank: int, size: int) -> Float[Tensor, "r n"]:
+    """Directions with zeros below them, where there are fewer than the rank."""
+    missing = rank - len(directions)
+    return torch.cat([directions, directions.new_zeros(missing, size)]) if missing else directions
+
+
+def _write_parts(job: WriteJob, gaps: Gaps, index: int, writer: SlotWriter) -> tuple[tuple[str, ...], float]:
+    """Write rows, or the whole, part by part; the digest, and the squared norm of what is left out."""
+    (slot,) = job.slots[index]
+    kind, chosen, lost = job.gap.kind, job.rows[index], 0.0
+    for first, gap, _ in gaps.parts(index):
+        wanted = gap if kind == "bias" else gap + gaps.merged(first, first + len(gap))
+        place = first
+        if kind == "rows":
+            row, width = first // gaps.width, gaps.width
+            begin, end = bisect_left(chosen, row), bisect_left(chosen, row + len(gap) // width)
+            where = torch.tensor([one - row for one in chosen[begin:end]], dtype=torch.int64)
+            lost += float(gap.square().sum() - gap.view(-1, width)[where].square().sum())
+            wanted, place = wanted.view(-1, width)[where].reshape(-1), begin * width
+        stored = _stored(job.gap.task.name, wanted, slot)
+        writer.write_range(slot, place, stored)
+        lost += float((wanted - stored.double()).square().sum())
+    return (writer.digest(slot),), lost
+
+
+def _squared(matrix: Float[Tensor, "m n"]) -> float:
+    """The squared norm, without a copy of the whole."""
+    step = max(1, PART_ELEMENTS // max(1, matrix.shape[1]))
+    return sum(float(matrix[first : first + step].square().sum()) for first in range(0, len(matrix), step))
 
 
 def _stored(name: str, tensor: Tensor, slot: Slot) -> Tensor:

@@ -22,7 +22,7 @@ from mergeometry.execution.residual_files import Folder, folder_of, settings_of
 from mergeometry.execution.residual_jobs import Gap, GapJob, WriteJob, Written, measure, write
 from mergeometry.execution.timings import Timings
 from mergeometry.plan.machine import PROCESS_BYTES
-from mergeometry.plan.residual_cost import residual_memory
+from mergeometry.plan.residual_cost import residual_memories
 from mergeometry.plan.residual_form import ResidualForm
 from mergeometry.plan.tasks import Plan
 from mergeometry.sink import Layout, Staging
@@ -58,8 +58,10 @@ def _residuals(plan: Plan, form: ResidualForm, staging: Staging, workers: int, e
         GapJob(plan.by_name[name], kind, plan.layout.slots[name], staging.folder, labels)
         for name, kind in form.stored.items()
     ]
-    jobs.sort(key=lambda job: (-residual_memory(job.task), job.task.name))
-    gaps = _measured(jobs, staging, workers, executor)
+    memories = residual_memories(plan)
+    jobs.sort(key=lambda job: (-memories[job.task.name], job.task.name))
+    demands = _demands(memories)
+    gaps = _measured(jobs, staging, workers, executor, demands)
     kept = [kept_of(plan, {name: of_models[index] for name, of_models in gaps.items()}) for index in range(len(labels))]
     folders = [folder_of(plan, f"{RESIDUALS}/{safe_name(label)}", one) for label, one in zip(labels, kept, strict=True)]
     layout = Layout(
@@ -68,7 +70,7 @@ def _residuals(plan: Plan, form: ResidualForm, staging: Staging, workers: int, e
         {},
     )
     done = staging.extend(layout)
-    lost = _written(jobs, kept, folders, done, staging, workers, executor, plan)
+    lost = _written(jobs, kept, folders, done, staging, workers, executor, plan, demands)
     entries, notes = {}, []
     for index, (label, folder) in enumerate(zip(labels, folders, strict=True)):
         (file,) = folder.layout.files
@@ -84,10 +86,13 @@ def _residuals(plan: Plan, form: ResidualForm, staging: Staging, workers: int, e
     return Residuals(entries, tuple(notes))
 
 
-def _demands() -> Demands[Any]:
+def _demands(memories: Mapping[str, int]) -> Demands[Any]:
+    def name(job: GapJob | WriteJob) -> str:
+        return (job if isinstance(job, GapJob) else job.gap).task.name
+
     return Demands(
-        name=lambda job: (job if isinstance(job, GapJob) else job.gap).task.name,
-        memory=lambda job: PROCESS_BYTES + residual_memory((job if isinstance(job, GapJob) else job.gap).task),
+        name=name,
+        memory=lambda job: PROCESS_BYTES + memories[name(job)],
         writes=lambda job: () if isinstance(job, GapJob) else _files(job),
     )
 
@@ -96,7 +101,9 @@ def _files(job: WriteJob) -> set[Any]:
     return {job.gap.folder / slot.file for slots in job.slots for slot in slots}
 
 
-def _measured(jobs: Sequence[GapJob], staging: Staging, workers: int, executor: Executor) -> dict[str, tuple[Gap, ...]]:
+def _measured(
+    jobs: Sequence[GapJob], staging: Staging, workers: int, executor: Executor, demands: Demands[Any]
+) -> dict[str, tuple[Gap, ...]]:
     """What every tensor lost of every model, by the tensors' names in the order of the jobs; noted as it is known."""
     gaps, waiting = {}, deque[GapJob]()
     for job in jobs:
@@ -105,7 +112,7 @@ def _measured(jobs: Sequence[GapJob], staging: Staging, workers: int, executor: 
             waiting.append(job)
         else:
             gaps[job.task.name] = known
-    with closing(side_by_side(measure, waiting, min(workers, len(waiting)), executor, _demands())) as finished:
+    with closing(side_by_side(measure, waiting, min(workers, len(waiting)), executor, demands)) as finished:
         for job, found in finished:
             gaps[job.task.name] = found
             staging.note(
@@ -137,6 +144,7 @@ def _written(
     workers: int,
     executor: Executor,
     plan: Plan,
+    demands: Demands[Any],
 ) -> list[dict[str, float]]:
     """Write what is kept; for each model, the squared norm of every tensor that is lost still."""
     lost: list[dict[str, float]] = [{} for _ in folders]
@@ -164,7 +172,7 @@ def _written(
                 plan.recipe.output.digest,
             )
         )
-    with closing(side_by_side(write, waiting, min(workers, len(waiting)), executor, _demands())) as finished:
+    with closing(side_by_side(write, waiting, min(workers, len(waiting)), executor, demands)) as finished:
         for job, result in finished:
             _journal(staging, names[job.gap.task.name], result)
             for index, slots in enumerate(names[job.gap.task.name]):

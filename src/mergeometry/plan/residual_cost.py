@@ -18,8 +18,11 @@ ResidualKind: TypeAlias = Literal["factors", "bias", "rows", "vectors", "whole",
 _HEADER_ENTRY = 160
 """Bytes of a header's entry beside the tensor's name in the merged model."""
 
-_COPIES = 5
-"""Matrices in float64 that measuring or splitting one tensor of one model holds at a time, beside those read."""
+PART_ELEMENTS = 1 << 18
+"""Entries that are compared at a time."""
+
+_PARTS = 8
+"""Parts in float64 in memory at a time: those read, their difference, what is written."""
 
 
 def residual_code(wanted: ResidualOutput, task: TensorTask, kind: ResidualKind) -> str:
@@ -74,13 +77,29 @@ def expected_bytes(plan: Plan) -> int:
     return len(plan.models) * most_bytes(plan) if limited else 0
 
 
-def residual_memory(task: TensorTask) -> int:
-    """Upper bound of the bytes that measuring or splitting a tensor takes: of one model at a time."""
-    elements = task.base.elements
-    held = (8 * _COPIES + 16) * elements + task.base.nbytes
-    if len(task.shape) == 2 and min(task.shape) > 1:
-        held += 56 * min(task.shape) ** 2
+def _memory(task: TensorTask, kind: ResidualKind, rank: int | None) -> int:
+    """Upper bound of the bytes that measuring or writing a tensor takes: of one model at a time.
+
+    Only what factors approximate is in memory as a whole, and what an adapter's update is formed from.
+    """
+    held = 8 * _PARTS * max(PART_ELEMENTS, task.base.shape[-1] if task.base.shape else 1)
+    if task.forms_updates:
+        held += 12 * task.base.elements
+    if kind == "rows":
+        held += 24 * task.base.shape[0]
+    if kind == "factors":
+        short = min(task.shape)
+        # The matrix and a scaled copy of it; then both sides, each with another scaling; and what LAPACK takes.
+        held += 16 * task.base.elements + 16 * max(task.shape) * min(short, rank or short) + 56 * short**2
     return int(ALGEBRA_BYTES + ALLOCATOR * held)
+
+
+def residual_memories(plan: Plan) -> dict[str, int]:
+    """The same for every tensor of a plan's residuals, by its name."""
+    form, wanted = plan.residuals, plan.recipe.output.residuals
+    if form is None or wanted is None:
+        return {}
+    return {name: _memory(plan.by_name[name], kind, wanted.rank) for name, kind in form.stored.items()}
 
 
 def residual_seconds(plan: Plan) -> float:

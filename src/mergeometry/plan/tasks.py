@@ -15,7 +15,7 @@ from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.cost import Cost, cost_of
 from mergeometry.plan.machine import COMMAND_BYTES, PROCESS_BYTES, TRANSFORMERS_BYTES
 from mergeometry.plan.matching import Match
-from mergeometry.plan.residual_cost import residual_memory, residual_seconds
+from mergeometry.plan.residual_cost import residual_memories, residual_seconds
 from mergeometry.plan.route import Route, route_of
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.scale import ScaleRule
@@ -267,8 +267,7 @@ class Plan:
         parent = 0 if workers == 1 else COMMAND_BYTES
         if self.recipe.data is not None or self.recipe.adapt is not None:  # the process that has run models
             parent = TRANSFORMERS_BYTES + (0 if workers == 1 else PROCESS_BYTES)
-        residuals = () if self.residuals is None else (residual_memory(self.by_name[n]) for n in self.residuals.stored)
-        later = sorted(residuals, reverse=True)[:workers]
+        later = sorted(residual_memories(self).values(), reverse=True)[:workers]
         return parent + heads + max(sum(PROCESS_BYTES + memory for memory in stage) for stage in (largest, later))
 
     def seconds(self, workers: int, paces: Mapping[str, float] = MappingProxyType({})) -> float:
