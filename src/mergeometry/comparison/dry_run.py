@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.activations.estimate import Estimate, estimate
+from mergeometry.comparison.harness_tasks import HarnessData
 from mergeometry.comparison.merging import merge_jobs
 from mergeometry.comparison.scorer import check_kind
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
@@ -14,6 +15,8 @@ from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TR
 
 _TOKENS = {"text": 1024, "causal": 512, "image": 2048}
 """Tokens of one forward pass, which its activations grow with."""
+_HARNESS_TOKENS = 2048
+"""The same of an lm_eval task: a batch of prompts of 256 tokens."""
 
 
 def dry_run(setup: Setup, scales: Sequence[float], workers: int) -> dict[str, Any]:
@@ -46,7 +49,8 @@ def peak_memory(setup: Setup, workers: int) -> int:
     kind = check_kind(setup.tasks.encoder, base)
     wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
     vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
-    activations = 4 * _TOKENS[kind] * (12 * wide + 2 * vocabulary) + 4 * _TOKENS[kind] * layers
+    tokens = _HARNESS_TOKENS if _by_harness(setup) else _TOKENS[kind]
+    activations = 4 * tokens * (12 * wide + 2 * vocabulary) + 4 * tokens * layers
     # The base, the weights that are scored, and the copies of one tensor in between.
     largest = max(info.elements for info in base.tensors.values())
     scoring = 4 * (2 * elements + 3 * largest) + activations
@@ -65,6 +69,11 @@ def core_seconds(setup: Setup, scales: Sequence[float]) -> float:
         forward = 2 * elements * inputs * length
         seconds += (points * len(setup.entries) + 2) * forward / FLOAT32_FLOPS_PER_SECOND
     return seconds
+
+
+def _by_harness(setup: Setup) -> bool:
+    """Whether inputs are documents of lm_eval tasks."""
+    return any(isinstance(one.data, HarnessData) for tasks in setup.splits.values() for one in tasks.values())
 
 
 def _running(setup: Setup) -> Estimate:

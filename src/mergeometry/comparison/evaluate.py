@@ -84,7 +84,9 @@ def evaluate(
         counts = scorer.counts(TEST)
         measure: Measure = "accuracy" if counts is None else "perplexity"
         if generate and counts is None:
-            raise DataError("only causal language models write text", file=folder, hint="leave `generate` out")
+            raise DataError(
+                "only texts of causal language models are continued", file=folder, hint="leave `generate` out"
+            )
         written = None
         if generate:
             tokens = {name: scorer.next_tokens(TEST, name) for name in names}

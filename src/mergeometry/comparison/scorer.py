@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
+from mergeometry.comparison.harness import score_documents
+from mergeometry.comparison.harness_tasks import HarnessData
 from mergeometry.encoders.base import Batch, Inputs
 from mergeometry.encoders.batches import Chosen, pack
 from mergeometry.encoders.build import build_encoder
@@ -30,7 +32,7 @@ from mergeometry.sources import Checkpoint
 class LabelledTask:
     """One split of one task: its inputs, and the head that classifies them, if any."""
 
-    data: LabelledData | UnlabelledData
+    data: LabelledData | UnlabelledData | HarnessData
     head: Head | None
 
 
@@ -75,8 +77,12 @@ class Scorer:
         self._own = dict(encoder.module.named_parameters())
         self._output: Tensor | None = None
         self._moved: set[str] = set()
-        self._splits = {
-            split: {task: self._prepare(task, one) for task, one in tasks.items()} for split, tasks in splits.items()
+        self._splits: dict[str, dict[str, _Prepared | HarnessData]] = {
+            split: {
+                task: one.data if isinstance(one.data, HarnessData) else self._prepare(task, one)
+                for task, one in tasks.items()
+            }
+            for split, tasks in splits.items()
         }
 
     def base(self, parameter: str) -> Tensor:
@@ -100,27 +106,28 @@ class Scorer:
         """A score for each input of the tasks.
 
         It is 1 if the input's class is predicted, else 0; for a text of a language model it is the mean
-        log-likelihood of its tokens.
+        log-likelihood of its tokens; for a document of an lm_eval task it is the task's metric.
         """
         with one_thread(), torch.inference_mode():
-            return {task: self._scored(self._splits[split][task]) for task in tasks}
+            return {task: self._scored_as_given(self._splits[split][task]) for task in tasks}
 
     def counts(self, split: str) -> dict[str, list[int]] | None:
         """How much each input counts: a language model's texts by predicted tokens, other inputs equally (None)."""
-        if not self.encoder.language_model:
+        texts = {task: one for task, one in self._splits[split].items() if isinstance(one, _Prepared)}
+        if not self.encoder.language_model or not texts:
             return None
-        return {task: list(one.inputs.rows) for task, one in self._splits[split].items()}
+        return {task: list(one.inputs.rows) for task, one in texts.items()}
 
     def inputs(self, split: str, task: str) -> Inputs:
         """A task's inputs as the encoder takes them; for a language model, each text's token ids."""
-        return self._splits[split][task].inputs
+        return self._texts(split, task).inputs
 
     def next_tokens(self, split: str, task: str) -> tuple[list[float], list[float]]:
         """For each text of a language model, without its first token: the mean log-likelihood, and the share found.
 
         A token is found if it is the model's likeliest next token.
         """
-        one = self._splits[split][task]
+        one = self._texts(split, task)
         scores = torch.empty(2, len(one.inputs))
         with one_thread(), torch.inference_mode():
             for rows, logits, counts in self._logits(one):
@@ -149,6 +156,7 @@ class Scorer:
 
     def _prepare(self, task: str, one: LabelledTask) -> _Prepared:
         encoder = self.encoder
+        assert not isinstance(one.data, HarnessData)
         try:
             inputs = encoder.prepare(one.data)
         except DataError as error:
@@ -168,6 +176,14 @@ class Scorer:
         if head is not None and self._passed:
             head = Head(head.weight.to(encoder.device), head.bias.to(encoder.device))
         return _Prepared(inputs, packs, batches, labels, head)
+
+    def _texts(self, split: str, task: str) -> _Prepared:
+        one = self._splits[split][task]
+        assert isinstance(one, _Prepared)
+        return one
+
+    def _scored_as_given(self, one: _Prepared | HarnessData) -> list[float]:
+        return score_documents(self, one) if isinstance(one, HarnessData) else self._scored(one)
 
     def _scored(self, one: _Prepared) -> list[float]:
         scores = torch.empty(len(one.inputs))

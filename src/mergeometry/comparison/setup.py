@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mergeometry.comparison.entries import Entry
 from mergeometry.comparison.gathered import gathered
+from mergeometry.comparison.harness_tasks import HarnessData, read_harness
 from mergeometry.comparison.scorer import LabelledTask, check_kind
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
 from mergeometry.encoders.heads import Head, read_head, width_of
@@ -159,9 +160,11 @@ def read_splits(
                 if source is None:
                     problems.append(f"task {task.name!r}: it has no `{split}:` inputs to {_WHAT_FOR[split]}")
                     continue
-                data = _data(task, source, kind, head)
+                data = _data(task, source, kind, head, base)
                 notes += [f"{task.name}, {split}: {note}" for note in data.notes]
                 splits[split][task.name] = LabelledTask(data, head)
+    if len({isinstance(one.data, HarnessData) for tasks in splits.values() for one in tasks.values()}) > 1:
+        problems.append("some inputs are tasks of lm_eval and others are texts, whose scores cannot be added")
     return splits, problems, notes
 
 
@@ -179,7 +182,11 @@ def _head(task: ScoredTask, kind: str, base: Checkpoint) -> Head | None:
     return head
 
 
-def _data(task: ScoredTask, source: LabelledSource, kind: str, head: Head | None) -> LabelledData | UnlabelledData:
+def _data(
+    task: ScoredTask, source: LabelledSource, kind: str, head: Head | None, base: Checkpoint
+) -> LabelledData | UnlabelledData | HarnessData:
+    if source.lm_eval is not None:
+        return read_harness(source, kind, base.path)
     if head is None:
         return read_unlabelled(AdaptTask(name=task.name, data=source), "texts")
     inputs = "images" if kind == "image" else "texts"

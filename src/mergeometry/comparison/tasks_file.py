@@ -18,9 +18,27 @@ _NOT_YET: Mapping[str, str] = {}
 
 
 class LabelledSource(DataSource):
-    """Where a task's inputs are, and the column with their classes, by default ``label``."""
+    """Where a task's inputs are, and the column with their classes, by default ``label``.
+
+    ``lm_eval`` is a task of lm-evaluation-harness in its place, from the folder ``include_path``, scored by ``metric``.
+    """
 
     label: Text | None = None
+    lm_eval: Text | None = None
+    include_path: Text | None = None
+    metric: Text | None = None
+
+    def _check_place(self) -> None:
+        given = {key for key in type(self).model_fields if getattr(self, key) is not None}
+        if self.lm_eval is None:
+            if mine := given & {"include_path", "metric"}:
+                raise ValueError(f"`{min(mine)}` goes with `lm_eval`, the name of a task")
+            super()._check_place()
+            return
+        if other := given - {"lm_eval", "include_path", "metric", "limit"}:
+            raise ValueError(f"`{min(other)}` has no meaning beside `lm_eval`: leave one out")
+        if self.include_path is None:
+            raise ValueError("`lm_eval` needs `include_path`, the folder with the task's YAML file")
 
 
 Source = Annotated[LabelledSource, BeforeValidator(as_path)]
@@ -40,6 +58,12 @@ class ScoredTask(StrictModel):
     validation: Source | None = None
     test: Source | None = None
     unseen: bool = False
+
+    @model_validator(mode="after")
+    def _texts_to_run_on(self) -> ScoredTask:
+        if self.unlabelled is not None and self.unlabelled.lm_eval is not None:
+            raise ValueError("`unlabelled` inputs are texts or images, not a task of lm-evaluation-harness")
+        return self
 
 
 class TasksFile(StrictModel):
@@ -91,9 +115,10 @@ def _placed(task: ScoredTask, folder: Path) -> ScoredTask:
     """The task with all paths relative to ``folder`` resolved."""
 
     def moved(part: Any) -> Any:
-        if part is None or part.path is None:
+        keys = [key for key in ("path", "include_path") if getattr(part, key, None) is not None]
+        if part is None or not keys:
             return part
-        return part.model_copy(update={"path": str(folder / Path(part.path).expanduser())})
+        return part.model_copy(update={key: str(folder / Path(getattr(part, key)).expanduser()) for key in keys})
 
     parts = ("head", "unlabelled", "validation", "test")
     return task.model_copy(update={part: moved(getattr(task, part)) for part in parts})

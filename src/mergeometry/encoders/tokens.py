@@ -49,6 +49,11 @@ class Tokens:
         self.first: int | None = self._tokenizer.bos_token_id
         self.last: int | None = self._tokenizer.eos_token_id
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of transformers."""
+        return self._tokenizer
+
     def pieces(self, data: UnlabelledData, shortest: int = 1) -> list[list[int]]:
         """Token ids of each text; texts of fewer than ``shortest`` tokens are left out.
 
