@@ -189,5 +189,5 @@ def test_an_encoder_writes_nothing(tmp_path: Path) -> None:
     texts = recipe["adapt"]["tasks"][0]
     (tmp_path / "test.jsonl").write_text('{"text": "w1 w2 w3", "label": 0}\n')
     tasks = {"tasks": [{"name": "task0", "head": texts["head"], "test": str(tmp_path / "test.jsonl")}]}
-    with pytest.raises(MergeometryError, match="only causal language models"):
+    with pytest.raises(MergeometryError, match="only texts of causal language models"):
         evaluate(Path(recipe["base"]), load_tasks(tasks), generate=True)
