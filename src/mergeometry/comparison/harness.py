@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from mergeometry.comparison.harness_tasks import HarnessData
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Requests of one forward pass."""
+
+_EXAMPLES_SEED = 1234
+"""What the command of lm_eval draws few-shot examples by, unless told otherwise."""
 
 
 def build_task(config: Mapping[str, Any]) -> Any:
@@ -45,9 +47,14 @@ def score_documents(scorer: Scorer, data: HarnessData) -> list[float]:
         raise DataError("the tokenizer has no token that ends a text, which lm_eval asks for", model=data.task)
     evaluator = optional("lm_eval.evaluator", "lm-eval", "scoring by a task")
     try:
-        with sandboxed(), _seeded_apart():
-            found = evaluator.simple_evaluate(
-                _live(scorer, encoder), tasks=[build_task(json.loads(data.config))], limit=len(data.items),
+        with sandboxed(), redirect_stderr(StringIO()):
+            task = build_task(json.loads(data.config))
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=0)
+            task.set_fewshot_seed(seed=_EXAMPLES_SEED)
+            # Its `simple_evaluate` first lists all tasks that come with lm_eval and every package that is installed.
+            found = evaluator.evaluate(
+                _live(scorer, encoder), {"tasks": {data.task: task}, "groups": {}}, limit=len(data.items),
                 bootstrap_iters=0, log_samples=True,
             )  # fmt: skip
     # A template that does not fit a document ends in errors of every kind.
@@ -75,18 +82,6 @@ def sandboxed() -> Iterator[None]:
     finally:
         utils.env = own
         log.setLevel(level)
-
-
-@contextmanager
-def _seeded_apart() -> Iterator[None]:
-    """Give back the states of the generators of random numbers, which lm_eval seeds."""
-    before, numbers = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(numbers)
 
 
 def _live(scorer: Scorer, encoder: CausalEncoder) -> Any:
