@@ -17,7 +17,7 @@ from mergeometry.cli.app import app
 from mergeometry.comparison.evaluate import evaluate
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import MismatchError
-from tests.comparison.harness_inputs import DOCUMENTS, TASKS, family, tasks
+from tests.helpers.harness_inputs import DOCUMENTS, TASKS, family, tasks
 
 pytestmark = pytest.mark.suite
 

@@ -12,7 +12,7 @@ import pytest
 from mergeometry.comparison.harness_tasks import HarnessData, read_harness
 from mergeometry.comparison.tasks_file import LabelledSource, load_tasks
 from mergeometry.errors import DataError, MergeometryError, RecipeError
-from tests.comparison.harness_inputs import save_task, tasks
+from tests.helpers.harness_inputs import save_task, tasks
 
 
 def read(folder: Path, name: str = "first", **more: Any) -> HarnessData:
