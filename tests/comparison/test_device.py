@@ -124,10 +124,19 @@ def test_a_model_is_run_there_under_the_weights_that_are_loaded(
         torch.testing.assert_close(logits.cpu(), by_cpu.module(input_ids=prompt, use_cache=False).logits)
 
 
-def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    for command in (["compare", str(tmp_path / "recipe.yaml")], ["evaluate", str(tmp_path)]):
-        shown = CliRunner().invoke(app, [*command, "--tasks", str(tmp_path / "tasks.yaml"), "--device", "tpu"])
-        assert shown.exit_code == 2
-        assert "the devices are auto, cpu, cuda" in shown.output
+@pytest.mark.parametrize(("device", "status", "said"), [("tpu", 2, "the devices are auto, cpu, cuda"),
+                                                        ("cuda:99", 1, "--device cuda:99")])  # fmt: skip
+def test_a_device_that_is_not_there_is_refused(
+    language_models: Path, tmp_path: Path, device: str, status: int, said: str
+) -> None:
+    recipe = {"base": "base", "models": ["task"], "method": "average"}
+    (language_models / "recipe.yaml").write_text(json.dumps(recipe))
+    given = ["--tasks", str(language_models / "tasks.yaml"), "--device", device]
+    output = tmp_path / "comparison"
+    for command in (
+        ["compare", str(language_models / "recipe.yaml"), "--methods", "average", "--output", str(output)],
+        ["evaluate", str(language_models / "base")],
+    ):
+        shown = CliRunner().invoke(app, [*command, *given])
+        assert shown.exit_code == status and said in shown.output, shown.output
+    assert not output.exists()

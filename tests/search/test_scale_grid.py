@@ -14,17 +14,9 @@ from mergeometry.execution.run import execute
 from mergeometry.plan import make_plan
 from mergeometry.sink import read_record
 from mergeometry.sink.target import search_folder
-from tests.helpers import learning_models
 from tests.helpers.commands import invoke
-from tests.helpers.labelled_tasks import written
 
 SCALES = [0.4, 1.0, 1.6, 2.0]
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family")
-    return written(folder, learning_models.family(folder))
 
 
 @pytest.fixture(scope="module")

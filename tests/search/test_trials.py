@@ -13,17 +13,9 @@ import mergeometry as mg
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.sink import read_record
 from mergeometry.sink.target import search_folder
-from tests.helpers import learning_models
 from tests.helpers.commands import invoke
-from tests.helpers.labelled_tasks import written
 
 SPANS = {"weights": [0.2, 2.0], "scale": {"range": [0.1, 3.0], "layers": 2}, "options": {"density": [0.1, 0.9]}}
-
-
-@pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family")
-    return written(folder, learning_models.family(folder))
 
 
 @pytest.fixture(scope="module")
