@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 
 from mergeometry.grouping import grouped
+
+_BREAK = "\n  - "
 
 
 class MergeometryError(Exception):
@@ -89,8 +91,19 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def in_one_line(error: BaseException) -> str:
+    """What a library says of its error, which may take many lines."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def listed(what: str, reasons: Iterable[str]) -> str:
+    """The text of an error with a reason in each line, many of one kind in one; no line break is a reason's own."""
+    return _BREAK.join([what, *(printable(reason.replace(_BREAK, " - ")) for reason in grouped(list(reasons)))])
+
+
 def _lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
+    """Keep the lines of a list; every other line break came with a value, and could pass for a line of our own."""
+    return _BREAK.join(printable(line) for line in text.split(_BREAK))
 
 
 def _rebuild(kind: type[MergeometryError], state: dict[str, object]) -> MergeometryError:

@@ -9,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mergeometry import limits
+from mergeometry.regular_files import read_regular
+
 
 def note_contents(folder: Path) -> None:
     """Note the size, the time and the SHA-256 of every file of a folder, in a file beside it."""
@@ -26,7 +29,7 @@ def is_noted(folder: Path) -> bool:
 def is_intact(folder: Path) -> bool:
     """Whether every file has the SHA-256 that was noted; only files of another size or time are hashed."""
     try:
-        noted = json.loads(_note(folder).read_text())
+        noted = json.loads(read_regular(_note(folder), limits.SIDECAR_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(noted, dict):

@@ -39,6 +39,12 @@ SIDECAR_BYTES = 256 * 1024 * 1024
 TOKENIZER_BYTES = 64 * 1024 * 1024
 """Largest file of a tokenizer, which is held in memory to compare it; real ones stay below 40 MB."""
 
+JSON_VALUES = 4_000_000
+"""Most values of one JSON file, each of which takes 50 to 100 bytes in memory: 64 MB of `[]` would take 1.4 GB.
+
+The largest public tokenizers have 1.8 million, most of them halves of merges.
+"""
+
 JSON_NESTING = 64
 """Deepest nesting of a configuration file; real ones stay below 10."""
 

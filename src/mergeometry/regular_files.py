@@ -1,4 +1,4 @@
-"""Reads small files that somebody else may have put there: regular ones, up to a limit, without waiting."""
+"""Reads small files that may be anything: regular ones, up to a limit, without waiting."""
 
 from __future__ import annotations
 

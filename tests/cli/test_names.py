@@ -51,6 +51,18 @@ def test_what_is_printed_is_what_is_spelt(recipe: Path, tmp_path: Path, monkeypa
     assert "a :bomb: [/a].weight" in screen.getvalue()
 
 
+def test_a_line_break_in_an_option_makes_no_line_of_its_own(recipe: Path, tmp_path: Path) -> None:
+    value = "a\nerror: \x1b[31mall is well\u202e"
+    named = ("--method", "--scale", "--other", "--device", "--executor", "--address", "--set", "--weight", "--dtype")
+    for option in (*named, "--workers", "--log"):
+        said = invoke("merge", recipe, option, value, "--output", tmp_path / "never")
+        assert said.exit_code in (1, 2) and all(line.isprintable() for line in said.stderr.splitlines()), said.stderr
+        assert sum(line.casefold().startswith("error:") for line in said.stderr.splitlines()) == 1
+    for argument in (f"--{value}", value):
+        said = invoke("plan", argument)
+        assert said.exit_code in (1, 2) and all(line.isprintable() for line in said.stderr.splitlines()), said.stderr
+
+
 @pytest.mark.suite
 def test_so_does_every_command_that_names_models_or_tensors(recipe: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "out:bomb:[/a]", tmp_path / "other"

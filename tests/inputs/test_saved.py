@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def test_a_damaged_saved_data_set_is_one_error(tmp_path: Path) -> None:
         written(tmp_path / "one" / name, b"{")
         assert "datasets library cannot load it" in refusal(tmp_path / "one")
         written(tmp_path / "one" / name, content)
-    next((tmp_path / "one").glob("*.arrow")).write_bytes(b"nonsense")
+    data = next((tmp_path / "one").glob("*.arrow"))
+    data.write_bytes(b"nonsense")
     assert "datasets library cannot load it" in refusal(tmp_path / "one")
+    data.unlink()
+    os.mkfifo(data)  # the library would wait
+    assert "no regular file" in refusal(tmp_path / "one")
 
 
 def test_a_data_set_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_static_embedding_merges_without_an_encoder(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         torch.manual_seed(seed)
         safetensors.torch.save_file({"embedding.weight": torch.randn(9, 4)}, place / "model.safetensors")
-        (place / "tokenizer.json").write_text("{}")
+        (place / "tokenizer.json").write_text('{"model": {}}')
         listed = [{"path": "0_StaticEmbedding", "type": "sentence_transformers.models.StaticEmbedding"}]
         (tmp_path / name / "modules.json").write_text(json.dumps(listed))
     mg.merge(recipe(tmp_path), tmp_path / "merged")

@@ -12,6 +12,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.errors import MismatchError, RecipeError
+from tests.helpers import models
 from tests.helpers.vocabularies import bpe, model_of, saved, wordpiece
 
 OTHER = "Merged models answer questions; the rows of tables meet where tokens of tables differ. Numbers: 1 2 3. "
@@ -121,6 +122,16 @@ def test_what_a_donor_must_have(pair: tuple[Path, Any, Any, Any, Any], tmp_path:
         mg.load_recipe({**recipe, "tokenizer": {"donor": "d", "source": "base"}})
     with pytest.raises(RecipeError, match="name one"):
         mg.load_recipe({**recipe, "tokenizer": {"missing": "omp"}})
+
+
+def test_a_model_without_tokens_gets_none(tmp_path: Path) -> None:
+    recipe = {**models.write_family(tmp_path, 1), "method": "average", "tokenizer": {"donor": str(tmp_path / "absent")}}
+    with pytest.raises(MismatchError, match="lacks a table of tokens"):
+        mg.make_plan(mg.load_recipe(recipe))
+    named = {"model.embed_tokens.weight": (11, 6), "layer.0.dense.weight": (8, 6)}
+    recipe |= models.write_family(tmp_path / "named", 1, shapes=named)
+    with pytest.raises(MismatchError, match="lacks a tokenizer"):
+        mg.make_plan(mg.load_recipe(recipe))
 
 
 def test_fine_tunes_merge_into_the_tokens_of_a_donor(pair: tuple[Path, Any, Any, Any, Any], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import mergeometry as mg
 from mergeometry.errors import MergeometryError, OutputError, SourceError
 from mergeometry.sink.record import read_record
+from mergeometry.sink.sidecar_contents import check_contents
 from tests.helpers import models
 from tests.helpers.commands import invoke
 
@@ -29,6 +30,57 @@ def test_what_cannot_be_copied_is_found_in_the_plan(tmp_path: Path, name: str, t
     with pytest.raises(SourceError) as caught:
         mg.merge(recipe, tmp_path / "out", workers=1, progress=computed.append)
     assert caught.value.file == str(tmp_path / "base" / name) and not computed and not (tmp_path / "out").exists()
+
+
+JSON = {
+    "cut": b'{"model": ', "empty": b"", "pointer of git-lfs": b"version https://git-lfs.github.com/spec/v1\n",
+    "null": b"null", "not UTF-8": b'{"a": "\xe9"}', "utf-16": '{"a": 1}'.encode("utf-16"), "zeros": b'{"a": 1}\0\0',
+    "twice": b'{"a": 1, "a": 2}', "half a pair": b'{"a": "\\ud800"}', "deep": b'{"a":' + b"[" * 100_000,
+}  # fmt: skip
+TEXT = {name: JSON[name] for name in ("pointer of git-lfs", "not UTF-8", "zeros")}
+PIECES = {name: JSON[name] for name in ("cut", "empty", "pointer of git-lfs", "zeros")}
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [
+        *((f"{name}.json", JSON) for name in ("tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens")),
+        *((f"{name}.json", JSON) for name in ("vocab", "tekken", "chat_template", "normalizer")),
+        *((f"{name}config.json", JSON) for name in ("", "generation_", "preprocessor_", "1_Pooling/", "processor_")),
+        *((name, JSON) for name in ("modules.json", "config_sentence_transformers.json", "image_processor.json")),
+        *((name, TEXT) for name in ("vocab.txt", "merges.txt", "chat_template.jinja", "bpe.codes")),
+        *((name, PIECES) for name in ("tokenizer.model", "spiece.model", "source.spm")),
+    ],
+)
+def test_a_malformed_file_to_copy_is_refused_by_name(tmp_path: Path, name: str, contents: dict[str, bytes]) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    for kind, content in contents.items():
+        file.write_bytes(content)
+        with pytest.raises(SourceError) as caught:
+            check_contents(file, name)
+        assert caught.value.file == str(file), kind
+        assert ("git lfs pull" in str(caught.value)) == (kind == "pointer of git-lfs")
+
+
+def test_files_of_their_kinds_are_copied(tmp_path: Path) -> None:
+    contents = {
+        "tokenizer.json": '{"model": {"vocab": {"a": 0}}}', "vocab.json": "[]", "modules.json": "[]",
+        "generation_config.json": '{"eta_cutoff": Infinity}', "vocab.txt": "a\n", "chat_template.jinja": "",
+        "tokenizer.model": "IQ== 0\nIg== 1\n", "LICENSE": "\0",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        check_contents(tmp_path / name, name)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"])
+def test_a_malformed_tokenizer_of_the_base_alone_stops_the_merge(tmp_path: Path, name: str) -> None:
+    recipe = {**models.write_family(tmp_path, 2), "method": "average"}
+    (tmp_path / "base" / name).write_bytes(JSON["pointer of git-lfs"])
+    with pytest.raises(SourceError) as caught:
+        mg.merge(recipe, tmp_path / "out", workers=1)
+    assert caught.value.file == str(tmp_path / "base" / name) and not list(tmp_path.glob("*out*"))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,31 @@ def test_models_that_no_merge_wrote_are_not_replaced(merged: dict[str, Any], tmp
         with pytest.raises(OutputError, match="holds no run record"):
             mg.merge(merged["recipe"], run, workers=1, overwrite=True)
     assert (run / "model.safetensors").exists()
+
+
+def test_a_hard_link_from_an_input_into_the_output_leaves_the_input_as_it_is(
+    merged: dict[str, Any], out: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(merged["recipe"]["models"][0], tmp_path / "linked")
+    (out / "model.safetensors").unlink()
+    (out / "model.safetensors").hardlink_to(model / "model.safetensors")
+    before = models.file_hashes(model)
+    recipe = {**merged["recipe"], "models": [str(model), *merged["recipe"]["models"][1:]]}
+    mg.merge(recipe, out, workers=1, overwrite=True)
+    assert models.file_hashes(model) == before and not (out / "model.safetensors").samefile(model / "model.safetensors")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o000, 0o666), (0o077, 0o600)])
+def test_files_take_the_mode_that_the_umask_leaves(
+    merged: dict[str, Any], tmp_path: Path, mask: int, mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        mg.merge(merged["recipe"], tmp_path / "out", workers=1)
+    finally:
+        os.umask(before)
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {mode}
 
 
 def test_what_appears_during_the_merge_is_not_lost(merged: dict[str, Any], out: Path) -> None:

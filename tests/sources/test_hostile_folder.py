@@ -359,6 +359,9 @@ def test_no_settings_escape_the_error_tree(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_tokenizer_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(b'{"model": [' + b"[]," * 2_000_000 + b"0]}")
+    with pytest.raises(SourceError, match="has more than 4,000,000 values"):
+        read_tokenizer(tmp_path, tmp_path).parsed("tokenizer.json")
     with (tmp_path / "tokenizer.json").open("wb") as file:
         file.truncate(limits.TOKENIZER_BYTES + 1)
     with pytest.raises(SourceError, match=r"tokenizer.json has 67,108,865 bytes; at most 67,108,864 are read"):

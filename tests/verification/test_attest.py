@@ -121,6 +121,8 @@ def test_what_does_not_hold(tamper: str, out: Path, written: Path) -> None:
 def test_keys(out: Path, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "no.pem").write_text("no key")
     refused = {"no.pem": "cannot be used", "absent.pem": "cannot be read", "/dev/zero": "is not a file of a key"}
+    os.mkfifo(tmp_path / "pipe.pem")
+    refused["pipe.pem"] = "is not a file of a key"
     for key, words in refused.items():
         for command in (["sign", out], ["verify", out]):
             if command[0] == "verify":

@@ -34,7 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
     base = random_tensors(0, shapes=SHAPES)
     write_model(folder / "base", base, {"model_type": "toy"})
-    (folder / "base" / "tokenizer.json").write_text("{}")
+    (folder / "base" / "tokenizer.json").write_text('{"model": {}}')
     for number in range(2):
         head = random_tensors(number, shapes=HEAD)
         write_shards(folder / f"task{number}", {**tuned(base, number), **head}, 2, {"model_type": "toy"})

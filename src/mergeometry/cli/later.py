@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from mergeometry.errors import printable
+
 if TYPE_CHECKING:
     from typer import Context
 
@@ -23,7 +25,13 @@ class Later(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Context:
         """The context of the command itself, which the group then runs."""
         command = built(self._load(), str(self.name))
-        return cast("Context", command.make_context(info_name, args, parent, **extra))
+        try:
+            return cast("Context", command.make_context(info_name, args, parent, **extra))
+        except Exception as error:
+            # The parser's own errors, whose place differs between versions of typer, name the option as it was given.
+            if isinstance(text := getattr(error, "message", None), str):
+                error.message = printable(text)  # type: ignore[attr-defined]
+            raise
 
 
 def built(command: Any, name: str, **options: Any) -> Any:

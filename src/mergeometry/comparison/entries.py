@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.methods import registry
 from mergeometry.recipe import Recipe, load_recipe
 from mergeometry.recipe.data import DataSection
@@ -89,14 +89,14 @@ def read_entries(methods: str | Path | Sequence[Any]) -> tuple[list[Entry], bool
     if not items:
         problems.append("the list is empty")
     if problems:
-        raise RecipeError("the methods to compare are not usable:\n  - " + "\n  - ".join(problems))
+        raise RecipeError(listed("the methods to compare are not usable:", problems))
     return entries, False
 
 
 def _from_file(path: Path) -> list[Any]:
     items = parse_yaml(text_of(path, "the list of methods"), path)
     if not isinstance(items, list):
-        raise RecipeError("the file is not a list", file=path, hint="- tsv_m\n- {name: mine, method: {name: ties}}")
+        raise RecipeError("the file is not a list", file=path, hint="[tsv_m, {name: mine, method: {name: ties}}]")
     return items
 
 

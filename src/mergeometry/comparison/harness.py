@@ -14,7 +14,7 @@ import torch
 
 from mergeometry.comparison.harness_tasks import HarnessData
 from mergeometry.encoders.causal import CausalEncoder
-from mergeometry.errors import DataError
+from mergeometry.errors import DataError, in_one_line
 from mergeometry.inputs.extras import optional
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def score_documents(scorer: Scorer, data: HarnessData) -> list[float]:
             )  # fmt: skip
     # A template that does not fit a document ends in errors of every kind.
     except Exception as error:
-        raise DataError(f"lm_eval cannot score the task: {error}", model=data.task) from error
+        raise DataError(f"lm_eval cannot score the task: {in_one_line(error)}", model=data.task) from error
     samples = sorted(found["samples"][data.task], key=lambda sample: sample["doc_id"])
     return [float(sample[data.metric]) for sample in samples]
 

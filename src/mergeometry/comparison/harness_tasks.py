@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergeometry.errors import DataError, RecipeError
+from mergeometry import limits
+from mergeometry.errors import DataError, RecipeError, in_one_line
 from mergeometry.inputs.extras import optional
 from mergeometry.recipe.files import text_of
 from mergeometry.recipe.yaml import parse_yaml
+from mergeometry.regular_files import read_regular
 from mergeometry.words import nearest
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def read_harness(source: LabelledSource, kind: str, base: Path) -> HarnessData:
             count = len(build_task(config).eval_docs)
     # lm_eval and datasets answer malformed tasks and tables with errors of every kind.
     except Exception as error:
-        raise DataError(f"lm_eval cannot read the task: {error}", file=file) from error
+        raise DataError(f"lm_eval cannot read the task: {in_one_line(error)}", file=file) from error
     if count == 0:
         raise DataError("the task has no documents", file=file)
     taken = min(count, source.limit or count)
@@ -118,10 +120,18 @@ def _found(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     if name in tasks:
         return tasks[name]
     for file, error in refused.items():
-        if name in file.read_text(encoding="utf-8", errors="replace"):
+        if name.encode() in _content(file):
             error.hint = "only plain YAML is read: a task with `!function` would run code of its folder"
             raise error
     raise RecipeError(f"no task is named {name!r}{nearest(name, list(tasks))}", file=folder)
+
+
+def _content(file: Path) -> bytes:
+    """What is in a file that was refused; nothing where it is no regular one."""
+    try:
+        return read_regular(file, limits.JSON_BYTES)
+    except OSError:
+        return b""
 
 
 def _check(config: Mapping[str, Any], file: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mergeometry import limits
 from mergeometry.comparison.own_folder import PAGES
 from mergeometry.comparison.result import CompareRow, Comparison
 from mergeometry.errors import SourceError
+from mergeometry.regular_files import read_regular
 
 _COMPARISON = TypeAdapter(Comparison)
 
@@ -24,7 +26,7 @@ def read_comparison(given: Path) -> Comparison:
     """
     path = given / PAGES[0] if given.is_dir() else given
     try:
-        return comparison_from(json.loads(path.read_text("utf-8")))
+        return comparison_from(json.loads(read_regular(path, limits.SIDECAR_BYTES)))
     except (OSError, ValueError, RecursionError) as error:
         hint = "give the folder that `mergeometry compare --output` wrote"
         raise SourceError("the comparison cannot be read", file=path, hint=hint) from error

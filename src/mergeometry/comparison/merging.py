@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mergeometry.comparison.scratch import Place, Stored, room, store
-from mergeometry.errors import ExecutionError, MergeometryError
+from mergeometry.errors import ExecutionError, MergeometryError, in_one_line
 from mergeometry.execution.compute import process_usage
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import gram_of, statistics_of
@@ -205,7 +205,7 @@ class _Naming:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, MergeometryError):
             raise ExecutionError(
-                f"a tensor could not be merged: {type(error).__name__}: {error}",
+                f"a tensor could not be merged: {type(error).__name__}: {in_one_line(error)}",
                 tensor=self._task.name,
                 hint=f"method {self._task.method_name}",
             ) from error

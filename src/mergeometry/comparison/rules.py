@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mergeometry.comparison.entries import called, split
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.recipe.strict import explain
 from mergeometry.scaling import AUTO, RULES, Statistics, UndefinedScale, find, scale_by
@@ -60,7 +60,7 @@ def read_rules(given: str | Sequence[Any]) -> tuple[ScaleRule, ...]:
     names = [rule.text for rule in rules]
     problems += [f"{name!r} is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if problems:
-        raise RecipeError("the rules for the scale are not usable:\n  - " + "\n  - ".join(problems))
+        raise RecipeError(listed("the rules for the scale are not usable:", problems))
     return tuple(rules)
 
 

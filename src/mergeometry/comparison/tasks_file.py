@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.files import text_of
 from mergeometry.recipe.strict import StrictModel, explain
@@ -108,7 +108,7 @@ def _validated(given: Mapping[str, Any], file: Path | None) -> TasksFile:
         return TasksFile.model_validate(given)
     except ValidationError as error:
         reasons = explain(error, TasksFile, _NOT_YET)
-        raise RecipeError("the tasks are not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+        raise RecipeError(listed("the tasks are not usable:", reasons), file=file) from error
 
 
 def _placed(task: ScoredTask, folder: Path) -> ScoredTask:

@@ -136,7 +136,7 @@ def kind_of_folder(name: str) -> Row:
 
 
 def _first(name: str, rows: tuple[Row, ...]) -> Row | None:
-    return next((row for row in rows if fnmatchcase(name, row.pattern) or fnmatchcase(name.lower(), row.pattern)), None)
+    return next((row for row in rows if fnmatchcase(name.lower(), row.pattern.lower())), None)
 
 
 def stem_of(name: str) -> str:

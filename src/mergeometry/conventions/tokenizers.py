@@ -1,11 +1,13 @@
 """Which token has which row, by the files of the libraries that write tokenizers.
 
 Sources: the `tokenizer.json` of tokenizers, `added_tokens.json` and `added_tokens_decoder` of transformers, and the
-ModelProto of sentencepiece (`sentencepiece_model.proto`: field 1 repeats the pieces, whose field 1 is the text).
+ModelProto of sentencepiece (`sentencepiece_model.proto`: field 1 repeats the pieces, whose field 1 is the text), and
+the ranks of tiktoken (`tiktoken/load.py`: a token in base 64 and its rank in each line).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +21,8 @@ STEPS = ("normalizer", "pre_tokenizer", "post_processor", "model")
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")
 """Settings whose tokens a model is run with."""
 SWITCHES = ("do_lower_case", "add_bos_token", "add_eos_token", "add_prefix_space", "padding_side", "model_max_length")
+
+_RANK = re.compile(rb"[A-Za-z0-9+/]+=* [0-9]{1,9}\r?\n")
 
 
 def tokens_of(name: str, content: Any) -> dict[str, int]:
@@ -77,12 +81,28 @@ def steps_of(content: Any) -> dict[str, Any]:
     return steps
 
 
-def sentencepiece_tokens(data: bytes) -> dict[str, int]:
-    """The ids of the pieces of a sentencepiece model.
+def count_tokens(data: bytes) -> int:
+    """How many tokens a file `*.model` names, as far as its first layer says.
 
     Raises:
-        ValueError: the bytes are none.
+        ValueError: the bytes are neither a sentencepiece model nor the ranks of tiktoken.
     """
+    if _are_ranks(data):
+        return data.count(b"\n")
+    return sum(field == 1 for field, _ in _fields(data))
+
+
+def sentencepiece_tokens(data: bytes) -> dict[str, int]:
+    """The ids of the pieces of a sentencepiece model, or of the ranks of tiktoken under the same name (GLM-4).
+
+    Raises:
+        ValueError: the bytes are neither.
+    """
+    if _are_ranks(data):
+        pairs = [line.split() for line in data.splitlines() if line]
+        if any(len(pair) != 2 or not pair[1].isdigit() for pair in pairs):
+            raise ValueError("a line has no token with its rank")
+        return {token.decode("ascii", "backslashreplace"): int(rank) for token, rank in pairs}
     pieces = [
         next((text for field, text in _fields(piece) if field == 1), b"")
         for field, piece in _fields(data)
@@ -92,6 +112,11 @@ def sentencepiece_tokens(data: bytes) -> dict[str, int]:
         return {piece.decode(): row for row, piece in enumerate(pieces)}
     except UnicodeDecodeError as error:
         raise ValueError("a piece is not UTF-8") from error
+
+
+def _are_ranks(data: bytes) -> bool:
+    """Whether the first line is a token in base 64 and its rank, as tiktoken writes them."""
+    return _RANK.match(data) is not None
 
 
 def _ids(table: Any) -> dict[str, int]:

@@ -12,7 +12,7 @@ from mergeometry.errors import DataError
 from mergeometry.recipe.adapt import EncoderOptions
 from mergeometry.sources import Checkpoint
 from mergeometry.sources.files import read_small
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.strict_json import parse_object
 
 _PREPARATION = {"image": ("preprocessor_config.json", "processor_config.json")}
 _TOKENIZER = ("tokenizer_config.json",)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mergeometry.encoders.library import import_transformers, quiet_transformers
-from mergeometry.errors import DataError
+from mergeometry.errors import DataError, in_one_line
 from mergeometry.inputs import UnlabelledData
 
 
@@ -31,7 +31,7 @@ class Tokens:
             # transformers answers malformed files with errors of every kind.
             except Exception as error:
                 raise DataError(
-                    f"the base's tokenizer cannot be loaded: {error}",
+                    f"the base's tokenizer cannot be loaded: {in_one_line(error)}",
                     file=folder,
                     hint="texts need the tokenizer files next to the base's weights",
                 ) from error

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mergeometry.encoders.library import import_transformers, quiet_transformers
-from mergeometry.errors import DataError
+from mergeometry.errors import DataError, in_one_line
 from mergeometry.sources import TensorInfo, TensorReader
 
 _GENERATION = "generation_config.json"
@@ -45,5 +45,5 @@ def build(kind: str, folder: Path, disk: Mapping[str, TensorInfo], device: torch
                 model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
         # transformers answers malformed configurations with errors of every kind.
         except Exception as error:
-            raise DataError(f"transformers cannot build the base model: {error}", file=folder) from error
+            raise DataError(f"transformers cannot build the base model: {in_one_line(error)}", file=folder) from error
     return model.eval().requires_grad_(False).to(device)

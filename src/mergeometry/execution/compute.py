@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mergeometry.deferred import Tensor, torch
 from mergeometry.digests import DEFAULT, Algorithm
-from mergeometry.errors import ExecutionError, MergeometryError
+from mergeometry.errors import ExecutionError, MergeometryError, in_one_line
 from mergeometry.execution.copies import copy_in_pieces, refuse_unequal
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
@@ -123,7 +123,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
             raise
         except Exception as error:
             raise ExecutionError(
-                f"a tensor could not be merged: {type(error).__name__}: {error}",
+                f"a tensor could not be merged: {type(error).__name__}: {in_one_line(error)}",
                 tensor=job.task.name,
                 hint=f"method {job.task.steps}",
             ) from error

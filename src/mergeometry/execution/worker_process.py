@@ -19,7 +19,7 @@ import cloudpickle
 import torch
 
 import mergeometry.execution.compute  # noqa: F401  (what every worker needs is loaded before the first is forked)
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, in_one_line
 from mergeometry.execution.fork_server import ASKED, ENDED, command_of
 
 _ORPHAN_SECONDS = 0.5
@@ -90,7 +90,7 @@ def _answer(function: Callable[[Any], Any], job: Any) -> bytes:
             answer = cloudpickle.dumps((None, error, where))
             cloudpickle.loads(answer)  # some errors cannot be made again from their arguments
         except Exception:
-            answer = cloudpickle.dumps((None, ExecutionError(f"{type(error).__name__}: {error}"), where))
+            answer = cloudpickle.dumps((None, ExecutionError(f"{type(error).__name__}: {in_one_line(error)}"), where))
         return answer
 
 

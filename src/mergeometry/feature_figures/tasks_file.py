@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry.comparison.tasks_file import LabelledSource, Source, TasksFile
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import AdaptSection, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.files import text_of
@@ -127,7 +127,7 @@ def _validated(given: Mapping[str, Any], file: Path | None) -> FigureTasks:
         return FigureTasks.model_validate(given)
     except ValidationError as error:
         reasons = explain(error, FigureTasks, {})
-        raise RecipeError("the tasks are not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+        raise RecipeError(listed("the tasks are not usable:", reasons), file=file) from error
 
 
 def _placed(task: FigureTask, folder: Path) -> FigureTask:

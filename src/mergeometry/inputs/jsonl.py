@@ -10,7 +10,7 @@ from mergeometry import limits
 from mergeometry.errors import DataError
 from mergeometry.inputs.columns import check_size, column_place, missing
 from mergeometry.inputs.lines import raw_lines
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.strict_json import parse_object
 
 Value = TypeVar("Value", str, str | int)
 

@@ -31,6 +31,10 @@ def read_saved(folder: Path, split: str | None, column: str, take: Take[Value]) 
         DataError: the folder cannot be loaded, or the split or column is missing.
     """
     datasets = _library()
+    for path in folder.rglob("*"):
+        # The library would wait on a pipe for ever.
+        if not (path.is_dir() or path.is_file()):
+            raise DataError("a data set holds something that is no regular file", file=path)
     with _in_words(datasets, folder):
         dataset = datasets.load_from_disk(str(folder))
         if isinstance(dataset, datasets.DatasetDict):

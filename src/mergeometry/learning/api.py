@@ -17,7 +17,7 @@ from mergeometry.encoders.heads import Head
 from mergeometry.encoders.plain import FeatureFunction, PlainEncoder
 from mergeometry.encoders.reached import reached
 from mergeometry.encoders.sites import Site
-from mergeometry.errors import DataError, MismatchError, NumericalError, RecipeError
+from mergeometry.errors import DataError, MismatchError, NumericalError, RecipeError, listed
 from mergeometry.execution.threads import one_thread
 from mergeometry.learning.build_learner import Material, Prepared, build_learner
 from mergeometry.learning.learnable import Learnable, learnable_of
@@ -135,7 +135,7 @@ def _settings(given: Mapping[str, Any]) -> LearningSettings:
         return LearningSettings.model_validate(dict(given))
     except ValidationError as error:
         reasons = explain(error, LearningSettings, {})
-        raise RecipeError("the settings of learning cannot be used:\n  - " + "\n  - ".join(reasons)) from error
+        raise RecipeError(listed("the settings of learning cannot be used:", reasons)) from error
 
 
 def _check_tasks(labels: Sequence[str], data: Mapping[str, Any], heads: Mapping[str, Any]) -> None:

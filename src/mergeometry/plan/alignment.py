@@ -63,11 +63,14 @@ def aligned(recipe: Recipe, base: Checkpoint, models: Sequence[Model], matches: 
         name: axis for name, one in base.tensors.items() if (axis := vocabulary_axis(name, one.shape)) is not None
     }
     sizes = {base.tensors[name].shape[axis] for name, axis in tables.items() if is_token_table(name)}
-    if not sizes:
-        return unchanged
-    inputs = _known((base, *models))
+    inputs = _known((base, *models)) if sizes else None
     if inputs is None:
-        return unchanged
+        if options is None or options.donor is None:
+            return unchanged
+        lacking = "a tokenizer" if sizes else "a table of tokens"
+        return Alignment(
+            base, tuple(models), reasons=(f"tokenizer: the model lacks {lacking} to put another's in place of",)
+        )
     if len(sizes) > 1:
         differ = options is not None and any(one.ids != inputs[0].ids for one in inputs)
         text = f"tokenizer: the base has tables of {' and '.join(map(str, sorted(sizes)))} rows, and which of them has "

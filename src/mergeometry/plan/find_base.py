@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergeometry.errors import RecipeError, SourceError
+from mergeometry.errors import RecipeError, SourceError, listed
 from mergeometry.hub_names import HubReference, halves_of, hub_reference, is_long
 from mergeometry.plan.fitting_bases import fitting_bases
 from mergeometry.plan.likeness import base_cosine
@@ -151,6 +151,4 @@ def _on_hub(asked: Sequence[_Asked]) -> list[str]:
 
 def _unknown(what: str, reasons: Sequence[str], cures: Sequence[str]) -> RecipeError:
     cure = " or ".join(f"--base {place}" for place in dict.fromkeys(cures)) or "--base FOLDER"
-    return RecipeError(
-        f"{what}:\n  - " + "\n  - ".join(dict.fromkeys(reasons)), hint=f"name it: {cure} (in Python: base=...)"
-    )
+    return RecipeError(listed(f"{what}:", dict.fromkeys(reasons)), hint=f"name it: {cure} (in Python: base=...)")

@@ -12,6 +12,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.hub_names import anchored, halves_of, is_long
 from mergeometry.recipe.mergekit import Lines, Translation, is_mergekit, lines_of, translate
 from mergeometry.recipe.yaml import parse_documents
+from mergeometry.regular_files import read_regular
 from mergeometry.working_folder import folder_for
 
 
@@ -78,12 +79,12 @@ def text_of(path: Path, what: str) -> str:
         RecipeError: the file cannot be read, is too large, or is not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(limits.RECIPE_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(f"{what} cannot be read: {error.strerror}", file=path) from error
-    if len(raw) > limits.RECIPE_BYTES:
-        raise RecipeError(f"{what} is larger than {limits.RECIPE_BYTES} bytes", file=path)
+        raw = read_regular(path, limits.RECIPE_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        # It may be read again, and a reader may wait for ever.
+        hint = "save what the pipe holds as a file" if path.is_fifo() else None
+        raise RecipeError(f"{what} cannot be read: {reason}", file=path, hint=hint) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

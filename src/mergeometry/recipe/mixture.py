@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.hub_names import anchored, folder_name
 from mergeometry.recipe.files import documents_of
 from mergeometry.recipe.mergekit.mixture import from_mergekit
@@ -132,7 +132,7 @@ def load_mixture(source: str | Path | Mapping[str, Any]) -> MixtureRecipe:
         recipe = MixtureRecipe.model_validate(given)
     except ValidationError as error:
         reasons = explain(error, MixtureRecipe, {})
-        raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+        raise RecipeError(listed("the recipe is not usable:", reasons), file=file) from error
     return recipe if file is None else recipe.with_paths(lambda path: anchored(path, file.parent))
 
 

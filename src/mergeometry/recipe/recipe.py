@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from mergeometry.errors import RecipeError
+from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.files import Read, read_given, resolved
@@ -304,7 +304,7 @@ def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
         return Recipe.model_validate(given)
     except ValidationError as error:
         reasons = explain(error, Recipe, {})
-        raise RecipeError("the recipe is not usable:\n  - " + "\n  - ".join(reasons), file=file) from error
+        raise RecipeError(listed("the recipe is not usable:", reasons), file=file) from error
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

@@ -12,6 +12,7 @@ from mergeometry import limits
 from mergeometry.conventions.foreign_code import ATTENTION_KEYS, CODE_KEYS, is_foreign_attention, mappings
 from mergeometry.dtypes import DTYPES
 from mergeometry.errors import SourceError, printable
+from mergeometry.strict_json import parse_json
 
 _DTYPE_KEYS = ("torch_dtype", "dtype")
 _LONGEST = 200
@@ -45,27 +46,24 @@ def rewritten(
     Raises:
         SourceError: the file is too large, malformed or nested too deeply, or names a key twice.
     """
-    if not name.endswith(_MODEL_FILES):
+    if not name.lower().endswith(_MODEL_FILES):
         return None
     content = parsed_configuration(source)
     changes: list[str] = []
-    try:
-        for mapping in mappings(content):
-            changes.extend(_without_code(mapping))
-            if code is not None:
-                changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
-        for key, value in (keys or {}).items():
-            holder, last = _holder(content, key)
-            if holder is not None and holder.get(last) != value:
-                changes.append(_with_key(holder, last, value, key))
-        for key, value in (values or {}).items():
-            holder, last = _holder(content, key)
-            if holder is not None and (last not in holder or holder[last] != value):
-                holder[last] = value
-                changes.append(_set_to(key, value))
-        data = f"{json.dumps(content, indent=2)}\n".encode()
-    except RecursionError as error:
-        raise SourceError("a configuration is nested too deeply", file=source) from error
+    for mapping in mappings(content):
+        changes.extend(_without_code(mapping))
+        if code is not None:
+            changes.extend(_with_dtype(mapping, _DTYPE_NAMES[code]))
+    for key, value in (keys or {}).items():
+        holder, last = _holder(content, key)
+        if holder is not None and holder.get(last) != value:
+            changes.append(_with_key(holder, last, value, key))
+    for key, value in (values or {}).items():
+        holder, last = _holder(content, key)
+        if holder is not None and (last not in holder or holder[last] != value):
+            holder[last] = value
+            changes.append(_set_to(key, value))
+    data = f"{json.dumps(content, indent=2)}\n".encode()
     return Rewritten(data, tuple(dict.fromkeys(changes))) if changes else None
 
 
@@ -78,19 +76,7 @@ def parsed_configuration(source: Path) -> Any:
         raise SourceError(f"a configuration cannot be read: {error.strerror}", file=source) from error
     if len(data) > limits.JSON_BYTES:
         raise SourceError(f"a configuration of more than {limits.JSON_BYTES} bytes is not read", file=source)
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(pairs)
-        if len(mapping) != len(pairs):
-            keys = [key for key, _ in pairs]
-            double = next(key for key in keys if keys.count(key) > 1)
-            raise SourceError(f"a configuration names the key {printable(double)} twice", file=source)
-        return mapping
-
-    try:
-        return json.loads(data, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise SourceError("a configuration is not valid JSON", file=source) from error
+    return parse_json(data, source, "configuration", nesting=limits.JSON_NESTING, finite=False)
 
 
 def _holder(content: Any, key: str) -> tuple[dict[str, Any] | None, str]:

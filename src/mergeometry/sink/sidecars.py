@@ -12,6 +12,7 @@ from mergeometry.errors import SourceError
 from mergeometry.sink.configuration import Rewritten, parsed_configuration, rewritten
 from mergeometry.sink.folder_files import FolderFiles, Sidecar
 from mergeometry.sink.record_parts import CopiedFile, LeftOut, SidecarRecord
+from mergeometry.sink.sidecar_contents import check_contents
 from mergeometry.sink.staging import Staging
 
 COPIED = frozenset({Kind.TOKENIZER, Kind.TEMPLATE, Kind.CONFIGURATION, Kind.DOCUMENT})
@@ -100,19 +101,19 @@ def with_template(plan: SidecarPlan, template: str) -> SidecarPlan:
 
 
 def check_sidecars(plan: SidecarPlan, code: str | None = None) -> None:
-    """Open every file to copy and parse every configuration, before anything expensive.
+    """Read every file to copy as what loads the output will, before anything expensive.
 
     Raises:
-        SourceError: a file cannot be read, or a configuration is malformed.
+        SourceError: a file cannot be read, or is malformed.
     """
     for file in plan.files:
         try:
-            with file.source.open("rb") as opened:
-                opened.read(1)
             file.name.encode()
-        except (OSError, UnicodeEncodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "its name is not valid Unicode"
-            raise SourceError(f"a file to copy cannot be read: {reason}", file=file.source) from error
+        except UnicodeEncodeError as error:
+            raise SourceError(
+                "a file to copy cannot be read: its name is not valid Unicode", file=file.source
+            ) from error
+        check_contents(file.source, file.name)
         if file.name.endswith(".json"):
             rewritten(file.source, file.name, code)
 

@@ -25,7 +25,7 @@ from mergeometry.sources.expression import PatternError
 from mergeometry.sources.fields import Fields
 from mergeometry.sources.files import read_small
 from mergeometry.sources.patterns import PatternTable
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.strict_json import parse_object
 
 CONFIG_FILE = "adapter_config.json"
 

@@ -24,7 +24,6 @@ from mergeometry.sources.kinds import refuse_suffix
 from mergeometry.sources.modules import read_modules
 from mergeometry.sources.quantised import dequantised, open_gguf
 from mergeometry.sources.stacked import LayerStack
-from mergeometry.sources.strict_json import parse_object
 from mergeometry.sources.survey import Entry, survey
 from mergeometry.sources.tensors import TensorInfo
 from mergeometry.sources.weights import (
@@ -35,6 +34,7 @@ from mergeometry.sources.weights import (
     read_weights,
     refuse_foreign_adapter,
 )
+from mergeometry.strict_json import parse_object
 
 CONFIG_FILE = "config.json"
 

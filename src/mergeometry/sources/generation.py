@@ -8,7 +8,7 @@ from mergeometry import limits
 from mergeometry.sources.adapter import Adapter
 from mergeometry.sources.checkpoint import Checkpoint
 from mergeometry.sources.files import read_small
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.strict_json import parse_object
 
 GENERATION_FILE = "generation_config.json"
 

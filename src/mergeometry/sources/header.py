@@ -17,8 +17,8 @@ from mergeometry.dtypes import DTYPES, item_size
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import opened
 from mergeometry.sources.kinds import foreign_format
-from mergeometry.sources.strict_json import parse_object, refuse_wide
 from mergeometry.sources.tensors import FileStamp, TensorInfo
+from mergeometry.strict_json import parse_object, refuse_wide
 
 _CHUNK = 1 << 20
 _NESTING = 3

@@ -10,7 +10,7 @@ from mergeometry import limits
 from mergeometry.errors import SourceError, printable
 from mergeometry.sources.files import read_small
 from mergeometry.sources.kinds import CONVERT_HINT, PICKLE_SUFFIXES
-from mergeometry.sources.strict_json import parse_object, refuse_wide
+from mergeometry.strict_json import parse_object, refuse_wide
 
 _LISTED = 20
 _DRIVE = re.compile(r"[A-Za-z]:")

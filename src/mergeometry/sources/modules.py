@@ -12,7 +12,7 @@ from mergeometry import limits
 from mergeometry.conventions.modules import ENCODER_SETTINGS, MODULES_FILE, Module, modules_of
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import read_small
-from mergeometry.sources.strict_json import parse_json, parse_object
+from mergeometry.strict_json import parse_json, parse_object
 
 CONFIG_FILE = "config.json"
 

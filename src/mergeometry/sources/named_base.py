@@ -12,7 +12,7 @@ from mergeometry.errors import SourceError
 from mergeometry.sources.adapter_config import CONFIG_FILE as ADAPTER_CONFIG
 from mergeometry.sources.checkpoint import CONFIG_FILE
 from mergeometry.sources.files import read_small
-from mergeometry.sources.strict_json import parse_object
+from mergeometry.strict_json import parse_object
 
 CARD = "README.md"
 FILES = (ADAPTER_CONFIG, CARD, CONFIG_FILE)

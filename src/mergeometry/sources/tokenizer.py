@@ -24,7 +24,7 @@ from mergeometry.conventions.tokenizers import (
 )
 from mergeometry.errors import SourceError
 from mergeometry.sources.files import read_small
-from mergeometry.sources.strict_json import parse_json
+from mergeometry.strict_json import parse_json
 
 _SENTENCEPIECE_END = ".model"
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")

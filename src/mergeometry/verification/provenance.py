@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mergeometry.errors import OutputError
+from mergeometry.errors import OutputError, listed
 from mergeometry.sink import InputRecord, RunRecord, read_record
 from mergeometry.sink.failures import explained
 from mergeometry.sink.public_names import pinned_names, public_names, public_recipe
@@ -53,9 +53,8 @@ def intact_folder(output: str | Path, progress: Progress | None = None) -> Path:
         )
     found = verify(target, progress=progress)
     if not found.ok:
-        listed = "\n".join(f"  - {one}" for one in found.differences[:10])
         raise OutputError(
-            f"the output is not as its run record says:\n{listed}",
+            listed("the output is not as its run record says:", map(str, found.differences[:10])),
             file=target,
             hint=f"`mergeometry verify {target}` lists every difference; merge anew",
         )

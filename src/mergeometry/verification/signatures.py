@@ -90,14 +90,15 @@ def _library(part: str) -> Any:
 
 
 def _readable(key: str | Path, what: str) -> None:
-    """Refuse what the library would read without end; a pipe from another program may hold a key."""
+    """Refuse what the library would read without end, or wait for; a pipe of the shell, `<(...)`, may hold a key."""
     try:
         state = Path(key).stat()
     except OSError as error:
         raise SourceError(f"the {what} cannot be read: {error.strerror}", file=key) from error
     if not os.access(key, os.R_OK):
         raise SourceError(f"the {what} cannot be read", file=key)
-    if not (stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)) or state.st_size > limits.JSON_BYTES:
+    piped = stat.S_ISFIFO(state.st_mode) and not os.path.lexists(os.path.realpath(key))
+    if not (stat.S_ISREG(state.st_mode) or piped) or state.st_size > limits.JSON_BYTES:
         raise SourceError(f"the {what} is not a file of a key", file=key, hint=_ONLY_ECDSA)
 
 

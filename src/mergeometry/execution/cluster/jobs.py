@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, listed
 from mergeometry.execution.cluster.nodes import Expected, nodes_of, problems_here
 from mergeometry.execution.executor import Demands, Given, Result
 from mergeometry.execution.threads import one_thread
@@ -43,7 +43,7 @@ def carry_out(
     node = os.uname().nodename
     try:
         if problems := problems_here(expected):
-            raise ExecutionError("a node does not fit the others:\n" + "\n".join(f"  {text}" for text in problems))
+            raise ExecutionError(listed("a node does not fit the others:", problems))
         with one_thread():
             result = work(job)
         # A node that is lost later takes what it has not written out along; its jobs would count as done.

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergeometry.errors import ExecutionError
+from mergeometry.errors import ExecutionError, listed
 from mergeometry.execution.cluster import look
 from mergeometry.sink.failures import explained
 
@@ -73,7 +73,7 @@ def checked_software(ray: Any) -> tuple[Expected, tuple[str, ...]]:
     problems = [text for node, theirs in found if (text := _differences(node.name, own, theirs))]
     if problems:
         raise ExecutionError(
-            "nodes run other software than this process:\n" + "\n".join(f"  {text}" for text in problems),
+            listed("nodes run other software than this process:", problems),
             hint="use one image, or one environment on shared storage, for the driver and every node",
         )
     kinds = {own["instructions"], *(theirs["instructions"] for _, theirs in found)}
@@ -104,7 +104,7 @@ def checked_storage(ray: Any, expected: Expected, token: Path, files: Mapping[Pa
                 problems.append(f"{node.name}: what it writes does not arrive here: {folder}")
         if problems:
             raise ExecutionError(
-                "nodes do not see the storage that they must share:\n" + "\n".join(f"  {text}" for text in problems),
+                listed("nodes do not see the storage that they must share:", problems),
                 hint="inputs and output belong on storage that every node mounts under the same path",
             )
         yield Expected(expected.software, str(token), secret)

@@ -8,8 +8,11 @@ from pathlib import Path
 from mergeometry.conventions.hub_cache import snapshots_of
 from mergeometry.errors import SourceError
 from mergeometry.hub_names import HubReference
+from mergeometry.regular_files import read_regular
 from mergeometry.sources.hub.repository import COMMIT, DEFAULT_REVISION
 
+_REFERENCE_BYTES = 100
+"""Most of a file that holds a commit."""
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 
@@ -26,7 +29,8 @@ def cached_snapshot(reference: HubReference) -> Path:
     commit = revision
     if not COMMIT.fullmatch(revision):
         try:
-            commit = (snapshots.parent / "refs" / revision).read_text().strip()
+            held = read_regular(snapshots.parent / "refs" / revision, _REFERENCE_BYTES)
+            commit = held.decode("ascii", "replace").strip()
         except OSError as error:
             raise _missing(reference, f"the hub's cache does not know the revision {revision!r}") from error
     snapshot = snapshots / commit

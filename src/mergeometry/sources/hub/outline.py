@@ -22,8 +22,8 @@ from mergeometry.sources.hub.client import download, first_bytes
 from mergeometry.sources.hub.repository import HubModel
 from mergeometry.sources.index import read_index
 from mergeometry.sources.pickles.find import pickles_among
-from mergeometry.sources.strict_json import parse_json
 from mergeometry.sources.weights import ADAPTER_FILE, find_weights, has_weights
+from mergeometry.strict_json import parse_json
 
 _SMALL = (Kind.TOKENIZER, Kind.TEMPLATE, Kind.CONFIGURATION, Kind.DOCUMENT)
 _SETTINGS = "adapter_config.json"

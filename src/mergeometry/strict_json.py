@@ -12,6 +12,8 @@ from mergeometry import limits
 from mergeometry.errors import SourceError
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_BETWEEN_VALUES = (b",", b"[", b"{")
+"""At least one of these precedes each value; in texts they are counted too, which real files stay far enough below."""
 
 
 class _DuplicateKeyError(ValueError):
@@ -24,9 +26,12 @@ def parse_json(raw: bytes | bytearray, file: Path, what: str, *, nesting: int, f
     """Parse one JSON value strictly.
 
     Raises:
-        SourceError: the text is not UTF-8 or not JSON; a key occurs twice; the nesting is deeper than ``nesting``; or a
-            number is NaN or infinite, unless ``finite`` is false. The error names the file.
+        SourceError: the text is not UTF-8 or not JSON; a key occurs twice; the nesting is deeper than ``nesting``; a
+            number is NaN or infinite, unless ``finite`` is false; or there are more values than in any real file. The
+            error names the file.
     """
+    if sum(map(raw.count, _BETWEEN_VALUES)) > limits.JSON_VALUES:
+        raise SourceError(f"the {what} has more than {limits.JSON_VALUES:,} values", file=file)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
