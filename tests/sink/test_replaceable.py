@@ -126,6 +126,17 @@ def test_files_take_the_mode_that_the_umask_leaves(
     assert {path.stat().st_mode & 0o777 for path in written} == {mode}
 
 
+def test_an_output_of_somebody_else_is_refused_before_anything_is_computed(
+    merged: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write to every folder, so that the answer of the system to anybody else is given here.
+    monkeypatch.setattr(os, "access", lambda place, mode: (Path(place), mode) != (out, os.W_OK))
+    computed: list[Any] = []
+    with pytest.raises(OutputError, match="no right to write"):
+        mg.merge(merged["recipe"], out, workers=1, overwrite=True, progress=computed.append)
+    assert not computed
+
+
 def test_what_appears_during_the_merge_is_not_lost(merged: dict[str, Any], out: Path) -> None:
     with pytest.raises(OutputError, match=r"did not write, so it is not replaced: notes\.txt"):
         mg.merge(merged["recipe"], out, workers=1, overwrite=True, progress=lambda _task: added("notes.txt")(out))

@@ -87,6 +87,11 @@ def _refuse_foreign(target: Path) -> None:
         ) from error
     if is_single_file(target):
         return
+    if not os.access(target, os.W_OK):  # a folder that is moved to another one is written to
+        raise OutputError(
+            "the output may not be replaced: you have no right to write to it", file=target,
+            hint="check the folder's permissions, or choose another output",
+        )  # fmt: skip
     if foreign := [str(path.relative_to(target)) for path in _files_below(target) if _is_foreign(path, target, own)]:
         shown = ", ".join(printable(name) for name in sorted(foreign)[:_SHOWN])
         more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""

@@ -73,7 +73,7 @@ class Staging:
         self._done: set[str] = set()
         self._written: dict[str, dict[str, Any]] = {}
         self._published = False
-        with explained("the output's path cannot be examined", self.target):
+        with explained("the output's path, or what is staged beside it, cannot be examined", self.target):
             waiting = self._place.spare.is_dir()  # the target itself, between two renames: __enter__ looks again
         if not waiting:
             refuse_taken(self.target, overwrite=overwrite, inputs=self._inputs)
