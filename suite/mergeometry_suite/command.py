@@ -17,12 +17,13 @@ from mergeometry_suite.loop import Course, encode_with
 from mergeometry_suite.minilm import Encoder, Tokenizer
 from mergeometry_suite.packages import MINILM
 from mergeometry_suite.splits import Splits
-from mergeometry_suite.tasks import SUITES, TASKS, TEXT_8, TEXT_14, Task, find_task, load
+from mergeometry_suite.tasks import SUITES, TASKS, TEXT_8, TEXT_14, TEXT_20, Task, find_task, load
+from mergeometry_suite.train import adapter_folder
 from mergeometry_suite.training import Scores, Start, train_into
 
 __all__ = [
-    "ADAPTER", "FULL", "SUITES", "TASKS", "TEXT_8", "TEXT_14", "full_folder", "list_tasks", "load_expert",
-    "load_full_expert", "train_expert",
+    "ADAPTER", "FULL", "SUITES", "TASKS", "TEXT_8", "TEXT_14", "TEXT_20", "adapter_folder", "full_folder", "list_tasks",
+    "load_expert", "load_full_expert", "train_expert",
 ]  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _start(task: Task, folder: Path) -> Start:
     train, validation, test = (
         encoder.encode(tokenizer.prepare(split.texts)) for split in (splits.train, splits.validation, splits.test)
     )
-    head = fit_head(train, splits.train.labels, validation, splits.validation.labels, len(task.classes))
+    head = fit_head(train, splits.train.labels, len(task.classes))
     scores = {
         "validation": round(accuracy(head, validation, splits.validation.labels), 4),
         "test": round(accuracy(head, test, splits.test.labels), 4),
@@ -99,5 +100,5 @@ def _origin(task: Task, splits: Splits) -> dict[str, Any]:
             "word_pieces": PIECES,
             "classes": list(task.classes),
         },
-        "head": "logistic regression on the base's features of the training texts; then frozen",
+        "head": "logistic regression on the base's features of the training texts, penalty included; then frozen",
     }

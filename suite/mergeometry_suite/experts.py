@@ -13,6 +13,7 @@ from mergeometry_suite.heads import load_head, save_head
 from mergeometry_suite.minilm import build_model
 from mergeometry_suite.staging import PROVENANCE, read_provenance
 from mergeometry_suite.tasks import Task, find_task
+from mergeometry_suite.train import adapter_folder
 
 HEAD = "head.safetensors"
 SHIPPED = Path(__file__).parent / "experts"
@@ -29,13 +30,14 @@ class Expert:
 
 
 def load_expert(task: str, folder: Path | None = None) -> Expert:
-    """Return the expert of a task: the one that ships with the project, or the one trained into ``folder``.
+    """Return the expert of a task: the one in ``folder``, else the one that ships, else the one in the cache.
 
     Raises:
         DataError: there is no such task, or no whole expert in the folder.
     """
     text_task = find_task(task)
-    folder = SHIPPED / task if folder is None else folder
+    if folder is None:
+        folder = SHIPPED / task if (SHIPPED / task).is_dir() else adapter_folder() / task
     if not is_complete(folder):
         raise DataError(
             f"there is no trained expert of {task!r}", file=folder, hint=f"train it: mergeometry suite train {task}"

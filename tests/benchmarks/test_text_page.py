@@ -11,13 +11,14 @@ from mergeometry_suite.command import TASKS, load_expert
 def test_the_page_is_as_the_records_are(tmp_path: Path) -> None:
     copy = tmp_path / "suites.md"
     copy.write_text(text_page.PAGE.read_text("utf-8"), "utf-8")
-    text_page.write(copy, json.loads(text_page.FULL.read_text("utf-8")))
+    full, adapters = (json.loads(kept.read_text("utf-8")) for kept in (text_page.FULL, text_page.ADAPTERS))
+    text_page.write(copy, full, adapters)
     assert copy.read_text("utf-8") == text_page.PAGE.read_text("utf-8"), f"run `{text_page.COMMAND}`"
 
 
 def test_every_task_has_its_row() -> None:
     table = text_page.PAGE.read_text("utf-8").partition("<!-- text:")[2].partition("<!-- end of text")[0]
-    rows = re.findall(r"^\| (\w+)(?: †)? \|.*\| ([\d.]+) \| ([\d.]+) \| [\d.]* \|", table, re.M)
+    rows = re.findall(r"^\| (\w+)(?: [†‡])? \|.*\| ([\d.]+) \| ([\d.]+) \| [\d.]* \|", table, re.M)
     assert [name for name, _, _ in rows] == list(TASKS)
     for name, base, expert in rows:
         scores = load_expert(name).provenance["accuracy"]

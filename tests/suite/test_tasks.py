@@ -12,7 +12,17 @@ from mergeometry.errors import DataError
 from mergeometry_suite.backbone import PIECES, backbone
 from mergeometry_suite.command import list_tasks
 from mergeometry_suite.minilm import Tokenizer
-from mergeometry_suite.sources import meaning, scripture, sentiment, spam
+from mergeometry_suite.sources import (
+    addresses,
+    computing,
+    docstrings,
+    fortunes,
+    meaning,
+    scripture,
+    sentiment,
+    spam,
+    webster,
+)
 from mergeometry_suite.splits import (
     Example,
     Sizes,
@@ -25,7 +35,7 @@ from mergeometry_suite.splits import (
     thin,
     unique,
 )
-from mergeometry_suite.tasks import TASKS, TEXT_8, TEXT_14, find_task, load
+from mergeometry_suite.tasks import TASKS, TEXT_8, TEXT_14, TEXT_20, find_task, load
 
 pytestmark = pytest.mark.suite
 
@@ -44,6 +54,12 @@ FINGERPRINTS = {
     "nouns": "eaba4d370cff0b17",
     "verbs": "4944f105aea0f226",
     "bible": "2c5667e38628dce2",
+    "webster": "63c27a589fbfa7bf",
+    "computing": "c0f1da51b428bcd8",
+    "docstrings": "8434f97ac3a63d2e",
+    "fortunes": "425d391508b9389e",
+    "addresses": "854ed5c15bb5946a",
+    "website": "b38db7d70425fbd5",
 }
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -96,7 +112,8 @@ def test_the_same_texts_every_time(name: str) -> None:
 
 def test_the_suites_are_lists_of_tasks_and_the_small_one_comes_first() -> None:
     assert [task.name for task in list_tasks()] == list(TEXT_8) == list(FINGERPRINTS)[:8]
-    assert [task.name for task in list_tasks("text-14")] == list(TEXT_14) == list(FINGERPRINTS)
+    assert [task.name for task in list_tasks("text-14")] == list(TEXT_14) == list(FINGERPRINTS)[:14]
+    assert [task.name for task in list_tasks("text-20")] == list(TEXT_20) == list(FINGERPRINTS)
     with pytest.raises(DataError, match="no text suite 'text-9'"):
         list_tasks("text-9")
 
@@ -110,12 +127,17 @@ def test_the_suites_are_lists_of_tasks_and_the_small_one_comes_first() -> None:
         ("nouns", lambda: meaning._examples("noun", meaning._NOUNS)),
         ("verbs", lambda: meaning._examples("verb", meaning._VERBS)),
         ("bible", scripture._examples),
+        ("webster", webster._examples),
+        ("computing", computing._examples),
+        ("docstrings", docstrings._examples),
+        ("fortunes", fortunes._examples),
+        ("addresses", addresses._examples),
     ],
 )
 def test_a_document_stays_in_one_split(name: str, examples: Callable[[], Iterable[Example]]) -> None:
     documents = {example.text: example.document for example in unique(examples())}
     train, validation, test = ({documents[text] for text in split.texts} for split in parts(texts_of(name)))
-    assert len(test) > 50
+    assert len(test) > 40
     assert not train & test
     assert not train & validation
     assert not validation & test
@@ -131,7 +153,8 @@ def test_what_one_task_learns_from_no_other_is_judged_by() -> None:
         for place, theirs in permutations(range(3), 2):
             assert not openings[one][place] & openings[other][theirs], (one, other)
     shared = {(one, other) for one, other in permutations(TASKS, 2) if openings[one][0] & openings[other][0]}
-    assert shared == {("r8", "r52"), ("r52", "r8")}  # of one newswire
+    # Two of one newswire; and both dictionaries know an inflammation of the retina.
+    assert shared == {("r8", "r52"), ("r52", "r8"), ("nouns", "webster"), ("webster", "nouns")}
 
 
 def test_a_gloss_is_a_definition_without_its_uses() -> None:
@@ -146,6 +169,19 @@ def test_a_verse_is_whole_and_in_its_part() -> None:
     assert verses["In the beginning God created the heaven and the earth."] == "law"
     assert verses["The grace of our Lord Jesus Christ be with you all. Amen."] in scripture.CLASSES
     assert len(verses) > 29000
+
+
+def test_what_is_read_is_the_text_and_its_label() -> None:
+    definitions = {example.text: webster.CLASSES[example.label] for example in webster._examples()}
+    assert definitions["The plant costmary, which was formerly much used for flavoring ale."] == "botany"
+    terms = {example.text: computing.CLASSES[example.label] for example in computing._examples()}
+    assert terms["A version of the 16550 UART. Superseded by the 16650."] == "hardware"
+    quips = {example.text: fortunes.CLASSES[example.label] for example in fortunes._examples()}
+    assert quips["The nicest thing about the Alto is that it doesn't run faster at night."] == "computers"
+    spoken = {example.document: addresses.CLASSES[example.label] for example in addresses._examples()}
+    assert (spoken["1790-Washington-1"], spoken["1850-Fillmore-1"]) == ("1790 to 1829", "1830 to 1869")
+    functions = [example for example in docstrings._examples() if "ntheory/primetest.py:isprime" in example.document]
+    assert [docstrings.CLASSES[example.label] for example in functions] == ["ntheory"]
 
 
 def test_an_unknown_task_names_the_known_ones() -> None:

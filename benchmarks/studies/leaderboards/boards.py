@@ -138,6 +138,10 @@ def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[I
     )  # fmt: skip
 
 
+def _ladder(title: str, suite: str) -> Board:
+    return _adapters(title, suite, more=["task_arithmetic", "ties"], scales="0.2,0.3,0.5,1", validation=60, test=200)
+
+
 DC_NONE: Item = {"name": "dc_merge none", "method": {"name": "dc_merge", "smoothing": "none"}}
 """What the row `dc_merge` of the first boards of adapters is: the method by its name alone smooths adapters."""
 
@@ -190,6 +194,13 @@ BOARDS = {
         methods=[*OURS, *CLASSICAL, *SPECTRAL, *_simplex("directions", "tasks"), *WITH_INPUTS],
         scales=SCALES, validation=80, test=250,
     ),
+    "text-20-full": Board(
+        title="Text, 20 tasks, full fine-tunes", suite="text-20", full=True,
+        question="The last step from 8 to 14 to 20 tasks: what is left when so many models share the weights?",
+        methods=["own_blocks", *_with_rows("iso_cts", "dc_merge", "tsv_m"), *SPECTRAL, "average", "task_arithmetic",
+                 "ties"],
+        scales="0.3,0.5,0.75,1", validation=60, test=200,
+    ),
     "text-8-adapters": Board(
         title="Text, 8 tasks, LoRA experts", suite="text-8", full=False,
         question="The same tasks as rank-16 adapters, and how good scales without labels are there.",
@@ -202,6 +213,8 @@ BOARDS = {
     "text-2-adapters-half": _at_half("Text, 2 tasks, LoRA experts, at half a scale", ("movie", "r8"), [DC_NONE]),
     "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY,
                                  scales="0.5,1", validation=50, test=200),
+    "text-14-adapters": _ladder("Text, 14 tasks, LoRA experts", "text-14"),
+    "text-20-adapters": _ladder("Text, 20 tasks, LoRA experts", "text-20"),
     "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",
                                    scales="0.5,1", validation=30, test=100),
     "vision-6-full": Board(

@@ -24,11 +24,11 @@ suite.command("train-vision")(train_vision)
 def list_(as_json: Json = False, debug: Debug = False) -> None:
     """List the tasks with their experts' scores, from their provenance files."""
     with plain_errors(debug):
-        from mergeometry_suite.command import SUITES, list_tasks, load_expert
+        from mergeometry_suite.command import SUITES, list_tasks
         from mergeometry_suite.vision.command import list_vision_tasks, load_vision_expert
         from mergeometry_suite.vision.tasks import VISION_SUITES
 
-        rows = [_row(task, load_expert(task.name).provenance, SUITES) for task in list_tasks("text-14")]
+        rows = [_row(task, _record(task.name), SUITES) for task in list_tasks("text-20")]
         rows += [_row(task, load_vision_expert(task.name).provenance, VISION_SUITES) for task in list_vision_tasks()]
         if as_json:
             typer.echo(json.dumps(rows, indent=1))
@@ -39,20 +39,35 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
         for row in rows:
             table.add_row(
                 plain(row["task"]), ", ".join(row["suites"]), plain(row["title"]), str(row["classes"]),
-                f"{100 * row['base']:.1f}", f"{100 * row['expert']:.1f}", plain(row["source"]), plain(row["licence"]),
+                _score(row["base"]), _score(row["expert"]), plain(row["source"]), plain(row["licence"]),
             )  # fmt: skip
         console().print(table)
 
 
-def _row(task: Any, provenance: dict[str, Any], suites: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    scores = provenance["accuracy"]
+def _record(name: str) -> dict[str, Any] | None:
+    """The record of a text expert; none of one that does not ship and is not trained yet."""
+    from mergeometry.errors import DataError
+    from mergeometry_suite.command import load_expert
+
+    try:
+        return load_expert(name).provenance
+    except DataError:
+        return None
+
+
+def _score(score: float | None) -> str:
+    return "not trained" if score is None else f"{100 * score:.1f}"
+
+
+def _row(task: Any, provenance: dict[str, Any] | None, suites: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    scores = provenance["accuracy"] if provenance else None
     return {
         "task": task.name,
         "suites": [suite for suite, names in suites.items() if task.name in names],
         "title": task.title,
         "classes": len(task.classes),
-        "base": scores["base"]["test"],
-        "expert": scores["expert"]["test"],
+        "base": scores["base"]["test"] if scores else None,
+        "expert": scores["expert"]["test"] if scores else None,
         "source": task.source,
         "licence": task.licence,
     }
@@ -60,14 +75,15 @@ def _row(task: Any, provenance: dict[str, Any], suites: Mapping[str, Sequence[st
 
 @suite.command()
 def train(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all of --suite by default.")] = None,
+    suite_name: Annotated[
+        str, typer.Option("--suite", help="The text suite whose tasks are trained where none is named.")
+    ] = "text-14",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: experts]"),
+        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: in the cache]"),
     ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train the whole encoder, not an adapter.")] = False,
     seed: Seed = 0,
     habit: Annotated[
         str,
@@ -82,16 +98,16 @@ def train(
     """Retrain experts, minutes per task on one core; finished tasks are left alone."""
     with plain_errors(debug):
         from mergeometry.errors import DataError
-        from mergeometry_suite.command import ADAPTER, find_task, list_tasks, train_expert
+        from mergeometry_suite.command import ADAPTER, adapter_folder, find_task, list_tasks, train_expert
         from mergeometry_suite.habits import PLAIN, habit_folder, habit_form
 
         if habit != PLAIN and not full:
             raise DataError(f"the habit {habit!r} is of full fine-tunes", hint="add --full, or leave --habit out")
-        names = tasks or [task.name for task in list_tasks("text-14")]
+        names = tasks or [task.name for task in list_tasks(suite_name)]
         if full:
             form, place = habit_form(habit), output or habit_folder(habit, seed)
         else:
-            form, place = ADAPTER, output or Path("experts")
+            form, place = ADAPTER, output or adapter_folder(seed)
         regime = replace(form.regime, seed=seed)
         train_each(
             names,

@@ -11,7 +11,9 @@ from mergeometry.cli.show import Debug, console, plain, plain_errors
 
 
 def tasks(
-    suite: Annotated[str, typer.Option(help="text-8, text-14, vision, vision-6 or language-model.")] = "text-8",
+    suite: Annotated[
+        str, typer.Option(help="text-8, text-14, text-20, vision, vision-6 or language-model.")
+    ] = "text-8",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for recipe, tasks, inputs and heads.")] = Path(
         "suite"
     ),

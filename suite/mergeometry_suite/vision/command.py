@@ -89,8 +89,8 @@ def score_vision_model(model: Any, head: Head, splits: ImageSplits) -> Scores:
 def _start(task: VisionTask, folder: Path) -> Start:
     splits, model = task.read(), build_vision_model(folder)
     pack_linears(model)
-    features, checked = (train.encode_images(model, part.pixels) for part in (splits.train, splits.validation))
-    head = fit_head(features, splits.train.labels, checked, splits.validation.labels, len(task.classes))
+    features = train.encode_images(model, splits.train.pixels)
+    head = fit_head(features, splits.train.labels, len(task.classes))
     return Start(folder, head, splits, score_vision_model(model, head, splits))
 
 
@@ -111,5 +111,5 @@ def _origin(task: VisionTask, splits: ImageSplits) -> dict[str, Any]:
             "side": SIDE,
             "classes": list(task.classes),
         },
-        "head": "logistic regression on the base's class token of the training images; then frozen",
+        "head": "logistic regression on the base's class token of the training images, penalty included; then frozen",
     }
