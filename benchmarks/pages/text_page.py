@@ -45,10 +45,8 @@ def _rows(full: Mapping[str, Any], adapters: Mapping[str, Any]) -> Iterator[str]
         adapter = load_expert(task.name).provenance if task.name in TEXT_14 else adapters.get(task.name)
         whole = full.get(task.name)
         record = adapter or whole
-        if record is None:
-            continue
         scores = [_score(record, "base"), _score(adapter, "expert"), _score(whole, "expert")]
-        sizes = " / ".join(f"{count:,}" for count in record["data"]["texts"].values())
+        sizes = " / ".join(f"{count:,}" for count in record["data"]["texts"].values()) if record else ""
         mark = next(mark for suite, mark in MARKS.items() if task.name in SUITES[suite])
         yield (
             f"| {task.name}{mark} | {task.title} | {len(task.classes)} | {sizes} | {' | '.join(scores)} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from benchmarks.pages.marks import between
 from benchmarks.studies import geometry
 from benchmarks.studies.leaderboards import __main__ as command
 from benchmarks.studies.leaderboards import (
+    overview,
     page,
     seeds,
     summary,
+    validation,
 )
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.run import PLUGINS, RESULTS
@@ -43,6 +46,9 @@ def test_the_page_says_what_was_measured() -> None:
     found, text = page.read(RESULTS), command.PAGE.read_text("utf-8")
     assert between(text, "leaderboards", page.written(found), command.COMMAND) == text, command.COMMAND
     assert between(text, "seeds", seeds.written(found), command.COMMAND) == text, command.COMMAND
+    assert between(text, "overview", overview.written(found), command.COMMAND) == text, command.COMMAND
+    text = command.SUITES.read_text("utf-8")
+    assert between(text, "validation", validation.written(found), command.COMMAND) == text, command.COMMAND
     text = command.README.read_text("utf-8")
     assert between(text, "full fine-tunes", summary.summary(found), command.COMMAND) == text, command.COMMAND
     text = command.OURS.read_text("utf-8")
@@ -88,6 +94,27 @@ def test_seeds_stand_beside_each_other() -> None:
     kept = f"{100 * (row.at_one.gain_kept or 0):.0f}"
     assert f"| `tsv_m` | {kept} | {kept} | {kept} ± 0 |" in told
     assert figures(told.splitlines()[-1])[-3:-1] == [1.0, 1.0]
+
+
+def test_every_method_stands_on_every_board_that_has_it() -> None:
+    found = page.read(RESULTS)
+    told = overview.written({name: found[name] for name in ("text-14-full", "vision")})
+    first, one, _ = (part.splitlines() for part in re.split(r"\n\nAt .*:\n\n", told))
+    assert len(first) == 4
+    rows = {line.split("`")[1]: line.split(" | ") for line in one if line.startswith("| `")}
+    kept = {row.name: row.at_one for row in page.comparison_of(found["text-14-full"]).rows}
+    assert all(rows[name][2].startswith(f"{100 * (own.gain_kept or 0):.0f} ± ") for name, own in kept.items())
+    assert (rows["esm"][1], rows["esm"][3], rows["tsv_m"][1]) == ("32 inputs", "–", "none")
+    # The nine image tasks were merged before the method smoothed adapters.
+    assert rows["dc_merge"][3] == "–" and rows["dc_merge none"][2] == "–"
+
+
+def test_how_much_better_validation_inputs_look() -> None:
+    own = page.read(RESULTS)["text-14-full"]
+    told = page.comparison_of(own)
+    base = 100 * (told.base_validation - sum(told.base.values()) / len(told.base))
+    line = validation.written({"text-14-full": own}).splitlines()[2]
+    assert line.split(" | ")[1] == f"{base:+.1f}"
 
 
 @pytest.mark.suite

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks.pages import text_page
-from mergeometry_suite.command import TASKS, load_expert
+from mergeometry_suite.command import TASKS, TEXT_14, load_expert
 
 
 def test_the_page_is_as_the_records_are(tmp_path: Path) -> None:
@@ -18,9 +18,9 @@ def test_the_page_is_as_the_records_are(tmp_path: Path) -> None:
 
 def test_every_task_has_its_row() -> None:
     table = text_page.PAGE.read_text("utf-8").partition("<!-- text:")[2].partition("<!-- end of text")[0]
-    rows = re.findall(r"^\| (\w+)(?: [†‡])? \|.*\| ([\d.]+) \| ([\d.]+) \| [\d.]* \|", table, re.M)
+    rows = re.findall(r"^\| (\w+)(?: [†‡])? \|.*\| ([\d.]*) \| ([\d.]*) \| [\d.]* \|", table, re.M)
     assert [name for name, _, _ in rows] == list(TASKS)
-    for name, base, expert in rows:
+    for name, base, expert in rows[: len(TEXT_14)]:
         scores = load_expert(name).provenance["accuracy"]
         assert (float(base), float(expert)) == tuple(round(100 * scores[end]["test"], 1) for end in ("base", "expert"))
 

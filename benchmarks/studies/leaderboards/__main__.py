@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.pages.marks import between
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
-from benchmarks.studies.leaderboards import seeds
+from benchmarks.studies.leaderboards import overview, seeds, validation
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.page import pictures, read, written
 from benchmarks.studies.leaderboards.run import RESULTS, keep, run
@@ -17,6 +17,7 @@ from benchmarks.studies.leaderboards.summary import ablation, summary
 PAGE, COMMAND = ROOT / "docs" / "leaderboards.md", "python -m benchmarks.studies.leaderboards"
 README = ROOT / "README.md"
 OURS = ROOT / "docs" / "own-blocks.md"
+SUITES = ROOT / "docs" / "suites.md"
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def main() -> None:
     found = read(RESULTS)
     PAGE.write_text(between(PAGE.read_text("utf-8"), "leaderboards", written(found), COMMAND), "utf-8")
     PAGE.write_text(between(PAGE.read_text("utf-8"), "seeds", seeds.written(found), COMMAND), "utf-8")
+    PAGE.write_text(between(PAGE.read_text("utf-8"), "overview", overview.written(found), COMMAND), "utf-8")
+    SUITES.write_text(between(SUITES.read_text("utf-8"), "validation", validation.written(found), COMMAND), "utf-8")
     README.write_text(between(README.read_text("utf-8"), "full fine-tunes", summary(found), COMMAND), "utf-8")
     OURS.write_text(between(OURS.read_text("utf-8"), "ablation", ablation(found), COMMAND), "utf-8")
     for name, drawing in pictures(found).items():

@@ -1,0 +1,124 @@
+"""All methods on all boards: the gain that each keeps, with intervals, what it costs, and whether it needs data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from statistics import mean
+from typing import Any
+
+from benchmarks.studies.leaderboards import seeds
+from benchmarks.studies.leaderboards.boards import BOARDS, WITH_INPUTS
+from benchmarks.studies.leaderboards.page import comparison_of
+from mergeometry.comparison.result import CompareRow, Figures
+from mergeometry.report.comparison import kept
+
+COLUMNS = {
+    "text-8-full": "8 text",
+    "text-14-full": "14 text",
+    "text-20-full": "20 text",
+    "vision-6-full": "6 image",
+    "vision-full": "9 image",
+    "text-2-adapters": "2 text, LoRA",
+    "text-8-adapters": "8 text, LoRA",
+    "text-14-adapters": "14 text, LoRA",
+    "text-20-adapters": "20 text, LoRA",
+    "vision-6-adapters": "6 image, LoRA",
+    "vision": "9 image, LoRA",
+}
+"""The boards that compare methods, and their headings."""
+
+UNSMOOTHED = ("text-2-adapters", "text-8-adapters", "vision-6-adapters", "vision")
+"""Boards of adapters that were measured before `dc_merge` smoothed their singular values by default."""
+
+PLAIN = ("average", "task_arithmetic", "ties")
+
+Found = Mapping[str, dict[str, Any]]
+Rows = Mapping[str, CompareRow]
+
+
+def written(found: Found) -> str:
+    """What keeps most on each board, and every method on every board at scale 1 and at the validated one."""
+    boards = {name: _rows(name, found[name]) for name in COLUMNS if name in found}
+    if not boards:
+        return "No board has been measured yet.\n"
+    names = _ordered(boards)
+    best = _table(boards, names, found, at_best=True)
+    one = _table(boards, names, found, at_best=False)
+    return f"{_first(boards)}\nAt scale 1:\n\n{one}\nAt the scale that validation inputs choose:\n\n{best}"
+
+
+def _rows(name: str, own: dict[str, Any]) -> dict[str, CompareRow]:
+    rows = {row.name: row for row in comparison_of(own).rows}
+    if name in UNSMOOTHED and "dc_merge" in rows:
+        rows["dc_merge none"] = rows.pop("dc_merge")
+    return rows
+
+
+def _ordered(boards: Mapping[str, Rows]) -> list[str]:
+    """Methods by the mean of what they keep on the boards that have them, at the better of their two scales."""
+    names = dict.fromkeys(name for rows in boards.values() for name in rows)
+
+    def strength(name: str) -> float:
+        return mean(
+            max(row.at_best.gain_kept or 0, row.at_one.gain_kept or 0) - _level(rows)
+            for rows in boards.values()
+            if (row := rows.get(name))
+        )
+
+    return sorted(names, key=strength, reverse=True)
+
+
+def _level(rows: Rows) -> float:
+    """What the middle method of a board keeps: a method is not to lead for lack of the hard boards."""
+    shares = sorted(row.at_best.gain_kept or 0 for row in rows.values())
+    return shares[len(shares) // 2]
+
+
+def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_best: bool) -> str:
+    repeated = seeds.shares(found) if len(seeds.boards_of(found)) > 1 else {}
+    head = ["gain kept, %", "data", *(COLUMNS[board] for board in boards), "seconds", "MB"]
+    lines = [f"| {' | '.join(head)} |", f"| --- | --- |{' ---: |' * (len(head) - 2)}"]
+    for name in names:
+        cells = []
+        for board, rows in boards.items():
+            if board == seeds.FIRST and name in repeated:
+                cells.append(seeds.spread(repeated[name][0 if at_best else 1]))
+            else:
+                row = rows.get(name)
+                cells.append(_share(row.at_best if at_best else row.at_one) if row else "–")
+        lines.append(f"| `{name}` | {_data(name)} | {' | '.join(cells)} | {' | '.join(_costs(boards, name))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _share(figures: Figures) -> str:
+    return kept(figures.gain_kept, figures.spread)
+
+
+def _data(name: str) -> str:
+    return "32 inputs" if name in WITH_INPUTS else "none"
+
+
+def _costs(boards: Mapping[str, Rows], name: str) -> tuple[str, str]:
+    """Seconds and memory of the merge of eight full fine-tunes, which are comparable with each other alone."""
+    row = boards.get(seeds.FIRST, {}).get(name)
+    return (f"{row.seconds:.0f}", f"{row.memory / 1e6:.0f}") if row and row.memory else ("–", "–")
+
+
+def _first(boards: Mapping[str, Rows]) -> str:
+    """A line per board: what keeps most on its test inputs, of three kinds of methods."""
+    lines = ["| board | without data | `average`, `task_arithmetic` or `ties` | with 32 inputs per task |",
+             "| --- | --- | --- | --- |"]  # fmt: skip
+    for name, rows in boards.items():
+        inputs = [str(row) for row in WITH_INPUTS]
+        kinds = ([row for row in rows if row not in inputs], PLAIN, inputs)
+        lines.append(f"| {' | '.join([BOARDS[name].title, *(_best(rows, kind) for kind in kinds)])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _best(rows: Rows, among: Collection[str]) -> str:
+    scored = {(name, at): figures for name in among if name in rows
+              for at, figures in (("", rows[name].at_best), (" at 1", rows[name].at_one))}  # fmt: skip
+    if not scored:
+        return "–"
+    name, at = max(scored, key=lambda place: scored[place].gain_kept or float("-inf"))
+    return f"`{name}`{at}: {_share(scored[name, at])}"
