@@ -69,6 +69,9 @@ DATA_BYTES = 2 * 1024 * 1024 * 1024
 DATA_ITEMS = 5_000_000
 """Most texts or images of one source; learning uses a few thousand."""
 
+EMPTY_LINES = 100_000
+"""Most empty lines of a table or text that follow each other: 2 GB of them would take a quarter of an hour to read."""
+
 DATA_COLUMNS = 10_000
 """Most columns of a table of texts."""
 

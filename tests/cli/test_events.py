@@ -79,6 +79,13 @@ def test_what_fails(
     assert (done.exit_code, failed["status"]) == (status, status) and words in failed["error"]
 
 
+def test_a_traceback_is_part_of_the_last_event(tmp_path: Path) -> None:
+    done = invoke(*family(tmp_path), "--output", "/dev/null", "--debug")
+    last = read(done.stderr)[-1]
+    assert last["event"] == "failed" and last["traceback"].startswith("Traceback")
+    assert "traceback" not in read(invoke(*family(tmp_path), "--output", "/dev/null").stderr)[-1]
+
+
 def test_every_mismatch_of_a_refusal(tmp_path: Path) -> None:
     arguments = family(tmp_path)
     tensors = {f"{name}{HOSTILE}": tensor for name, tensor in models.random_tensors(3).items()}

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import mergeometry as mg
 from mergeometry.cli import show
 from mergeometry.cli.progress import progress
+from mergeometry.errors import OutputError
 from tests.helpers import models
 from tests.helpers.commands import invoke
 
@@ -61,6 +63,27 @@ def test_a_line_break_in_an_option_makes_no_line_of_its_own(recipe: Path, tmp_pa
     for argument in (f"--{value}", value):
         said = invoke("plan", argument)
         assert said.exit_code in (1, 2) and all(line.isprintable() for line in said.stderr.splitlines()), said.stderr
+
+
+def test_the_home_of_nobody_is_told(recipe: Path, tmp_path: Path) -> None:
+    nobody, here = "~nobody-of-this-name/model", recipe.parent / "base"
+    tasks = {"encoder": {"kind": "text"}, "tasks": [{"name": "a", "head": nobody, "test": {"path": nobody}}]}
+    (tmp_path / "tasks.yaml").write_text(json.dumps(tasks))
+    mixture = {"base": nobody, "layout": "mixtral", "gate": "random", "experts": [{"path": str(here)}] * 2}
+    (tmp_path / "mixture.yaml").write_text(json.dumps(mixture))
+    for command in (
+        ("extract", "--base", nobody, "--model", here, "--rank", "1", "--dry-run"),
+        ("transplant", "--model", here, "--donor", nobody, "--dry-run"), ("plan", "--base", nobody, "--model", here),
+        ("evaluate", here, "--tasks", tmp_path / "tasks.yaml"), ("mixture", tmp_path / "mixture.yaml", "--dry-run"),
+    ):  # fmt: skip
+        told = invoke(*command)
+        assert told.exit_code == 1 and nobody in told.stderr, (command, told.output, told.exception)
+
+
+def test_a_path_that_no_system_takes_is_told(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="zero byte"):
+        mg.merge(recipe, f"{tmp_path}/a\0b", workers=1)
+    assert "File name too long" in invoke("merge", recipe, "--output", tmp_path / ("x" * 255)).stderr
 
 
 @pytest.mark.suite

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -187,6 +188,26 @@ def test_inputs_that_may_only_be_read(tmp_path: Path) -> None:
     assert before == [models.file_hashes(Path(place)) for place in (inputs["base"], *inputs["models"])]
     inside = Path(inputs["base"]) / "out"
     assert ran(tmp_path, without_privileges, "merge", recipe, "--output", inside)[0] == 1
+
+
+@pytest.mark.suite
+def test_odd_interpreters_locales_and_terminals_change_no_byte(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, write_inputs(tmp_path))
+    odd: list[tuple[list[str], dict[str, str]]] = [
+        ([], {}), (["-OO"], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (["-X", "dev", "-W", "error"], {"LC_ALL": "tr_TR.UTF-8", "COLUMNS": "1", "NO_COLOR": "1", "TZ": "nowhere/:"}),
+        ([], {"OMP_NUM_THREADS": "many", "TMPDIR": "/nowhere", "COLUMNS": "wide", "LONG": "x" * 120_000}),
+    ]  # fmt: skip
+    contents = []
+    for number, (options, environment) in enumerate(odd):
+        out = tmp_path / f"out{number}"
+        command = [sys.executable, *options, "-m", "mergeometry", "merge", str(recipe), "--no-report", "--workers", "1"]
+        done = subprocess.run(
+            [*command, "--output", str(out)], env={**os.environ, **environment}, capture_output=True, check=False
+        )
+        assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+        contents.append(models.weight_hashes(out))
+    assert all(one == contents[0] for one in contents)
 
 
 def gone(folder: Path) -> None:

@@ -157,6 +157,9 @@ def test_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "more than 5 items" in refusal(place)
     assert "more than 5 items" in refusal(store(tmp_path, TEXTS * 2, ".parquet"))
     monkeypatch.undo()
+    monkeypatch.setattr(limits, "EMPTY_LINES", 5)
+    for ending, first in ((".csv", "text\na\n"), (".jsonl", '{"text": "a"}\n'), (".txt", "a\n")):
+        assert "more than 5 empty lines" in refusal(written(tmp_path / f"empty{ending}", first + "\n" * 6))
     monkeypatch.setattr(limits, "TEXT_BYTES", 8)
     assert "line 1 is longer than 8 bytes" in refusal(path)
     assert "row 1 is longer than 8" in refusal(store(tmp_path, TEXTS, ".parquet"))

@@ -173,6 +173,12 @@ def test_a_value_that_does_not_fit_is_named(changes: dict[Any, Any], wanted: str
     assert wanted in refusal({**SMALL, **changes})
 
 
+def test_many_reasons_of_one_kind_are_one() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe({"base": "b", "models": ["m"], "method": "average", **{f"key{n}": 1 for n in range(300)}})
+    assert "300 in all" in str(caught.value) and len(str(caught.value)) < 2_000
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     said = refusal({"modles": [], "method": "average", "seed": -1})
     assert all(part in said for part in ("'base' is missing", "'models' is missing", "'modles'", "seed"))

@@ -15,7 +15,6 @@ from mergeometry.cli.progress import merging, progress
 from mergeometry.cli.recipes import DTYPES, WriteOptions, value_of
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
-from mergeometry.hub_names import anchored
 from mergeometry.progress import duration, tensor_by_tensor
 from mergeometry.words import counted
 from mergeometry.working_folder import folder_for
@@ -93,11 +92,12 @@ def extract(
         from mergeometry.plan.adapter_contents import adapter_contents, estimated_energies
         from mergeometry.plan.prepared import prepared_plan
         from mergeometry.recipe.extraction import extraction_recipe
+        from mergeometry.recipe.files import anchored_model
         from mergeometry.sink.replaceable import refuse_taken
         from mergeometry.sink.target import resolved_target
 
         choices: Any = {"energy": energy, "other": other, "include": include or (), "exclude": exclude or ()}
-        ends = anchored(base, folder_for(base)), anchored(model, folder_for(model))
+        ends = anchored_model(base, folder_for(base)), anchored_model(model, folder_for(model))
         recipe = extraction_recipe(*ends, value_of("--rank", rank), dtype=dtype, **choices)
         hidden = quiet or as_json
         with fetching(hidden=hidden) as fetched:

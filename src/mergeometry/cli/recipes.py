@@ -15,7 +15,6 @@ from mergeometry.cli.model_arguments import has_recipes_name, is_recipe, weights
 from mergeometry.cli.show import wrong_usage
 from mergeometry.digests import ALGORITHMS
 from mergeometry.errors import RecipeError
-from mergeometry.hub_names import anchored
 from mergeometry.methods.registry import names
 from mergeometry.working_folder import folder_for
 
@@ -250,7 +249,9 @@ def _changes(options: RecipeOptions, how: MethodOptions | None) -> dict[str, Any
 
 
 def _from_here(path: str) -> str:
-    return anchored(path, folder_for(path))
+    from mergeometry.recipe.files import anchored_model
+
+    return anchored_model(path, folder_for(path))
 
 
 def value_of(flag: str, text: str) -> Any:

@@ -127,7 +127,7 @@ def launched() -> int:
 
 
 def _leave(error: MergeometryError, status: int, debug: bool, events: Events | None = None) -> NoReturn:
-    if debug:
+    if debug and events is None:
         traceback.print_exc()
     if status != WRONG_USAGE and spoken_for():
         if status == INTERRUPTED:
@@ -143,6 +143,7 @@ def _leave(error: MergeometryError, status: int, debug: bool, events: Events | N
     else:
         name = "interrupted" if status not in (FAILED, WRONG_USAGE) else "failed"
         places = {"model": error.model, "file": error.file, "tensor": error.tensor, "hint": error.hint}
+        places["traceback"] = traceback.format_exc() if debug else None
         facts = {key: value for key, value in places.items() if value is not None}
         events(name, status=status, error=error.what, **facts, notes=notes, **_reasons(error))
     raise typer.Exit(status)

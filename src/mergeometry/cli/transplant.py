@@ -13,7 +13,6 @@ from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import DTYPES, WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
-from mergeometry.hub_names import anchored
 from mergeometry.progress import duration
 from mergeometry.working_folder import folder_for
 
@@ -66,12 +65,15 @@ def transplant(
             wrong_usage(f"--rule is one of {', '.join(RULES)}, not {rule!r}")
         from mergeometry.execution.run import execute
         from mergeometry.plan.prepared import prepared_plan
+        from mergeometry.recipe.files import anchored_model
         from mergeometry.recipe.transplanting import transplant_recipe
         from mergeometry.sink.replaceable import refuse_taken
         from mergeometry.sink.target import resolved_target
 
         choices: Any = {"rule": rule, "neighbours": neighbours, "pad_to_multiple_of": pad, "dtype": dtype}
-        recipe = transplant_recipe(anchored(model, folder_for(model)), anchored(donor, folder_for(donor)), **choices)
+        recipe = transplant_recipe(
+            anchored_model(model, folder_for(model)), anchored_model(donor, folder_for(donor)), **choices
+        )
         hidden = quiet or as_json
         with fetching(hidden=hidden) as fetched:
             plan = prepared_plan(recipe, where.access, show=fetched)

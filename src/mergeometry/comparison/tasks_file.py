@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import DataSource, EncoderOptions, HeadSource, Text, as_path
-from mergeometry.recipe.files import text_of
+from mergeometry.recipe.files import resolved, text_of
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 
@@ -118,7 +118,7 @@ def _placed(task: ScoredTask, folder: Path) -> ScoredTask:
         keys = [key for key in ("path", "include_path") if getattr(part, key, None) is not None]
         if part is None or not keys:
             return part
-        return part.model_copy(update={key: str(folder / Path(getattr(part, key)).expanduser()) for key in keys})
+        return part.model_copy(update={key: resolved(getattr(part, key), folder) for key in keys})
 
     parts = ("head", "unlabelled", "validation", "test")
     return task.model_copy(update={part: moved(getattr(task, part)) for part in parts})

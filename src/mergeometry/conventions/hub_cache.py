@@ -15,9 +15,9 @@ _KINDS = ("models--", "datasets--", "spaces--")
 def hub_cache() -> Path:
     """The folder of the hub's cache. Source: huggingface_hub `constants.py`."""
     if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(os.path.expandvars(given)).expanduser()
+        return Path(os.path.expanduser(os.path.expandvars(given)))  # noqa: PTH111 - as it is, where the user is unknown
     home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
+    return Path(os.path.expanduser(os.path.expandvars(home))) / "hub"  # noqa: PTH111
 
 
 def snapshots_of(repository: str) -> Path:

@@ -12,7 +12,7 @@ from mergeometry.comparison.tasks_file import LabelledSource, Source, TasksFile
 from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import AdaptSection, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.data import DataSection
-from mergeometry.recipe.files import text_of
+from mergeometry.recipe.files import resolved, text_of
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 
@@ -139,4 +139,4 @@ def _moved(task: FigureTask, folder: Path) -> Iterator[tuple[str, Any]]:
     for key in ("head", *_SOURCES):
         part = getattr(task, key)
         if part is not None and part.path is not None:
-            yield key, part.model_copy(update={"path": str(folder / Path(part.path).expanduser())})
+            yield key, part.model_copy(update={"path": resolved(part.path, folder)})

@@ -34,15 +34,18 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the number of each line, from 1, and its bytes with the line's end; a byte order mark is left out.
 
     Raises:
-        DataError: a line is too long.
+        DataError: a line is too long, or nothing but line ends comes for a long time.
         SourceError: the file cannot be read.
     """
     with opened(path) as file:
-        number = 0
+        number = empty = 0
         while raw := file.readline(limits.TEXT_BYTES + 1):
             number += 1
             if len(raw) > limits.TEXT_BYTES:
                 raise DataError(f"line {number:,} is longer than {limits.TEXT_BYTES:,} bytes", file=path)
+            empty = empty + 1 if raw in (b"\n", b"\r\n") else 0
+            if empty > limits.EMPTY_LINES:
+                raise DataError(f"more than {empty - 1:,} empty lines follow each other, to line {number:,}", file=path)
             yield number, raw.removeprefix(MARK) if number == 1 else raw
 
 

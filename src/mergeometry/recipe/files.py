@@ -59,7 +59,7 @@ def read_document(given: Any, lines: Lines) -> Read:
         return _translated(translate(given, lines), "this file" if lines.file is None else lines.file.name, folder)
     if not isinstance(given, dict):
         raise RecipeError("a recipe must be a mapping of keys to values", file=lines.file, hint="see docs/recipes.md")
-    return Read(given, lambda place: _anchored(place, folder))
+    return Read(given, lambda place: anchored_model(place, folder))
 
 
 def documents_of(path: Path) -> list[tuple[Any, Lines]]:
@@ -116,11 +116,15 @@ def _of_mergekit(path: str, folder: Path) -> str:
         return str(here)
     if (halves := halves_of(path)) is not None:
         return "+".join(_of_mergekit(half, folder) for half in halves)
-    return _anchored(path, folder)
+    return anchored_model(path, folder)
 
 
-def _anchored(path: str, folder: Path) -> str:
-    """The path of a model, which may be a name on the hub."""
+def anchored_model(path: str, folder: Path) -> str:
+    """The path of a model relative to a folder; a name on the hub stays one.
+
+    Raises:
+        RecipeError: it begins with the home folder of a user who is unknown.
+    """
     try:
         return anchored(path, folder)
     except RuntimeError as error:

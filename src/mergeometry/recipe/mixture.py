@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mergeometry.errors import RecipeError, listed
-from mergeometry.hub_names import anchored, folder_name
-from mergeometry.recipe.files import documents_of
+from mergeometry.hub_names import folder_name
+from mergeometry.recipe.files import anchored_model, documents_of
 from mergeometry.recipe.mergekit.mixture import from_mergekit
 from mergeometry.recipe.parts import OutputOptions, as_model
 from mergeometry.recipe.passthrough import PASSTHROUGH
@@ -133,7 +133,7 @@ def load_mixture(source: str | Path | Mapping[str, Any]) -> MixtureRecipe:
     except ValidationError as error:
         reasons = explain(error, MixtureRecipe, {})
         raise RecipeError(listed("the recipe is not usable:", reasons), file=file) from error
-    return recipe if file is None else recipe.with_paths(lambda path: anchored(path, file.parent))
+    return recipe if file is None else recipe.with_paths(lambda path: anchored_model(path, file.parent))
 
 
 def _document(file: Path) -> Mapping[str, Any]:
