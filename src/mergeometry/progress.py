@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
 
 _SHARE, _APART, _LONGEST = 0.1, 2.0, 30.0
-"""A line comes with each such share of the work, seconds apart at least, and after so many seconds at the latest."""
+"""A line comes with each such share of the work, seconds apart at least, and after so many seconds at the latest.
+
+The time left is not said before there were seconds to measure the rate in."""
 
 
 class Show(Protocol):
@@ -50,10 +52,12 @@ class Lines:
     def __call__(self, text: str, done: float, total: float, *, item: str = "", count: str = "") -> None:
         """Write a line if one is due."""
         now = self._clock()
+        first = self._total is None
         new_stage = self._total is not None and (total != self._total or done < self._done)
-        # What is done at once was done by an earlier run, and says nothing about the rate.
-        if new_stage or now - self._started < 1:
-            self._started, self._begun_with = (now if new_stage else self._started), done
+        # What is done at once was done by an earlier run, and the first piece took the start of this one with it:
+        # neither says anything about the rate.
+        if first or new_stage or now - self._started < 1:
+            self._started, self._begun_with = (now if first or new_stage else self._started), done
         if new_stage:
             self._shown = 0.0
         self._total, self._done = total, done
@@ -66,7 +70,7 @@ class Lines:
     def _left(self, now: float) -> str:
         assert self._total is not None
         done = self._done - self._begun_with
-        if not self._timed or done <= 0:
+        if not self._timed or done <= 0 or now - self._started < _APART:
             return ""
         return f", about {duration((self._total - self._done) * (now - self._started) / done)} left"
 

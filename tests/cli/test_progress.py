@@ -38,6 +38,15 @@ def test_a_line_for_each_tenth_and_none_for_short_work() -> None:
     assert not short.lines
 
 
+def test_the_start_and_the_first_piece_do_not_spoil_the_estimate() -> None:
+    log = Log()
+    log.at(10.0, 2)  # the start took long, and most pieces take a fraction of that
+    log.at(11.5, 12)
+    assert log.lines == ["merging: 12 %"]
+    log.at(14.0, 24)
+    assert log.lines[1] == "merging: 24 %, about 14 s left"
+
+
 def test_a_line_each_half_minute_where_a_tenth_takes_longer() -> None:
     log = Log()
     for second in range(0, 121, 5):
@@ -59,11 +68,13 @@ def test_what_an_earlier_run_did_says_nothing_about_the_rate() -> None:
 def test_stages_follow_one_another() -> None:
     log = Log()
     log.at(5, 4, 8, "preparing")
+    log.at(7.5, 6, 8, "preparing")
     log.at(10, 8, 8, "preparing")
     log.at(12, 1, 300, "learning, objective [0.4]\x1b")
     log.at(32, 101, 300, "learning, objective [0.4]\x1b")
     assert log.lines == [
-        "preparing: 50 %, about 5.0 s left",
+        "preparing: 50 %",
+        "preparing: 75 %, about 2.5 s left",
         "learning, objective [0.4]\\x1b: 34 %, about 40 s left",
     ]
     steps = Log(timed=False)

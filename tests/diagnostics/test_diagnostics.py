@@ -16,9 +16,10 @@ from mergeometry.diagnostics.entries import BLOCK, statistics_of_entries
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.diagnostics.interference import singular_task_interference, strength
 from mergeometry.diagnostics.lineage import base_alignment
+from mergeometry.diagnostics.products import DirectionProducts
 from mergeometry.diagnostics.spectra import effective_rank, energy_kept, stable_rank
 from mergeometry.diagnostics.tables import moved_rows
-from mergeometry.linalg.inner import inner
+from mergeometry.linalg.inner import inner, inner_with_each
 from mergeometry.linalg.norms import frobenius
 from mergeometry.linalg.shrinkage import RowMovements
 from mergeometry.methods.mda import MDA
@@ -98,23 +99,51 @@ def test_independent_updates_conflict_as_the_docstrings_say() -> None:
 
 def test_subspaces(deltas: list[Delta]) -> None:
     tops, taus = [Decomposed.of(delta, 5).leading for delta in deltas], dense(deltas)
-    exact = [reference.triplets(tau, 5) for tau in taus]
+    exact, products = [reference.triplets(tau, 5) for tau in taus], DirectionProducts.of(tops)
     for s, t in reference.pairs(taus):
         wanted = reference.principal_cosines(exact[s][0], exact[t][0])
         assert close(principal_cosines(tops[s].left, tops[t].left), wanted, 1e-6)
-        assert close(subspace_overlap(tops[s].left, tops[t].left), (wanted**2).mean(), 1e-6)
-    assert close(singular_task_interference(tops), reference.interference(taus, 5), 1e-6)
-    assert close(strength(tops), sum(values.sum() for _, values, _ in exact))
+        assert close(subspace_overlap(products.between_left(s, t)), (wanted**2).mean(), 1e-6)
+        wanted = reference.principal_cosines(exact[s][2], exact[t][2])
+        assert close(subspace_overlap(products.between_right(s, t)), (wanted**2).mean(), 1e-6)
+        pair = products.pair(s, t)
+        assert close(singular_task_interference(pair), reference.interference([taus[s], taus[t]], 5), 1e-6)
+        assert close(strength(pair), exact[s][1].sum() + exact[t][1].sum())
+    assert close(singular_task_interference(products), reference.interference(taus, 5), 1e-6)
+    assert close(strength(products), sum(values.sum() for _, values, _ in exact))
 
 
 def test_tasks_of_orthogonal_directions_do_not_interfere() -> None:
     square, _ = torch.linalg.qr(drawn(1, 12, 12))
     ones = torch.ones(4, dtype=torch.float64)
     tops = [Directions(square[:, :4], ones, square[:, :4]), Directions(square[:, 4:8], ones, square[:, 4:8])]
-    assert singular_task_interference(tops) < 1e-12
-    assert singular_task_interference(tops[:1]) < 1e-12
-    assert subspace_overlap(tops[0].left, tops[1].left) < 1e-24
-    assert close(subspace_overlap(tops[0].left, tops[0].left), 1.0)
+    products = DirectionProducts.of(tops)
+    assert singular_task_interference(products) < 1e-12
+    assert singular_task_interference(DirectionProducts.of(tops[:1])) < 1e-12
+    assert subspace_overlap(products.between_left(0, 1)) < 1e-24
+    assert close(subspace_overlap(products.between_left(0, 0)), 1.0)
+
+
+def test_adapters_are_decomposed_together_as_one_by_one() -> None:
+    factors = [(drawn(seed, 40, 4), drawn(seed + 9, 4, 4), drawn(seed + 19, 24, 4)) for seed in range(3)]
+    factors[1][0][:, 3] = factors[1][0][:, 2]  # one is of rank 3
+    adapters: list[Delta] = [LowRank(*parts) for parts in factors]
+    mixed = [*adapters, adapters[0].dense() if isinstance(adapters[0], LowRank) else adapters[0]]
+    for several in (adapters, adapters[:1], mixed):
+        for whole, delta in zip(Decomposed.of_each(several, [2] * len(several)), several, strict=True):
+            alone = Decomposed.of(delta, 2)
+            assert torch.allclose(whole.values, alone.values, rtol=1e-12, atol=0)
+            assert torch.allclose(whole.leading.left, alone.leading.left, rtol=0, atol=1e-12)
+            assert torch.allclose(whole.leading.right, alone.leading.right, rtol=0, atol=1e-12)
+            assert whole.leading.of_adapter == alone.leading.of_adapter
+
+
+def test_inner_products_with_one_tensor(deltas: list[Delta]) -> None:
+    dense_one = drawn(5, *deltas[0].shape)
+    thin = [delta for delta in deltas if isinstance(delta, LowRank)]
+    for several in (deltas, thin):
+        found = inner_with_each(several, dense_one)
+        assert all(close(each, inner(delta, dense_one)) for each, delta in zip(found, several, strict=True))
 
 
 @pytest.mark.parametrize("low_rank", [False, True])
@@ -202,8 +231,9 @@ def test_nothing_breaks_on_zero_matrices() -> None:
         assert one.holding(ENERGY).count == one.leading.count == 0
         assert (effective_rank(one.values), stable_rank(one.values)) == (0.0, 0.0)
         assert directional_consistency(one.leading, one.leading.left) == 0.0
-    assert subspace_overlap(whole[0].leading.left, whole[1].leading.left) == 0.0
+    products = DirectionProducts.of([one.leading for one in whole])
+    assert subspace_overlap(products.between_left(0, 1)) == 0.0
     assert principal_cosines(whole[0].leading.left, whole[1].leading.left).numel() == 0
-    assert singular_task_interference([one.leading for one in whole]) == 0.0
+    assert singular_task_interference(products) == 0.0
     assert accumulation(whole[0].leading, nothing).numel() == 0
     assert subspace_alignment(whole[0].leading, nothing[0], 0.0) == share_held(0.0, 0.0) == 0.0

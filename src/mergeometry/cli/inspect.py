@@ -17,6 +17,7 @@ from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
 from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors
+from mergeometry.garbage import uncollected
 
 if TYPE_CHECKING:
     from mergeometry.inspection.on_inputs import OnInputs
@@ -90,6 +91,7 @@ def tensors(show: Show | None) -> Callable[[str, float, float, str], None] | Non
     return lambda name, done, total, count: show("inspecting", done, total, item=name, count=count)
 
 
+@uncollected()
 def finish(inspection: Inspection, figures: OnInputs | None, output: Path, *, as_json: bool, quiet: bool) -> None:
     """Write the page and the figures, those on inputs too, and print them."""
     from mergeometry.feature_figures.words import with_figures

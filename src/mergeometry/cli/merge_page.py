@@ -10,6 +10,7 @@ import typer
 
 from mergeometry.cli.streams import say
 from mergeometry.errors import MergeometryError, printable
+from mergeometry.garbage import uncollected
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
@@ -64,6 +65,7 @@ def write_page(
     return folder / PAGE
 
 
+@uncollected()
 def _write(output: Path, folder: Path, record: RunRecord, memory_limit: str | None, executor: Executor) -> None:
     from mergeometry.feature_figures.scores import with_scores
     from mergeometry.inspection.after import report_on

@@ -4,6 +4,7 @@
 | -------------- | ------------------------------------------------------- | ---------------------------- |
 | `spectra`      | energy kept by rank, effective and stable rank          | Roy and Vetterli 2007        |
 | `entries`      | norms, cosines, weighted sign conflicts                 | arXiv 2212.04089, 2306.01708 |
+| `products`     | inner products of directions, which the next two share  |                              |
 | `angles`       | principal angles and overlap of subspaces               | Bjorck and Golub 1973        |
 | `interference` | singular task interference                              | arXiv 2412.00081             |
 | `alignment`    | subspace alignment, directional consistency, share held | arXiv 2502.04959, 2603.06242 |

@@ -16,12 +16,10 @@ def principal_cosines(one: Float[Tensor, "m k"], other: Float[Tensor, "m l"]) ->
     return torch.linalg.svdvals(between).clamp(max=1)
 
 
-def subspace_overlap(one: Float[Tensor, "m k"], other: Float[Tensor, "m l"]) -> float:
-    """``||U_s^T U_t||_F^2 / min(k, l)``: the mean squared cosine of the principal angles; 0 where a span is empty.
+def subspace_overlap(between: Float[Tensor, "k l"]) -> float:
+    """``||U_s^T U_t||_F^2 / min(k, l)`` of ``U_s^T U_t``: the mean squared cosine of the principal angles.
 
-    1 where one span holds the other. Random subspaces have ``max(k, l) / m`` on average.
+    1 where one span holds the other, 0 where one is empty. Random subspaces have ``max(k, l) / m`` on average.
     """
-    smaller = min(one.shape[1], other.shape[1])
-    if smaller == 0:
-        return 0.0
-    return float((one.mT.double() @ other.double()).square().sum()) / smaller
+    smaller = min(between.shape)
+    return float(between.square().sum()) / smaller if smaller else 0.0

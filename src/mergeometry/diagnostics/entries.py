@@ -67,16 +67,16 @@ class EntryStatistics:
 def entry_statistics(block: Float[Tensor, "tasks entries"]) -> EntryStatistics:
     """The statistics of some entries of every task vector, in float64."""
     exact = block.double()
-    sizes = exact.abs()
-    mass = sizes.sum(dim=1)
-    tasks = len(exact)
-    opposed = exact.new_zeros(tasks, tasks)
+    tasks, held = len(exact), exact.new_empty(exact.shape[1:])  # memory that is asked for anew is slower than sums
+    mass = torch.stack([torch.abs(task, out=held).sum() for task in exact])
+    kept = exact.new_zeros(tasks, tasks)
     for one in range(tasks):
         for other in range(one):
-            # |a| + |b| - |a + b| is twice the smaller magnitude where the signs differ, and zero elsewhere.
-            kept = (exact[one] + exact[other]).abs().sum()
-            opposed[one, other] = opposed[other, one] = ((mass[one] + mass[other] - kept) / 2).clamp(min=0)
-    outvoted = float((mass.sum() - exact.sum(dim=0).abs().sum()).clamp(min=0)) / 2
+            kept[one, other] = kept[other, one] = torch.add(exact[one], exact[other], out=held).abs_().sum()
+        kept[one, one] = 2 * mass[one]
+    # |a| + |b| - |a + b| is twice the smaller magnitude where the signs differ, and zero elsewhere.
+    opposed = ((mass[:, None] + mass[None, :] - kept) / 2).clamp_(min=0)
+    outvoted = float((mass.sum() - torch.sum(exact, dim=0, out=held).abs_().sum()).clamp(min=0)) / 2
     return EntryStatistics(exact @ exact.mT, mass, opposed, outvoted)
 
 
@@ -93,8 +93,12 @@ def _blocks(deltas: Sequence[Delta]) -> Iterator[Float[Tensor, "tasks entries"]]
     if len(dense) < len(deltas):
         height, width = deltas[0].shape
         rows = max(1, BLOCK // max(1, width))
+        block = torch.empty(len(deltas), min(rows, height), width, dtype=torch.float64)
         for first in range(0, height, rows):
-            yield torch.stack([_rows(delta, slice(first, first + rows)).flatten() for delta in deltas])
+            part = block[:, : min(rows, height - first)]
+            for delta, its in zip(deltas, part, strict=True):
+                _fill(its, delta, slice(first, first + rows))
+            yield part.flatten(1)
         return
     if all(delta.dim() == 2 and not delta.is_contiguous() for delta in dense):
         dense = [delta.mT for delta in dense]  # in the order in which they lie, so that nothing is copied whole
@@ -103,7 +107,8 @@ def _blocks(deltas: Sequence[Delta]) -> Iterator[Float[Tensor, "tasks entries"]]
         yield torch.stack([each[first : first + BLOCK] for each in flat])
 
 
-def _rows(delta: Delta, part: slice) -> Float[Tensor, "rows n"]:
+def _fill(rows: Float[Tensor, "rows n"], delta: Delta, part: slice) -> None:
     if isinstance(delta, LowRank):
-        return LowRank(delta.left[part], delta.core, delta.right).dense(torch.float64)
-    return delta[part].double()
+        torch.mm(*LowRank(delta.left[part], delta.core, delta.right).pair(torch.float64), out=rows)
+    else:
+        rows.copy_(delta[part])

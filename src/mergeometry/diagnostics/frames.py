@@ -9,7 +9,6 @@ from mergeometry.linalg.etf import simplex_etf
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.span import left_coordinates
-from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.values import Delta, Directions
 
 
@@ -50,7 +49,14 @@ def residual(merged: Delta, directions: Sequence[Directions]) -> float | None:
     whole = inner(merged, merged)
     if sum(task.count for task in directions) < 2 or not whole > 0:
         return None
-    # The polar factor leaves null directions out, so its columns span the frame's range and no more.
-    frame, _ = polar(simplex_etf(shared_subspace(directions).left))
-    inside = float(left_coordinates(frame, merged).square().sum())
+    basis, values = polar(torch.cat([task.left for task in directions], dim=1))
+    if len(values) == basis.shape[1]:
+        # Of an orthonormal P the frame's range is that of P without the direction of P 1. The polar factor of
+        # directions that are close to each other is orthonormal to 5e-6; a step of Newton and Schulz squares that.
+        basis = 1.5 * basis - 0.5 * (basis @ (basis.mT @ basis))
+        coordinates = left_coordinates(basis, merged)
+        inside = float((coordinates - coordinates.mean(dim=0)).square().sum())
+    else:
+        # The polar factor leaves null directions out, so its columns span the frame's range and no more.
+        inside = float(left_coordinates(polar(simplex_etf(basis))[0], merged).square().sum())
     return max(0.0, 1.0 - inside / whole)

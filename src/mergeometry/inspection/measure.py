@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 
-from mergeometry.deferred import Tensor, torch
+from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency, share_held, subspace_alignment
 from mergeometry.diagnostics.angles import subspace_overlap
@@ -14,6 +14,7 @@ from mergeometry.diagnostics.decomposed import Decomposed
 from mergeometry.diagnostics.entries import statistics_of_entries
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.diagnostics.interference import singular_task_interference, strength
+from mergeometry.diagnostics.products import DirectionProducts
 from mergeometry.diagnostics.spectra import effective_rank, energy_kept, stable_rank
 from mergeometry.errors import NumericalError
 from mergeometry.execution.task_reader import Reads, TaskReader
@@ -21,7 +22,7 @@ from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.inspection.figures import Measured, MeasureJob, figures_of, numbers
 from mergeometry.inspection.pieces import can_read_in_pieces, measured_in_pieces
 from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
-from mergeometry.linalg.inner import inner
+from mergeometry.linalg.inner import inner, inner_with_each
 from mergeometry.linalg.norms import frobenius
 from mergeometry.linalg.responses import resolve_equal_values
 from mergeometry.linalg.svd import DecompositionFallbackWarning
@@ -66,7 +67,7 @@ def _measured_whole(job: MeasureJob, inputs: TaskReader, started: float) -> Tens
     merged = deltas.pop() if job.merged else None
     base = vectors.base
     entries = statistics_of_entries(deltas)
-    along = tuple(inner(delta, base.to(_dtype(delta))) for delta in deltas)
+    along = tuple(inner_with_each(deltas, base))
     norm = frobenius(base)
     del vectors, base
     matrix, outcome = None, None
@@ -81,10 +82,11 @@ def _of_matrix(
     deltas: Sequence[Delta], merged: Delta | None, norms: Figures
 ) -> tuple[MatrixFigures, MergedFigures | None]:
     shape, tasks = (deltas[0].shape[0], deltas[0].shape[1]), len(deltas)
-    whole = [Decomposed.of(delta, rank_of("auto", shape, tasks, _held(delta))) for delta in deltas]
+    whole = Decomposed.of_each(deltas, [rank_of("auto", shape, tasks, _held(delta)) for delta in deltas])
     tops = [one.leading for one in whole]
     ranks = _powers_of_two(min(shape))
-    pairs = [(tops[one], tops[other]) for one, other in pairs_of(tasks)]
+    products, pairs = DirectionProducts.of(tops), pairs_of(tasks)
+    between = [products.between_left(*pair) for pair in pairs]
     matrix = MatrixFigures(
         rank=tuple(top.count for top in tops),
         strength=tuple(float(top.values.sum()) for top in tops),
@@ -92,11 +94,11 @@ def _of_matrix(
         stable_rank=tuple(stable_rank(one.values) for one in whole),
         energy_ranks=ranks,
         energy_kept=tuple(_kept(one.values, ranks) for one in whole),
-        overlap_left=tuple(subspace_overlap(one.left, other.left) for one, other in pairs),
-        overlap_right=tuple(subspace_overlap(one.right, other.right) for one, other in pairs),
-        largest_cosine=tuple(_largest_cosine(one, other) for one, other in pairs),
-        pair_interference=tuple(_relative_interference(pair) for pair in pairs),
-        interference=_relative_interference(tops),
+        overlap_left=tuple(map(subspace_overlap, between)),
+        overlap_right=tuple(subspace_overlap(products.between_right(*pair)) for pair in pairs),
+        largest_cosine=_largest_cosines(between),
+        pair_interference=tuple(_relative_interference(products.pair(*pair)) for pair in pairs),
+        interference=_relative_interference(products),
     )
     return matrix, None if merged is None else _of_merged(deltas, merged, tops, norms, ranks)
 
@@ -131,14 +133,15 @@ def _of_other(deltas: Sequence[Delta], merged: Delta, norms: Figures) -> MergedF
     )
 
 
-def _relative_interference(tops: Sequence[Directions]) -> float:
-    size = strength(tops)
-    return singular_task_interference(tops) / size if size > 0 else 0.0
+def _relative_interference(products: DirectionProducts) -> float:
+    size = strength(products)
+    return singular_task_interference(products) / size if size > 0 else 0.0
 
 
-def _largest_cosine(one: Directions, other: Directions) -> float:
-    between = one.left.mT @ other.left
-    return min(1.0, float(torch.linalg.matrix_norm(between, 2))) if between.numel() else 0.0
+def _largest_cosines(between: Sequence[Float[Tensor, "k l"]]) -> Figures:
+    if len({one.shape for one in between}) != 1 or not between[0].numel():
+        return tuple(min(1.0, float(torch.linalg.matrix_norm(one, 2))) if one.numel() else 0.0 for one in between)
+    return tuple(min(1.0, float(norm)) for norm in torch.linalg.matrix_norm(torch.stack(list(between)), 2))
 
 
 def _powers_of_two(short: int) -> tuple[int, ...]:
@@ -154,7 +157,3 @@ def _kept(values: Tensor, ranks: Sequence[int]) -> Figures:
 
 def _held(delta: Delta) -> int | None:
     return delta.rank if isinstance(delta, LowRank) else None
-
-
-def _dtype(delta: Delta) -> torch.dtype:
-    return delta.left.dtype if isinstance(delta, LowRank) else delta.dtype

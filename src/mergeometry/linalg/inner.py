@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.values import Delta, LowRank
@@ -34,6 +34,22 @@ def inner(one: Delta, other: Delta) -> float:
     return inner(other, one) if isinstance(other, LowRank) else _dense(one, other)
 
 
+def inner_with_each(deltas: Sequence[Delta], dense: Tensor) -> list[float]:
+    """``<A_t, B>`` of several task vectors with one dense tensor, which is read once for all that are thin factors."""
+    thin = [delta for delta in deltas if isinstance(delta, LowRank)]
+    if len(thin) < len(deltas) or not thin:
+        return [inner(delta, dense) for delta in deltas]
+    rights = [delta.right.double() for delta in thin]
+    turned = torch.zeros(dense.shape[0], sum(right.shape[1] for right in rights), dtype=torch.float64)
+    for part in _parts(dense):
+        torch.mm(dense[part].double(), torch.cat(rights, dim=1), out=turned[part])
+    columns = turned.split([right.shape[1] for right in rights], dim=1)
+    return [
+        float((delta.core.double() * (delta.left.double().mT @ own)).sum())
+        for delta, own in zip(thin, columns, strict=True)
+    ]
+
+
 def products_of_pairs(vectors: Sequence[Float[Tensor, " count"]]) -> Float[Tensor, "tasks tasks"]:
     """Inner products of a few long vectors with each other: faster one by one than as a product of matrices."""
     products = torch.zeros(len(vectors), len(vectors), dtype=vectors[0].dtype)
@@ -45,12 +61,16 @@ def products_of_pairs(vectors: Sequence[Float[Tensor, " count"]]) -> Float[Tenso
 
 def _between(left: Tensor, dense: Tensor, right: Tensor) -> Tensor:
     """``L^T B R``, some rows of B in float64 at a time."""
-    rows = max(1, _CHUNK // max(1, dense.shape[1]))
     product = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64, device=dense.device)
-    for first in range(0, dense.shape[0], rows):
-        part = slice(first, first + rows)
+    for part in _parts(dense):
         product += left[part].mT @ (dense[part].double() @ right)
     return product
+
+
+def _parts(dense: Tensor) -> Iterator[slice]:
+    """Its rows, as many at a time as make a chunk."""
+    rows = max(1, _CHUNK // max(1, dense.shape[1]))
+    return (slice(first, first + rows) for first in range(0, dense.shape[0], rows))
 
 
 def _dense(one: Tensor, other: Tensor) -> float:
