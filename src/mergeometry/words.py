@@ -1,4 +1,4 @@
-"""Words that errors share: what a user may have meant, and what to install."""
+"""Words that errors and reports share: what a user may have meant, what to install, and names that fit a line."""
 
 from __future__ import annotations
 
@@ -50,3 +50,8 @@ def install_extra(extra: str) -> str:
 def install_suite() -> str:
     """The same for the suite, which is a distribution of its own."""
     return "pip install mergeometry-suite; in a checkout: pip install . ./suite"
+
+
+def brief(name: str, most: int = 60) -> str:
+    """A name that fits a line: of a longer one its beginning and its end."""
+    return f"{name[: most - 20]}…{name[-15:]}" if len(name) > most else name

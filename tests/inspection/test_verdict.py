@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from safetensors.torch import load_file
 import mergeometry as mg
 from mergeometry.inspection.result import Inspection
 from mergeometry.inspection.run import inspect_plan
+from mergeometry.inspection.verdict import verdict_on
 from tests.helpers import models
+from tests.helpers.inspections import drawn
 from tests.helpers.tiny import tiny
 
 FineTunes = tuple[Path, list[Path]]
@@ -89,3 +92,12 @@ def test_what_needs_two_models_is_not_said_of_one(fine_tunes: FineTunes, count: 
     found = inspected(base, tuned[:count])
     assert len(said(found, "outvote")) == count - 1
     assert len(said(found, "Most of the change")) == 1
+
+
+def test_of_many_pairs_alike_the_first_are_named_and_the_others_counted() -> None:
+    made = drawn([f"{place} {'x' * 1000}" for place in range(30)], tensors=2)
+    pairs = tuple(replace(pair, cosine=0.999) for pair in made.totals.pairs)
+    found = verdict_on(replace(made, totals=replace(made.totals, pairs=pairs)))
+    assert sum("a sum counts what they learned twice" in one.text for one in found) == 5
+    assert [one.level for one in found if "430 more pairs are nearly copies" in one.text] == ["attention"]
+    assert max(len(one.text) for one in found) < 400, "a sentence holds names in brief"

@@ -111,7 +111,7 @@ def test_the_record_is_shown_where_no_tensor_was_measured() -> None:
     inspection = recorded(drawn(["one", "two"], after=True))
     page = inspection_page(replace(inspection, tensors=(), totals=totals_of((), ["one", "two"])).to_json())
     for text in (
-        "tsv_m", "svc", "2: one per core", "by the rule projection", "lm_head.weight is embed.weight", "from one",
+        "tsv_m", "svc", "2 (one per core)", "by the rule projection", "lm_head.weight is embed.weight", "from one",
         "0.31 before, 0.12 as kept", "14 tensors written", "blake3:" + "ab" * 32, 'class="curve"',
     ):  # fmt: skip
         assert text in page, text

@@ -160,7 +160,7 @@ def _left_out(measured: Inspection, output: Path) -> Sentence:
     )  # fmt: skip
     command = f"mergeometry report {shlex.quote(str(output))}"
     return Sentence(
-        "attention", f"{spread}: a page that is written during a merge takes little time. {command} measures all."
+        "attention", f"{spread}: the page beside a merge adds little to its time. `{command}` measures all."
     )
 
 

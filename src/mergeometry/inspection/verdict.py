@@ -6,13 +6,15 @@ The thresholds are where the figures of fine-tunes and of other models lie far a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from mergeometry.inspection.advice import advice_in_words
 from mergeometry.inspection.losses import losses_in_words
 from mergeometry.inspection.result import Inspection, LayerTotals, Sentence, TensorFigures, Totals, pairs_of
 from mergeometry.inspection.totals import base_alignment, matrices_of, over_accumulation
+from mergeometry.words import brief
 
 COPY_COSINE = 0.98
 """Task vectors of one task and two seeds have cosines well below this; those of copies are above it."""
@@ -31,32 +33,58 @@ _COUNTED = 1.2
 """Over-accumulation from which on it is named."""
 
 _LAYERS, _MODULES = 3, 3
+_OF_A_KIND = 5
+"""Sentences of a kind, such as of pairs that are copies, before the others are only counted."""
 _LEAST_SHARE = 0.1
 
 
 def verdict_on(inspection: Inspection) -> tuple[Sentence, ...]:
     """The sentences, the gravest first."""
+    inspection = _with_brief_names(inspection)
     totals = inspection.totals
     grave = [
         *_problems(inspection),
-        *_lineage(inspection, totals),
-        *_unmoved(totals),
-        *_copies(totals),
-        *_opposed(totals),
-        *_unequal(totals),
+        *_some(_lineage(inspection, totals), "models do not lie to the base as fine-tunes do"),
+        *_some(_unmoved(totals), "models equal the base"),
+        *_some(_copies(totals), "pairs are nearly copies"),
+        *_some(_opposed(totals), "pairs move against each other"),
+        *_some(_unequal(totals), "models moved much farther than the median model"),
     ]
     told = [
         *advice_in_words(inspection),
         *_pulling_apart(inspection, totals),
         *_signs(inspection, totals),
         *_modules(totals),
-        *_rows(inspection),
+        *_some(_rows(inspection), "tables have rows that one model alone moved"),
     ]
     if not inspection.tensors:
         told = [Sentence("attention", "No tensor could be measured.")]
     elif not grave and inspection.output is None:
         told.insert(0, Sentence("note", _nothing_against(inspection)))
     return (*grave, *losses_in_words(inspection), *_after(inspection, totals), *told)
+
+
+def _with_brief_names(inspection: Inspection) -> Inspection:
+    """The same with models' names that fit a sentence."""
+    totals = inspection.totals
+    return replace(
+        inspection,
+        models=tuple(replace(model, label=brief(model.label)) for model in inspection.models),
+        totals=replace(
+            totals,
+            models=tuple(replace(model, label=brief(model.label)) for model in totals.models),
+            pairs=tuple(replace(pair, one=brief(pair.one), other=brief(pair.other)) for pair in totals.pairs),
+        ),
+    )
+
+
+def _some(sentences: Iterable[Sentence], others: str) -> list[Sentence]:
+    """The first sentences of a kind, and how many there are beyond them."""
+    every = list(sentences)
+    beyond = len(every) - _OF_A_KIND
+    if beyond <= 1:
+        return every
+    return [*every[:_OF_A_KIND], Sentence(every[_OF_A_KIND].level, f"{beyond:,} more {others}.")]
 
 
 def _nothing_against(inspection: Inspection) -> str:
@@ -194,13 +222,15 @@ def _modules(totals: Totals) -> Iterator[Sentence]:
 
 
 def _rows(inspection: Inspection) -> Iterator[Sentence]:
+    if len(inspection.models) < 2:
+        return
     for table in _tables(inspection.tensors):
         alone, moved = sum(table.rows_moved_alone), sum(table.rows_moved_by[1:])
-        if moved and alone / moved >= _LEAST_SHARE and len(inspection.models) > 1:
+        if moved and alone / moved >= _LEAST_SHARE:
             yield Sentence(
                 "note",
-                f"{100 * alone / moved:.0f} % of the {moved:,} rows of {table.name} that moved were moved by one model "
-                "only: `other: rows` keeps them whole, an average divides them.",
+                f"{100 * alone / moved:.0f} % of the {moved:,} rows of {brief(table.name, 120)} that moved were moved "
+                "by one model only: `other: rows` keeps them whole, an average divides them.",
             )
 
 

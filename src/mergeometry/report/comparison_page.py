@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from mergeometry.grouping import grouped
 from mergeometry.report.inspection import environment, page_style
 from mergeometry.report.leaderboard import board_of
 from mergeometry.report.policy import source_hash
@@ -21,4 +22,5 @@ def comparison_page(comparison: Comparison, version: str) -> str:
     return environment().get_template("comparison.html.jinja").render(
         comparison=comparison, version=version, board=board_of(comparison), style=Markup(style),  # noqa: S704
         style_hash=source_hash(style), regrets=regret_tables(comparison), least_regret=least_regret(comparison),
+        notes=grouped(comparison.notes),
     )  # fmt: skip

@@ -32,9 +32,11 @@
     const all = values.filter(known);
     return all.length ? all.reduce((sum, value) => sum + value, 0) / all.length : null;
   };
+  const together = (norms) => (norms.every(known) ? Math.hypot(...norms) : null);
   const angle = (cosine) => (known(cosine) ? `${Math.round((Math.acos(Math.min(1, Math.max(-1, cosine))) * 180) / Math.PI)}°` : "–");
 
   const models = data.models.map(brief);
+  const ROWS = 400;
 
   // ---- theme
   const themes = ["system", "light", "dark"];
@@ -62,8 +64,19 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   const tables = {};
+  // A table that no data are kept of is saved as it stands, names in full, without its bars.
+  const standing = (table) => {
+    const text = (one) => {
+      const copy = one.cloneNode(true);
+      for (const line of copy.querySelectorAll("br")) line.replaceWith(" ");
+      const words = one.title || copy.textContent.trim();
+      return words === "–" ? null : /^\d{1,3}(,\d{3})+$/.test(words) ? words.replaceAll(",", "") : words;
+    };
+    const bars = new Set([...table.tHead.rows[0].cells].flatMap((one, place) => (place && !one.textContent.trim() ? [place] : [])));
+    return [...table.rows].map((row) => [...row.cells].filter((_, place) => !bars.has(place)).map(text));
+  };
   for (const one of document.querySelectorAll("[data-csv]"))
-    one.addEventListener("click", () => save(one.dataset.csv, tables[one.dataset.csv]()));
+    one.addEventListener("click", () => save(one.dataset.csv, one.dataset.of ? standing(byId(one.dataset.of)) : tables[one.dataset.csv]()));
   tables.models = () => [
     ["model", "norm", "relative_norm", "base_alignment", "effective_rank", "share_held", "alignment", "consistency"],
     ...data.totals.map((row, index) => [data.models[index], ...row]),
@@ -82,7 +95,7 @@
     cosine: { name: "Cosine", per: "pair", value: perPair("cosine"), about: "Cosine of the task vectors: 0 for unrelated updates, 1 for the same one, below 0 where they move against each other." },
     overlap_left: { name: "Overlap of output directions", per: "pair", value: perPair("overlap_left"), most: 1, about: "Mean squared cosine of the principal angles between the output directions: 1 where the models write into the same subspace." },
     overlap_right: { name: "Overlap of input directions", per: "pair", value: perPair("overlap_right"), most: 1, about: "The same of the input directions: 1 where the models react to the same inputs." },
-    moved: { name: "Moved, over the base", per: "model", value: (t, of) => { const norm = of === null ? Math.hypot(...t.norm) : t.norm[of]; return t.base ? norm / t.base : null; }, about: "Norm of the update over the norm of the base's tensor." },
+    moved: { name: "Moved, over the base", per: "model", value: (t, of) => { const norm = of === null ? together(t.norm) : t.norm[of]; return t.base && known(norm) ? norm / t.base : null; }, about: "Norm of the update over the norm of the base's tensor." },
     effective_rank: { name: "Effective rank", per: "model", value: perModel("effective_rank"), about: "In how many directions the update moves." },
     stable_rank: { name: "Stable rank", per: "model", value: perModel("stable_rank"), about: "Squared norm over that of the strongest direction: near 1 where one direction dominates." },
   };
@@ -221,6 +234,7 @@
     for (const other of heat.querySelectorAll("[aria-selected]")) other.removeAttribute("aria-selected");
     one.setAttribute("aria-selected", "true");
     showDetail(one.own);
+    byId("chosen").textContent = `${one.own[0].name} is shown below`;
   };
   heat.addEventListener("click", (event) => { const one = cellOf(event); if (one) choose(one); });
   heat.addEventListener("keydown", (event) => {
@@ -243,8 +257,9 @@
   };
 
   // ---- one tensor
-  const dashes = ["", "6 3", "2 3"];
-  const styleOf = (index) => ({ class: `line c${index % 8}`, "stroke-dasharray": dashes[Math.floor(index / 8) % 3] });
+  // Lines differ by colour and by dash, four colours apart; of very many no eye can tell one from another.
+  const dashes = ["", "7 3", "2 3"], many = count > 16;
+  const styleOf = (index) => (many ? { class: "line c0 faint" } : { class: `line c${index % 8}`, "stroke-dasharray": dashes[Math.floor(index / 4) % 3] });
   const spectrum = (tensor) => {
     const [width, height, left, top] = [360, 190, 34, 8], ranks = tensor.energy_ranks, last = Math.log2(ranks[ranks.length - 1]) || 1;
     const x = (rank) => left + (Math.log2(rank) / last) * (width - left - 8), y = (share) => top + (1 - share) * (height - top - 34);
@@ -259,20 +274,34 @@
     });
     root.append(draw("text", { x: (width + left) / 2, y: height - 2, "text-anchor": "middle" }, "leading directions; % of the squared norm"));
     const lines = tensor.energy_kept.map((kept, index) => [kept, styleOf(index), models[index]]);
-    if (tensor.merged_energy?.length) lines.push([tensor.merged_energy, { class: "line c7", "stroke-dasharray": "1 4", "stroke-linecap": "round" }, "merged"]);
+    if (tensor.merged_energy?.length) lines.push([tensor.merged_energy, { class: "line merged" }, "merged"]);
     for (const [kept, style] of lines) root.append(draw("polyline", { ...style, points: kept.map((share, place) => `${x(ranks[place]).toFixed(1)},${y(share ?? 0).toFixed(1)}`).join(" ") }));
-    const key = make("ul", { class: "key" }, ...lines.map(([, style, name]) => make("li", {}, draw("svg", { viewBox: "0 0 26 10", "aria-hidden": "true" }, draw("line", { ...style, x1: 0, x2: 26, y1: 5, y2: 5, "stroke-width": 2.5 })), name)));
+    const named = many ? [[null, styleOf(0), `${count} models, a line each`], ...lines.slice(count)] : lines;
+    const key = make("ul", { class: "key" }, ...named.map(([, style, name]) => make("li", {}, draw("svg", { viewBox: "0 0 26 10", "aria-hidden": "true" }, draw("line", { ...style, x1: 0, x2: 26, y1: 5, y2: 5, "stroke-width": 2.5 })), name)));
     return make("div", {}, root, key);
   };
-  const plainTable = (caption, head, rows) => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, make("table", { class: "wide" }, make("caption", {}, caption),
+  const plainTable = (caption, head, rows) => make("div", { class: rows.length > 24 ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": caption }, make("table", { class: "wide" }, make("caption", {}, rows.length > ROWS ? `${caption}; the first ${ROWS} of ${rows.length}, the CSV has all` : caption),
     make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name)))),
-    make("tbody", {}, ...rows.map(([name, ...figures]) => make("tr", {}, make("th", { scope: "row" }, name), ...figures.map((figure) => make("td", {}, typeof figure === "string" ? figure : shown(figure))))))));
+    make("tbody", {}, ...rows.slice(0, ROWS).map(([name, ...figures]) => make("tr", {}, make("th", { scope: "row" }, name), ...figures.map((figure) => make("td", {}, typeof figure === "string" ? figure : shown(figure))))))));
+  // One row for each number, as a spreadsheet's pivot table takes it.
+  const sheetOf = (tensor) => {
+    const rows = [["tensor", "figure", "of", "value"]];
+    const add = (figure, of, value) => known(value) && rows.push([tensor.name, figure, of, value]);
+    for (const key of ["base", "outvoted", "interference", "accumulated", "deviation", "residual"]) add(key, "", tensor[key]);
+    for (const key of ["norm", "effective_rank", "stable_rank", "share_held", "alignment", "consistency"]) data.models.forEach((name, i) => add(key, name, tensor[key]?.[i]));
+    for (const key of ["cosine", "conflict", "overlap_left", "overlap_right", "largest_cosine", "pair_interference"]) pairs.forEach(([one, other], i) => add(key, `${data.models[one]}, ${data.models[other]}`, tensor[key]?.[i]));
+    (tensor.energy_ranks ?? []).forEach((rank, place) => {
+      data.models.forEach((name, i) => add(`energy_kept (rank ${rank})`, name, tensor.energy_kept?.[i]?.[place]));
+      add(`energy_kept (rank ${rank})`, "merged", tensor.merged_energy?.[place]);
+    });
+    return rows;
+  };
   const showDetail = (own) => {
     const tensor = own[0];
     chosen = tensor;
     const parts = [make("h3", {}, ...dotted(tensor.name), " ", make("small", {}, `${tensor.shape.join(" × ") || "scalar"}${own.length > 1 ? `; the first of ${own.length}` : ""}`))];
     parts.push(tensor.matrix ? spectrum(tensor) : make("p", {}, "Not a matrix: it has entries, and no spectrum."));
-    const columns = [["moved", (i) => tensor.norm[i]], ["of the base", (i) => (tensor.base ? tensor.norm[i] / tensor.base : null)]];
+    const columns = [["moved", (i) => tensor.norm[i]], ["of the base, %", (i) => (tensor.base && known(tensor.norm[i]) ? (100 * tensor.norm[i]) / tensor.base : null)]];
     if (tensor.matrix) columns.push(["effective rank", (i) => tensor.effective_rank[i]], ["stable rank", (i) => tensor.stable_rank[i]]);
     if (tensor.share_held) columns.push(["held", (i) => tensor.share_held[i]]);
     if (tensor.alignment?.length) columns.push(["alignment", (i) => tensor.alignment[i]], ["consistency", (i) => tensor.consistency[i]]);
@@ -283,13 +312,15 @@
     if (count > 1 && tensor.cosine) right.push(folded(plainTable("Pairs in this tensor", tensor.matrix ? ["pair", "cosine", "sign conflicts", "overlap, outputs", "overlap, inputs", "smallest angle", "interference"] : ["pair", "cosine", "sign conflicts"],
       pairs.map((_, place) => [pairName(place), tensor.cosine[place], tensor.conflict[place], ...(tensor.matrix ? [tensor.overlap_left[place], tensor.overlap_right[place], angle(tensor.largest_cosine[place]), tensor.pair_interference[place]] : [])]))));
     else if (data.pairs_left_out && count > 1) right.push(make("p", { class: "soft" }, "The figures of its pairs are in inspection.json: here they would make the page too large."));
+    const csv = make("button", { type: "button" }, "This tensor as CSV");
+    csv.addEventListener("click", () => save("tensor", sheetOf(tensor)));
+    right.push(make("div", { class: "controls" }, csv));
     detail.replaceChildren(...parts, make("div", {}, ...right));
   };
 
   // ---- all tensors
-  const ROWS = 400;
   const columns = [
-    ["tensor", (t) => t.name], ["shape", (t) => t.shape.join(" × ")], ["moved", (t) => Math.hypot(...t.norm)], ["of the base", (t) => FIGURES.moved.value(t, null)],
+    ["tensor", (t) => t.name], ["shape", (t) => t.shape.join(" × ")], ["moved", (t) => together(t.norm)], ["of the base, %", (t) => { const share = FIGURES.moved.value(t, null); return known(share) ? 100 * share : null; }],
     ...(count > 1 ? [["outvoted", (t) => t.outvoted], ["interference", (t) => t.interference]] : []),
     ["effective rank", (t) => mean(t.effective_rank ?? [])],
     ...(after ? [["held", (t) => mean(t.share_held ?? [])], ["alignment", (t) => mean(t.alignment ?? [])]] : []),

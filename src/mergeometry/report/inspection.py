@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mergeometry.errors import printable
 from mergeometry.grouping import grouped
@@ -20,13 +21,15 @@ from mergeometry.report.policy import source_hash
 from mergeometry.report.run_facts import decisions, headline, learning_facts, run_facts, slowest
 from mergeometry.report.scores import board_section, evaluation_section, score_sheets
 from mergeometry.report.search_facts import search_curve, search_facts
-from mergeometry.words import counted
+from mergeometry.words import brief, counted
 
 _DIGITS, _DIGITS_OF_MANY = 4, 3
 """Of figures; and of those that each tensor has one of per pair of models, or a spectrum of."""
 
 _MOST_PAIR_FIGURES = 120_000
 """Figures of pairs of tensors that a page holds: past that it would exceed two megabytes."""
+
+_CODE = re.compile("`([^`]+)`")
 
 _LEVELS = {"warning": "Warning", "attention": "Look", "note": "Note"}
 
@@ -104,6 +107,8 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "shown": lambda text: printable(str(text)),
         "shown_lines": lambda text: "\n".join(map(printable, text.split("\n"))),
+        "with_code": _with_code,
+        "thousands": "{:,}".format,
         "brief": _brief,
         "brief_name": lambda name: _brief(name, 120),
         "short_digest": lambda digest: printable(digest)[:23],
@@ -201,8 +206,12 @@ def _figure(value: float | None) -> str:
 
 def _brief(name: str, most: int = 60) -> str:
     """A name that fits its place, a heading's shortened as the script shortens it."""
-    shown = printable(name)
-    return f"{shown[: most - 20]}…{shown[-15:]}" if len(shown) > most else shown
+    return brief(printable(name), most)
+
+
+def _with_code(text: str) -> Markup:
+    """A sentence whose words between backticks are code; all of it is escaped first."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(printable(text)))))  # noqa: S704
 
 
 def _parameters(parameters: Mapping[str, Any]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mergeometry.words import counted
+from mergeometry.words import brief, counted
 
 Line = tuple[str, str]
 """A term and its text."""
 
 _MOST_NAMES = 6
+_MOST_MATCHES = 12
+"""Different ways in which models' names were matched that are told."""
 _MOST_TENSORS = 400
 """Tensors that are listed; mergeometry.json lists every one."""
 
@@ -47,7 +49,7 @@ def _run_facts(record: Mapping[str, Any]) -> Iterator[Line]:
     yield "Peak memory", _size(totals.get("peak_memory"))
     workers = _mapping(_mapping(record, "decisions"), "workers")
     if workers:
-        yield "Workers", f"{workers.get('chosen')}: {workers.get('reason')}"
+        yield "Workers", f"{workers.get('chosen')} ({workers.get('reason')})"
     parameters = _mapping(record, "parameters")
     yield (
         "Parameters",
@@ -67,8 +69,14 @@ def decisions(record: Mapping[str, Any]) -> list[Line]:
 
 def _decisions(record: Mapping[str, Any]) -> Iterator[Line]:
     chosen = _mapping(record, "decisions")
+    # What was decided of several models alike is said once.
+    alike: dict[str, list[str]] = {}
     for label, match in _mapping(chosen, "names").items():
-        yield f"Names of {label}", "; ".join(_names(match)) if isinstance(match, Mapping) else ""
+        alike.setdefault("; ".join(_names(match)) if isinstance(match, Mapping) else "", []).append(label)
+    for text, labels in list(alike.items())[:_MOST_MATCHES]:
+        yield f"Names of {_few(labels)}", text
+    if beyond := [label for labels in list(alike.values())[_MOST_MATCHES:] for label in labels]:
+        yield f"Names of {_few(beyond)}", "in mergeometry.json"
     ties = _mapping(chosen, "ties")
     copies = _mapping(ties, "copies")
     yield "Ties", "; ".join([
@@ -76,7 +84,7 @@ def _decisions(record: Mapping[str, Any]) -> Iterator[Line]:
         *(["the halves of a tied table disagree: they are written apart"] if ties.get("untied") else []),
     ])  # fmt: skip
     for kind, giver in _mapping(chosen, "files").items():
-        yield _FILES.get(kind, kind), f"from {giver}"
+        yield _FILES.get(kind, kind), f"from {brief(str(giver))}"
     tokens = _mapping(chosen, "tokens")
     if tokens:
         yield "Tokens", "one vocabulary made of several; files written: " + _few(tokens.get("files"))
@@ -94,7 +102,7 @@ def _names(match: Mapping[str, Any]) -> Iterator[str]:
     yield f"{match.get('paired')} paired by {match.get('by')}"
     prefix = _mapping(match, "prefix")
     if prefix:
-        yield " and ".join(f"without the {side}'s prefix {text!r}" for side, text in prefix.items() if text)
+        yield " and ".join(f"without the {side}'s prefix {brief(str(text))!r}" for side, text in prefix.items() if text)
     for key, words in (("heads", "kept as heads"), ("missing", "only in the base"), ("extra", "only in the model")):
         if names := match.get(key):
             yield f"{words}: {_few(names)}"
@@ -149,7 +157,7 @@ def _copied(file: Mapping[str, Any]) -> str:
 
 
 def _few(names: Any) -> str:
-    shown = [str(name) for name in names] if isinstance(names, list | tuple) else []
+    shown = [brief(str(name)) for name in names] if isinstance(names, list | tuple) else []
     more = f" and {len(shown) - _MOST_NAMES:,} more" if len(shown) > _MOST_NAMES else ""
     return ", ".join(shown[:_MOST_NAMES]) + more
 
