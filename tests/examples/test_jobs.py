@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -69,6 +70,8 @@ def test_a_job_continues_and_logs_events(where: str) -> None:
 def test_the_unit_restarts_after_a_crash_and_not_after_a_refusal(tmp_path: Path) -> None:
     service = unit()["Service"]
     assert service["Restart"] == "on-abnormal" and int(service["TimeoutStopSec"]) >= 60
+    # A user made for each start would own neither the folder nor what an earlier start staged there.
+    assert service["User"] and "DynamicUser" not in service and service["SuccessExitStatus"] == "143"
     output = unit()["Unit"]["ConditionPathExists"].removeprefix("!")
     assert (
         output == f"{service['WorkingDirectory']}/merged" and service["ReadWritePaths"] == service["WorkingDirectory"]
@@ -91,7 +94,8 @@ def test_shellcheck_has_nothing_to_say() -> None:
 STANDIN = """#!/bin/bash
 echo "$0 $*" >> log
 case "$(basename "$0") $1" in
-    "mergeometry merge") if [ -e hang ]; then exec sleep 60; fi ;;
+    "mergeometry merge") echo '{"event": "published"}' >&2; if [ -e hang ]; then exec sleep 60; fi ;;
+    "mergeometry verify") printf '{\n "ok": true\n}\n' ;;
 esac
 """
 
@@ -104,13 +108,16 @@ def test_the_batch_job_queues_itself_again_and_verifies_at_the_end(tmp_path: Pat
     if hangs:
         (tmp_path / "hang").touch()
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "7"}
-    job = subprocess.Popen(["bash", BATCH], env=environment)
+    with (tmp_path / "merge-7.jsonl").open("w") as written:
+        job = subprocess.Popen(["bash", BATCH], env=environment, stdout=written, stderr=written)
     log = tmp_path / "log"
     while hangs and not (log.exists() and "merge" in log.read_text()):
         assert job.poll() is None
     if hangs:
         job.terminate()
     assert job.wait(timeout=60) == 0
+    for line in (tmp_path / "merge-7.jsonl").read_text().splitlines():
+        assert json.loads(line)["event"]
     last = log.read_text().splitlines()[-1]
     assert last.endswith("scontrol requeue 7" if hangs else "mergeometry verify merged --json")
 
