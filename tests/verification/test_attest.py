@@ -136,6 +136,16 @@ def test_keys(out: Path, written: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert invoke(*locked).exit_code == 0 and mg.verify(out, key=written / "public.pem").ok
 
 
+def test_links_in_the_place_of_what_is_written_are_replaced_and_not_followed(
+    out: Path, written: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    for name in ("model.sig", "mergeometry.intoto.json"):
+        (out / name).symlink_to(tmp_path / "precious")
+    assert invoke("sign", out, "--key", written / "private.pem").exit_code == 0
+    assert mg.verify(out, key=written / "public.pem").ok and (tmp_path / "precious").read_text() == "mine"
+
+
 def test_a_signature_that_is_no_file_is_none(out: Path, written: Path) -> None:
     place = out / "model.sig"
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):

@@ -36,6 +36,8 @@ def sign(output: str | Path, key: str | Path, *, password: str | None = None, pr
     write_provenance(target)
     with explained("the signature cannot be written", target), tempfile.TemporaryDirectory() as place:
         staged = Path(place) / SIGNATURE_NAME
+        if (target / SIGNATURE_NAME).is_symlink():  # it is replaced, and the library refuses a folder with a link
+            (target / SIGNATURE_NAME).unlink()
         # The library hands it to one that takes bytes, whatever its annotation says.
         secret: Any = None if password is None else password.encode()
         config = signing.Config().set_hashing_config(_hashing())
