@@ -13,6 +13,8 @@ from mergeometry.errors import NumericalError
 from mergeometry.linalg import coordinates, side_by_side
 from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.coordinates import basis_of, in_coordinates
+from mergeometry.linalg.decorrelated import in_decorrelated
+from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods import registry
 from mergeometry.values import Delta, LowRank
@@ -58,6 +60,7 @@ def test_a_basis_is_found_a_few_rows_at_a_time(lies_flat: bool, monkeypatch: pyt
         factors = [factor.mT.contiguous().mT for factor in factors]
     whole = basis_of(factors)
     monkeypatch.setattr(side_by_side, "_ENTRIES", 12 * 7)
+    monkeypatch.setattr(side_by_side, "_KEPT", 0)
     basis = basis_of(factors)
     assert relative(basis.triangle, whole.triangle) < 1e-14
     columns = basis.expand(basis.triangle)
@@ -188,3 +191,36 @@ def test_adapters_merge_as_the_dense_matrices_do(kind: str, name: str, choice: d
     assert error < (1e-4 if kind == "nearly equal" else 1e-6)
     split = top_directions(got, 16)
     assert relative(split.low_rank().dense(torch.float64), got.dense(torch.float64)) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["random", "of different sizes", "much in common", "nearly equal", "one twice"])
+def test_directions_come_decorrelated_where_the_condition_allows(kind: str) -> None:
+    thin = [delta for delta in adapters(kind) if isinstance(delta, LowRank)]
+    found = in_decorrelated(thin, [3] * 4)
+    assert (found is not None) == (kind in ("random", "of different sizes"))
+    if found is None:
+        return
+    left, right, directions = found
+    shared = shared_subspace(directions)
+    assert torch.equal(shared.left, torch.eye(12).double())
+    expected = shared_subspace([top_directions(delta, 3) for delta in thin])
+    got = left.expand(shared.left) * shared.values @ right.expand(shared.right).mT
+    assert relative(got, expected.left * expected.values @ expected.right.mT) < 1e-11
+
+
+def test_adapters_of_different_ranks_or_counts_have_no_short_way() -> None:
+    thin = [delta for delta in adapters("random") if isinstance(delta, LowRank)]
+    assert in_decorrelated(thin, [3, 3, 3, 4]) is None
+    assert in_decorrelated([*thin[:3], low_rank(0, 48, 36, 2)], [2] * 4) is None
+
+
+@pytest.mark.parametrize("kept", [1 << 17, 0])
+def test_few_rows_are_converted_once(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "_KEPT", kept)
+    monkeypatch.setattr(side_by_side, "_ENTRIES", 12 * 7)
+    factors = [draw(place, 60, 4).float() for place in range(3)]
+    exact = torch.cat(factors, dim=1).double()
+    stack = side_by_side.SideBySide(factors)
+    for _ in range(2):
+        assert relative(stack.times(torch.eye(12).double()), exact) == 0
+        assert relative(stack.gram().triu(), (exact.mT @ exact).triu()) < 1e-14

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mergeometry.deferred import Float, Int, Tensor, torch
 from mergeometry.linalg.blocks import diagonal_blocks
+from mergeometry.linalg.decorrelated import Columns, in_decorrelated
 from mergeometry.linalg.side_by_side import SideBySide
 from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, peaks_below_zero, singular_core, thin_svds
 from mergeometry.values import Directions, LowRank
@@ -20,19 +21,10 @@ _TWO_PASSES = 1e7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Basis:
-    """Orthonormal columns Q of vectors ``Q triangle``, never formed where others do: ``Q x = stack (solved x)``.
+class Basis(Columns):
+    """Orthonormal columns Q of vectors ``Q triangle``."""
 
-    Where ``solved`` is None, ``stack`` is Q itself.
-    """
-
-    stack: SideBySide
     triangle: Float[Tensor, "p r"]
-    solved: Float[Tensor, "r p"] | None
-
-    def expand(self, coordinates: Float[Tensor, "p k"]) -> Float[Tensor, "m k"]:
-        """Vectors from their coordinates."""
-        return self.stack.times(coordinates if self.solved is None else self.solved @ coordinates)
 
 
 def basis_of(factors: Sequence[Float[Tensor, "m _"]]) -> Basis:
@@ -61,12 +53,12 @@ def basis_of(factors: Sequence[Float[Tensor, "m _"]]) -> Basis:
         condition = condition if spread < 2 * len(triangle) else float("inf")
     if not condition <= _TWO_PASSES:
         basis = _householder(stack)
-        return Basis(basis.stack, basis.triangle * sizes, None)
+        return Basis(basis.stack, None, basis.triangle * sizes)
     triangle = _spread((triangle * lengths).mT, kept, stack.width).mT
-    return Basis(stack, triangle * sizes, solved)
+    return Basis(stack, solved, triangle * sizes)
 
 
-def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Basis, Basis, list[Directions]]:
+def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Columns, Columns, list[Directions]]:
     """A basis for either side, and in its coordinates the leading ``counts`` singular triplets of each task vector.
 
     Signs are as they come. Triplets that `top_directions` would leave out are left out.
@@ -74,6 +66,8 @@ def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Ba
     Raises:
         NumericalError: an entry is not finite, or every driver failed.
     """
+    if (found := in_decorrelated(deltas, counts)) is not None:
+        return found
     left, right = (basis_of(side) for side in zip(*((d.left, d.right) for d in deltas), strict=True))
     lefts = left.triangle.split([delta.core.shape[0] for delta in deltas], dim=1)
     rights = right.triangle.split([delta.core.shape[1] for delta in deltas], dim=1)
@@ -106,7 +100,7 @@ def turned(delta: LowRank) -> LowRank:
     return delta if whole else singular_core(delta)
 
 
-def expanded(delta: LowRank, left: Basis, right: Basis) -> LowRank:
+def expanded(delta: LowRank, left: Columns, right: Columns) -> LowRank:
     """A matrix from its coordinates; where the core is diagonal, the left directions have the signs of `fix_signs`."""
     outer, core, inner = left.expand(delta.left), delta.core, delta.right
     if outer.numel() and core.shape[0] == core.shape[1] and core.count_nonzero() == core.diagonal().count_nonzero():
@@ -142,7 +136,7 @@ def _spread(rows: Float[Tensor, "k p"], places: Int[Tensor, " k"], count: int) -
 
 def _householder(stack: SideBySide) -> Basis:
     orthonormal, triangle = torch.linalg.qr(stack.whole())
-    return Basis(SideBySide([orthonormal]), triangle, None)
+    return Basis(SideBySide([orthonormal]), None, triangle)
 
 
 def _cholesky(upper: Float[Tensor, "r r"]) -> tuple[Float[Tensor, "r r"], Float[Tensor, "r r"], float]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from mergeometry.deferred import Float, Tensor
-from mergeometry.linalg.svd import gram, magnitude, symmetric_eigen, thin_svd, top_directions
+import math
+
+from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.errors import NumericalError
+from mergeometry.linalg.svd import gram, magnitude, squarable, symmetric_eigen, thin_svd, top_directions
 from mergeometry.values import LowRank
 
 GRAM_CONDITION = 1e-5
@@ -30,6 +33,18 @@ def polar(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Ten
     return (factor if tall is matrix else factor.mT), values
 
 
+def decorrelated(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], bool]:
+    """The polar factor alone, and whether its columns are orthonormal; at once where the matrix is its other factor.
+
+    Raises:
+        NumericalError: an entry is not finite, or every LAPACK driver failed.
+    """
+    if _positive_definite(matrix):
+        return torch.eye(len(matrix), dtype=torch.float64, device=matrix.device), True
+    factor, values = polar(matrix)
+    return factor, len(values) == matrix.shape[1]
+
+
 def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:
     """Return what `polar` returns for a product of thin factors, as such a product, without forming it."""
     directions = top_directions(delta, delta.rank)
@@ -37,14 +52,28 @@ def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:
     return whitened, directions.values
 
 
+def _positive_definite(matrix: Float[Tensor, "m n"]) -> bool:
+    """Whether a matrix is symmetric to the last bit and positive definite, and no pivot small beside the largest."""
+    if 0 in matrix.shape or not torch.equal(matrix, matrix.mT):
+        return False
+    factor, failed = torch.linalg.cholesky_ex(matrix.double(), upper=True)
+    if failed:
+        return False
+    pivots = factor.diagonal()
+    return bool(pivots.amin() > GRAM_CONDITION**0.5 * pivots.amax())
+
+
 def _polar_of_tall(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Float[Tensor, " q"]]:
-    largest = magnitude(matrix)
+    largest = float(magnitude(matrix))
     if largest == 0:
         return matrix, matrix.new_zeros(0)
-    eigenvalues, basis = symmetric_eigen(gram(matrix / largest), matrix.shape[1])
+    if not math.isfinite(largest):
+        raise NumericalError("a matrix to decompose holds NaN or Inf")
+    squares, size = squarable(matrix, largest)
+    eigenvalues, basis = symmetric_eigen(gram(squares), matrix.shape[1])
     if eigenvalues[-1] > GRAM_CONDITION**2 * eigenvalues[0]:
         values = eigenvalues.sqrt()
-        return (matrix / largest) @ ((basis / values) @ basis.mT), values * largest
+        return squares @ ((basis / values) @ basis.mT), values * size
     left, values, right = thin_svd(matrix)
     kept = values > NULL_TOLERANCE * values[0]
     return left[:, kept] @ right[:, kept].mT, values[kept]

@@ -15,6 +15,9 @@ _FEW = 1 << 15
 _RARE = 64
 """Entries for each one that is kept, from which the kept ones are merged by themselves."""
 
+_PIECE = 32
+"""Entries whose largest magnitude is one of a list, half as long as ``_RARE`` has it, that bounds what is kept."""
+
 _BLOCK = 1 << 16
 """Entries voted on at a time: what one block needs from all tasks stays in the processor's cache."""
 
@@ -135,12 +138,18 @@ def _of_few(
 ) -> Float[Tensor, "*shape"]:
     """`elected_mean`, entry for entry, of the places alone where some task keeps its entry: zero elsewhere."""
     stacked = torch.stack([task.reshape(-1) for task in tasks])
-    magnitudes = stacked.abs()
+    pieces = stacked[:, : stacked.shape[1] // _PIECE * _PIECE].unflatten(1, (-1, _PIECE))
+    # So many pieces hold an entry of this size that no smaller one, but for rounding, can be among those kept.
+    peaks = torch.maximum(pieces.amax(dim=2), -pieces.amin(dim=2))
+    bound = peaks.topk(count, dim=1).values[:, -1:] * (1 - rounding - 1e-3)
+    found, candidates = torch.nonzero((stacked >= bound) | (stacked <= -bound), as_tuple=True)
+    magnitudes = stacked[found, candidates].abs()
+    largest = [part.topk(count).values[-1:] for part in magnitudes.split(found.bincount(minlength=len(tasks)).tolist())]
     # As they would be compared one task at a time: thresholds rounded to the entries' dtype.
-    smallest = magnitudes.topk(count, dim=1).values[:, -1:].double() * (1 - rounding)
-    kept = (magnitudes >= smallest.to(stacked.dtype)).numpy()
-    places = np.unique(np.flatnonzero(kept) % stacked.shape[1])
-    chosen = torch.where(torch.from_numpy(kept[:, places]), stacked[:, places], 0.0)
+    smallest = (torch.stack(largest).double() * (1 - rounding)).to(stacked.dtype)
+    places = candidates[magnitudes >= smallest[found, 0]].unique()
+    sparse = stacked[:, places]
+    chosen = torch.where(sparse.abs() >= smallest, sparse, 0.0)
     merged = torch.zeros_like(stacked[0])
     merged[places] = Vote(weights)(list(chosen))
     return merged.reshape(tasks[0].shape)

@@ -12,6 +12,9 @@ from mergeometry.linalg.svd import gram
 _ENTRIES = 1 << 16
 """Entries converted at a time: half a megabyte in float64, which stays in the processor's cache."""
 
+_KEPT = 1 << 17
+"""Entries up to which what was converted is kept: a megabyte, read again in less time than converted again."""
+
 _SQUARES_UNDERFLOW = 1e-250
 """Squared lengths below which float64 may have lost digits of a square."""
 
@@ -78,20 +81,34 @@ class SideBySide:
 
     def _blocks(self) -> Iterator[tuple[slice, Float[Tensor, "b r"]]]:
         """Some rows after others, each block valid until the next."""
+        if self.rows * self.width <= _KEPT:
+            if self._buffer is None:
+                self._buffer = self._fresh(self.rows)
+                self._convert(slice(None), self._buffer)
+            yield slice(None), self._buffer
+            return
         step = max(1, entries_together(self._factors[0], _ENTRIES) // max(1, self.width))
         step = min(step, self.rows)
         if self._buffer is None:  # used again: fresh memory takes longer than what is done with it
-            like = {"dtype": torch.float64, "device": self._factors[0].device}
-            shape = (step, self.width)
-            self._buffer = torch.empty(shape[::-1], **like).mT if self._lies_flat else torch.empty(shape, **like)
+            self._buffer = self._fresh(step)
         for first in range(0, self.rows, step):
             rows = slice(first, min(first + step, self.rows))
-            block, column = self._buffer[: rows.stop - first], 0
-            for factor in self._factors:
-                following = column + factor.shape[1]
-                block[:, column:following].copy_(factor[rows])
-                column = following
+            block = self._buffer[: rows.stop - first]
+            self._convert(rows, block)
             yield rows, block
+
+    def _fresh(self, rows: int) -> Float[Tensor, "rows r"]:
+        """Memory for some rows, laid out as the factors are."""
+        shape = (self.width, rows) if self._lies_flat else (rows, self.width)
+        memory = torch.empty(shape, dtype=torch.float64, device=self._factors[0].device)
+        return memory.mT if self._lies_flat else memory
+
+    def _convert(self, rows: slice, block: Float[Tensor, "b r"]) -> None:
+        column = 0
+        for factor in self._factors:
+            following = column + factor.shape[1]
+            block[:, column:following].copy_(factor[rows])
+            column = following
 
 
 def scaled_columns(matrix: Float[Tensor, "m k"], factors: Float[Tensor, " k"], out: Float[Tensor, "m k"]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergeometry.deferred import Bool, Float, Tensor, torch
-from mergeometry.linalg.polar import NULL_TOLERANCE, polar
+from mergeometry.linalg.polar import NULL_TOLERANCE, decorrelated
 from mergeometry.linalg.svd import gram, symmetric_eigen, thin_svd
 from mergeometry.values import Directions
 
@@ -55,11 +55,10 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
         ValueError: there are no tasks.
         NumericalError: a decomposition failed with every driver.
     """
-    left, first = polar(torch.cat([task.left for task in directions], dim=1))
-    right, second = polar(torch.cat([task.right for task in directions], dim=1))
+    left, first = decorrelated(torch.cat([task.left for task in directions], dim=1))
+    right, second = decorrelated(torch.cat([task.right for task in directions], dim=1))
     values = torch.cat([task.values for task in directions])
-    orthonormal = len(first) == len(second) == len(values)
-    return SharedSubspace(left, right, values, tuple(task.count for task in directions), orthonormal)
+    return SharedSubspace(left, right, values, tuple(task.count for task in directions), first and second)
 
 
 def principal_directions(stacked: Directions) -> Float[Tensor, "m r"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -22,6 +23,7 @@ __all__ = [
     "magnitude",
     "peaks_below_zero",
     "singular_core",
+    "squarable",
     "symmetric_eigen",
     "symmetric_spectrum",
     "thin_svd",
@@ -32,6 +34,8 @@ __all__ = [
 CANCELLATION = 1e-14
 """Singular values below this share of the product of the factors' norms are what cancellation leaves in float64."""
 
+_SAFE = 1e-100, 1e100
+"""Magnitudes between which the squares of a matrix's entries, and their sums, keep all of float64's digits."""
 
 _Solver: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -95,6 +99,16 @@ def magnitude(matrix: Float[Tensor, "m n"]) -> Float[Tensor, ""]:
     """Magnitude of the largest entry, NaN where there is one; a transposed view is read in memory order."""
     low, high = torch.aminmax(matrix if matrix.is_contiguous() else matrix.mT)
     return torch.maximum(-low, high)
+
+
+def squarable(matrix: Float[Tensor, "m n"], largest: float) -> tuple[Float[Tensor, "m n"], float]:
+    """A float64 matrix whose products stay in float64's range, and what its entries are to be multiplied by.
+
+    It is the matrix itself, and the factor is 1, for all but very large or small ones: a copy takes time.
+    """
+    if _SAFE[0] < largest < _SAFE[1]:
+        return matrix, 1.0
+    return matrix / largest, largest
 
 
 def top_directions(delta: Delta, count: int) -> Directions:
@@ -168,20 +182,20 @@ def _of_tall(matrix: Float[Tensor, "m n"], count: int) -> Directions:
 def _decomposed(matrix: Float[Tensor, "m n"], count: int, solve: _Solver) -> tuple[Float[Tensor, " q"], Directions]:
     """The singular values that belong to the eigenvalues of ``solve``, and the leading triplets of a tall matrix."""
     m, n = matrix.shape
-    exact = matrix.to(torch.float64)
-    largest = magnitude(exact) if exact.numel() else exact.new_zeros(())
-    if not bool(torch.isfinite(largest)):
+    largest = float(magnitude(matrix)) if matrix.numel() else 0.0
+    if not math.isfinite(largest):
         raise NumericalError("a matrix to decompose holds NaN or Inf")
+    exact = matrix.to(torch.float64)
     if largest == 0:
         return exact.new_zeros(n), _none(m, n, exact.device)
-    exact = exact / largest  # squares of very large or small entries would leave float64's range
+    exact, size = squarable(exact, largest)
     eigenvalues, right = solve(gram(exact), count)
     values = eigenvalues.clamp(min=0).sqrt()
     values = values.where(values > RANK_TOLERANCE * values[0], 0.0)
     kept = int((values[:count] > 0).sum())
     leading, right = values[:kept], right[:, :kept]
     left = exact @ right / leading
-    return values * largest, Directions(left, leading * largest, right)
+    return values * size, Directions(left, leading * size, right)
 
 
 def _of_factors(delta: LowRank, count: int) -> Directions:

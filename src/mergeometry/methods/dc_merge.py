@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.selection import elected_mean, share_of
-from mergeometry.linalg.subspace import shared_subspace
+from mergeometry.linalg.subspace import shared_subspace, stack
 from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank
 
@@ -70,7 +70,10 @@ class DCMerge(Directional):
         shared = shared_subspace(smoothed)
         if shared.rank == 0:
             return LowRank(shared.left, torch.diag(shared.values), shared.right)
-        coordinates = [(shared.left.mT @ task.left * task.values) @ (task.right.mT @ shared.right) for task in smoothed]
+        stacked, counts = stack(smoothed), list(shared.counts)
+        lefts = (shared.left.mT @ stacked.left * stacked.values).split(counts, dim=1)
+        rights = (shared.right.mT @ stacked.right).split(counts, dim=1)
+        coordinates = [one @ other.mT for one, other in zip(lefts, rights, strict=True)]
         # The authors' code lays full models' coordinates out in a square as wide as the matrix, with zeros around them.
         side = 0 if adapters else min(shared.left.shape[0], shared.right.shape[0])
         merged = self.aggregate(coordinates, max(shared.rank, side) ** 2)
