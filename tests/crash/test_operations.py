@@ -9,51 +9,41 @@ from typing import Any
 
 import pytest
 
+import mergeometry as mg
 from mergeometry.sink import remove_stale
 from tests.helpers import models
-from tests.helpers.forked import finished
-from tests.helpers.whole_merges import content, merge, merge_and_die, noted, write_inputs
-
-KINDS: dict[str, dict[str, Any]] = {
-    "folder": {},
-    "adapter": {"output": {"adapter": True}, "method": "dc_merge"},
-    "file": {},
-}
+from tests.helpers.forked import finished, finished_from_here
+from tests.helpers.kinds_of_merges import KINDS
+from tests.helpers.whole_merges import content, merge, merge_and_die, note, noted
 
 
 class Runs:
     """Runs of one merge, each of which dies somewhere and is completed."""
 
-    def __init__(self, folder: Path, kind: str, *, overwrite: bool = False) -> None:
-        self.folder, self.overwrite = folder, overwrite
-        inputs = write_inputs(folder, adapters=2 if kind == "adapter" else 0)
-        self.recipe = {**inputs, "method": "task_arithmetic", "scale": 0.5, **KINDS[kind]}
-        self.name = "out.safetensors" if kind == "file" else "out"
-        if kind == "file":
-            for place in ("base", "task0", "task1"):
-                whole = models.loaded(folder / place)
-                shutil.rmtree(folder / place)
-                models.write_model(folder / place, whole)
-            base, first, second = (str(folder / place / "model.safetensors") for place in ("base", "task0", "task1"))
-            self.recipe |= {"base": base, "models": [{"path": first, "name": "one"}, {"path": second, "name": "two"}]}
+    def __init__(self, folder: Path, kind: str, *, overwrite: bool = False, run: Callable[..., int] = finished) -> None:
+        self.folder, self.overwrite, self.run = folder, overwrite, run
+        (folder / "inputs").mkdir()
+        made = KINDS[kind](folder / "inputs")
+        self.recipe, self.name = made.recipe, made.name
+        self.options = {**made.options, **({"overwrite": True} if overwrite else {})}
         self.inputs = self.hashes_of_inputs()
-        self.whole = self.reference(0.5)
-        self.old = self.reference(0.25) if overwrite else None
+        self.whole = self.reference("new", self.recipe)
+        self.old = self.reference("old", {**self.recipe, "scale": 0.25}) if overwrite else None
         self.redone = 0
 
-    def hashes_of_inputs(self) -> list[dict[str, str]]:
-        return [models.file_hashes(self.folder / place) for place in ("base", "task0", "task1")]
+    def hashes_of_inputs(self) -> dict[str, str]:
+        return models.file_hashes(self.folder / "inputs")
 
-    def reference(self, scale: float) -> dict[str, str] | None:
-        target = self.folder / f"reference{scale}" / self.name
-        assert finished(merge, {**self.recipe, "scale": scale}, target, self.folder / "log") == 0
+    def reference(self, place: str, recipe: dict[str, Any]) -> dict[str, str] | None:
+        target = self.folder / place / self.name
+        assert self.run(merge, recipe, target, self.folder / "log", **self.options) == 0
         return content(target)
 
     def target(self, place: object) -> Path:
         """Where a run writes; with ``overwrite``, an earlier output lies there."""
         folder = self.folder / str(place)
         if self.overwrite:
-            shutil.copytree(self.folder / "reference0.25", folder)
+            shutil.copytree(self.folder / "old", folder)
         else:
             folder.mkdir()
         return folder / self.name
@@ -61,21 +51,18 @@ class Runs:
     def count(self) -> int:
         """How many operations a whole run has."""
         log = self.folder / "count"
-        assert finished(merge_and_die, self.recipe, self.target("counted"), log, None, "die", **self.options()) == 0
+        assert self.run(merge_and_die, self.recipe, self.target("counted"), log, None, "die", **self.options) == 0
         return int(noted(log, "operations")[0])
-
-    def options(self) -> dict[str, Any]:
-        return {"overwrite": True} if self.overwrite else {}
 
     def die(self, place: int, mode: str) -> str:
         """Die at an operation, then complete the merge; say whether the output was old or new in between."""
         target, log, later = self.target(place), self.folder / "first", self.folder / "second"
-        status = finished(merge_and_die, self.recipe, target, log, place, mode, **self.options())
+        status = self.run(merge_and_die, self.recipe, target, log, place, mode, **self.options)
         assert status == (0 if mode == "fail" else -9), (place, status)
         state = content(target)
         assert state in (self.old, self.whole), f"half an output after operation {place}"
         if state != self.whole:
-            assert finished(merge, self.recipe, target, later, resume=True, **self.options()) == 0
+            assert self.run(merge, self.recipe, target, later, resume=True, **self.options) == 0
             again = set(noted(log, "done")) & set(noted(later, "begun"))
             self.redone = max(self.redone, len(again))
             assert len(again) <= 1 if mode != "fail" else True, (place, again)
@@ -106,12 +93,10 @@ def test_death_at_every_operation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "mode", "overwrite"),
     [
-        *((kind, "die", False) for kind in KINDS),
-        ("folder", "die", True),
-        ("file", "die", True),
-        ("folder", "half", False),
-        ("folder", "fail", False),
-        ("file", "fail", False),
+        *((kind, "die", False) for kind in ("folder", "adapter", "file", "residuals", "gguf")),
+        *((kind, "die", True) for kind in ("folder", "file", "residuals")),
+        *((kind, "half", False) for kind in ("folder", "residuals")),
+        *((kind, "fail", False) for kind in ("folder", "file", "residuals", "gguf")),
     ],
 )
 def test_every_kind_of_output(tmp_path: Path, kind: str, mode: str, overwrite: bool, record_property: Record) -> None:
@@ -121,3 +106,28 @@ def test_every_kind_of_output(tmp_path: Path, kind: str, mode: str, overwrite: b
     assert "old" in states and runs.hashes_of_inputs() == runs.inputs
     record_property("operations", count)
     record_property("tensors done again", runs.redone)
+
+
+def search_and_die(folder: Path, mode: str, log: Path) -> None:
+    """The same of a search, in processes forked from one that has loaded what runs models."""
+    made = KINDS["search"](folder)
+    mg.merge(made.recipe, folder / "loads", workers=1)
+    runs = Runs(folder, "search", run=finished_from_here)
+    count = runs.count()
+    places = range(_MODES.index(mode), count, len(_MODES))
+    assert "old" in {runs.die(place, mode) for place in places} and runs.hashes_of_inputs() == runs.inputs
+    note(log, f"found {count} {len(places)} {runs.redone}")
+
+
+_MODES = ("die", "half", "fail")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("mode", _MODES)
+def test_a_search_before_the_merge(tmp_path: Path, mode: str, record_property: Record) -> None:
+    """Each mode at every third operation, and together at all."""
+    pytest.importorskip("transformers")
+    assert finished(search_and_die, tmp_path, mode, tmp_path / "found") == 0
+    (counts,) = noted(tmp_path / "found", "found")
+    for name, value in zip(("operations", "of which broken off", "tensors done again"), counts.split(), strict=True):
+        record_property(name, int(value))

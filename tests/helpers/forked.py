@@ -5,20 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# What a merge imports, its methods included, and the libraries behind them.
-_CONTEXT.set_forkserver_preload(
-    [
-        f"mergeometry.{name}"
-        for name in ("api", "results", "execution.run", "plan.prepared", "methods.task_arithmetic", "methods.dc_merge")
-    ]
-)
+# Importing it merges once: what a merge needs is imported when it is first used, torch above all.
+_CONTEXT.set_forkserver_preload(["tests.helpers.loaded_by_merging"])
 
 
 def started(work: Callable[..., object], *arguments: Any, **options: Any) -> ForkServerProcess:
@@ -34,7 +31,14 @@ def finished(work: Callable[..., object], *arguments: Any, **options: Any) -> in
     return ended(process)
 
 
-def ended(process: ForkServerProcess, seconds: float = 1800) -> int:
+def finished_from_here(work: Callable[..., object], *arguments: Any, **options: Any) -> int:
+    """The same in a process forked from this one, with all that it has loaded."""
+    process = multiprocessing.get_context("fork").Process(target=_in_own_group, args=(work, arguments, options))
+    process.start()
+    return ended(process)
+
+
+def ended(process: BaseProcess, seconds: float = 1800) -> int:
     """Wait for a process; return its exit status."""
     process.join(seconds)
     assert process.exitcode is not None, "the process does not end"
@@ -69,5 +73,7 @@ def commands_of(group: int) -> list[str]:
 
 
 def _in_own_group(work: Callable[..., object], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    # A server that could not load it says nothing, and every process would load it again.
+    assert "tests.helpers.loaded_by_merging" in sys.modules
     os.setpgid(0, 0)
     work(*arguments, **options)

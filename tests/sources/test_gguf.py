@@ -14,52 +14,14 @@ import torch
 import mergeometry as mg
 from mergeometry.errors import SourceError
 from mergeometry.sources import TensorReader, open_checkpoint
+from tests.helpers.gguf_files import HEADS, HIDDEN, INNER, LAYERS, PAIRS, SHAPES, VOCABULARY, write_gguf
 
 gguf = pytest.importorskip("gguf")
-
-HIDDEN, INNER, HEADS, PAIRS, LAYERS, VOCABULARY = 256, 512, 4, 2, 1, 64
-SHAPES = {
-    "token_embd": (VOCABULARY, HIDDEN), "output": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,),
-    "blk.0.attn_norm": (HIDDEN,), "blk.0.ffn_norm": (HIDDEN,), "blk.0.attn_q": (HIDDEN, HIDDEN),
-    "blk.0.attn_k": (HIDDEN // 2, HIDDEN), "blk.0.attn_v": (HIDDEN // 2, HIDDEN), "blk.0.attn_output": (HIDDEN, HIDDEN),
-    "blk.0.ffn_gate": (INNER, HIDDEN), "blk.0.ffn_up": (INNER, HIDDEN), "blk.0.ffn_down": (HIDDEN, INNER),
-}  # fmt: skip
-
-
-def written(path: Path, kind: str, architecture: str = "llama") -> Path:
-    """Random blocks of a kind: the scales are set small, so that every value is finite."""
-    writer = gguf.GGUFWriter(path, architecture)
-    for key, value in {
-        "context_length": 64, "embedding_length": HIDDEN, "block_count": LAYERS, "feed_forward_length": INNER,
-        "attention.head_count": HEADS, "attention.head_count_kv": PAIRS, "vocab_size": VOCABULARY,
-    }.items():  # fmt: skip
-        writer.add_uint32(f"{architecture}.{key}", value)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
-    random = np.random.default_rng(0)
-    for name, shape in SHAPES.items():
-        values = random.standard_normal(shape).astype(np.float32)
-        quantised = gguf.GGMLQuantizationType[kind]
-        if len(shape) == 1 or kind == "F32":
-            writer.add_tensor(f"{name}.weight", values)
-        elif kind in ("Q8_0", "Q4_0", "F16", "BF16"):
-            writer.add_tensor(f"{name}.weight", gguf.quants.quantize(values, quantised), raw_dtype=quantised)
-        else:
-            block, size = gguf.GGML_QUANT_SIZES[quantised]
-            raw = random.integers(0, 256, (*shape[:-1], shape[-1] // block, size), dtype=np.uint8)
-            places = {"Q4_K": (0, 2), "Q6_K": (size - 2,)}[kind]
-            for place in places:
-                raw[..., place : place + 2] = np.frombuffer(np.float16(0.01).tobytes(), np.uint8)
-            writer.add_tensor(f"{name}.weight", raw.reshape(*shape[:-1], -1), raw_dtype=quantised)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_K", "Q6_K", "F16"])
 def test_every_tensor_is_what_the_library_gives_under_transformers_names(tmp_path: Path, kind: str) -> None:
-    path = written(tmp_path / "model.gguf", kind)
+    path = write_gguf(tmp_path / "model.gguf", kind)
     model = open_checkpoint(path, "model", dequantise=True)
     assert model.tensors.keys() >= {"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"}
     assert kind in model.dequantised and len(model.tensors) == len(SHAPES)
@@ -84,7 +46,7 @@ def test_every_tensor_is_what_the_library_gives_under_transformers_names(tmp_pat
 def test_transformers_reads_the_same_weights(tmp_path: Path) -> None:
     """Its own reading of the file tells how the rows of queries and keys lie."""
     transformers = pytest.importorskip("transformers")
-    path = written(tmp_path / "model.gguf", "Q8_0")
+    path = write_gguf(tmp_path / "model.gguf", "Q8_0")
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS,
         num_attention_heads=HEADS, num_key_value_heads=PAIRS, tie_word_embeddings=False,
@@ -101,7 +63,7 @@ def test_transformers_reads_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_gguf_file_is_a_model_of_a_base_in_safetensors(tmp_path: Path) -> None:
-    path = written(tmp_path / "tuned.gguf", "Q8_0")
+    path = write_gguf(tmp_path / "tuned.gguf", "Q8_0")
     from tests.helpers.models import write_model
 
     model = open_checkpoint(path, "model", dequantise=True)
@@ -120,14 +82,14 @@ def test_a_gguf_file_is_a_model_of_a_base_in_safetensors(tmp_path: Path) -> None
 
 def test_what_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="the names of GGUF files of 'gemma2' are not known"):
-        open_checkpoint(written(tmp_path / "g.gguf", "F16", "gemma2"), "model", dequantise=True)
+        open_checkpoint(write_gguf(tmp_path / "g.gguf", "F16", "gemma2"), "model", dequantise=True)
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
     with pytest.raises(SourceError, match="malformed"):
         open_checkpoint(tmp_path / "broken.gguf", "model", dequantise=True)
 
 
 def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:
-    raw = written(tmp_path / "model.gguf", "Q8_0").read_bytes()
+    raw = write_gguf(tmp_path / "model.gguf", "Q8_0").read_bytes()
     random = np.random.default_rng(1)
     for _ in range(60):
         damaged = bytearray(raw[: int(random.integers(8, len(raw)))] if random.random() < 0.3 else raw)

@@ -10,6 +10,8 @@ from typing import Any
 
 from mergeometry import limits
 from mergeometry.regular_files import read_regular
+from mergeometry.sink.failures import explained
+from mergeometry.sink.files import FileSystem
 
 
 class Store:
@@ -32,12 +34,22 @@ class Store:
         return result if kept.get("digest", _digest(result)) == _digest(result) else None
 
     def write(self, name: str, result: Any) -> None:
-        """Keep a result; a reader never sees part of it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        staged = self._folder / f".{name}.{os.getpid()}"
+        """Keep a result; a reader never sees part of it.
+
+        Raises:
+            OutputError: the disk refuses it.
+        """
         kept = {"identity": self.identity, "digest": _digest(result), "result": result}
-        staged.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-        staged.replace(self._folder / f"{name}.json")
+        staged, files = self._folder / f".{name}.{os.getpid()}", FileSystem()
+        with explained("a finished result cannot be kept", self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            staged.unlink(missing_ok=True)
+            descriptor = files.open(staged, create=True)
+            try:
+                files.write(descriptor, (json.dumps(kept, indent=1) + "\n").encode())
+            finally:
+                files.close(descriptor)
+            files.replace(staged, self._folder / f"{name}.json")
 
 
 def _digest(result: Any) -> str:

@@ -157,7 +157,9 @@ def _merge_cost(task: TensorTask) -> Cost:
     streams = task.method.streams
     if task.refinements:
         held = whole * (1 if streams else sizes.dense) if sizes.dense else 0
-        more = [refinement.cost(sizes.shape, sizes.tasks) for _, refinement in task.refinements]
+        more = [
+            refinement.cost(sizes.shape, sizes.tasks, _merged_rank(task, sizes)) for _, refinement in task.refinements
+        ]
         flops += sum(operations for operations, _ in more)
         refining = 2 * whole + held + ALLOCATOR * max(working for _, working in more)
         memory = max(memory, int(ALGEBRA_BYTES + refining) + widest + written)
@@ -171,6 +173,13 @@ def _merge_cost(task: TensorTask) -> Cost:
             read, flops = 2 * read, 2 * flops
     seconds = (read + written) / BYTES_PER_SECOND + sizes.elements * sizes.dense / ELEMENTS_PER_SECOND
     return Cost(read, written, flops, memory, seconds + flops / FLOAT64_FLOPS_PER_SECOND)
+
+
+def _merged_rank(task: TensorTask, sizes: Sizes) -> int | None:
+    """Bound of the rank of a merge that is held as thin factors; None where it is dense."""
+    assert task.method is not None
+    thin = task.route == "factors" and not sizes.dense and task.method.stays_low_rank
+    return sum(rank for rank in sizes.ranks if rank is not None) if thin else None
 
 
 def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[float, int, int]:

@@ -27,8 +27,12 @@ class Refinement(Registered, ABC):
         Low-rank in, low-rank out. Iterating over ``deltas`` may read them from disk, so do it once if possible.
         """
 
-    def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
-        """Operations, and bytes in addition to the base, the merged matrix and the task vectors, for a plan."""
+    def cost(self, shape: Sequence[int], tasks: int, rank: int | None = None) -> tuple[float, int]:
+        """Operations, and bytes in addition to the base, the merged matrix and the task vectors, for a plan.
+
+        ``rank`` bounds that of a merged matrix, and of every task vector, that is held as thin factors; None where they
+        are dense.
+        """
         return 2.0 * shape[0] * shape[1] * (tasks + 1), 8 * shape[0] * shape[1]
 
     def __call__(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:

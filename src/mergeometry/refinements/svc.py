@@ -47,9 +47,12 @@ class SVC(Refinement):
             return LowRank(directions.left, torch.diag(values), directions.right)
         return ((directions.left * values) @ directions.right.mT).to(merged.dtype)
 
-    def cost(self, shape: Sequence[int], tasks: int) -> tuple[float, int]:
-        """A full decomposition, and each task's responses one after another."""
+    def cost(self, shape: Sequence[int], tasks: int, rank: int | None = None) -> tuple[float, int]:
+        """A full decomposition, and each task's responses one after another; of thin factors, that of their core."""
         long, short = max(shape), min(shape)
+        if rank is not None and rank < short:
+            # The factors in float64, their orthonormal bases and what LAPACK takes of them, and the directions.
+            return 12.0 * (long + short) * rank**2 * (tasks + 1) + 30.0 * rank**3, 40 * (long + short) * rank
         flops = 2.0 * long * short**2 + 18.0 * short**3 + 6.0 * long * short**2 * (tasks + 1)
         return flops, 40 * long * short + 56 * short**2
 
