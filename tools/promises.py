@@ -27,6 +27,7 @@ PROMISES = (
         (
             f"{_CRASH}operations.py::test_death_at_every_operation",
             f"{_CRASH}operations.py::test_every_kind_of_output",
+            f"{_CRASH}operations.py::test_a_search_before_the_merge",
             f"{_CRASH}kill_loop.py::test_a_handful_of_kills",
             f"{_CRASH}kill_loop.py::test_two_hundred_kills",
             f"{_SINK}crash.py::test_at_most_one_tensor_is_done_again",

@@ -135,6 +135,10 @@ def constants_table() -> str:
         ("float64 operations of one core in decompositions", f"{machine.FLOAT64_FLOPS_PER_SECOND / 1e9:.0f} Gflop/s"),
         ("bytes read or written, checked and hashed", f"{machine.BYTES_PER_SECOND / 1e9:.1f} GB/s per core"),
         ("entries of a task vector formed and added", f"{machine.ELEMENTS_PER_SECOND / 1e6:.0f} million/s per core"),
+        (
+            "entries multiplied out from thin factors",
+            f"{machine.FORMED_PER_SECOND / 1e6:.0f} million/s per core",
+        ),
     ]
     return _table(("what", "figure"), rows)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mergeometry.progress import duration, tensor_by_tensor
+from mergeometry.progress import about, duration, tensor_by_tensor
 
 if TYPE_CHECKING:
     from mergeometry.plan import Plan, TensorTask
@@ -46,7 +46,7 @@ class Bar:
             return
         self._drawn = now
         elapsed = now - self._started
-        left = "" if done <= 0 else f", about {duration((total - done) * elapsed / done)} left"
+        left = "" if done <= 0 else f", {about((total - done) * elapsed / done)} left"
         words = f"{text} {count}{left}" if done < total else f"{text} {count}, {duration(elapsed)}"
         self._handle.update(_Drawn(item, words, done, total))
 

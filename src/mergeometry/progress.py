@@ -72,7 +72,12 @@ class Lines:
         done = self._done - self._begun_with
         if not self._timed or done <= 0 or now - self._started < _APART:
             return ""
-        return f", about {duration((self._total - self._done) * (now - self._started) / done)} left"
+        return f", {about((self._total - self._done) * (now - self._started) / done)} left"
+
+
+def about(seconds: float) -> str:
+    """Seconds that were estimated, in words."""
+    return "under a second" if seconds < 1 else f"about {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

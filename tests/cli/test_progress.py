@@ -94,7 +94,8 @@ def test_tensors_count_by_their_seconds(tmp_path: Path) -> None:
         advance(task)
     assert [count for *_, count in log] == [f"{number}/6" for number in range(1, 7)]
     first, last = plan.ordered()[0], log[-1][0]
-    assert log[0][:2] == (first.cost.seconds / sum(task.cost.seconds for task in plan.tasks), first.name)
+    share = first.cost.seconds / sum(task.cost.seconds for task in plan.tasks)
+    assert log[0][0] == pytest.approx(share) and log[0][1] == first.name
     assert log[0][0] > 1 / 6 and last == pytest.approx(1)
 
 
@@ -108,3 +109,9 @@ def test_lines_on_standard_error_without_a_terminal(tmp_path: Path, monkeypatch:
     assert "merging: " not in shown.stdout
     for flag in ("--quiet", "--json"):
         assert not invoke(*words, "--output", tmp_path / f"out{flag}", flag).stderr
+
+
+def test_what_takes_less_than_a_second_is_not_said_to_take_none() -> None:
+    assert [progress.about(seconds) for seconds in (0.0, 0.99, 1.0, 300.0)] == [
+        "under a second", "under a second", "about 1.0 s", "about 5 min"
+    ]  # fmt: skip

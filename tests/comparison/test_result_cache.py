@@ -24,6 +24,7 @@ from mergeometry.comparison.setup import TEST, Setup, set_up
 from mergeometry.comparison.store import Store
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders.heads import Head
+from mergeometry.errors import OutputError
 from mergeometry.execution.task_vectors import merged_delta
 from mergeometry.inputs.labels import read_labelled
 from mergeometry.linalg.rotations import closest_rotation_of_factors
@@ -173,3 +174,9 @@ def test_a_kept_result_that_is_damaged_is_none(tmp_path: Path) -> None:
         assert store.read("row") is None
     place.write_text(json.dumps({"identity": "one", "result": plain}))
     assert store.read("row") == plain, "as earlier versions kept it"
+
+
+def test_a_disk_that_refuses_a_score_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    with pytest.raises(OutputError, match="a finished result cannot be kept"):
+        Store(tmp_path / "taken", "state").write("score", 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import mergeometry as mg
-from mergeometry.sink import remove_stale
+from mergeometry.execution.leftovers import remove_leftovers
 from tests.helpers import models
 from tests.helpers.forked import finished, finished_from_here
 from tests.helpers.kinds_of_merges import KINDS
@@ -66,7 +66,7 @@ class Runs:
             again = set(noted(log, "done")) & set(noted(later, "begun"))
             self.redone = max(self.redone, len(again))
             assert len(again) <= 1 if mode != "fail" else True, (place, again)
-        remove_stale(target)
+        remove_leftovers(target)
         assert content(target) == self.whole, place
         left = {path.name for path in target.parent.iterdir()}
         assert left <= {self.name, "out.mergeometry.json"}, (place, left)

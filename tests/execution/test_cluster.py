@@ -18,6 +18,7 @@ import pytest
 
 import mergeometry as mg
 from mergeometry.errors import ExecutionError, NumericalError
+from mergeometry.execution import residuals
 from mergeometry.execution.cluster.jobs import ATTEMPTS
 from mergeometry.execution.executor import Demands, Executor
 from mergeometry.execution.pool import side_by_side
@@ -136,6 +137,29 @@ def test_a_merge_survives_its_workers(
 
     mg.merge(recipe, tmp_path / "out", executor=mg.Ray(nodes.address), progress=strike)
     assert killed and models.weight_hashes(tmp_path / "out") == wanted and not left_behind(tmp_path)
+
+
+def test_residuals_survive_their_workers(
+    nodes: Any, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while differences are measured, and again while they are written."""
+    wanted = {**recipe, "scale": 1.0, "output": {"residuals": {"rank": 2}}}
+    mg.merge(wanted, tmp_path / "here", workers=1)
+    killed: list[list[int]] = []
+    real = residuals.side_by_side
+
+    def struck(*arguments: Any) -> Iterator[Any]:
+        with closing(real(*arguments)) as finished:
+            for number, each in enumerate(finished):
+                if number == 0:
+                    killed.append(workers_running())
+                    kill(killed[-1])
+                yield each
+
+    monkeypatch.setattr(residuals, "side_by_side", struck)
+    mg.merge(wanted, tmp_path / "out", executor=mg.Ray(nodes.address))
+    hashes = [models.weight_hashes(tmp_path / name) for name in ("here", "out")]
+    assert len(killed) == 2 and any(killed) and hashes[0] == hashes[1] and not left_behind(tmp_path)
 
 
 def test_a_merge_survives_a_node(nodes: Any, recipe: dict[str, Any], wanted: dict[str, str], tmp_path: Path) -> None:

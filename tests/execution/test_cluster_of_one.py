@@ -12,6 +12,7 @@ import pytest
 
 import mergeometry as mg
 from tests.helpers import learning_models, models
+from tests.helpers.labelled_tasks import written
 
 
 @pytest.mark.suite
@@ -53,9 +54,13 @@ def test_models_are_run_and_learned_by_its_workers(tmp_path: Path) -> None:
     family = learning_models.family(tmp_path / "family", count=12)
     data = {"tasks": {task["name"]: task["data"] for task in family["adapt"]["tasks"]}}
     settings = {"objective": "distill", "steps": 2, "batch_size": 4, "learning_rate": 0.02}
+    inputs = {key: family[key] for key in ("base", "models")}
+    tasks = str(written(tmp_path / "family", family) / "tasks.yaml")
     recipes = {
-        "moments": {"base": family["base"], "models": family["models"], "method": "regmean", "data": data},
+        "moments": {**inputs, "method": "regmean", "data": data},
         "learned": learning_models.with_settings(family, settings, method={"name": "tsv_m", "rank": 2}),
+        "residuals": {**inputs, "method": "tsv_m", "output": {"residuals": {"rank": 1}}},
+        "searched": {**inputs, "method": "tsv_m", "scale": {"values": [0.4, 1.6], "tasks": tasks}},
     }
     for name, recipe in recipes.items():
         mg.merge(recipe, tmp_path / "here" / name, workers=1, device="cpu")

@@ -19,7 +19,7 @@ from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, ScoringDevice, check_device_name, recipe_from
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
-from mergeometry.progress import duration
+from mergeometry.progress import about, duration
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
         target.print(f"note: {plain(note)}")
     target.print(
         f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "
-        f"scratch space; with {counted(estimate['workers'], 'worker')} about {duration(estimate['seconds'])} "
+        f"scratch space; with {counted(estimate['workers'], 'worker')} {about(estimate['seconds'])} "
         f"and at most {size(estimate['memory_bytes'])} of memory",
         soft_wrap=True,
     )

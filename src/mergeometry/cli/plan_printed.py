@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergeometry.cli.show import console, plain, size
 from mergeometry.grouping import grouped
-from mergeometry.progress import duration
+from mergeometry.progress import about
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} "
         f"in {counted(len(made.layout.files), 'file')}; "
-        f"with {counted(workers, 'worker')} about {duration(made.seconds(workers, known))} "
+        f"with {counted(workers, 'worker')} {about(made.seconds(workers, known))} "
         f"and at most {size(made.peak_memory(workers))} of the {size(memory)} of memory"
     )
     if any(task.route in known for task in made.tasks):
@@ -93,7 +93,7 @@ def print_collecting(estimates: dict[str, Any]) -> None:
     if not estimate["tasks"]:
         return
     console().print(
-        f"runs the models on their inputs before the merge: about {duration(estimate['seconds'])}, "
+        f"runs the models on their inputs before the merge: {about(estimate['seconds'])}, "
         f"{size(estimate['memory_bytes'])} of memory and {size(estimate['scratch_bytes'])} of scratch space next to "
         f"the output; matrices that no model runs are merged by `other`, and to the plain mean by `fisher`"
     )
@@ -110,8 +110,8 @@ def print_learning(estimates: dict[str, Any]) -> None:
     per = estimate["coefficients"]
     numbers = "coefficients as fine as held-out inputs allow" if per == "auto" else f"one coefficient per {per}"
     target.print(
-        f"learns by {estimate['objective']} for at most {estimate['steps']} steps, with {numbers}: about "
-        f"{duration(estimate['seconds'])} on two cores and {size(estimate['memory_bytes'])} of memory"
+        f"learns by {estimate['objective']} for at most {estimate['steps']} steps, with {numbers}: "
+        f"{about(estimate['seconds'])} on two cores and {size(estimate['memory_bytes'])} of memory"
     )
 
 

@@ -10,7 +10,7 @@ from mergeometry.cli.events import Tensors
 from mergeometry.cli.show import console
 from mergeometry.cli.streams import say
 from mergeometry.errors import printable
-from mergeometry.progress import Lines, Show, duration, tensor_by_tensor
+from mergeometry.progress import Lines, Show, about, tensor_by_tensor
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
@@ -41,7 +41,7 @@ def merging(plan: Plan, *, hidden: bool, events: Events | None = None) -> Iterat
     if events is not None:
         yield Tensors(plan, events)
         return
-    work = f"merging, about {duration(sum(task.cost.seconds for task in plan.ordered()))} of work"
+    work = f"merging, {about(sum(task.cost.seconds for task in plan.ordered()))} of work"
     with progress(work, hidden=hidden, timed=True) as show:
         yield None if show is None else tensor_by_tensor(plan, show)
 

@@ -11,7 +11,7 @@ from mergeometry.cli.events import Steps, telling
 from mergeometry.cli.progress import Show, progress
 from mergeometry.cli.show import console, plain, size
 from mergeometry.grouping import grouped
-from mergeometry.progress import duration
+from mergeometry.progress import about
 from mergeometry.words import counted
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def print_searching(estimates: Mapping[str, Any]) -> None:
         target.print(f"note: {plain(note)}")
     target.print(
         f"before the merge, {_planned(estimate)} on {sum(inputs.values()):,} inputs of "
-        f"{counted(len(inputs), 'task')}: about "
-        f"{duration(estimate['seconds'])}, {size(estimate['memory_bytes'])} of memory and "
+        f"{counted(len(inputs), 'task')}: "
+        f"{about(estimate['seconds'])}, {size(estimate['memory_bytes'])} of memory and "
         f"{size(estimate['scratch_bytes'])} of scratch space next to the output",
         soft_wrap=True,
     )

@@ -18,7 +18,7 @@ from mergeometry.plan.tasks import Plan
 from mergeometry.sink.failures import readable_bytes
 from mergeometry.words import counted
 
-_WORTH_WORKERS = 4.0
+_WORTH_WORKERS = 2.0
 """Seconds of work below which starting processes takes longer than it saves."""
 
 MemoryLimit: TypeAlias = int | str | None

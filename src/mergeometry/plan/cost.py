@@ -21,7 +21,12 @@ from mergeometry.methods.families.cost import (
     Sizes,
     whole_spectrum,
 )
-from mergeometry.plan.machine import BYTES_PER_SECOND, ELEMENTS_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
+from mergeometry.plan.machine import (
+    BYTES_PER_SECOND,
+    ELEMENTS_PER_SECOND,
+    FLOAT64_FLOPS_PER_SECOND,
+    FORMED_PER_SECOND,
+)
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import find
 from mergeometry.sources import AdapterDelta, TensorInfo
@@ -172,13 +177,21 @@ def _merge_cost(task: TensorTask) -> Cost:
             # Every tensor is merged once to be measured, and once to be written.
             read, flops = 2 * read, 2 * flops
     seconds = (read + written) / BYTES_PER_SECOND + sizes.elements * sizes.dense / ELEMENTS_PER_SECOND
+    seconds += sizes.elements * _formed(task, sizes) / FORMED_PER_SECOND
     return Cost(read, written, flops, memory, seconds + flops / FLOAT64_FLOPS_PER_SECOND)
+
+
+def _formed(task: TensorTask, sizes: Sizes) -> int:
+    """How many matrices are multiplied out from thin factors: the merge of thin ones alone, or each by itself."""
+    if sizes.stays_thin:
+        return 0
+    return 1 if _merged_rank(task, sizes) is not None else sizes.tasks - sizes.dense
 
 
 def _merged_rank(task: TensorTask, sizes: Sizes) -> int | None:
     """Bound of the rank of a merge that is held as thin factors; None where it is dense."""
     assert task.method is not None
-    thin = task.route == "factors" and not sizes.dense and task.method.stays_low_rank
+    thin = not sizes.dense and task.method.stays_low_rank and not task.method.needs_base
     return sum(rank for rank in sizes.ranks if rank is not None) if thin else None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors, size
-from mergeometry.progress import duration
+from mergeometry.progress import about, duration
 
 if TYPE_CHECKING:
     from mergeometry_suite.demo.agenda import Agenda
@@ -97,7 +97,7 @@ def _announce(agenda: Agenda, workers: int) -> None:
         choice = agenda.choice
         target.print(
             f"merges {len(choice.tasks)} experts by {rows} methods and scores the merges on {agenda.texts:,} texts: "
-            f"about {duration(agenda.seconds(workers))} with {workers} worker(s); "
+            f"{about(agenda.seconds(workers))} with {workers} worker(s); "
             f"the merged models take {size(agenda.written_bytes)} in {plain(agenda.output / 'merged')}",
             soft_wrap=True,
         )
