@@ -235,6 +235,12 @@ BOARDS = {
         methods=["own_blocks", "task_arithmetic", *SPECTRAL],
         scales="0.3,0.5,1", validation=30, test=100,
     ),
+    "language-model": Board(
+        title="Language model, 6 domains, LoRA experts", suite="language-model", full=False,
+        question="Does what was found on encoders hold for adapters of a model that writes text, by its perplexity?",
+        methods=["own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, DC_NONE],
+        scales="0.5,1", validation=6, test=16,
+    ),
     "unseen": Board(
         title="Text, 12 of 14 tasks merged, 2 never seen", suite="text-14", full=True, leave_out="trec,amazon",
         question="What does a merge know about tasks that none of its models was trained on?",

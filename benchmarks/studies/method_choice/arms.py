@@ -48,6 +48,7 @@ Heads were fitted on the validation inputs, on which small scales look better th
 
 LEFT_OUT = {
     "dc-merge": "compares options of one method",
+    "language-model": "is scored by perplexity, whose regrets cannot be averaged with those of accuracies",
     "ranks": "compares ranks of two methods",
     "simplex": "compares readings of one step",
     "text-8-full-rules": "has five of the methods of text-8-full, on the same experts",
