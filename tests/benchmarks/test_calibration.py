@@ -11,17 +11,24 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.studies.calibration.__main__ import PAGE
-from benchmarks.studies.calibration.boards import ADAPTERS
-from benchmarks.studies.calibration.correlation import over_columns, over_pairs_of, over_rows, spearman, within_rows
+from benchmarks.studies.calibration.boards import ADAPTERS, entries_of, recorded
+from benchmarks.studies.calibration.correlation import (
+    against_controls,
+    over_columns,
+    over_pairs_of,
+    over_rows,
+    spearman,
+    within_rows,
+)
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
 from benchmarks.studies.calibration.inputs_table import table_of
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
-from benchmarks.studies.calibration.levels import lost, over_merges, over_tasks
+from benchmarks.studies.calibration.levels import layers_of, lost, pairs_of, tables_of
 from benchmarks.studies.calibration.measure import figures_at, terms_of
 from benchmarks.studies.calibration.on_inputs import read_on_inputs
 from benchmarks.studies.calibration.page import on_page
-from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, constants, of_inputs
+from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, boards, constants, of_inputs
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from benchmarks.studies.method_choice.arms import HALF_RULE
 from mergeometry.diagnostics.accumulation import accumulation
@@ -54,11 +61,11 @@ def test_a_figure_holds_only_where_every_board_agrees() -> None:
     figure = generator.normal(size=(6, 12))
     same, opposed = (figure, figure + 0.1 * generator.normal(size=(6, 12))), (figure, -figure)
     good = over_columns([same, same])
-    assert good.holds and good.rho is not None and good.low is not None and good.low > 0.5
+    assert good.agrees and good.rho is not None and good.low is not None and good.low > 0.5
     mixed = over_columns([same, same, opposed])
-    assert mixed.boards[2] == pytest.approx(-1) and not mixed.holds
+    assert mixed.boards[2] == pytest.approx(-1) and not mixed.agrees
     unrelated = over_columns([(figure, generator.normal(size=(6, 12)))])
-    assert not unrelated.holds
+    assert not unrelated.agrees
     assert over_columns([(np.ones((2, 5)), figure[:2, :5])]).rho is None
     assert over_rows([same]).rho == pytest.approx(spearmanr(same[0].mean(axis=1), same[1].mean(axis=1))[0])
 
@@ -67,17 +74,36 @@ def test_pairs_resample_models() -> None:
     generator = np.random.default_rng(2)
     pairs = [(one, other) for one in "abcdefgh" for other in "abcdefgh" if one < other]
     figure = generator.normal(size=len(pairs))
-    found = over_pairs_of(pairs, figure, figure + 0.3 * generator.normal(size=len(pairs)))
-    assert found.holds and found.rho is not None and found.rho > 0.8
-    assert not over_pairs_of(pairs, figure, generator.normal(size=len(pairs))).holds
-    assert over_pairs_of(pairs, np.ones(len(pairs)), figure).rho is None
+    same = (pairs, figure, figure + 0.3 * generator.normal(size=len(pairs)))
+    found = over_pairs_of([same, same])
+    assert found.agrees and found.rho is not None and found.rho > 0.8 and found.boards[0] == found.boards[1]
+    assert not over_pairs_of([(pairs, figure, generator.normal(size=len(pairs)))]).agrees
+    assert not over_pairs_of([same, (pairs, figure, -figure)]).agrees
+    assert over_pairs_of([(pairs, np.ones(len(pairs)), figure)]).rho is None
 
 
 def test_layers_resample_tasks() -> None:
     loss = np.arange(12.0).reshape(2, 6)
-    found = within_rows(np.stack([loss[0], -loss[1]]), loss)
-    assert found.rho == pytest.approx(0) and not found.holds
-    assert within_rows(loss, loss).low == pytest.approx(1)
+    found = within_rows([(np.stack([loss[0], -loss[1]]), loss)])
+    assert found.rho == pytest.approx(0) and not found.agrees
+    assert within_rows([(loss, loss)]).low == pytest.approx(1)
+
+
+def test_a_figure_has_to_beat_every_control_of_its_level() -> None:
+    def own(rho: float, agrees: bool = True) -> dict[str, object]:
+        return {"rho": rho, "agrees": agrees}
+
+    found = against_controls(
+        {
+            "norm": {"tasks": own(-0.5, agrees=False), "merges": own(0.2)},
+            "strong": {"tasks": own(0.6)}, "near": {"tasks": own(0.52)},
+            "weak": {"tasks": own(0.4), "merges": own(-0.3)},
+            "divided": {"tasks": own(0.9, agrees=False), "pairs": own(0.1)},
+        },
+        ["norm"],
+    )  # fmt: skip
+    holds = {(name, level) for name, levels in found.items() for level, one in levels.items() if one["holds"]}
+    assert holds == {("norm", "merges"), ("strong", "tasks"), ("weak", "merges"), ("divided", "pairs")}
 
 
 def test_levels_read_boards_as_they_are_kept() -> None:
@@ -91,11 +117,37 @@ def test_levels_read_boards_as_they_are_kept() -> None:
             for task, score in zip("xy", pair, strict=True)
         ],
     }
-    merges = over_merges([board], "distance")
-    assert merges is not None and merges.rho == pytest.approx(1)
-    tasks = over_tasks([board], "before: cosine")
-    assert tasks is not None and tasks.rho == pytest.approx(1)  # y loses more in every merge
+    assert over_rows(list(tables_of({"own": board}, "distance").values())).rho == pytest.approx(1)
+    (table,) = tables_of({"own": board}, "before: cosine").values()
+    assert over_columns([table]).rho == pytest.approx(1)  # y loses more in every merge
     assert lost(0.45, 0.9) == pytest.approx(np.log(2))
+    part = {**board, "rows": [{"pair": ["x", "y"], "scores": {"x": 0.9, "y": 0.25}, "figures": {"conflict": 0.4}}]}
+    (pairs,) = pairs_of({"own": part}, "conflict").values()
+    assert pairs[0] == [("x", "y")] and pairs[1].tolist() == [0.4] and pairs[2] == pytest.approx([np.log(2) / 2])
+    assert pairs_of({"own": part}, "cosine")["own"][1] == pytest.approx([0.15])  # of single models: the mean of both
+    assert pairs_of({"own": part}, "distance") == {}
+    layers = [
+        {"task": task, "layer": layer, "score": score, "figures": {"residual": layer}}
+        for task in "xy" for layer, score in enumerate((0.5, 0.25))
+    ]  # fmt: skip
+    (table,) = layers_of({"own": {**board, "rows": layers}}, "residual").values()
+    assert table[0].tolist() == [[0, 1], [0, 1]] and table[1][1] == pytest.approx([0, np.log(2)])
+
+
+def test_a_language_models_scores_are_likelihoods() -> None:
+    comparison = recorded("language-model")
+    best = comparison["rows"][0]["at_best"]["tasks"]
+    for task, expert in comparison["experts"].items():
+        assert 0 < comparison["base"][task] < best[task] < expert < 1, task
+
+
+@pytest.mark.parametrize("name", boards())
+def test_rows_are_merged_again_as_they_were_scored(name: str) -> None:
+    """`dc_merge` did not smooth adapters when the first boards of adapters were scored."""
+    entries = {entry.name: entry.method for entry in entries_of(name)}
+    assert set(entries) <= {row["name"] for row in recorded(name)["rows"]}
+    smoothed = dict(entries["dc_merge"]).get("smoothing", "auto") != "none"
+    assert smoothed == (name not in ("text-8-adapters", "vision"))
 
 
 def test_the_model_finds_the_law_and_its_interval_covers_an_unseen_family() -> None:

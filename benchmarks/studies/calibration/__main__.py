@@ -1,4 +1,4 @@
-"""``python -m benchmarks.studies.calibration [measure|inputs BOARD...] [score PART...]``; alone it writes results."""
+"""``python -m benchmarks.studies.calibration [measure|inputs|experts BOARD...] [score PART...]``; alone it writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.studies.calibration.inputs_table import inputs_result
 from benchmarks.studies.calibration.join import measure_board
 from benchmarks.studies.calibration.on_inputs import INPUTS, measure_on_inputs, read_on_inputs
 from benchmarks.studies.calibration.page import on_page
+from benchmarks.studies.calibration.retrained import RETRAINED, measure_retrained
 from benchmarks.studies.calibration.scored import PARTS, run
 from benchmarks.studies.calibration.summary import (
     COMMAND,
@@ -33,6 +34,8 @@ def main() -> None:
     measuring.add_argument("boards", nargs="+", choices=USED, metavar="BOARD", help=", ".join(USED))
     running = asked.add_parser("inputs", help="merge the boards' models again and run every merge on inputs")
     running.add_argument("boards", nargs="+", choices=INPUTS, metavar="BOARD", help=", ".join(INPUTS))
+    again = asked.add_parser("experts", help="score retrained experts on their board's test inputs")
+    again.add_argument("boards", nargs="+", choices=RETRAINED, metavar="BOARD", help=", ".join(RETRAINED))
     scoring = asked.add_parser("score", help="score merges that no board has")
     scoring.add_argument("parts", nargs="+", choices=list(PARTS), metavar="PART", help=", ".join(PARTS))
     given = parser.parse_args()
@@ -42,6 +45,9 @@ def main() -> None:
     if given.what == "inputs":
         for name in given.boards:
             measure_on_inputs(name)
+    if given.what == "experts":
+        for name in given.boards:
+            measure_retrained(name)
     if given.what == "score":
         for part in given.parts:
             run(part)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.measure import ROOT
-from benchmarks.studies.leaderboards.boards import BOARDS, Board
+from benchmarks.studies.leaderboards.boards import BOARDS, Board, Item
+from benchmarks.studies.leaderboards.overview import UNSMOOTHED
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from mergeometry.comparison.entries import Entry, read_entries
 from mergeometry.comparison.setup import Setup, set_up
@@ -31,11 +32,11 @@ USED = (
     "text-14-full",
     "vision-6-full",
     "vision-full",
+    "language-model",
 )
 """Boards of the library's own methods with scores per task; the others vary one method's choices on the same models."""
 
-TEXT, VISION = "text", "vision"
-
+TEXT, VISION, LANGUAGE = "text", "vision", "language model"
 
 ADAPTERS = "text-8-adapters"
 
@@ -54,7 +55,22 @@ def recorded(name: str) -> dict[str, Any]:
     """A board's comparison, as `benchmarks.studies.leaderboards` or the suite's own leaderboard kept it."""
     if name == ADAPTERS:
         return _of_the_suite()
-    return json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]
+    found = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]
+    return _as_likelihoods(found) if found["measure"] == "perplexity" else found
+
+
+def _as_likelihoods(comparison: dict[str, Any]) -> dict[str, Any]:
+    """Scores of which more is better in place of perplexities: the geometric mean of a token's likelihood."""
+    rows = [
+        {**row, **{at: {"tasks": _inverse(row[at]["tasks"])} for at in ("at_one", "at_best")}}
+        for row in comparison["rows"]
+    ]
+    ends = {end: _inverse(comparison[end]) for end in ("base", "experts")}
+    return {**comparison, **ends, "rows": rows}
+
+
+def _inverse(perplexities: Mapping[str, float]) -> dict[str, float]:
+    return {task: 1 / value for task, value in perplexities.items()}
 
 
 def _of_the_suite() -> dict[str, Any]:
@@ -69,8 +85,9 @@ def _of_the_suite() -> dict[str, Any]:
 
 
 def modality(name: str) -> str:
-    """Whether a board is of texts or of images."""
-    return VISION if MODELS[name][0].startswith("vision") else TEXT
+    """What a board's models read: encoders of texts or of images, or a model that writes text."""
+    suite = MODELS[name][0]
+    return VISION if suite.startswith("vision") else LANGUAGE if suite == "language-model" else TEXT
 
 
 def scales_of(row: Mapping[str, Any]) -> dict[float, Mapping[str, float]]:
@@ -96,7 +113,7 @@ def setup_of(name: str, methods: Sequence[Any], *, inputs: int = 0) -> Setup:
     for task in tasks["tasks"]:
         for split, limit in (("validation", validation), ("test", test)):
             task[split] = {"path": str(folder / task[split]), "limit": limit}
-        task["head"], task["unlabelled"] = str(folder / task["head"]), str(folder / task["unlabelled"])
+        task |= {key: str(folder / task[key]) for key in ("head", "unlabelled") if key in task}
     entries, _ = read_entries(list(methods))
     return set_up(load_recipe(folder / "recipe.yaml"), entries, load_tasks(tasks), [], everything=False)
 
@@ -108,12 +125,20 @@ def entries_of(name: str) -> list[Entry]:
     if name == ADAPTERS:
         defined = read_entries([_SPELT.get(row, row) for row in rows])[0]
         return [replace(entry, name=row) for entry, row in zip(defined, rows, strict=True)]
-    entries = [entry for entry in read_entries(list(board.methods))[0] if entry.name in rows]
+    methods = [_as_scored(name, item) for item in board.methods]
+    entries = [entry for entry in read_entries(methods)[0] if entry.name in rows]
     left_out = LEFT_OUT if name == "text-8-full" else LEFT_OUT | FIRST_ALONE
     return [entry for entry in entries if not (board.full and entry.name in left_out)]
 
 
+def _as_scored(name: str, item: Item) -> Item:
+    """A method of a board as it merged when the board was scored."""
+    unsmoothed = item == "dc_merge" and name in UNSMOOTHED
+    return {"name": "dc_merge", "method": {"name": "dc_merge", "smoothing": "none"}} if unsmoothed else item
+
+
 _SPELT = {
+    "dc_merge": "dc_merge(smoothing=none)",
     "dc_merge linear": "dc_merge(smoothing=linear)",
     "mda tasks": "mda(simplex=tasks)",
     "mda directions": "mda(simplex=directions)",

@@ -151,7 +151,8 @@ class Tested:
     """Mean absolute error in nats."""
     constant_error: float
     """The same of estimating the fitted families' mean loss for every row."""
-    rho: float
+    rho: float | None
+    """None where the estimate is the same for every row."""
     coverage: float
     below: float
     above: float
@@ -165,8 +166,9 @@ def error_on(families: Families, fitted: Sequence[str], unseen: str, candidates:
     estimates = model.estimate(rows)
     constant = float(np.mean([other.lost.mean() for other in own.values()]))
     errors = rows.lost - estimates
+    rho = float(spearman(estimates, rows.lost))
     inside = (errors >= model.below * estimates) & (errors <= model.above * estimates)
     return Tested(
         tuple(fitted), unseen, model.names, float(np.abs(errors).mean()), float(np.abs(rows.lost - constant).mean()),
-        float(spearman(estimates, rows.lost)), float(inside.mean()), model.below, model.above, len(rows.lost),
+        None if math.isnan(rho) else rho, float(inside.mean()), model.below, model.above, len(rows.lost),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.calibration.correlation import over_columns, over_rows
+from benchmarks.studies.calibration.correlation import against_controls, over_columns, over_rows
 from benchmarks.studies.calibration.levels import Board, Table, lost, merges_of
 
 LEAST_TASKS = 4
@@ -39,8 +39,9 @@ CONTROLS = {
     "feature_distance": "control: distance of the features, of the expert's",
     "feature_length": "control: length of the features, of the expert's",
     "merged_norm": "control: norm of the merged update, of the task's own",
-    "labelled": "with labels: accuracy lost on the same inputs",
 }
+LABELLED = {"labelled": "with labels: accuracy lost on the same inputs"}
+ROWS = {**FIGURES, **CONTROLS, **LABELLED}
 LEVELS = {"merges": over_rows, "tasks": over_columns}
 
 
@@ -63,7 +64,7 @@ def table_of(board: Board, weights: Board, figure: str) -> Table | None:
 def correlations_on_inputs(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> dict[str, dict[str, Any]]:
     """Every figure and control, over merges and over the tasks of a merge."""
     result: dict[str, dict[str, Any]] = {}
-    for figure in (*FIGURES, *CONTROLS):
+    for figure in ROWS:
         tables = {name: table_of(board, weights[name], figure) for name, board in boards.items()}
         known = {name: table for name, table in tables.items() if table is not None}
         many = {name: table for name, table in known.items() if len(table[0]) >= LEAST_MERGES}
@@ -71,8 +72,8 @@ def correlations_on_inputs(boards: Mapping[str, Board], weights: Mapping[str, Bo
         for (level, over), used in zip(LEVELS.items(), (many, known), strict=True):
             if used and (own := over(list(used.values()))).rho is not None:
                 boards_of = dict(zip(used, own.boards, strict=True))
-                result[figure][level] = {**asdict(own), "boards": boards_of, "holds": own.holds}
-    return result
+                result[figure][level] = {**asdict(own), "boards": boards_of, "agrees": own.agrees}
+    return against_controls(result, CONTROLS)
 
 
 def inputs_result(boards: Mapping[str, Board], weights: Mapping[str, Board]) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def two_merges_table(board: Board) -> str:
 def inputs_table(result: Mapping[str, Any]) -> str:
     """The table of docs/reading-the-report.md."""
     lines = ["| figure | over merges | over tasks of a merge |", "| --- | ---: | ---: |"]
-    for figure, words in {**FIGURES, **CONTROLS}.items():
+    for figure, words in ROWS.items():
         own = result["correlations"][figure]
         cells = [cell(own.get(level)) for level in LEVELS]
         lines.append(f"| {words} | {' | '.join(cells)} |")

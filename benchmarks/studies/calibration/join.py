@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from statistics import fmean
-from typing import Any
 
 from benchmarks.speed.machine import circumstances
 from benchmarks.studies.calibration.boards import RESULTS, entries_of, recorded, scales_of, setup_of
@@ -54,8 +52,3 @@ def before_merge(inspection: Inspection) -> dict[str, dict[str, float | None]]:
 def _mean(pairs: list[PairTotals], figure: str) -> float | None:
     known = [value for pair in pairs if (value := getattr(pair, figure)) is not None]
     return fmean(known) if known else None
-
-
-def read_boards() -> dict[str, Mapping[str, Any]]:
-    """Every board that has been measured, by name."""
-    return {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(RESULTS.glob("*.json"))}

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.studies.calibration.correlation import spearman
 from benchmarks.studies.calibration.levels import lost
+from benchmarks.studies.leaderboards.boards import BOARDS
 
 FIGURES = {
     "interference": "interference with the others",
@@ -40,9 +41,9 @@ def agreement(part: Mapping[str, Any], before: Mapping[str, Mapping[str, float]]
     }
 
 
-def left_out_tables(parts: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """The measured gains of each kind of models, one table after the other."""
-    return "\n".join(f"{title}:\n\n{left_out_table(part)}" for title, part in parts.items() if part is not None)
+def left_out_tables(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The measured gains on each board, one table after the other."""
+    return "\n".join(f"{BOARDS[board].title}:\n\n{left_out_table(part)}" for board, part in parts.items())
 
 
 def left_out_table(part: Mapping[str, Any]) -> str:

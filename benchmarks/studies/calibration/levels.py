@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.studies.calibration.correlation import Correlation, over_columns, over_pairs_of, over_rows, within_rows
+from benchmarks.studies.calibration.correlation import Pairs
 
 BEFORE = "before: "
 """What precedes the name of a model's figure before a merge."""
@@ -18,7 +18,7 @@ Table = tuple[np.ndarray, np.ndarray]
 
 def lost(score: float, expert: float) -> float:
     """``-ln(score / expert)``: nats of its expert's score that a task lost, near the share lost where it is small."""
-    return float(np.log(expert / max(score, 1e-3)))
+    return float(np.log(expert / max(score, 1e-6)))
 
 
 def merges_of(board: Board) -> list[tuple[str, float]]:
@@ -46,36 +46,45 @@ def figure_of(board: Board, row: Mapping[str, Any], figure: str) -> float | None
     return row["figures"][figure]
 
 
-def over_merges(boards: Sequence[Board], figure: str) -> Correlation | None:
-    """Over the merges of a board: means over the tasks."""
-    tables = [table for board in boards if (table := table_of(board, figure)) is not None]
-    return over_rows(tables) if tables else None
+def tables_of(boards: Mapping[str, Board], figure: str) -> dict[str, Table]:
+    """The tables of all boards on which the figure is defined."""
+    tables = {name: table_of(board, figure) for name, board in boards.items()}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
-def over_tasks(boards: Sequence[Board], figure: str) -> Correlation | None:
-    """Over the tasks of one merge."""
-    tables = [table for board in boards if (table := table_of(board, figure)) is not None]
-    return over_columns(tables) if tables else None
+def pairs_of(parts: Mapping[str, Board], figure: str) -> dict[str, Pairs]:
+    """A figure of every two models of a board, and the mean loss of the two tasks in the sum of both.
+
+    A figure of single models, such as their norm, is the mean of both.
+    """
+    found: dict[str, Pairs] = {}
+    for name, part in parts.items():
+        values = [_of_pair(part, row, figure) for row in part["rows"]]
+        if None not in values:
+            pairs = [(row["pair"][0], row["pair"][1]) for row in part["rows"]]
+            found[name] = (pairs, np.array(values), losses_of_pairs(part))
+    return found
 
 
-def over_pairs(part: Board, figure: str) -> Correlation | None:
-    """Over pairs of models: the mean loss of the two tasks in the sum of both."""
-    rows = part["rows"]
-    if any(row["figures"].get(figure) is None for row in rows):
-        return None
-    losses = [np.mean([lost(score, part["experts"][task]) for task, score in row["scores"].items()]) for row in rows]
-    values = np.array([row["figures"][figure] for row in rows])
-    return over_pairs_of([tuple(row["pair"]) for row in rows], values, np.array(losses))
+def _of_pair(part: Board, row: Mapping[str, Any], figure: str) -> float | None:
+    own = [part["before"][model].get(figure) for model in row["pair"]]
+    return row["figures"].get(figure, None if None in own else float(np.mean(own)))
 
 
-def over_layers(part: Board, figure: str) -> Correlation | None:
-    """Over the layers of one expert, each replaced by the merge's in turn; tasks are resampled."""
-    rows = part["rows"]
-    if any(row["figures"].get(figure) is None for row in rows):
-        return None
-    tasks = list(part["experts"])
-    values = np.array([[row["figures"][figure] for row in rows if row["task"] == task] for task in tasks])
-    losses = np.array(
-        [[lost(row["score"], part["experts"][task]) for row in rows if row["task"] == task] for task in tasks]
+def layers_of(parts: Mapping[str, Board], figure: str) -> dict[str, Table]:
+    """A figure of every layer, one row per task, and the loss where the merge's takes the place of the expert's."""
+    found: dict[str, Table] = {}
+    for name, part in parts.items():
+        rows = [[row for row in part["rows"] if row["task"] == task] for task in part["experts"]]
+        values = [[row["figures"].get(figure) for row in own] for own in rows]
+        if not any(None in own for own in values):
+            losses = [[lost(row["score"], part["experts"][row["task"]]) for row in own] for own in rows]
+            found[name] = (np.array(values), np.array(losses))
+    return found
+
+
+def losses_of_pairs(part: Board) -> np.ndarray:
+    """The mean loss of the two tasks of each pair."""
+    return np.array(
+        [np.mean([lost(score, part["experts"][task]) for task, score in row["scores"].items()]) for row in part["rows"]]
     )
-    return within_rows(values, losses)

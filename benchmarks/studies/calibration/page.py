@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from benchmarks.pages.marks import between
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import SQUARED
-from benchmarks.studies.calibration.inputs_table import cell, inputs_table, two_merges_table
+from benchmarks.studies.calibration.inputs_table import ROWS, cell, inputs_table, two_merges_table
 from benchmarks.studies.calibration.left_out import left_out_tables
 from benchmarks.studies.calibration.levels import BEFORE
-from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS, part
+from benchmarks.studies.calibration.retrained import read_retrained, retrained_table
+from benchmarks.studies.calibration.scored import read_parts
+from benchmarks.studies.calibration.summary import AFTER_FIGURES, BEFORE_FIGURES, COMMAND, CONTROLS
 
 NAMES = {
     "share_held": "held in the merge",
@@ -40,11 +42,12 @@ LEVELS = ("merges", "tasks", "layers", "pairs")
 
 def on_page(page: str, result: Mapping[str, Any], on_inputs: Mapping[str, Any], adapters: Mapping[str, Any]) -> str:
     """The page with its generated parts."""
-    without = {"Adapters": part("without"), "Full fine-tunes": part("without-full")}
     parts = {
-        "calibration on inputs": inputs_table(on_inputs), "two merges on inputs": two_merges_table(adapters),
-        "calibration": calibration_table(result), "prediction": prediction_table(result),
-        "experience": experience_table(experience()), "left out": left_out_tables(without),
+        "calibration on inputs": inputs_table(on_inputs), "on inputs by board": inputs_by_board(on_inputs),
+        "two merges on inputs": two_merges_table(adapters),
+        "calibration": calibration_table(result), "calibration by kind": by_kind(result),
+        "retrained": retrained_table(read_retrained()), "prediction": prediction_table(result),
+        "experience": experience_table(experience()), "left out": left_out_tables(read_parts("without")),
     }  # fmt: skip
     for name, written in parts.items():
         page = between(page, name, written, COMMAND)
@@ -60,14 +63,69 @@ def calibration_table(result: Mapping[str, Any]) -> str:
     for name in [*AFTER_FIGURES, *CONTROLS, *(BEFORE + one for one in BEFORE_FIGURES)]:
         own = result["correlations"].get(name, {})
         cells = [cell(own.get(level)) for level in LEVELS]
-        when = "before a merge: " if name.startswith(BEFORE) else ""
-        lines.append(f"| {when}{NAMES[name.removeprefix(BEFORE)]} | {' | '.join(cells)} |")
+        lines.append(f"| {_with_time(name)} | {' | '.join(cells)} |")
     boards = result["boards"].values()
     listed = "; ".join(
         f"{name}: {own['tasks']} tasks, {own['rows'] // own['tasks']} merges" for name, own in result["boards"].items()
     )
     rows = sum(own["rows"] for own in boards)
-    return "\n".join(lines) + f"\n\nBoards: {listed}. {rows:,} pairs of a merge and a task in all.\n"
+    return "\n".join(lines) + (
+        f"\n\nBoards: {listed}. {rows:,} pairs of a merge and a task in all. "
+        f"Layers: {_parts(result, 'layers')}. Pairs: {_parts(result, 'pairs')}.\n"
+    )
+
+
+def _parts(result: Mapping[str, Any], level: str) -> str:
+    return ", ".join(f"{count} of {board}" for board, count in result["parts"][level].items())
+
+
+KINDS = ("text, adapters", "vision, adapters", "language model, adapters", "text, full fine-tunes",
+         "vision, full fine-tunes")  # fmt: skip
+OF_KINDS = {"merges": "over merges", "tasks": "over the tasks of a merge"}
+
+
+def by_kind(result: Mapping[str, Any]) -> str:
+    """The coefficients of each kind of models, of which the table of all is the mean over boards."""
+    kinds = {kind: [name for name, own in result["boards"].items() if own["family"] == kind] for kind in KINDS}
+    known = {kind: names for kind, names in kinds.items() if names}
+    return "\n".join(
+        _of_columns(result["correlations"], level, words, known, _with_time) for level, words in OF_KINDS.items()
+    )
+
+
+def inputs_by_board(on_inputs: Mapping[str, Any]) -> str:
+    """The coefficients of figures on inputs over the merges of each board that counts there."""
+    correlations = on_inputs["correlations"]
+    names = list(correlations["disagreement"]["merges"]["boards"])
+    return _of_columns(correlations, "merges", "over merges", {name: [name] for name in names}, ROWS.__getitem__)
+
+
+def _of_columns(
+    correlations: Mapping[str, Mapping[str, Any]],
+    level: str,
+    title: str,
+    columns: Mapping[str, list[str]],
+    words: Callable[[str], str],
+) -> str:
+    lines = [f"| {title} | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, levels in correlations.items():
+        if level in levels:
+            boards = levels[level]["boards"]
+            own = [[rho for one in names if (rho := boards.get(one)) is not None] for names in columns.values()]
+            lines.append(f"| {words(name)} | {' | '.join(map(_ends, own))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ends(values: list[float]) -> str:
+    """The least and the largest, or the only one."""
+    if not values:
+        return "–"
+    low, high = (f"{end(values):+.2f}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def _with_time(name: str) -> str:
+    return f"{'before a merge: ' if name.startswith(BEFORE) else ''}{NAMES[name.removeprefix(BEFORE)]}"
 
 
 def prediction_table(result: Mapping[str, Any]) -> str:
@@ -88,9 +146,13 @@ def _tests(result: Mapping[str, Any]) -> Iterator[str]:
         names = ", ".join(_named(name) for name in own["names"])
         yield (
             f"| {'; '.join(own['fitted_on'])} | {own['tested_on']} | {names} | {own['error']:.3f} | "
-            f"{own['constant_error']:.3f} | {own['rho']:+.2f} | {100 * own['coverage']:.0f} % | "
+            f"{own['constant_error']:.3f} | {_rho(own['rho'])} | {100 * own['coverage']:.0f} % | "
             f"{1 + own['below']:.1f} to {1 + own['above']:.1f} times |"
         )
+
+
+def _rho(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def _named(name: str) -> str:

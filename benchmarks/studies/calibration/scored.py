@@ -1,10 +1,11 @@
-"""Merges that no board has: pairs of adapters, adapters with one merged layer, merges without one model."""
+"""Merges that no board has: pairs of models, models with one merged layer, merges without one model."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -22,9 +23,9 @@ from mergeometry.inspection.run import inspect_plan
 
 SUM = "task_arithmetic"
 """What pairs and layers are merged by: a plain sum, so that nothing but the models themselves decides what is lost."""
-WITHOUT = {"text-8-adapters": {"tsv_m": 0.5}, "text-8-full": {"tsv_m": 0.75}}
-"""Of a board, what is merged without each model in turn, and the scale that the board validated for it."""
-BOARD = "text-8-adapters"
+WITHOUT = {"text-8-adapters": 0.5, "text-8-full": 0.75, "vision": 0.3}
+"""Boards that are merged without each model in turn, to the scale that each validated for `LEFT_OUT_BY`."""
+LEFT_OUT_BY = "tsv_m"
 
 Scores = Mapping[str, float]
 
@@ -77,42 +78,59 @@ def layers(bench: Bench) -> dict[str, Any]:
     return {"experts": experts, "rows": rows}
 
 
-def without(bench: Bench, merges: Mapping[str, float] = WITHOUT[BOARD]) -> dict[str, Any]:
+def without(bench: Bench, scale: float) -> dict[str, Any]:
     """Merges of all models but one, scored on the others' tasks, next to the merge of all."""
-    tasks, methods = bench.setup.seen, {}
-    for method, scale in merges.items():
-        whole = bench.accuracy(bench.merged(tasks, method), scale, tasks)
-        rows = {}
-        for left_out in tasks:
-            others = [task for task in tasks if task != left_out]
-            rows[left_out] = _means(bench.accuracy(bench.merged(others, method), scale, others))
-            say(f"{method} without {left_out}: {fmean(rows[left_out].values()):.3f}")
-        methods[method] = {"scale": scale, "all": _means(whole), "without": rows}
+    tasks, rows = bench.setup.seen, {}
+    whole = bench.accuracy(bench.merged(tasks, LEFT_OUT_BY), scale, tasks)
+    for left_out in tasks:
+        others = [task for task in tasks if task != left_out]
+        rows[left_out] = _means(bench.accuracy(bench.merged(others, LEFT_OUT_BY), scale, others))
+        say(f"without {left_out}: {fmean(rows[left_out].values()):.3f}")
     before = before_merge(inspect_plan(bench.setup.plans[0], workers=1))
+    methods = {LEFT_OUT_BY: {"scale": scale, "all": _means(whole), "without": rows}}
     return {"experts": _experts(bench)[1], "before": before, "methods": methods}
 
 
-PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], int]] = {
-    "pairs": (pairs, 200),
-    "layers": (layers, 100),
-    "without": (without, 100),
-    "without-full": (partial(without, merges=WITHOUT["text-8-full"]), 100),
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is scored of a board's models, on how many validation inputs of each task."""
+
+    board: str
+    what: str
+    score: Callable[[Bench], dict[str, Any]]
+    inputs: int
+
+    @property
+    def name(self) -> str:
+        """The name of its result."""
+        return f"{self.board}-{self.what}"
+
+
+PARTS = {
+    part.name: part
+    for part in (
+        Part("text-8-adapters", "pairs", pairs, 200),
+        Part("text-8-full", "pairs", pairs, 100),
+        Part("vision", "pairs", pairs, 100),
+        Part("text-8-adapters", "layers", layers, 100),
+        Part("text-8-full", "layers", layers, 100),
+        Part("vision", "layers", layers, 60),
+        *(Part(board, "without", partial(without, scale=scale), 100) for board, scale in WITHOUT.items()),
+    )
 }
-"""What is scored, and on how many validation inputs of each task."""
-
-PLACES = {
-    **{name: (BOARD, f"{BOARD}-{name}") for name in PARTS},
-    "without-full": ("text-8-full", "text-8-full-without"),
-}
-"""The board whose models a part merges, and the name of its result."""
 
 
-def run(part: str) -> None:
+def run(name: str) -> None:
     """Score one part and keep it."""
-    score_part, inputs = PARTS[part]
-    (board, name), found = PLACES[part], circumstances()
-    bench = _bench(board, SCRATCH / "merges" / part, inputs)
-    kept = {"board": name, **found, "inputs": inputs, **score_part(bench)}
+    part, found = PARTS[name], circumstances()
+    bench = _bench(part.board, SCRATCH / "merges" / name, part.inputs)
+    kept = {"board": name, **found, "inputs": part.inputs, **part.score(bench)}
     shutil.rmtree(bench.folder)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+
+
+def read_parts(what: str) -> dict[str, Mapping[str, Any]]:
+    """Board to what was scored of it beyond its merges, where it was."""
+    files = {part.board: RESULTS / f"{part.name}.json" for part in PARTS.values() if part.what == what}
+    return {board: json.loads(file.read_text("utf-8")) for board, file in files.items() if file.exists()}

@@ -65,4 +65,4 @@ class Bench:
     def _settings(self) -> Settings:
         setup = self.setup
         recipe = json.dumps(setup.plans[0].recipe.canonical())
-        return Settings(recipe, setup.tasks.model_dump_json(), setup.seen, setup.digest)
+        return Settings(recipe, setup.tasks.model_dump_json(), ((VALIDATION, setup.seen),), setup.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,14 @@ import numpy as np
 
 from benchmarks.speed.measure import ROOT
 from benchmarks.studies.calibration.boards import MODELS, RESULTS, modality
-from benchmarks.studies.calibration.correlation import Correlation
+from benchmarks.studies.calibration.correlation import (
+    Correlation,
+    against_controls,
+    over_columns,
+    over_pairs_of,
+    over_rows,
+    within_rows,
+)
 from benchmarks.studies.calibration.experience import experience
 from benchmarks.studies.calibration.fit import (
     CANDIDATES,
@@ -27,13 +34,12 @@ from benchmarks.studies.calibration.fit import (
 from benchmarks.studies.calibration.levels import (
     BEFORE,
     Board,
+    layers_of,
     lost,
-    over_layers,
-    over_merges,
-    over_pairs,
-    over_tasks,
+    pairs_of,
+    tables_of,
 )
-from benchmarks.studies.calibration.scored import PLACES
+from benchmarks.studies.calibration.scored import read_parts
 
 COMMAND = "python -m benchmarks.studies.calibration"
 CONSTANTS = ROOT / "src" / "mergeometry" / "inspection" / "prediction.json"
@@ -56,12 +62,6 @@ def boards() -> dict[str, Board]:
     """The boards that have been measured."""
     kept = {name: RESULTS / f"{name}.json" for name in MODELS}
     return {name: json.loads(file.read_text("utf-8")) for name, file in kept.items() if file.exists()}
-
-
-def part(name: str) -> Board | None:
-    """Merges that no board has, if they were scored."""
-    file = RESULTS / f"{PLACES[name][1]}.json"
-    return json.loads(file.read_text("utf-8")) if file.exists() else None
 
 
 def family(name: str) -> str:
@@ -92,24 +92,34 @@ def _candidate(name: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
     return values**2 if name.startswith(SQUARED) else values
 
 
+SHOWN_CONTROLS = ("relative_norm",)
+"""What others have to beat, and what a page shows as a figure of its own."""
+
+LEVELS: Mapping[str, tuple[Callable[..., dict[str, Any]], Callable[..., Correlation]]] = {
+    "merges": (tables_of, over_rows),
+    "tasks": (tables_of, over_columns),
+    "pairs": (pairs_of, over_pairs_of),
+    "layers": (layers_of, within_rows),
+}
+"""Level to what is read of each board, and the correlation that is taken of it."""
+
+
 def correlations(found: Mapping[str, Board]) -> dict[str, dict[str, Any]]:
-    """Every figure on every level."""
-    own, result = list(found.values()), {}
-    pairs, layers = part("pairs"), part("layers")
-    names = [*AFTER_FIGURES, *CONTROLS, *(BEFORE + name for name in BEFORE_FIGURES)]
-    for name in names:
-        levels = {
-            "merges": None if name.startswith(BEFORE) else over_merges(own, name),
-            "tasks": over_tasks(own, name),
-            "pairs": over_pairs(pairs, name.removeprefix(BEFORE)) if pairs and name.startswith(BEFORE) else None,
-            "layers": over_layers(layers, name) if layers and not name.startswith(BEFORE) else None,
-        }
-        result[name] = {level: _plain(value) for level, value in levels.items() if value and value.rho is not None}
-    return result
-
-
-def _plain(one: Correlation) -> dict[str, Any]:
-    return {**asdict(one), "holds": one.holds}
+    """Every figure on every level on which it is defined."""
+    pairs = {name: {**part, "before": found[name]["before"]} for name, part in read_parts("pairs").items()}
+    scored = {"merges": found, "tasks": found, "pairs": pairs, "layers": read_parts("layers")}
+    result: dict[str, dict[str, Any]] = {}
+    for name in [*AFTER_FIGURES, *CONTROLS, *(BEFORE + name for name in BEFORE_FIGURES)]:
+        result[name] = {}
+        for level, (gather, over) in LEVELS.items():
+            # Models are the same in all merges and all layers of a board: only their pairs differ before a merge.
+            own = name.removeprefix(BEFORE) if level == "pairs" else name
+            if name.startswith(BEFORE) and level == "merges":
+                continue
+            if (boards := gather(scored[level], own)) and (one := over(list(boards.values()))).rho is not None:
+                boards_of = dict(zip(boards, one.boards, strict=True))
+                result[name][level] = {**asdict(one), "boards": boards_of, "agrees": one.agrees}
+    return against_controls(result, CONTROLS)
 
 
 def tests(kinds: Families) -> list[dict[str, Any]]:
@@ -133,6 +143,10 @@ def summarise() -> dict[str, Any]:
                 "inputs": sum(board["inputs"].values()), "commit": board["commit"], "date": board["date"],
             }
             for name, board in found.items()
+        },
+        "parts": {
+            level: {name: len(part["rows"]) for name, part in read_parts(level).items()}
+            for level in ("pairs", "layers")
         },
         "correlations": correlations(found),
     }  # fmt: skip
@@ -172,7 +186,7 @@ def constants(result: Mapping[str, Any], on_inputs: Mapping[str, Any]) -> dict[s
             {"level": level, **{key: round(own[key], 3) for key in ("rho", "low", "high")}}
             for level, own in levels.items() if own["holds"]
         ]
-        for name, levels in result["correlations"].items() if name not in CONTROLS
+        for name, levels in result["correlations"].items() if name not in CONTROLS or name in SHOWN_CONTROLS
     }  # fmt: skip
     return {
         "written_by": COMMAND,
