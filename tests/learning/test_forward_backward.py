@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mergeometry.encoders.batches import Chosen, Sampler, pack, split
+from mergeometry.learning import forward_backward
 from mergeometry.learning.build_learner import HELD_OUT_MOST, LOOKED_AT, Prepared
 from mergeometry.learning.coefficients import layer_of
 from mergeometry.learning.forward_backward import Passes
@@ -247,3 +248,25 @@ def test_checkpointing_computes_blocks_again_with_the_merged_weights(
     for name, gradient in found[1].coefficients.items():
         assert close(gradient, found[0].coefficients[name].double(), 1e-5), name
     assert set(found[1].coefficients) == set(found[0].coefficients)
+
+
+@pytest.mark.parametrize(("granularity", "coupled"), [("direction", False), ("pair", True), ("tensor", False)])
+def test_factors_give_the_gradient_of_whole_weights(
+    adapters: dict[str, Any], granularity: str, coupled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coefficients of adapters from the factors of a weight's gradient, against that gradient as a whole."""
+    prepared = prepared_from(plan_of(adapters, {**DISTILL, "coefficients": granularity}, method="task_arithmetic"))
+    moved(prepared)
+    chosen, found = [Chosen(task, row) for task in range(3) for row in range(5)], {}
+    for way in ("factors", "whole"):
+        if way == "whole":
+            monkeypatch.setattr(forward_backward, "contracts", lambda *_: False)
+        passes = Passes(prepared.scene, 1)
+        assert bool(passes.contracted) == (way == "factors")
+        found[way] = passes.gradients(chosen, prepared.table)
+        passes.close()
+    factors, whole = found["factors"], found["whole"]
+    assert factors.loss == whole.loss and factors.coefficients.keys() == whole.coefficients.keys()
+    for name, gradient in whole.coefficients.items():
+        assert (gradient.ndim == 2) == coupled
+        assert close(factors.coefficients[name], gradient.double(), 1e-5), name

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergeometry.encoders.base import Encoder, Inputs
 from mergeometry.encoders.batches import Chosen, pack
+from mergeometry.encoders.contracting import make_contracting
 from mergeometry.encoders.seq2seq import Pair, Seq2SeqEncoder
 from mergeometry.learning.processes import Alone, Processes
 
@@ -50,12 +51,15 @@ def expert_features(
     features = torch.empty(first[-1], encoder.width)
     everything: Sequence[Chosen] = [Chosen(0, row) for row in range(len(inputs))]
     done = 0
+    (module,) = encoder.copies(1)
+    if encoder.device.type == "cpu":
+        make_contracting(module)
     cast_weights = {name: weight.to(dtype) for name, weight in weights.items()}
 
     def compute(part: Sequence[Chosen]) -> Float[Tensor, "rows d"]:
         batch = encoder.batch([inputs.items[one.row] for one in part])
         with torch.no_grad(), torch.autocast(encoder.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return encoder.features(encoder.module, cast_weights, batch).float().cpu()
+            return encoder.features(module, cast_weights, batch).float().cpu()
 
     processes = processes or Alone()
     packs = pack(everything, [inputs], encoder.budget)

@@ -19,11 +19,13 @@ from torch.utils.checkpoint import checkpoint
 
 from mergeometry.encoders.base import Inputs
 from mergeometry.encoders.batches import Chosen, pack
+from mergeometry.encoders.contracting import contracted, contracting, make_contracting
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.sites import Site
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.experts import ExpertFeatures
+from mergeometry.learning.factors import CoefficientGradient, contracts
 from mergeometry.learning.merged import MergedModel
 from mergeometry.learning.objective import Measured, Objective, Sum, TaskTerms
 from mergeometry.learning.processes import Alone, Processes
@@ -60,10 +62,22 @@ class Passes:
     def __init__(self, scene: Scene, workers: int) -> None:
         self._scene = scene
         self._modules: SimpleQueue[nn.Module] = SimpleQueue()
+        layers: dict[str, type[nn.Module]] = {}
         for module in scene.merged.encoder.copies(workers):
+            if scene.merged.encoder.device.type == "cpu":
+                make_contracting(module)
             if scene.checkpointing:
                 checkpoint_blocks(module)
             self._modules.put(module)
+            layers = contracting(module)
+        # The tensors whose coefficients take their gradient from factors.
+        self.contracted = [
+            site
+            for site in scene.merged.sites
+            if site.parameter in layers
+            and not site.transposed
+            and contracts(layers[site.parameter], scene.merged.tensors[site.name])
+        ]
         self._threads = ThreadPoolExecutor(workers, "learning", initializer=torch.set_num_threads, initargs=(1,))
 
     def close(self) -> None:
@@ -93,8 +107,8 @@ class Passes:
     def _features(self, part: Sequence[Chosen], weights: Mapping[str, Tensor]) -> Float[Tensor, "rows d"]:
         encoder = self._scene.merged.encoder
         batch = encoder.batch([self._scene.inputs[one.task].items[one.row] for one in part])
-        with torch.no_grad(), scene_precision(self._scene):
-            return encoder.features(encoder.module, weights, batch)
+        with torch.no_grad(), scene_precision(self._scene), self._module() as module:
+            return encoder.features(module, weights, batch)
 
     def _run(
         self, chosen: Sequence[Chosen], table: CoefficientTable, work: Callable[[Sequence[Chosen], _Step], Sum]
@@ -130,10 +144,20 @@ class Passes:
     def _forward_backward(self, table: CoefficientTable, part: Sequence[Chosen], step: _Step) -> Sum:
         gradients: dict[str, Tensor] = {}
         leaves = {name: weight.detach() for name, weight in step.weights.items()}
+
+        def add(name: str, gradient: Tensor) -> None:
+            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+
         # With fixed coefficients no weight needs a gradient, and the backward pass ends at the features.
         for site in () if table.granularity == "fixed" else self._scene.merged.sites:
             leaf = leaves[site.parameter].requires_grad_()
-            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, gradients))
+            leaf.register_post_accumulate_grad_hook(self._contraction(site, table, partial(add, site.name)))
+        factored = {
+            site.parameter: CoefficientGradient(
+                self._scene.merged.tensors[site.name], table.of(site.name), partial(add, site.name)
+            )
+            for site in self.contracted
+        }
         turned = {index: turn.clone().requires_grad_() for index, turn in step.turns.items()}
         parameters = {name: leaf for name, leaf in leaves.items() if name != OUTPUT}
 
@@ -143,19 +167,20 @@ class Passes:
             measured.loss.backward()
             return measured
 
-        with torch.enable_grad(), self._module() as module:
+        with torch.enable_grad(), self._module() as module, contracted(module, factored):
             measured = under(module, parameters, forward_backward)
         turn_gradients = {index: turn.grad for index, turn in turned.items() if turn.grad is not None}
         return Sum(float(measured.loss.detach()), dict(measured.terms), gradients, turn_gradients, dict(measured.sums))
 
     def _contraction(
-        self, site: Site, table: CoefficientTable, gradients: dict[str, Tensor]
+        self, site: Site, table: CoefficientTable, add: Callable[[Tensor], None]
     ) -> Callable[[Tensor], None]:
         def contract(leaf: Tensor) -> None:
-            # Contracted at once, so that the gradients of whole weights are never all in memory.
-            assert leaf.grad is not None
-            gradients[site.name] = self._scene.merged.pull_back(site, leaf.grad, table)
-            leaf.grad = None
+            # Contracted at once, so that the gradients of whole weights are never all in memory. There is none where
+            # every use of the weight gives its factors instead.
+            if leaf.grad is not None:
+                add(self._scene.merged.pull_back(site, leaf.grad, table))
+                leaf.grad = None
 
         return contract
 

@@ -18,8 +18,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mergeometry.encoders.contracting import product
 from mergeometry.linalg.svd import top_directions
 from mergeometry.values import Delta, LowRank
+
+_BLOCK = 1 << 16
+"""Entries of a dense tensor that are summed together."""
 
 
 class Learnable(ABC):
@@ -73,7 +77,7 @@ class Thin(Learnable):
     def update(self, coefficients: Float[Tensor, "..."]) -> Float[Tensor, "m n"]:
         """``left diag(c * values) right.T``; in pairs, ``left (c * sqrt(values values^T)) right.T``."""
         core = self.core(coefficients)
-        return (self.left * core if core.ndim == 1 else self.left @ core) @ self.right.mT
+        return product(self.left * core if core.ndim == 1 else product(self.left, core.mT), self.right)
 
     def low_rank(self, coefficients: Float[Tensor, "..."]) -> LowRank:
         """The update as thin factors."""
@@ -94,6 +98,15 @@ class Thin(Learnable):
             return self.values * (inner * self.right.mT).sum(dim=1)
         roots = self.values.sqrt()
         return (inner @ self.right) * roots[:, None] * roots
+
+    def pull_back_factors(
+        self, of_left: Float[Tensor, "b r"], of_right: Float[Tensor, "b r"], like: Float[Tensor, "..."]
+    ) -> Float[Tensor, "..."]:
+        """As `pull_back` of ``Y^T X``, from ``Y left`` and ``X right``."""
+        if like.ndim == 1:
+            return self.values * (of_left * of_right).sum(dim=0)
+        roots = self.values.sqrt()
+        return product(of_left.mT, of_right.mT) * roots[:, None] * roots
 
     def to(self, device: torch.device) -> Thin:
         """The same tensor on another device."""
@@ -124,14 +137,23 @@ class Dense(Learnable):
     def update(self, coefficients: Float[Tensor, " t"]) -> Float[Tensor, "*shape"]:
         """``sum_t c_t parts_t``, adding one task vector at a time."""
         total = torch.zeros(self.shape, dtype=coefficients.dtype, device=coefficients.device)
-        for part, coefficient in zip(self.parts, coefficients.tolist(), strict=True):
-            total.add_(part, alpha=coefficient)
+        # Block by block, so that the sum stays in the processor's cache meanwhile.
+        blocks = [part.reshape(-1).split(_BLOCK) for part in self.parts]
+        for place, block in enumerate(total.view(-1).split(_BLOCK)):
+            for part, coefficient in zip(blocks, coefficients.tolist(), strict=True):
+                block.add_(part[place], alpha=coefficient)
         return total
 
     def pull_back(self, gradient: Float[Tensor, "*shape"], like: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
         """``<G, parts_t>`` for each task."""
         flat = gradient.reshape(-1)
         return torch.stack([flat @ part.reshape(-1).to(flat.dtype) for part in self.parts]).to(like.dtype)
+
+    def pull_back_rows(
+        self, places: Int[Tensor, " b"], gradients: Float[Tensor, "b n"], like: Float[Tensor, " t"]
+    ) -> Float[Tensor, " t"]:
+        """As `pull_back` of a matrix whose row ``places[i]`` is the sum of all such ``gradients[i]``."""
+        return torch.stack([(gradients * part[places].to(gradients)).sum() for part in self.parts]).to(like.dtype)
 
     def to(self, device: torch.device) -> Dense:
         """The same tensor on another device."""
