@@ -43,7 +43,7 @@ HALF_RULE = "0.5 x one"
 SCALES: Mapping[Form, tuple[float | str, ...]] = {"full": (1.0, "auto"), "adapters": (HALF, 1.0, "auto")}
 """The scales that may be chosen. Half a scale is for adapters alone, which most methods merge too strongly at 1.
 
-Heads were fitted on the validation inputs, on which small scales look better than they are.
+The penalties of most heads were chosen on validation inputs, on which small scales look better than they are.
 """
 
 LEFT_OUT = {
