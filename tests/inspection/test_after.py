@@ -90,6 +90,7 @@ def test_inputs_that_are_gone_leave_the_record(inputs: tuple[Path, list[Path]], 
     done = invoke("report", tmp_path / "out", "--workers", "1")
     assert done.exit_code == 0, done.output
     assert "This page stands on the run record" in done.output and "task1" in done.output
+    assert "0 tensors" not in done.output and "moved" not in done.output, "no table of nothing"
     page = (tmp_path / "out-report" / "index.html").read_text("utf-8")
     figures = json.loads((tmp_path / "out-report" / "inspection.json").read_text("utf-8"))
     assert figures["tensors"] == [] and len(figures["models"]) == 2

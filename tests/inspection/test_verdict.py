@@ -43,6 +43,7 @@ def test_a_model_of_another_base_is_recognised(fine_tunes: FineTunes, tmp_path: 
     assert said(found, "other is not a fine-tune of this base") == ["warning"]
     assert abs(found.totals.models[-1].base_alignment) < 0.1
     assert not said(found, "task0 is not") and not said(found, "no warning sign")
+    assert not said(found, "method: auto"), "nothing is advised for models that do not belong together"
 
 
 def test_layers_from_elsewhere_are_counted(fine_tunes: FineTunes, tmp_path: Path) -> None:

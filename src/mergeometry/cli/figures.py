@@ -9,7 +9,7 @@ from mergeometry.cli.show import console, plain
 from mergeometry.grouping import grouped
 from mergeometry.inspection.prediction import predicts
 from mergeometry.progress import duration
-from mergeometry.words import counted
+from mergeometry.words import brief, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,26 +30,30 @@ def print_inspection(inspection: Inspection) -> None:
     """Print the verdict first, then models, pairs and layers."""
     target = console()
     merged = " and in their merge" if inspection.output else ""
-    target.print(
-        f"{counted(len(inspection.models), 'model')} of {plain(inspection.base.path)}: how their updates lie to each "
-        f"other{merged}, by {counted(len(inspection.tensors), 'tensor')} in {duration(inspection.seconds)}",
-        soft_wrap=True,
-    )
+    what = f": how their updates lie to each other{merged}"
+    if len(inspection.models) < 2:
+        what = ": what became of it in the merge" if inspection.output else ": what it changed"
+    by = f", by {counted(len(inspection.tensors), 'tensor')} in {duration(inspection.seconds)}"
+    models = f"{counted(len(inspection.models), 'model')} of {plain(inspection.base.path)}"
+    target.print(f"{models}{what}{by}" if inspection.tensors else models, soft_wrap=True)
     for sentence in inspection.verdict:
         target.print(f"{_MARKS[sentence.level]} {plain(sentence.text)}", soft_wrap=True)
     on_inputs = None if inspection.on_inputs is None else inputs_table(inspection.on_inputs)
     for table in (on_inputs, _models(inspection, target), _pairs(inspection, target), _layers(inspection, target)):
         if table is not None:
             target.print(table)
-    if inspection.output is not None and (folded := [title for one, title in _TITLES.items() if not predicts(one)]):
+    folded = [title for one, title in _TITLES.items() if not predicts(one)]
+    if inspection.output is not None and inspection.tensors and folded:
         target.print(f"on the page, not shown to predict what a task loses: {' and '.join(folded)}", soft_wrap=True)
     for note in grouped([*inspection.notes, *(inspection.on_inputs.notes if inspection.on_inputs else ())]):
         target.print(f"note: {plain(note)}")
 
 
-def _models(inspection: Inspection, target: Console) -> Table:
+def _models(inspection: Inspection, target: Console) -> Table | None:
     from rich.table import Table
 
+    if not inspection.tensors:
+        return None
     totals = inspection.totals.models
     table = Table(title="Models", title_justify="left")
     for column in ("model", "moved", ""):
@@ -62,7 +66,7 @@ def _models(inspection: Inspection, target: Console) -> Table:
     for own in totals:
         cells = [f"{100 * own.relative_norm:.1f} %", f"{own.base_alignment:.3f}", _figure(own.effective_rank, ".1f")]
         cells += [_figure(getattr(own, figure)) for figure in shown]
-        table.add_row(plain(own.label), f"{own.norm:.3g}", _bar(own.norm, most, target), *cells)
+        table.add_row(plain(brief(own.label)), f"{own.norm:.3g}", _bar(own.norm, most, target), *cells)
     return table
 
 
@@ -70,7 +74,7 @@ def _pairs(inspection: Inspection, target: Console) -> Table | None:
     from rich.table import Table
 
     pairs = inspection.totals.pairs
-    if not pairs:
+    if not pairs or not inspection.tensors:
         return None
     shown = sorted(pairs, key=lambda pair: -(pair.interference or pair.conflict))
     title = "Pairs"
@@ -84,7 +88,7 @@ def _pairs(inspection: Inspection, target: Console) -> Table | None:
     most = max((pair.interference or 0.0 for pair in pairs), default=0.0)
     for pair in shown:
         table.add_row(
-            plain(f"{pair.one}, {pair.other}"), f"{pair.cosine:.3f}", f"{100 * pair.conflict:.1f} %",
+            plain(f"{brief(pair.one)}, {brief(pair.other)}"), f"{pair.cosine:.3f}", f"{100 * pair.conflict:.1f} %",
             _figure(pair.overlap_left), _figure(pair.overlap_right), _figure(pair.interference),
             _bar(pair.interference or 0.0, most, target),
         )  # fmt: skip

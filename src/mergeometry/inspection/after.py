@@ -58,10 +58,8 @@ def report_on(
     try:
         plan = _plan(plain["recipe"], output, (record and algorithm_of(record.digest)) or DEFAULT)
     except (MergeometryError, KeyError, TypeError, AttributeError) as error:
-        what = error.what if isinstance(error, MergeometryError) else "its recipe cannot be read"
-        place = f" ({error.file})" if isinstance(error, MergeometryError) and error.file else ""
         gone = Sentence(
-            "attention", f"The weights cannot be compared: {what}{place}. This page stands on the run record."
+            "attention", f"The weights cannot be compared: {_why(error)}. This page stands on the run record."
         )
         return _from_record_alone(output, record, plain, [*doubt, gone])
     measured, read = measure_all(
@@ -150,6 +148,15 @@ def _changed(record: RunRecord, label: str, read: Mapping[tuple[str, str], str])
         return []
     more = f" and {len(other) - 1} more tensors" if len(other) > 1 else ""
     return [Sentence("warning", f"The output changed since the merge: {other[0]!r}{more} differ from the run record.")]
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, MergeometryError):
+        return "its recipe cannot be read"
+    file = str(error.file or "")
+    if file.startswith("hf://"):  # a relative path of a folder that is gone reads as a name on the hub
+        return f"{file.removeprefix('hf://')!r} is neither a folder here nor a model in the hub's cache"
+    return f"{error.what} ({file})" if file else error.what
 
 
 def _left_out(measured: Inspection, output: Path) -> Sentence:

@@ -6,12 +6,12 @@ The thresholds are where the figures of fine-tunes and of other models lie far a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from mergeometry.inspection.advice import advice_in_words
 from mergeometry.inspection.losses import losses_in_words
+from mergeometry.inspection.phrasing import first_of, with_brief_names
 from mergeometry.inspection.result import Inspection, LayerTotals, Sentence, TensorFigures, Totals, pairs_of
 from mergeometry.inspection.totals import base_alignment, matrices_of, over_accumulation
 from mergeometry.words import brief
@@ -33,58 +33,35 @@ _COUNTED = 1.2
 """Over-accumulation from which on it is named."""
 
 _LAYERS, _MODULES = 3, 3
-_OF_A_KIND = 5
-"""Sentences of a kind, such as of pairs that are copies, before the others are only counted."""
 _LEAST_SHARE = 0.1
 
 
 def verdict_on(inspection: Inspection) -> tuple[Sentence, ...]:
     """The sentences, the gravest first."""
-    inspection = _with_brief_names(inspection)
+    inspection = with_brief_names(inspection)
     totals = inspection.totals
     grave = [
         *_problems(inspection),
-        *_some(_lineage(inspection, totals), "models do not lie to the base as fine-tunes do"),
-        *_some(_unmoved(totals), "models equal the base"),
-        *_some(_copies(totals), "pairs are nearly copies"),
-        *_some(_opposed(totals), "pairs move against each other"),
-        *_some(_unequal(totals), "models moved much farther than the median model"),
+        *first_of(_lineage(inspection, totals), "models do not lie to the base as fine-tunes do"),
+        *first_of(_unmoved(totals), "models equal the base"),
+        *first_of(_copies(totals), "pairs are nearly copies"),
+        *first_of(_opposed(totals), "pairs move against each other"),
+        *first_of(_unequal(totals), "models moved much farther than the median model"),
     ]
+    # Nothing is advised for models that do not belong together.
+    advised = [] if any(one.level == "warning" for one in grave) else advice_in_words(inspection)
     told = [
-        *advice_in_words(inspection),
+        *advised,
         *_pulling_apart(inspection, totals),
         *_signs(inspection, totals),
         *_modules(totals),
-        *_some(_rows(inspection), "tables have rows that one model alone moved"),
+        *first_of(_rows(inspection), "tables have rows that one model alone moved"),
     ]
     if not inspection.tensors:
         told = [Sentence("attention", "No tensor could be measured.")]
     elif not grave and inspection.output is None:
         told.insert(0, Sentence("note", _nothing_against(inspection)))
     return (*grave, *losses_in_words(inspection), *_after(inspection, totals), *told)
-
-
-def _with_brief_names(inspection: Inspection) -> Inspection:
-    """The same with models' names that fit a sentence."""
-    totals = inspection.totals
-    return replace(
-        inspection,
-        models=tuple(replace(model, label=brief(model.label)) for model in inspection.models),
-        totals=replace(
-            totals,
-            models=tuple(replace(model, label=brief(model.label)) for model in totals.models),
-            pairs=tuple(replace(pair, one=brief(pair.one), other=brief(pair.other)) for pair in totals.pairs),
-        ),
-    )
-
-
-def _some(sentences: Iterable[Sentence], others: str) -> list[Sentence]:
-    """The first sentences of a kind, and how many there are beyond them."""
-    every = list(sentences)
-    beyond = len(every) - _OF_A_KIND
-    if beyond <= 1:
-        return every
-    return [*every[:_OF_A_KIND], Sentence(every[_OF_A_KIND].level, f"{beyond:,} more {others}.")]
 
 
 def _nothing_against(inspection: Inspection) -> str:
