@@ -1,7 +1,7 @@
 """Takes the pictures of a merge's page that the documentation shows, from the demo's best merge, with Chromium.
 
 mergeometry demo --output demo
-python -m benchmarks.pages.merge_picture demo/merged/dc_merge-report
+python -m benchmarks.pages.merge_picture demo/merged/tsv_m-report
 """
 
 from __future__ import annotations

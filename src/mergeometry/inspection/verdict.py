@@ -174,7 +174,9 @@ def _layers_in_words(layers: Sequence[LayerTotals], several: bool) -> str:
         towers.setdefault(layer.tower, []).append(layer.layer)
     parts = []
     for tower, numbers in towers.items():
-        listed = ", ".join(map(str, sorted(numbers)))
+        numbers.sort()
+        row = len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1
+        listed = f"{numbers[0]} to {numbers[-1]}" if row else ", ".join(map(str, numbers))
         words = f"layer {listed}" if len(numbers) == 1 else f"layers {listed}"
         parts.append(f"{words} of {tower}" if several else words)
     return " and ".join(parts)
