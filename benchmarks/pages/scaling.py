@@ -19,6 +19,7 @@ from typing import Any
 import mergeometry as mg
 from benchmarks.pages.headers_only import SIZES, Size, write, write_adapter
 from benchmarks.pages.marks import between
+from benchmarks.pages.one_machine import cores_table
 from benchmarks.speed.measure import ROOT, say
 from benchmarks.studies import memory_estimates
 from mergeometry.plan import Plan, machine
@@ -210,6 +211,7 @@ def page(text: str) -> str:
     plans = [Planned(**one) for one in json.loads(RESULTS.read_text())]
     text = between(text, "constants", constants_table(), COMMAND)
     text = between(text, "sizes", sizes_table(plans), COMMAND)
+    text = between(text, "cores", cores_table([asdict(one) for one in plans]), COMMAND)
     memory = json.loads(memory_estimates.RESULTS.read_text())
     peaks = f"{memory_estimates.table_of(memory)}\n\n{_circumstances(memory)}\n"
     text = between(text, "peaks", peaks, COMMAND)
