@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages.decompositions_page import decompositions_section
 from benchmarks.pages.peer_page import peers_section
 from benchmarks.pages.regressions_page import regressions_section
 from benchmarks.pages.table import table
@@ -108,6 +109,8 @@ def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
                 parts.append("\n".join(peers_section(title, results / name, page)))
         elif file.exists():
             parts.append("\n".join(section(title, json.loads(file.read_text()))))
+    if (file := results / "decompositions.json").exists():
+        parts.append("\n".join(decompositions_section(json.loads(file.read_text()))))
     if (file := results / "regressions.json").exists():
         parts.append("\n".join(regressions_section(json.loads(file.read_text()))))
     page.parent.mkdir(parents=True, exist_ok=True)
