@@ -16,7 +16,7 @@ from mergeometry.digests import DEFAULT
 from mergeometry.errors import NumericalError, RecipeError
 from mergeometry.execution import device_reader, fallback, transfer
 from mergeometry.execution.compute import Job, Outcome, computed
-from mergeometry.execution.devices import chosen_device, placement_of
+from mergeometry.execution.devices import chosen_device, placement_of, workers_at_start
 from mergeometry.execution.in_memory import MemoryWriter
 from mergeometry.execution.run import execute
 from mergeometry.linalg import batches
@@ -197,3 +197,8 @@ def test_a_gpu_merges_as_the_cpu(tmp_path: Path, method: str) -> None:
         update = (tensor - base[name]).double()
         assert float((by_gpu[name] - base[name] - update).norm()) <= 1e-4 * float(update.norm()), name
     assert str(chosen_device("cuda")) == "cuda:0"
+
+
+@pytest.mark.parametrize(("device", "asked", "expected"), [("cpu", None, 8), ("cuda", None, 1), ("cuda:1", 8, 8)])
+def test_no_workers_load_torch_before_a_gpu_is_chosen(device: str, asked: int | None, expected: int) -> None:
+    assert workers_at_start(device, asked, 8) == expected

@@ -150,13 +150,16 @@ def _carried_out(
     given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool, executor: Executor
 ) -> tuple[Plan, RunRecord]:
     from mergeometry.deferred import load
+    from mergeometry.execution.devices import workers_at_start
     from mergeometry.execution.workers import likely_workers, worker_count
     from mergeometry.plan.prepared import prepared_plan
 
     assert run.output is not None
     run.check_device()
-    # Workers load torch while this process reads the recipe, plans and lays out.
-    executor.expect(likely_workers(run.workers, given.labelled_paths()))
+    if given.adapt is None:  # learning runs in this process, long before a worker is needed
+        # Workers load torch while this process reads the recipe, plans and lays out.
+        likely = likely_workers(run.workers, given.labelled_paths())
+        executor.expect(workers_at_start(run.device, run.workers, likely))
     with fetching(hidden=hidden, events=written) as show:
         plan = prepared_plan(given, where.access, show=show)
     if written is not None:
@@ -166,7 +169,7 @@ def _carried_out(
     if given.adapt is not None:
         return plan, learn(plan, run.output, hidden=hidden, events=written, **options)
     _refuse_several_processes()
-    workers = worker_count(run.workers, plan.seconds(1))
+    workers = workers_at_start(run.device, run.workers, worker_count(run.workers, plan.seconds(1)))
     executor.expect(workers)
     if workers <= 1 and run.executor == "local":
         load()

@@ -68,6 +68,11 @@ def workers_on(
     return workers_for(plan, by_default if asked is None else asked, memory_limit, executor)
 
 
+def workers_at_start(name: str, asked: int | None, on_cpu: int) -> int:
+    """Workers to load torch for before it is known whether a GPU is used: none, unless so many are asked for."""
+    return on_cpu if asked is not None or _is_cpu(name) else 1
+
+
 def gpus_of(executor: Executor) -> int:
     """How many jobs at a time have a GPU of their own; RecipeError if none has."""
     if (count := executor.gpus()) == 0:
