@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.pages.page import write_page
-from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations, startup
+from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations, startup, suite_commands
 from benchmarks.speed.environments import EnvironmentFailedError
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
@@ -25,9 +25,10 @@ BENCHMARKS = {
     "peers": peers,
     "rotations": rotations,
     "startup": startup,
+    "suite": suite_commands,
 }
 TITLES = {name: module.TITLE for name, module in BENCHMARKS.items()}
-WITHOUT_MODELS = ("llama", "peers", "rotations", "startup")
+WITHOUT_MODELS = ("llama", "peers", "rotations", "startup", "suite")
 """Benchmarks that merge nothing, or use their own models."""
 OWN_MODELS = ("adapters",)
 """Benchmarks that write models of the same size themselves."""
