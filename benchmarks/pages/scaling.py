@@ -187,7 +187,7 @@ def runs_table(found: Mapping[str, Any]) -> str:
     return (
         _table(columns, rows)
         + f"\nTwo workers are {found['speed_up_of_two_workers']:.2f} times as fast as one where arithmetic bounds the "
-        f"merge, by `iso_c`; they take {work:.2f} times its processor time, which leaves {most:.2f} at most. Two of a Ray "
+        f"merge, by `iso_c`; they take {work:.2f} times its processor time, which leaves {most:.2f}. Two of a Ray "
         f"cluster on the same two cores are {found['speed_up_of_ray']:.2f} times as fast as one, with the "
         f"start of the cluster ({found['ray']['wall_s']:.0f} s in all). With twice the layers the peak is "
         f"{found['peak_of_twice_the_layers']:.2f} times as high.\n"

@@ -35,18 +35,23 @@ class RunLock:
         raise OutputError("the staging folder keeps changing", file=self._folder, hint="try again")
 
     def release(self) -> None:
-        """Release the lock, and remove the staging folder if it is empty."""
+        """Release the lock, and remove the staging folder if it is empty.
+
+        Raises:
+            OutputError: the system refuses; the lock is released all the same.
+        """
         if self._descriptor is None:
             return
-        try:
-            if [entry.name for entry in self._folder.iterdir()] == ["lock"]:
-                # The lock file goes first: a run that finds the folder without one makes its own and keeps the folder.
-                self._files.remove_file(self._path)
-                with suppress(OSError):
-                    self._files.remove_folder(self._folder)
-        finally:
-            descriptor, self._descriptor = self._descriptor, None
-            self._files.close(descriptor)
+        with explained("the staging folder cannot be released", self._folder):
+            try:
+                if [entry.name for entry in self._folder.iterdir()] == ["lock"]:
+                    # The lock file goes first: a run that finds the folder without one makes its own and keeps it.
+                    self._files.remove_file(self._path)
+                    with suppress(OSError):
+                        self._files.remove_folder(self._folder)
+            finally:
+                descriptor, self._descriptor = self._descriptor, None
+                self._files.close(descriptor)
 
     def _attempt(self) -> bool:
         with explained("the staging folder cannot be made", self._folder):
