@@ -172,6 +172,7 @@ def runs_table(found: Mapping[str, Any]) -> str:
     stopped = found["resume"]
     two = next(row for row in found["rows"] if row["name"].startswith("iso_c") and row["workers"] == 2)
     one = next(row for row in found["rows"] if two["name"].startswith(row["name"]) and row["workers"] == 1)
+    growth = found["peak_of_more_layers"]
     work = (two["user_s"] + two["system_s"]) / (one["user_s"] + one["system_s"])
     most = 2 * one["wall_s"] / (two["user_s"] + two["system_s"])
     columns = (
@@ -189,8 +190,8 @@ def runs_table(found: Mapping[str, Any]) -> str:
         + f"\nTwo workers are {found['speed_up_of_two_workers']:.2f} times as fast as one where arithmetic bounds the "
         f"merge, by `iso_c`; they take {work:.2f} times its processor time, which leaves {most:.2f}. Two of a Ray "
         f"cluster on the same two cores are {found['speed_up_of_ray']:.2f} times as fast as one, with the "
-        f"start of the cluster ({found['ray']['wall_s']:.0f} s in all). With twice the layers the peak is "
-        f"{found['peak_of_twice_the_layers']:.2f} times as high.\n"
+        f"start of the cluster ({found['ray']['wall_s']:.0f} s in all). With {growth['many']} layers in place of "
+        f"{growth['few']} the peak is {growth['times']:.2f} times as high.\n"
         f"Stopped by Ctrl-C after {stopped['until_stopped_s']:.0f} s with {stopped['kept']} of {stopped['tensors']} "
         f"tensors done, a merge of {stopped['whole_s']:.0f} s was continued in {stopped['continued_s']:.0f} s, to the "
         "same bytes.\n\n"
