@@ -27,6 +27,12 @@ VIEWS: Mapping[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True},
 }
+_PAINTED = """() => new Promise((done) => {
+  const look = () => performance.getEntriesByType("paint").length ? done() : requestAnimationFrame(look);
+  look();
+})"""
+"""Waits for the first paint; a condition given as text would be evaluated, which the page's policy forbids."""
+
 _PAINT = "performance.getEntriesByType('paint').find((one) => one.name === 'first-contentful-paint').startTime"
 _READY = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
 _REDRAW = """(() => {
@@ -72,7 +78,7 @@ def _rendered(page: str) -> dict[str, dict[str, float]]:
                 context = browser.new_context(**view)
                 tab = context.new_page()
                 tab.goto(place.as_uri())
-                tab.wait_for_function("performance.getEntriesByType('paint').length > 0")
+                tab.evaluate(_PAINTED)
                 for key, script in (("first_paint", _PAINT), ("ready", _READY), ("redraw", _REDRAW)):
                     figures[key].append(float(tab.evaluate(script)))
                 context.close()
@@ -96,7 +102,7 @@ def written(result: Mapping[str, Any]) -> str:
         f"{result['tensors']} tensors of {result['models']} models: a page of {result['bytes'] / 1e6:.2f} MB, written "
         f"in {result['written_in']:.1f} s of one core, beside {result['json_bytes'] / 1e6:.1f} MB of JSON. Medians of "
         f"{result['loads']} loads, headless; {machine['cpu']}, {machine['cores']} cores, load {machine['load_before']} "
-        f"before: others were at work; {result['date']}, commit {result['commit']}.",
+        f"before; {result['date']}, commit {result['commit']}.",
         "",
     ])  # fmt: skip
 
