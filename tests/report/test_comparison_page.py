@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks.studies.leaderboards.page import comparison_of
 from benchmarks.studies.leaderboards.run import RESULTS
+from mergeometry.comparison.result import LeftOut
 from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.policy import source_hash
 from tests.helpers.browsers import Opened
@@ -23,6 +25,19 @@ def test_the_policy_names_the_one_style() -> None:
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     assert f"style-src 'sha256-{source_hash(style)}'" in page and "unsafe" not in page
     assert not re.search(r"<\w[^>]* style=", page)
+
+
+def test_what_the_others_gain_without_each_model() -> None:
+    made = comparison("one", "two")
+    assert "Without one model" not in comparison_page(made, "0.1.0")
+    found = [
+        LeftOut(model, method, 1.0, 1.0, gain, 0.01)
+        for model, method, gain in (("first", "one", 0.02), ("second", "one", 0.05), ("second", "two", -0.03))
+    ]
+    page = comparison_page(replace(made, left_out=tuple(found)), "0.1.0")
+    table = page[page.index("Without one model") :]
+    assert table.index(">second<") < table.index(">first<")
+    assert "5.0 ± 1.0" in table and "-3.0 ± 1.0" in table and "Without second the others keep" in table
 
 
 @pytest.mark.suite

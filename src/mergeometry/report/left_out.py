@@ -1,4 +1,4 @@
-"""What each model costs the others, in words."""
+"""What each model costs the others, in words and as a table."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def left_out_sentences(comparison: Comparison) -> Iterator[str]:
         )
     if not clear:
         yield f"Without any one model the others change by less than two standard deviations, by {first}."
+
+
+def left_out_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """What the others gain without each model, a cell for each method, the model that costs the others most first."""
+    cells = {(one.model, one.method): one for one in comparison.left_out}
+    most = {
+        model: max(one.gain for one in comparison.left_out if one.model == model)
+        for model in dict.fromkeys(one.model for one in comparison.left_out)
+    }
+    rows = []
+    for model in sorted(most, key=lambda model: -most[model]):
+        row = [cells.get((model, method.name)) for method in comparison.rows]
+        shown = [f"{points(comparison, one.gain)} ± {points(comparison, one.spread)}" if one else "" for one in row]
+        rows.append((model, shown))
+    return rows
 
 
 def _unit(comparison: Comparison) -> str:

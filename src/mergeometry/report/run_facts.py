@@ -25,11 +25,16 @@ def headline(document: Mapping[str, Any]) -> list[Line]:
     return [
         ("Merged by", _few(methods)),
         ("Models", f"{len(document['models'])}"),
-        ("Held of each", f"{min(known):.2f} to {max(known):.2f}" if known else "not measured"),
+        ("Held of each", _range(known) if known else "not measured"),
         ("Tensors", f"{len(record['tensors']):,}"),
         ("Took", _seconds(_mapping(record, "totals").get("seconds")) or "–"),
         ("Weights", str(record.get("digest") or "–").rpartition(":")[2][:10]),
     ]
+
+
+def _range(shares: Sequence[float]) -> str:
+    least, most = f"{min(shares):.2f}", f"{max(shares):.2f}"
+    return least if least == most else f"{least} to {most}"
 
 
 def run_facts(record: Mapping[str, Any]) -> list[Line]:
