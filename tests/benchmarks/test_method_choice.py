@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.method_choice.__main__ import COMMAND, NAME, PAGE
-from benchmarks.studies.method_choice.arms import AUTO_RULE, Arm, Scored, read
+from benchmarks.studies.method_choice.arms import AUTO_RULE, LATER, USED, Arm, Scored, read
 from benchmarks.studies.method_choice.fit import CELLS, CHOSEN, chosen_without, fit, regret, rules
 from benchmarks.studies.method_choice.page import written
 from mergeometry.methods import registry
@@ -45,7 +45,9 @@ def test_the_rules_in_the_library_are_those_that_the_boards_give(boards: dict[st
 
 
 def test_the_page_is_written_from_the_boards(boards: dict[str, Scored]) -> None:
-    assert f"<!-- {NAME}: written by `{COMMAND}` -->\n{written(boards)}<!-- end" in PAGE.read_text("utf-8")
+    tables = written(boards, read(names=LATER))
+    assert f"<!-- {NAME}: written by `{COMMAND}` -->\n{tables}<!-- end" in PAGE.read_text("utf-8")
+    assert not set(LATER) & set(USED)
     assert set(boards) <= set(BOARDS) and {board.form for board in boards.values()} == {"full", "adapters"}
 
 

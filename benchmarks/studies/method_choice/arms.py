@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,9 @@ USED = (
     "text-8-adapters", "text-2-adapters", "vision", "vision-6-adapters",
 )  # fmt: skip
 """The boards that rules are fitted and tested on, where they have been run; a new one is added by hand."""
+
+LATER = ("text-20-full",)
+"""Boards that were measured after the rules had been fitted, and so test them."""
 
 HALF = 0.5
 """The scale besides 1 that every board of adapters has on its grid."""
@@ -102,8 +105,8 @@ class Scored:
     """The best figure on validation inputs, of any row at any scale."""
 
 
-def read(folder: Path = RESULTS) -> dict[str, Scored]:
-    """Every board that is used and was run."""
+def read(folder: Path = RESULTS, names: Sequence[str] = USED) -> dict[str, Scored]:
+    """Every board of these that was run."""
     files = {file.stem: file for file in sorted(folder.glob("*.json"))}
 
     def comparison(name: str) -> Mapping[str, Any]:
@@ -111,7 +114,7 @@ def read(folder: Path = RESULTS) -> dict[str, Scored]:
 
     return {
         name: _scored(name, comparison(name), comparison(f"{name}-half") if f"{name}-half" in files else None)
-        for name in USED
+        for name in names
         if name in files
     }
 

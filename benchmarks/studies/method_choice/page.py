@@ -19,9 +19,10 @@ Regrets = Mapping[str, float | None]
 """Board to the points of accuracy that a choice loses there."""
 
 
-def written(boards: Mapping[str, Scored]) -> str:
-    """Every table, and what they are based on."""
-    return "\n".join([_rules(boards), _held_out(boards), _summary(boards), _circumstances(boards)])
+def written(boards: Mapping[str, Scored], later: Mapping[str, Scored]) -> str:
+    """Every table, and what they are based on; ``later`` are boards that came after the rules."""
+    parts = [_rules(boards), _held_out(boards), _later(boards, later), _summary(boards), _circumstances(boards)]
+    return "\n".join(part for part in parts if part)
 
 
 def goal(boards: Mapping[str, Scored]) -> float:
@@ -48,6 +49,19 @@ def _held_out(boards: Mapping[str, Scored]) -> str:
             arm = chosen_without(board, list(boards.values()), CELLS[CHOSEN], suite=suite)
             cells += ["–" if arm is None else str(arm), _shown(regret(board, arm))]
         lines.append(_row([*cells, f"`{board.best_name}`, {100 * board.best:.1f}"]))
+    return "\n".join(lines) + "\n"
+
+
+def _later(boards: Mapping[str, Scored], later: Mapping[str, Scored]) -> str:
+    if not later:
+        return ""
+    fitted = rules(list(boards.values()), CELLS[CHOSEN])
+    head = ["board measured after the rules were fitted", "tasks", "chosen", "points lost", "best of hindsight"]
+    lines = [_row(head), _row(["---", "---:", "---", "---:", "---"])]
+    for board in later.values():
+        arm = fitted[board.form]
+        best = f"`{board.best_name}`, {100 * board.best:.1f}"
+        lines.append(_row([board.title, str(board.tasks), str(arm), _shown(regret(board, arm)), best]))
     return "\n".join(lines) + "\n"
 
 
