@@ -28,7 +28,7 @@ test-outputs: $(STAMP)
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
 
-# The long versions of what docs/guarantees.md promises; under 15 minutes on two idle cores.
+# The long versions of what docs/guarantees.md promises; four minutes on two idle cores.
 torture: $(STAMP)
 	$(PYTEST) -m torture -o junit_family=xunit1 --junitxml=.torture.xml
 	$(BIN)/python -m tools.figures .torture.xml
