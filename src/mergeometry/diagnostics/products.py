@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.subspace import stack
 from mergeometry.values import Directions
 
 
@@ -22,10 +23,9 @@ class DirectionProducts:
     @classmethod
     def of(cls, directions: Sequence[Directions]) -> DirectionProducts:
         """The products of these tasks' directions."""
-        left = torch.cat([task.left for task in directions], dim=1)
-        right = torch.cat([task.right for task in directions], dim=1)
-        values = torch.cat([task.values for task in directions])
-        return cls(left.mT @ left, right.mT @ right, values, tuple(task.count for task in directions))
+        stacked = stack(directions)
+        left, right = stacked.left, stacked.right
+        return cls(left.mT @ left, right.mT @ right, stacked.values, tuple(task.count for task in directions))
 
     def pair(self, one: int, other: int) -> DirectionProducts:
         """Those of two tasks alone."""

@@ -55,10 +55,10 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
         ValueError: there are no tasks.
         NumericalError: a decomposition failed with every driver.
     """
-    left, first = decorrelated(torch.cat([task.left for task in directions], dim=1))
-    right, second = decorrelated(torch.cat([task.right for task in directions], dim=1))
-    values = torch.cat([task.values for task in directions])
-    return SharedSubspace(left, right, values, tuple(task.count for task in directions), first and second)
+    stacked = stack(directions)
+    left, first = decorrelated(stacked.left)
+    right, second = decorrelated(stacked.right)
+    return SharedSubspace(left, right, stacked.values, tuple(task.count for task in directions), first and second)
 
 
 def principal_directions(stacked: Directions) -> Float[Tensor, "m r"]:
