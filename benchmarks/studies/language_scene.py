@@ -29,7 +29,7 @@ from mergeometry.learning.precision import dtype_of
 from mergeometry.learning.rotation import TaskRotation
 from mergeometry.learning.run import load_inputs
 from mergeometry.plan import make_plan
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe import load_recipe
 from mergeometry_suite.language_model.backbone import TOKENS, language_backbone
 from mergeometry_suite.language_model.command import find_domain, load_language_expert

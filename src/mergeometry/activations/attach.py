@@ -15,7 +15,8 @@ from mergeometry.execution.threads import one_thread
 from mergeometry.linalg.norms import frobenius
 from mergeometry.methods.base import Activational, accumulate
 from mergeometry.plan.choice import other_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.plan.values import MethodValues
 from mergeometry.sources import TensorReader
 

@@ -26,7 +26,7 @@ from mergeometry.errors import DataError, NumericalError
 from mergeometry.execution.moments import StoredMoments
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorInfo, read_header
 

@@ -23,7 +23,7 @@ from mergeometry.plan.machine import (
     TRANSFORMERS_BYTES,
 )
 from mergeometry.plan.memory_check import refuse_beyond_memory
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.data import DataSection
 
 _FILE_BYTES = 4096

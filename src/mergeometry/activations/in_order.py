@@ -24,7 +24,8 @@ from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData
 from mergeometry.methods.base import Activational
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import TensorReader
 from mergeometry.values import LowRank
 

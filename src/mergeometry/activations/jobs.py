@@ -15,7 +15,7 @@ from mergeometry.encoders.sites import sites_of
 from mergeometry.execution.executor import Demands, Executor
 from mergeometry.execution.pool import all_of
 from mergeometry.inputs import UnlabelledData
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import EncoderOptions
 from mergeometry.sink.files import FileSystem
 

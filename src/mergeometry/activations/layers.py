@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mergeometry.linalg.svd import gram
 from mergeometry.methods.base import Activational
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from mergeometry.fisher.attach import attach_fishers
 from mergeometry.fisher.collect import Fishers, collect_fishers
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.plan.fishers import merged_by_fisher
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptTask
 from mergeometry.recipe.data import DataSection
 from mergeometry.sink import RunRecord

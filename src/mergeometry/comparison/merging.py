@@ -18,8 +18,9 @@ from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, begin
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.scaling import Statistics
 from mergeometry.scaling.statistics import Need
 from mergeometry.sources import TensorReader

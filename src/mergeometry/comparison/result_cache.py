@@ -16,7 +16,7 @@ from mergeometry.comparison.store import Store
 from mergeometry.execution.head_files import safe_name
 from mergeometry.execution.identity import fingerprint
 from mergeometry.plan.fishers import ready_made
-from mergeometry.plan.tasks import Plan, tensors_of
+from mergeometry.plan.plan import Plan, tensors_of
 from mergeometry.scaling import Statistics
 from mergeometry.sink import versions
 from mergeometry.sources import Adapter, Checkpoint

@@ -14,8 +14,8 @@ from mergeometry.execution.extras import Extras
 from mergeometry.execution.run import Progress, execute
 from mergeometry.execution.workers import MemoryLimit
 from mergeometry.plan.mixture import Opened, open_mixture, plan_mixture, unprompted
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.prepared import local_model
-from mergeometry.plan.tasks import Plan
 from mergeometry.recipe.mixture import MixtureRecipe
 from mergeometry.sink import RunRecord
 from mergeometry.sources.access import Access, ShowBytes

@@ -12,7 +12,7 @@ from mergeometry.encoders.base import Encoder
 from mergeometry.errors import DataError
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sources import TensorReader
 from mergeometry.values import LowRank
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mergeometry.conventions.vllm import max_lora_rank, refusals
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import SidecarRecord, Staging, adapter_config
 from mergeometry.sources import Adapter
 

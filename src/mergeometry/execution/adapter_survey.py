@@ -22,8 +22,9 @@ from mergeometry.linalg.inner import inner
 from mergeometry.linalg.svd import DecompositionFallbackWarning, decompose
 from mergeometry.plan.adapter_revision import Finding, revised
 from mergeometry.plan.placement import CPU, Placement
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe import AdapterOutput
 from mergeometry.sources import TensorReader
 from mergeometry.values import LowRank

@@ -10,7 +10,7 @@ from mergeometry.conventions.folders import Kind
 from mergeometry.plan import machine
 from mergeometry.plan.matching import Match
 from mergeometry.plan.placement import CPU, Placement
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 _FILES = {Kind.TOKENIZER: "tokenizer", Kind.TEMPLATE: "chat_template", Kind.CONFIGURATION: "config"}
 

@@ -10,7 +10,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.workers import MemoryLimit, workers_for
 from mergeometry.plan.placement import CPU, Placement
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """What Linux shows of a GPU's driver; looking there is quicker than asking PyTorch."""

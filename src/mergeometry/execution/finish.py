@@ -16,8 +16,9 @@ from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.timings import Timings
 from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.adapter_contents import adapter_contents
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.shares import shares_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.plan.values import parameters_shown
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sink import (

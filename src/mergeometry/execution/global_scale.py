@@ -19,8 +19,9 @@ from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.placement import CPU, Placement
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
 from mergeometry.scaling.statistics import of_matrices

@@ -11,7 +11,7 @@ from mergeometry.deferred import Tensor
 from mergeometry.dtypes import codes
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import OutputTensor, Staging, safetensors_pieces
 from mergeometry.sources import Checkpoint, TensorInfo, TensorReader
 

@@ -12,7 +12,7 @@ from mergeometry.execution.compute import Job, computed
 from mergeometry.execution.global_scale import measure_jobs, measured, scaled_by
 from mergeometry.execution.run import Progress
 from mergeometry.execution.threads import one_thread
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import OutputTensor, Slot
 from mergeometry.sources import Checkpoint, TensorInfo
 from mergeometry.sources.tensors import FileStamp

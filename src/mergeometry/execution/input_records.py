@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mergeometry.digests import Algorithm
 from mergeometry.hub_names import cached_commit, cached_name
 from mergeometry.plan.compare import is_base
-from mergeometry.plan.tasks import Plan, tensors_of
+from mergeometry.plan.plan import Plan, tensors_of
 from mergeometry.sink import InputRecord, weights_digest
 from mergeometry.sources import Adapter, Checkpoint
 from mergeometry.sources.stacked import LayerStack

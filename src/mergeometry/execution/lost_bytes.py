@@ -14,7 +14,7 @@ from mergeometry.execution.compute import Outcome
 from mergeometry.execution.executor import Demands, Executor
 from mergeometry.execution.pool import side_by_side
 from mergeometry.plan.machine import PROCESS_BYTES
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import Slot, Staging
 from mergeometry.sink.writer import slot_digest
 

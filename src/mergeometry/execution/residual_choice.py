@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mergeometry.deferred import NDArray, np
 from mergeometry.execution.residual_jobs import Gap
 from mergeometry.linalg.allocation import Gains, counts_at_rate, counts_for_bytes, counts_for_share
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_cost import entry_bytes, header_bytes
-from mergeometry.plan.tasks import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mergeometry.execution.residual_choice import Kept
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_cost import residual_code
-from mergeometry.plan.tasks import Plan
 from mergeometry.sink import (
     PREFIX,
     AdapterModule,

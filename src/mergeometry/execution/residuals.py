@@ -22,9 +22,9 @@ from mergeometry.execution.residual_files import Folder, folder_of, settings_of
 from mergeometry.execution.residual_jobs import Gap, GapJob, WriteJob, Written, measure, write
 from mergeometry.execution.timings import Timings
 from mergeometry.plan.machine import PROCESS_BYTES
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_cost import residual_memories
 from mergeometry.plan.residual_form import ResidualForm
-from mergeometry.plan.tasks import Plan
 from mergeometry.sink import Layout, Staging
 from mergeometry.sink.failures import readable_bytes
 

@@ -27,9 +27,10 @@ from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.timings import Timings
 from mergeometry.execution.workers import MemoryLimit, limit_in_bytes
 from mergeometry.plan.placement import Placement
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_cost import expected_bytes
 from mergeometry.plan.single_file import written_to
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import RunRecord, Staging
 from mergeometry.sink.page import remove_stale_page
 from mergeometry.sink.target import resolved_target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import SidecarPlan, check_sidecars
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mergeometry.execution.compute import Outcome
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 
 class Timings:

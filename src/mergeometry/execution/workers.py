@@ -14,7 +14,7 @@ from mergeometry.errors import RecipeError
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.memory_cures import cure_for
 from mergeometry.plan import machine
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink.failures import readable_bytes
 from mergeometry.words import counted
 

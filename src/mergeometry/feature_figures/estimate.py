@@ -13,7 +13,7 @@ from mergeometry.plan.machine import (
     TRANSFORMERS_BYTES,
 )
 from mergeometry.plan.memory_check import refuse_beyond_memory
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 _TOKENS_OF_AN_IMAGE, _TOKENS_OF_A_TEXT, _TOKENS_OF_A_PASS = 256, 64, 2048
 

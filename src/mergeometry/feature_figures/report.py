@@ -9,7 +9,7 @@ from mergeometry.feature_figures.run import LIMIT, Progress, figures_before_merg
 from mergeometry.feature_figures.tasks_file import Given, load_figure_tasks
 from mergeometry.inspection.after import recipe_of_merge
 from mergeometry.inspection.on_inputs import OnInputs
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 
 def figures_of_output(

@@ -26,7 +26,7 @@ from mergeometry.feature_figures.tasks_file import FigureTasks
 from mergeometry.inputs.unlabelled import naming
 from mergeometry.inspection.after import plan_of_merge, recipe_of_merge
 from mergeometry.inspection.on_inputs import ModelOnInputs, OnInputs, TaskOnInputs
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptSection, HeadSource
 from mergeometry.sources import Checkpoint, TensorReader
 

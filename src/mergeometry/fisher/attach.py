@@ -7,7 +7,8 @@ from dataclasses import replace
 from mergeometry.execution.fishers import StoredFishers
 from mergeometry.fisher.collect import Fishers
 from mergeometry.methods.base import Informed
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import TensorInfo
 
 

@@ -19,7 +19,7 @@ from mergeometry.fisher.heads import heads_of
 from mergeometry.fisher.values import Measured, measured
 from mergeometry.inputs import UnlabelledData
 from mergeometry.plan.fishers import merged_by_fisher, ready_made
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.data import DataSection
 from mergeometry.sink.files import FileSystem
 from mergeometry.sources import TensorInfo

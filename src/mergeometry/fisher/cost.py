@@ -10,7 +10,7 @@ from mergeometry.errors import MergeometryError
 from mergeometry.inputs import UnlabelledData
 from mergeometry.plan.fishers import merged_by_fisher
 from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TRANSFORMERS_BYTES
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.data import DataSection
 
 _FILE_BYTES = 4096

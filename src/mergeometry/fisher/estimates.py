@@ -18,7 +18,7 @@ from mergeometry.execution.threads import one_thread
 from mergeometry.fisher.gradients import Labels, Squares, squared_gradients
 from mergeometry.inputs import UnlabelledData
 from mergeometry.plan.fishers import merged_by_fisher
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorInfo, read_header
 

@@ -9,7 +9,7 @@ from mergeometry.encoders.heads import StoredHead, find_head
 from mergeometry.encoders.language import LanguageModel
 from mergeometry.encoders.pooling import head_is_known
 from mergeometry.errors import DataError
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import HeadSource
 from mergeometry.recipe.data import FISHER, DataSection
 from mergeometry.sources import Adapter, Checkpoint

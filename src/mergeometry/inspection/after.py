@@ -19,8 +19,8 @@ from mergeometry.inspection.curves import curves_of
 from mergeometry.inspection.result import Inspection, Model, Sentence
 from mergeometry.inspection.run import Progress, measure_all
 from mergeometry.inspection.totals import totals_of
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.prepared import prepared_plan
-from mergeometry.plan.tasks import Plan
 from mergeometry.recipe import load_recipe
 from mergeometry.regular_files import read_regular
 from mergeometry.sink import RunRecord, read_record, versions

@@ -21,8 +21,9 @@ from mergeometry.inspection.result import Inspection, Model, Problem, TensorFigu
 from mergeometry.inspection.totals import totals_of
 from mergeometry.inspection.verdict import verdict_on
 from mergeometry.plan.machine import PROCESS_BYTES
+from mergeometry.plan.plan import Plan, tensors_of
 from mergeometry.plan.slices import pieces_of
-from mergeometry.plan.tasks import Plan, TensorTask, tensors_of
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import versions, weights_digest
 from mergeometry.sources import Adapter, Checkpoint
 

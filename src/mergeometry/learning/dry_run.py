@@ -15,7 +15,7 @@ from mergeometry.learning.estimate import estimate
 from mergeometry.learning.merged import check_parts
 from mergeometry.learning.output_layer import check_output
 from mergeometry.learning.precision import dtype_of
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptSection, AdaptTask
 from mergeometry.synthetic import refuse_unmakeable
 

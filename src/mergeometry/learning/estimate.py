@@ -18,7 +18,8 @@ from mergeometry.plan.machine import (
     available_memory,
     cores,
 )
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe.adapt import AdaptSection
 
 MADE_TOKENS = 20

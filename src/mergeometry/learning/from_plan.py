@@ -18,7 +18,7 @@ from mergeometry.learning.build_learner import Material, Prepared, Say, build_le
 from mergeometry.learning.learned import start_of
 from mergeometry.learning.merged import MergedModel, load_learnables
 from mergeometry.learning.processes import Processes
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe import Recipe
 from mergeometry.recipe.adapt import AdaptSection
 

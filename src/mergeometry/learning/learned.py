@@ -13,7 +13,8 @@ from torch import Tensor
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Thin, learnable_of
 from mergeometry.methods.base import Accumulator, Method, Sizes, Work
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.values import Delta, LowRank
 
 

@@ -12,7 +12,7 @@ from mergeometry.inputs import UnlabelledData
 from mergeometry.inputs.unlabelled import naming
 from mergeometry.learning.build_learner import Say
 from mergeometry.learning.precision import dtype_of
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.synthetic import made_inputs
 

@@ -15,7 +15,8 @@ from mergeometry.execution.task_vectors import TaskVectors, begin_parts
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.learnable import Learnable, learnable_of
 from mergeometry.methods.families.accumulator import accumulate
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta
 

@@ -22,7 +22,7 @@ from mergeometry.execution.pool import all_of
 from mergeometry.execution.run import Interrupted
 from mergeometry.learning.estimate import estimate
 from mergeometry.learning.state import Point, Report
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 
 Say = Callable[[str, int, int], None]
 

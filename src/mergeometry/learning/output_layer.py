@@ -13,7 +13,8 @@ from mergeometry.encoders.language import LanguageModel
 from mergeometry.errors import RecipeError
 from mergeometry.learning.rotation import TaskRotation
 from mergeometry.plan.outputs import lay_out_plan
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe import Recipe
 from mergeometry.sink import OutputTensor
 

@@ -37,7 +37,7 @@ from mergeometry.learning.processes import Processes, join, launched_many
 from mergeometry.learning.result import files, folded_heads, summary
 from mergeometry.learning.state import Point, Report, State
 from mergeometry.learning.state_file import StateFile
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import LearningPlace, RunRecord
 from mergeometry.synthetic import refuse_unmakeable

@@ -8,7 +8,8 @@ from typing import Any
 
 from mergeometry.plan.adapter_form import AdapterForm
 from mergeometry.plan.adapter_rank import full_rank
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 
 
 def adapter_contents(plan: Plan, energies: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ from mergeometry.errors import RecipeError
 from mergeometry.plan.adapter_form import AdapterForm, Stored, Survey, saved_modules
 from mergeometry.plan.adapter_rank import rank_for
 from mergeometry.plan.outputs import lay_out_plan
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe import AdapterOutput
 from mergeometry.sink import OutputTensor, token_rows_name
 from mergeometry.words import counted

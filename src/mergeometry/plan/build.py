@@ -29,10 +29,11 @@ from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
 from mergeometry.plan.own_tensors import with_own_tensors
 from mergeometry.plan.part import Alike, Part, task_of
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_form import with_residuals
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
-from mergeometry.plan.tasks import Plan, Source
+from mergeometry.plan.tasks import Source
 from mergeometry.plan.templates import with_template_settled
 from mergeometry.plan.ties import Equal, Ties, changes_tables_whole, settled
 from mergeometry.plan.unstacked import spread_experts

@@ -12,7 +12,8 @@ from mergeometry.recipe.data import FISHER
 from mergeometry.sources import Adapter, open_model
 
 if TYPE_CHECKING:
-    from mergeometry.plan.tasks import Plan, TensorTask
+    from mergeometry.plan.plan import Plan
+    from mergeometry.plan.tasks import TensorTask
     from mergeometry.sources import Checkpoint, TensorInfo
 
 _WHOLE = "give Fisher information of whole matrices, under the base's names"

@@ -17,7 +17,7 @@ from mergeometry.sources.formed import formed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mergeometry.plan.tasks import Plan
+    from mergeometry.plan.plan import Plan
 
 
 def open_input(

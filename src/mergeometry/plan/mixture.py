@@ -12,7 +12,7 @@ from mergeometry.errors import MismatchError, SourceError
 from mergeometry.plan.build import make_plan, plan_of
 from mergeometry.plan.folders import unread_weights
 from mergeometry.plan.inputs import open_input
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.mixture import PROMPTED, MixtureRecipe, expert_names
 from mergeometry.sources import Adapter, Checkpoint
 from mergeometry.sources.mixture import Expert, assemble_mixture, check_parts

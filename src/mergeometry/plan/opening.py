@@ -18,7 +18,7 @@ from mergeometry.sources.lora_resolution import resolved
 from mergeometry.sources.stacked import StackedLayers
 
 if TYPE_CHECKING:
-    from mergeometry.plan.tasks import Plan
+    from mergeometry.plan.plan import Plan
 
 Planning: TypeAlias = "Callable[[Recipe], Plan]"
 """Plans a merge; `make_plan`, which opens models itself."""

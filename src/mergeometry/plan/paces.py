@@ -21,7 +21,7 @@ from mergeometry import limits
 from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.errors import MergeometryError
 from mergeometry.plan.machine import cores
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.regular_files import read_regular
 
 Paces: TypeAlias = Mapping[str, float]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergeometry.plan.machine import BUS_BYTES_PER_SECOND, BYTES_PER_SECOND
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 
 WAITING_SECONDS = 2e-3
 """What a tensor takes on a GPU however small it is: its operations are started one after another."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from mergeometry.hub_names import HubReference, cached_commit, halves_of, hub_reference, is_long
 from mergeometry.plan.auto import weights_unread
 from mergeometry.plan.build import make_plan
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe import Recipe
 from mergeometry.sources import TensorInfo, open_model
 from mergeometry.sources.access import Access, ShowBytes

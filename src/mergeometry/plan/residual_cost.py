@@ -9,8 +9,9 @@ from mergeometry.methods.families.cost import ALGEBRA_BYTES, ALLOCATOR
 from mergeometry.plan.machine import BYTES_PER_SECOND, FLOAT64_FLOPS_PER_SECOND
 
 if TYPE_CHECKING:
+    from mergeometry.plan.plan import Plan
     from mergeometry.plan.residual_form import ResidualForm
-    from mergeometry.plan.tasks import Plan, TensorTask
+    from mergeometry.plan.tasks import TensorTask
     from mergeometry.recipe import ResidualOutput
 
 ResidualKind: TypeAlias = Literal["factors", "bias", "rows", "vectors", "whole", "nothing"]

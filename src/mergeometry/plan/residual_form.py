@@ -22,8 +22,9 @@ from mergeometry.conventions.kinds import is_matrix
 from mergeometry.conventions.renames import Renames
 from mergeometry.conventions.ties import is_output, is_output_bias, is_table
 from mergeometry.errors import MismatchError, RecipeError
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_cost import ResidualKind, least_bytes, most_bytes
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink.failures import readable_bytes
 from mergeometry.words import counted
 

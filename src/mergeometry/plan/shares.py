@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from mergeometry.plan.choice import other_of
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 
 
 @dataclass(frozen=True, slots=True)

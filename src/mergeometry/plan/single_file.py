@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mergeometry.errors import OutputError, RecipeError
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.sink import is_single_file, lay_out
 
 _LARGEST = 2**62

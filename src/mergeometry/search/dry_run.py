@@ -9,7 +9,7 @@ from typing import Any
 from mergeometry.comparison.dry_run import core_seconds, peak_memory
 from mergeometry.comparison.merging import merge_jobs
 from mergeometry.comparison.setup import VALIDATION, Setup
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.scale import ScaleGrid, ScaleRule
 from mergeometry.recipe.search import SearchSection
 from mergeometry.search.setup import grid_setup, section_setup

@@ -29,7 +29,8 @@ from mergeometry.execution.identity import files_read
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
-from mergeometry.plan.tasks import Plan, TensorTask
+from mergeometry.plan.plan import Plan
+from mergeometry.plan.tasks import TensorTask
 
 Say = Callable[[str, int, int], None]
 """Called with what was finished, the number of finished steps and the total, 0 where it is not known."""

@@ -15,7 +15,7 @@ from mergeometry.execution.leftovers import MERGES
 from mergeometry.execution.telling import Tell, untold
 from mergeometry.execution.workers import MemoryLimit, workers_for
 from mergeometry.plan.build import make_plan
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.scale import ScaleGrid, ScaleRule
 from mergeometry.search.jobs import Say
 from mergeometry.search.scale_grid import choose_scale

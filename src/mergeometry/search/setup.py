@@ -11,7 +11,7 @@ from mergeometry.comparison.tasks_file import TasksFile, load_tasks
 from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
 from mergeometry.errors import MismatchError, RecipeError
 from mergeometry.inputs import UnlabelledData
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.recipe.search import SearchSection
 

@@ -9,7 +9,7 @@ from typing import Any
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.errors import RecipeError
 from mergeometry.methods import registry
-from mergeometry.plan.tasks import Plan
+from mergeometry.plan.plan import Plan
 from mergeometry.recipe import Recipe, load_recipe
 from mergeometry.recipe.search import Option, SearchSection, Span
 from mergeometry.words import nearest

@@ -9,8 +9,8 @@ from typing import Any
 from mergeometry.digests import DEFAULT, Algorithm, Hash, algorithm_of
 from mergeometry.errors import MergeometryError, SourceError
 from mergeometry.execution.input_records import input_records
+from mergeometry.plan.plan import Plan, tensors_of
 from mergeometry.plan.prepared import prepared_plan
-from mergeometry.plan.tasks import Plan, tensors_of
 from mergeometry.recipe import load_recipe
 from mergeometry.sink import InputRecord, RunRecord
 from mergeometry.sink.writer import tensor_bytes
