@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mergeometry.recipe.recipe import Recipe, load_recipe
+from mergeometry.recipe.load import load_recipe
+from mergeometry.recipe.recipe import Recipe
 
 
 def extraction_recipe(

@@ -1,29 +1,28 @@
-"""The typed recipe, and its strict reading from YAML 1.2."""
+"""The typed recipe: everything that decides what a merge computes."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from mergeometry.errors import RecipeError, listed
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
-from mergeometry.recipe.files import Read, read_given, resolved
-from mergeometry.recipe.overrides import override, with_key
 from mergeometry.recipe.parts import Heads, MethodChoice, MethodField, ModelEntry, OutputOptions, TensorRule, as_model
 from mergeometry.recipe.passthrough import with_base
 from mergeometry.recipe.per_model import refuse_unknown
-from mergeometry.recipe.scale import Scale, ScaleGrid, ScaleRule
+from mergeometry.recipe.scale import Scale, ScaleGrid
 from mergeometry.recipe.search import SearchSection
 from mergeometry.recipe.stack import Base, located_base, paths_of_base
-from mergeometry.recipe.strict import StrictModel, explain
+from mergeometry.recipe.strict import StrictModel
+from mergeometry.recipe.together import (
+    refuse_learning_from_many_scales,
+    refuse_learning_without_parts,
+    refuse_search_beside_others,
+)
 from mergeometry.recipe.tokenizer import TokenizerField, TokenizerOptions, is_template, tokenizer_options, unknown_names
-from mergeometry.recipe.values import is_varied
 from mergeometry.words import nearest
 
 AUTO_METHOD = "auto"
@@ -36,9 +35,6 @@ CHOICES = ("tokenizer", "chat_template", "config")
 """Keys that name the model, or the base, whose files of a kind the output gets."""
 _OPTIONAL = ("adapt", "data", "dequantise", "search", *CHOICES)
 """Keys that the record of a recipe leaves out where it does not have them."""
-
-_TO_BE_FOUND = "a base to be found"
-"""What a recipe without a base holds in its place until one is found."""
 
 LEARNING_STARTS_AT = 0.3
 """Scale that named coefficients start from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
@@ -122,39 +118,10 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _refined_or_learned(self) -> Recipe:
-        if self.refine and self.adapt is not None:
-            raise ValueError(
-                "refine: a refinement changes the merge as a whole, so no part of it belongs to one model and "
-                "`adapt` has nothing to learn: leave one of the two out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _learning_starts_at_a_number(self) -> Recipe:
-        per_tensor = isinstance(self.scale, ScaleRule) and self.scale.per == "tensor"
-        if isinstance(self.scale, ScaleGrid) and self.adapt is not None:
-            raise ValueError("scale: a grid tries merges without learning: give a number, or leave `adapt` out")
-        if (per_tensor or is_varied(self.scale)) and self.adapt is not None:
-            raise ValueError(
-                "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number, or a "
-                "rule per model, in place of a gradient or a rule per tensor, or leave `adapt` out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _searched_by_whole_merges(self) -> Recipe:
-        if self.search is None:
-            return self
-        if self.adapt is not None:
-            raise ValueError("search: it tries merges without learning: leave one of `search` and `adapt` out")
-        if self.data is not None:
-            raise ValueError(
-                "search: it tries merges by weights alone, and `data` is for those that run the models first: give "
-                "`scale` a grid in place of `search`"
-            )
-        if isinstance(self.scale, ScaleGrid):
-            raise ValueError("search: it tries scales itself: give `scale` the number to start from, or `auto`")
+    def _sections_go_together(self) -> Recipe:
+        refuse_learning_without_parts(self)
+        refuse_learning_from_many_scales(self)
+        refuse_search_beside_others(self)
         return self
 
     @property
@@ -166,11 +133,6 @@ class Recipe(StrictModel):
     def _every_model_has_inputs(self) -> Recipe:
         if self.data is None:
             return self
-        if self.adapt is not None:
-            raise ValueError(
-                "data: merging by activations leaves no part that belongs to one model, so `adapt` has nothing "
-                "to learn: leave one of the two out"
-            )
         models = [entry.name for entry in self.models]
         for name in self.data.tasks:
             if name not in models:
@@ -247,64 +209,6 @@ class Recipe(StrictModel):
     def canonical(self) -> dict[str, Any]:
         """The recipe as plain values with every default filled in, as the run record keeps it."""
         return self.model_dump(mode="json", exclude={key for key in _OPTIONAL if getattr(self, key) is None})
-
-
-def load_recipe(
-    source: str | Path | Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    *,
-    changes: Mapping[str, Any] | None = None,
-    find_base: Callable[[Recipe], Recipe] | None = None,
-) -> Recipe:
-    """Read a recipe from a YAML file or a mapping; paths in a file are relative to its folder.
-
-    ``overrides`` are ``key=value`` texts with dotted keys, such as ``method.rank=8`` or ``models.0.weight=0.5``; values
-    are YAML. ``changes`` maps dotted keys to values, which are set first. ``find_base`` gives a recipe that names no
-    base the one that its models name.
-
-    Raises:
-        RecipeError: the file cannot be read, a key is unknown (the error names the nearest), or a value does not fit.
-    """
-    read = read_given(source)
-    given = read.given
-    for key, value in (changes or {}).items():
-        given = with_key(given, key, value, Recipe)
-    for text in overrides:
-        given = override(given, text, Recipe)
-    file = None if isinstance(source, Mapping) else Path(source)
-    if find_base is None or with_base(given).get("base") is not None or not given.get("models"):
-        return recipe_of(replace(read, given=given), file, read.located)
-    return find_base(recipe_of(replace(read, given={**given, "base": _TO_BE_FOUND}), file, read.located))
-
-
-def recipe_of(read: Read, file: Path | None, located: Callable[[str], str] | None) -> Recipe:
-    """Check a recipe as it was read, and give the paths of its models as ``located`` does.
-
-    Raises:
-        RecipeError: a key is unknown, or a value does not fit.
-    """
-    recipe = _validate(read.given, file)
-    recipe._notes, recipe._origins = read.notes, read.origins
-    if located is not None:
-        recipe = recipe.with_paths(located)
-    if file is None:
-        return recipe
-    folder = file.parent
-    adapt = recipe.adapt and recipe.adapt.with_paths(lambda path: resolved(path, folder))
-    data = recipe.data and recipe.data.with_paths(lambda path: resolved(path, folder))
-    search = recipe.search and recipe.search.with_paths(lambda path: resolved(path, folder))
-    changed: dict[str, Any] = {"adapt": adapt, "data": data, "search": search}
-    if isinstance(recipe.scale, ScaleGrid):
-        changed["scale"] = recipe.scale.model_copy(update={"tasks": resolved(recipe.scale.tasks, folder)})
-    return recipe.model_copy(update=changed)
-
-
-def _validate(given: Mapping[str, Any], file: Path | None) -> Recipe:
-    try:
-        return Recipe.model_validate(given)
-    except ValidationError as error:
-        reasons = explain(error, Recipe, {})
-        raise RecipeError(listed("the recipe is not usable:", reasons), file=file) from error
 
 
 def _free_name(wanted: str, taken: Collection[str]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.files import Read, documents_of, read_document
+from mergeometry.recipe.load import recipe_of
 from mergeometry.recipe.mergekit import Lines
-from mergeometry.recipe.recipe import Recipe, recipe_of
+from mergeometry.recipe.recipe import Recipe
 from mergeometry.words import nearest
 
 NAME = "name"

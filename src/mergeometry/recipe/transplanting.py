@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from mergeometry.recipe.recipe import Recipe, load_recipe
+from mergeometry.recipe.load import load_recipe
+from mergeometry.recipe.recipe import Recipe
 
 
 def transplant_recipe(
