@@ -569,6 +569,73 @@ def iso_cts(taus, common=0.8, rank=None, weights=None):
     return np.concatenate(ss).mean() * U @ V.T
 
 
+def ct_merging(taus, common=4, rank=None, weights=None):
+    """Leading triplets stand for the task vectors, which adapters have whole; a tied consensus goes by its energy."""
+    tops = [(u[:, s > 1e-6 * s[0]], s[s > 1e-6 * s[0]], v[:, s > 1e-6 * s[0]]) for u, s, v in
+            decomposed(as_float64(taus), rank, weights) if s[0] > 0]  # fmt: skip
+    P, D, _ = np.linalg.svd(np.concatenate([u for u, _, _ in tops], axis=1), full_matrices=False)
+    U = ordered_among_equals(P, D, sum(u @ np.diag(s**2) @ u.T for u, s, _ in tops))[:, D / D[0] > 1e-7][:, :common]
+    P, D, Qt = np.linalg.svd(sum(U.T @ (u * s) @ v.T for u, s, v in tops) / len(tops), full_matrices=False)
+    kept = D / max(s[0] for _, s, _ in tops) > 1e-6
+    lefts, rights, strengths = [U @ P[:, kept]], [Qt[kept].T], [root_mean_square(D[kept])]
+    for u, s, v in tops:
+        beside = u - U @ (U.T @ u)
+        own = np.linalg.norm(beside, axis=0) > 1e-6
+        lefts.append(beside[:, own])
+        rights.append(v[:, own])
+        strengths.append(np.full(own.sum(), root_mean_square(s)[0]))
+    left, right = supported_polar(np.concatenate(lefts, axis=1)), supported_polar(np.concatenate(rights, axis=1))
+    return left @ np.diag(np.concatenate(strengths)) @ right.T
+
+
+def root_mean_square(values):
+    return np.full(values.size, np.sqrt((values**2).mean())) if values.size else values
+
+
+def supported_polar(A: Array) -> Array:
+    """The polar factor where singular values are not zero: more columns than dimensions leave the rest open."""
+    P, D, Qt = np.linalg.svd(A, full_matrices=False)
+    alive = D / D[0] > 1e-7
+    return P[:, alive] @ Qt[alive]
+
+
+def ordered_among_equals(P, D, energy):
+    """Singular vectors of equal singular value are open up to a rotation: those of `energy`, largest first."""
+    P, first = P.copy(), 0
+    for last in range(1, D.size + 1):
+        if last < D.size and D[last - 1] - D[last] <= 1e-9 * D[0]:
+            continue
+        tied = P[:, first:last]
+        P[:, first:last] = tied @ np.linalg.eigh(tied.T @ energy @ tied)[1][:, ::-1]
+        first = last
+    return P
+
+
+def core_space(taus, combine="tsv_m", density=0.1, isotropic=True, factors=None, weights=None):
+    """`factors` are the adapters' `(B, A)`; full models have none, so that their task vectors stand in."""
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    pairs = [(tau, tau) for tau in scaled] if factors is None else factors
+    U = spanned(np.concatenate([B for B, _ in pairs], axis=1))
+    V = spanned(np.concatenate([A.T for _, A in pairs], axis=1))
+    cores = [U.T @ tau @ V for tau in scaled]
+    if combine == "ties":
+        M = elect_and_mean([trim(core, density, rounding=1e-9) for core in cores], [1.0] * len(taus))
+    elif combine == "sum":
+        M = sum(cores)
+    else:
+        M = tsv_m(cores, rank=max(1, min(U.shape[1], V.shape[1]) // len(taus)))
+    if isotropic:
+        P, D, Qt = np.linalg.svd(M, full_matrices=False)
+        alive = D / D[0] > 1e-6
+        M = D[alive].mean() * P[:, alive] @ Qt[alive]
+    return U @ M @ V.T
+
+
+def spanned(A: Array) -> Array:
+    P, D, _ = np.linalg.svd(A, full_matrices=False)
+    return P[:, D / D[0] > 1e-6]
+
+
 def mda(taus, simplex="directions", sides="both", subspace="polar", rank=None, weights=None):
     taus = as_float64(taus)
     T, m = len(taus), taus[0].shape[0]

@@ -17,6 +17,8 @@ from tests.helpers import reference, spectra
 
 TOLERANCE = 1e-4
 SEEDS = 3
+BY_OWN_RANK = ("tsv_m", "mda", "dc_merge", "own_blocks", "ct_merging")
+"""Methods whose automatic rank is an adapter's own."""
 
 DC = [
     {"smoothing": smoothing, "combine": combine, "block_mask": mask, "keep": keep}
@@ -72,6 +74,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("adamerging", {"density": density}) for density in (0.01, 0.2, 1.0)),
     *(("tsv_m", {"rank": rank}) for rank in ("auto", 3, 0.125, 0.5)),
     *(("own_blocks", {"rank": rank}) for rank in ("auto", 3, 0.125)),
+    *(("ct_merging", {"common": common, "rank": rank}) for common, rank in ((4, "auto"), (0, 3), (40, "auto"))),
+    ("core_space", {}),
+    *(("core_space", {"combine": "ties", "density": density, "isotropic": False}) for density in (0.02, 1.0)),
+    *(("core_space", {"combine": "sum", "isotropic": flat}) for flat in (False, True)),
     ("iso_c", {}),
     *(("iso_cts", {"common": common}) for common in (0.0, 0.3, 0.8, 1.0)),
     *(
@@ -161,7 +167,7 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
                 deltas = [LowRank(torch.from_numpy(B), torch.eye(rank), torch.from_numpy(A.T)) for B, A in pairs]
                 taus = [B.astype(np.float64) @ A.astype(np.float64) for B, A in pairs]
                 asked = dict(given)
-                if asked.get("rank", "auto") == "auto" and name in ("tsv_m", "mda", "dc_merge", "own_blocks"):
+                if asked.get("rank", "auto") == "auto" and name in BY_OWN_RANK:
                     asked["rank"] = rank
                 if isinstance(asked.get("rank"), float):
                     asked["rank"] = min(rank, int(asked["rank"] * min(shape)))
@@ -169,7 +175,7 @@ def test_low_rank(case: tuple[str, dict[str, Any]], worst: dict[str, float]) -> 
                     asked["rank"] = min(rank * tasks, *shape)
                 merged = registry.build(name, given)(deltas, base=torch.from_numpy(base))
                 with cached_svd():
-                    of_adapters = {"adapters": True} if name == "dc_merge" else {}
+                    of_adapters = {"dc_merge": {"adapters": True}, "core_space": {"factors": pairs}}.get(name, {})
                     expected = reference_of(name, asked, base)(taus, **of_adapters)
                 if registry.build(name, given).stays_low_rank:
                     assert isinstance(merged, LowRank)

@@ -10,6 +10,8 @@ from mergeometry.methods.arcee_fusion import ArceeFusion as _ArceeFusion
 from mergeometry.methods.average import Average as _Average
 from mergeometry.methods.breadcrumbs import Breadcrumbs as _Breadcrumbs
 from mergeometry.methods.breadcrumbs_ties import BreadcrumbsTies as _BreadcrumbsTies
+from mergeometry.methods.core_space import CoreSpace as _CoreSpace
+from mergeometry.methods.ct_merging import CTMerging as _CTMerging
 from mergeometry.methods.dare import Dare as _Dare
 from mergeometry.methods.dare_ties import DareTies as _DareTies
 from mergeometry.methods.dc_merge import DCMerge as _DCMerge
@@ -125,6 +127,45 @@ class BreadcrumbsTies(_BreadcrumbsTies):
 
     def __init__(
         self, density: float = 0.1, gamma: float = 0.01, rescale: bool = False, normalize: bool = False
+    ) -> None: ...
+
+class CTMerging(_CTMerging):
+    """Take directions that many tasks use once, keep what each task has beside them, and even out each task's strength.
+
+    Law: ``U_c`` the leading ``common`` eigenvectors of ``sum_t U_t U_t^T``, ``mean_t U_c^T tau_t = P diag(D) Q^T`` over
+    the tasks that changed the matrix, ``E_t = (I - U_c U_c^T) U_t``, and
+    ``tau = polar([U_c P | E_1 | ... | E_T]) diag(a_c, a_1, ..., a_T) polar([Q | V_1 | ... | V_T])^T``, where ``a_c``
+    is the root mean square of ``D`` for every common direction, ``a_t`` that of ``S_t`` for every one of task t.
+
+    Source: Ryum and Kang 2026, CT-Merging, arXiv 2607.20561, Algorithm 1; of the paper itself only the abstract was
+    found.
+
+    Args:
+        common: directions of the common part
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+    """
+
+    def __init__(self, common: int = 4, rank: int | float | Literal["auto"] = "auto") -> None: ...
+
+class CoreSpace(_CoreSpace):
+    """Change adapters to the bases that their factors span together, merge there, and go back: nothing is lost.
+
+    Law: ``[B_1 | ... | B_T] = U D P^T``, ``[A_1^T | ... | A_T^T] = V E Q^T``, ``M_t = U^T tau_t V``,
+    ``tau = U combine_t(M_t) V^T``. ``ties`` and ``tsv_m`` merge the ``M_t`` as these methods merge matrices; ``sum``
+    adds them, which is `task_arithmetic`, the control. ``isotropic`` then gives the result one singular value, the
+    mean of its own, as `iso_c` does. Where any model is not an adapter, task vectors take the place of factors.
+
+    Source: Panariello et al. 2025, Core Space merging, NeurIPS 2025, arXiv 2509.17786, section 4.
+
+    Args:
+        combine: how the core matrices are merged
+        density: share of each core matrix's entries that is kept, for ties
+        isotropic: whether the merge gets one singular value for all directions
+    """
+
+    def __init__(
+        self, combine: Literal["ties", "tsv_m", "sum"] = "tsv_m", density: float = 0.1, isotropic: bool = True
     ) -> None: ...
 
 class DCMerge(_DCMerge):
