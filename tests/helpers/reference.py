@@ -527,6 +527,22 @@ def norm(merged, taus, target="mean", factor=1.0):
     return factor * wanted / np.linalg.norm(merged) * merged
 
 
+def pico(merged, taus):
+    """After the merge: the mean norm of the task vectors as they were."""
+    return norm(merged, taus)
+
+
+def pico_calibrated(taus, lefts=None):
+    """Before the merge: `lefts` are the B of adapters; without them the task vectors stand in."""
+    taus = as_float64(taus)
+    sides = taus if lefts is None else as_float64(lefts)
+    U, s, _ = np.linalg.svd(np.concatenate(sides, axis=1), full_matrices=False)
+    c = s**2 / (s**2).sum()
+    alpha = 1 / (1 + (len(taus) - 1) * c)
+    beside = np.eye(U.shape[0]) - U @ U.T
+    return [U @ np.diag(alpha) @ U.T @ tau + beside @ tau for tau in taus]
+
+
 def tsv_m(taus, rank=None, weights=None):
     taus = as_float64(taus)
     tops = decomposed(taus, rank, weights)

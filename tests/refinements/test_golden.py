@@ -16,6 +16,7 @@ from tests.helpers import reference, spectra
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(("svc", {"alpha": alpha}) for alpha in ("auto", 0.1, 1.0)),
     *(("norm", {"target": target, "factor": factor}) for target, factor in (("mean", 1.0), ("root_sum_square", 0.5))),
+    ("pico", {}),
 ]
 MERGES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("task_arithmetic", {}, {}),

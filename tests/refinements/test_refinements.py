@@ -30,6 +30,7 @@ ALL: list[tuple[str, dict[str, Any]]] = [
     ("svc", {"alpha": 1.0}),
     ("norm", {}),
     ("norm", {"target": "root_sum_square", "factor": 2.0}),
+    ("pico", {}),
 ]
 
 

@@ -1,10 +1,11 @@
-"""The steps after a merge: the refinements of a recipe, given the task vectors that were merged."""
+"""The steps around a merge: the refinements of a recipe, given the task vectors that are merged."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mergeometry.execution.on_demand import OnDemand
+from mergeometry.methods.families.accumulator import Accumulator, Changing
 from mergeometry.methods.families.method import weighed
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.values import Delta
@@ -30,3 +31,34 @@ def refined(task: TensorTask, merged: Delta, deltas: Sequence[Delta]) -> Delta:
     for _, refinement in task.refinements:
         merged = refinement(merged, WeighedDeltas(deltas, task.weights))
     return merged
+
+
+def calibrated(task: TensorTask, accumulator: Accumulator[Delta], deltas: Sequence[Delta]) -> Accumulator[Delta]:
+    """An accumulator that gets the task vectors as the task's refinements change them before the merge.
+
+    The first refinement changes them first, and the next sees what became of them.
+    """
+    seen: Sequence[Delta] = WeighedDeltas(deltas, task.weights)
+    changes: list[Callable[[Delta], Delta]] = []
+    for _, refinement in task.refinements:
+        if (change := refinement.calibration(seen)) is not None:
+            changes.append(change)
+            seen = _Changed(seen, change)
+    # The outermost gets a task vector first.
+    for change in reversed(changes):
+        accumulator = Changing(accumulator, change)
+    return accumulator
+
+
+class _Changed(OnDemand):
+    """Task vectors as a calibration changes them."""
+
+    def __init__(self, deltas: Sequence[Delta], change: Callable[[Delta], Delta]) -> None:
+        self._deltas, self._change = deltas, change
+
+    def __len__(self) -> int:
+        return len(self._deltas)
+
+    def at(self, index: int) -> Delta:
+        """Change one task vector."""
+        return self._change(self._deltas[index])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.on_demand import OnDemand
-from mergeometry.execution.refining import refined
+from mergeometry.execution.refining import calibrated, refined
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.methods.families.accumulator import Accumulator, Weighing, accumulate
 from mergeometry.plan.tasks import TensorTask
@@ -65,8 +65,8 @@ class TaskVectors(OnDemand):
 
 
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
-    """Start the merge of a task by its method."""
-    return begin_piece(task, _base_for(task, vectors))
+    """Start the merge of a task by its method, of task vectors that its refinements may change before."""
+    return calibrated(task, begin_piece(task, _base_for(task, vectors)), vectors)
 
 
 def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:

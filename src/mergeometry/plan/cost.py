@@ -168,7 +168,9 @@ def _merge_cost(task: TensorTask) -> Cost:
         flops += sum(operations for operations, _ in more)
         refining = 2 * whole + held + ALLOCATOR * max(working for _, working in more)
         memory = max(memory, int(ALGEBRA_BYTES + refining) + widest + written)
-        read += stored * len(task.refinements) * streams
+        calibrating = any(refinement.calibrates for _, refinement in task.refinements)
+        # What calibrates reads all task vectors once before the merge, and what was changed is not kept for later.
+        read += stored * (len(task.refinements) * (streams or calibrating) + calibrating)
     if scaling is not None:
         more_flops, more_memory, passes = _measuring(scaling, sizes, streams=streams)
         flops, read = flops + more_flops, read + stored * passes

@@ -6,6 +6,7 @@ Each class stands for the one in the file that it is imported from, with its con
 from typing import Literal
 
 from mergeometry.refinements.norm import Norm as _Norm
+from mergeometry.refinements.pico import Pico as _Pico
 from mergeometry.refinements.svc import SVC as _SVC
 
 class Norm(_Norm):
@@ -23,6 +24,20 @@ class Norm(_Norm):
     """
 
     def __init__(self, target: Literal["mean", "root_sum_square"] = "mean", factor: float = 1.0) -> None: ...
+
+class Pico(_Pico):
+    """Weaken the output directions that the tasks' B matrices crowd, merge, and give the merge its tasks' mean norm.
+
+    Law: ``[B_1 | ... | B_T] = U diag(s) P^T``, ``c_i = s_i^2 / sum_j s_j^2``, ``alpha_i = 1 / (1 + (T - 1) c_i)``; the
+    method gets ``tau_t' = (I + U diag(alpha - 1) U^T) tau_t`` in place of ``tau_t = B_t A_t``, and its merge ``tau``
+    becomes ``(mean_t ||tau_t|| / ||tau||) tau``. ``T`` counts the tasks that changed the matrix. Where any is not
+    an adapter, task vectors take the place of the B.
+
+    Source: Tang and Yang 2026, Crowded in B-space, arXiv 2604.16826; of the paper itself only the abstract was
+    found, the formulas are those of the authors' code, github.com/yixuantt/Pico.
+    """
+
+    def __init__(self) -> None: ...
 
 class SVC(_SVC):
     """Rescale each singular value of the merged matrix by how much of every task's response it already holds.

@@ -1,4 +1,6 @@
-"""What a refinement is: a step after the merge of one matrix, given the task vectors that were merged.
+"""What a refinement is: a step around the merge of one matrix, given the task vectors that are merged.
+
+Most only follow the merge; one that also calibrates changes every task vector before the method gets it.
 
 The file's name is the refinement's name in recipes; its dataclass fields are its parameters, as a method's are.
 """
@@ -6,7 +8,7 @@ The file's name is the refinement's name in recipes; its dataclass fields are it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from mergeometry.deferred import Tensor
@@ -15,10 +17,20 @@ from mergeometry.values import Delta, LowRank
 
 
 class Refinement(Registered, ABC):
-    """A step after the merge of a matrix by any method; ``source`` names the paper."""
+    """A step around the merge of a matrix by any method; ``source`` names the paper."""
 
     group: ClassVar[str] = "mergeometry.refinements"
     source: ClassVar[str]
+    calibrates: ClassVar[bool] = False
+    """Whether `calibration` changes the task vectors before the merge."""
+
+    def calibration(self, deltas: Sequence[Delta]) -> Callable[[Delta], Delta] | None:
+        """What changes each task vector before the merge, from all of them times their models' weights; None: nothing.
+
+        A linear map, so that it may come before the weights or after them; low-rank in, low-rank out. Iterating over
+        ``deltas`` may read them from disk, so do it once if possible.
+        """
+        return None
 
     @abstractmethod
     def apply(self, merged: Delta, deltas: Sequence[Delta]) -> Delta:

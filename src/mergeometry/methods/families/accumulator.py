@@ -70,6 +70,21 @@ class Weighing(Accumulator[Result]):
         return self._accumulator.result()
 
 
+class Changing(Accumulator[Result]):
+    """Passes on what becomes of each task vector, and holds none: whoever asks for them later wants those that came."""
+
+    def __init__(self, accumulator: Accumulator[Result], change: Callable[[Delta], Delta]) -> None:
+        self._accumulator, self._change = accumulator, change
+
+    def take(self, index: int, delta: Delta) -> None:
+        """Change it, and pass it on; the task vector itself stays as it is."""
+        self._accumulator.take(index, self._change(delta))
+
+    def result(self) -> Result:
+        """The other's outcome."""
+        return self._accumulator.result()
+
+
 class LeadingDirections(Accumulator[Result]):
     """Keeps the leading singular triplets of each task vector, times its model's weight, and releases the matrix.
 
