@@ -138,12 +138,23 @@ def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[I
     )  # fmt: skip
 
 
-def _ladder(title: str, suite: str) -> Board:
-    return _adapters(title, suite, more=["task_arithmetic", "ties"], scales="0.2,0.3,0.5,1", validation=60, test=200)
-
-
 DC_NONE: Item = {"name": "dc_merge none", "method": {"name": "dc_merge", "smoothing": "none"}}
 """What the row `dc_merge` of the first boards of adapters is: the method by its name alone smooths adapters."""
+
+ALL_OF_ADAPTERS: list[Item] = [
+    "own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, DC_NONE,
+    {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}},
+]  # fmt: skip
+HALF = "one(factor=0.5, per=model)"
+"""Scores half a scale on test inputs too, which is what `method: auto` chooses for adapters."""
+
+
+def _ladder(title: str, suite: str) -> Board:
+    return Board(
+        title=title, suite=suite, full=False, methods=ALL_OF_ADAPTERS, rules=f"norm_mean(per=model), {HALF}",
+        question="The ladder of 8, 14 and 20 tasks for adapters: how much of each is left?",
+        scales="0.2,0.3,0.5,1", validation=60, test=200,
+    )  # fmt: skip
 
 
 def _at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) -> Board:
@@ -152,6 +163,14 @@ def _at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) ->
         title=title, suite="text-8", full=False, only=only, methods=["own_blocks", *more], scales="0.5,1",
         question="What is half a scale worth on adapters, on the board's own inputs?",
         validation=60 if only else 75, test=250, rules="one(factor=0.5, per=model)",
+    )  # fmt: skip
+
+
+def _readings(title: str, full: bool = True, seed: int = 0) -> Board:
+    return Board(
+        title=title, suite="text-8", full=full, seed=seed, methods=READINGS,
+        question="Should both sides be decorrelated, the left alone, or neither, and does the frame matter?",
+        scales="0.3,0.5,0.75,1", validation=60, test=200,
     )  # fmt: skip
 
 
@@ -257,16 +276,10 @@ BOARDS = {
         question="Does any reading of MDA's simplex step help a merge, on any core, side or layers?",
         methods=SIMPLEX, scales="0.5,0.75,1", validation=100, test=400,
     ),
-    "mda-readings": Board(
-        title="Readings of MDA's subspace", suite="text-8", full=True,
-        question="Should both sides be decorrelated, the left alone, or neither, and does the frame matter?",
-        methods=READINGS, scales="0.3,0.5,1", validation=50, test=100,
-    ),
-    "mda-readings-adapters": Board(
-        title="Readings of MDA's subspace, LoRA experts", suite="text-8", full=False,
-        question="The same for rank-16 adapters.",
-        methods=READINGS, scales="0.3,0.5,1", validation=50, test=100,
-    ),
+    "mda-readings": _readings("Readings of MDA's subspace"),
+    "mda-readings-seed-1": _readings("Readings of MDA's subspace, training seed 1", seed=1),
+    "mda-readings-seed-2": _readings("Readings of MDA's subspace, training seed 2", seed=2),
+    "mda-readings-adapters": _readings("Readings of MDA's subspace, LoRA experts", full=False),
     "dc-merge-adapters": Board(
         title="DC-Merge's smoothing, LoRA experts", suite="text-8", full=False,
         question="What does the smoothing that its authors use for adapters do?",

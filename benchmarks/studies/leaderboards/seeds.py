@@ -21,11 +21,10 @@ Shares = Mapping[int, float]
 
 
 def boards_of(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[int, str]:
-    """Training seed to its board, of those that merge the first one's suite of full fine-tunes."""
-    own = BOARDS[first]
+    """Training seed to its board: the first one, and those named after it."""
     return {
         board.seed: name for name, board in BOARDS.items()
-        if name in found and (name == first or (board.seed and board.full and board.suite == own.suite))
+        if name in found and (name == first or name.startswith(f"{first}-seed-"))
     }  # fmt: skip
 
 
