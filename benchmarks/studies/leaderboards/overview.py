@@ -7,8 +7,9 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.studies.leaderboards import seeds
-from benchmarks.studies.leaderboards.boards import BOARDS, WITH_INPUTS
+from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.page import comparison_of
+from benchmarks.studies.leaderboards.rows import WITH_INPUTS
 from mergeometry.comparison.result import CompareRow, Figures
 from mergeometry.report.comparison import kept
 
