@@ -53,6 +53,8 @@ def test_the_page_says_what_was_measured() -> None:
     assert between(text, "full fine-tunes", summary.summary(found), command.COMMAND) == text, command.COMMAND
     text = command.OURS.read_text("utf-8")
     assert between(text, "ablation", summary.ablation(found), command.COMMAND) == text, command.COMMAND
+    text, readings = command.METHODS.read_text("utf-8"), seeds.written(found, "mda-readings")
+    assert between(text, "readings", readings, command.COMMAND) == text, command.COMMAND
     for name, drawing in page.pictures(found).items():
         assert (ROOT / "docs" / "pictures" / name).read_text("utf-8") == drawing, command.COMMAND
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from benchmarks.speed.measure import ROOT
 from benchmarks.studies.leaderboards.boards import BOARDS, Board
-from benchmarks.studies.leaderboards.overview import UNSMOOTHED
-from benchmarks.studies.leaderboards.rows import Item
+from benchmarks.studies.leaderboards.rows import UNSMOOTHED, Item
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from mergeometry.comparison.entries import Entry, read_entries
 from mergeometry.comparison.setup import Setup, set_up

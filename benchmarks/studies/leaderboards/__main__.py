@@ -17,6 +17,7 @@ from benchmarks.studies.leaderboards.summary import ablation, summary
 PAGE, COMMAND = ROOT / "docs" / "leaderboards.md", "python -m benchmarks.studies.leaderboards"
 README = ROOT / "README.md"
 OURS = ROOT / "docs" / "own-blocks.md"
+METHODS = ROOT / "docs" / "methods.md"
 SUITES = ROOT / "docs" / "suites.md"
 
 
@@ -43,6 +44,9 @@ def main() -> None:
     SUITES.write_text(between(SUITES.read_text("utf-8"), "validation", validation.written(found), COMMAND), "utf-8")
     README.write_text(between(README.read_text("utf-8"), "full fine-tunes", summary(found), COMMAND), "utf-8")
     OURS.write_text(between(OURS.read_text("utf-8"), "ablation", ablation(found), COMMAND), "utf-8")
+    METHODS.write_text(
+        between(METHODS.read_text("utf-8"), "readings", seeds.written(found, "mda-readings"), COMMAND), "utf-8"
+    )
     for name, drawing in pictures(found).items():
         (ROOT / "docs" / "pictures" / name).write_text(drawing, "utf-8")
     say(f"{PAGE.relative_to(ROOT)}: {', '.join(found) or 'no board'}")

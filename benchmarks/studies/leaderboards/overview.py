@@ -9,8 +9,10 @@ from typing import Any
 from benchmarks.studies.leaderboards import seeds
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.page import comparison_of
-from benchmarks.studies.leaderboards.rows import WITH_INPUTS
+from benchmarks.studies.leaderboards.rows import UNSMOOTHED, WITH_INPUTS
+from benchmarks.studies.method_choice.arms import AUTO_RULE, CANDIDATES
 from mergeometry.comparison.result import CompareRow, Figures
+from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.report.comparison import kept
 
 COLUMNS = {
@@ -28,9 +30,6 @@ COLUMNS = {
 }
 """The boards that compare methods, and their headings."""
 
-UNSMOOTHED = ("text-2-adapters", "text-8-adapters", "vision-6-adapters", "vision")
-"""Boards of adapters that were measured before `dc_merge` smoothed their singular values by default."""
-
 PLAIN = ("average", "task_arithmetic", "ties")
 
 Found = Mapping[str, dict[str, Any]]
@@ -39,20 +38,22 @@ Rows = Mapping[str, CompareRow]
 
 def written(found: Found) -> str:
     """What keeps most on each board, and every method on every board at scale 1 and at the validated one."""
-    boards = {name: _rows(name, found[name]) for name in COLUMNS if name in found}
+    boards = {name: _rows(name, found) for name in COLUMNS if name in found}
     if not boards:
         return "No board has been measured yet.\n"
     names = _ordered(boards)
     best = _table(boards, names, found, at_best=True)
     one = _table(boards, names, found, at_best=False)
-    return f"{_first(boards)}\nAt scale 1:\n\n{one}\nAt the scale that validation inputs choose:\n\n{best}"
+    return f"{_first(boards, found)}\nAt scale 1:\n\n{one}\nAt the scale that validation inputs choose:\n\n{best}"
 
 
-def _rows(name: str, own: dict[str, Any]) -> dict[str, CompareRow]:
-    rows = {row.name: row for row in comparison_of(own).rows}
+def _rows(name: str, found: Found) -> dict[str, CompareRow]:
+    """A board's rows, with those of the board that has the rest of its methods on the same inputs."""
+    rows = {row.name: row for row in comparison_of(found[name]).rows}
     if name in UNSMOOTHED and "dc_merge" in rows:
         rows["dc_merge none"] = rows.pop("dc_merge")
-    return rows
+    rest = comparison_of(found[f"{name}-rest"]).rows if f"{name}-rest" in found else ()
+    return {**{row.name: row for row in rest}, **rows}
 
 
 def _ordered(boards: Mapping[str, Rows]) -> list[str]:
@@ -105,15 +106,38 @@ def _costs(boards: Mapping[str, Rows], name: str) -> tuple[str, str]:
     return (f"{row.seconds:.0f}", f"{row.memory / 1e6:.0f}") if row and row.memory else ("–", "–")
 
 
-def _first(boards: Mapping[str, Rows]) -> str:
-    """A line per board: what keeps most on its test inputs, of three kinds of methods."""
-    lines = ["| board | without data | `average`, `task_arithmetic` or `ties` | with 32 inputs per task |",
-             "| --- | --- | --- | --- |"]  # fmt: skip
+def _first(boards: Mapping[str, Rows], found: Found) -> str:
+    """A line per board: what keeps most on its test inputs, of three kinds of methods, and what `auto` keeps."""
+    head = [
+        "board",
+        "without data",
+        "`average`, `task_arithmetic` or `ties`",
+        "with 32 inputs per task",
+        "`method: auto`",
+    ]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for name, rows in boards.items():
         inputs = [str(row) for row in WITH_INPUTS]
         kinds = ([row for row in rows if row not in inputs], PLAIN, inputs)
-        lines.append(f"| {' | '.join([BOARDS[name].title, *(_best(rows, kind) for kind in kinds)])} |")
+        cells = [BOARDS[name].title, *(_best(rows, kind) for kind in kinds), _auto(name, rows, found)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _auto(name: str, rows: Rows, found: Found) -> str:
+    """What is kept by the merge that `method: auto` chooses, where the board, or one on its inputs, scored it."""
+    merge = FITTED["full" if BOARDS[name].full else "adapters"]
+    row = next(row for row, own in CANDIDATES.items() if (own.method, own.other) == (merge.method, merge.other))
+    rule = f"{merge.scale:g} x one" if isinstance(merge.scale, float) else AUTO_RULE
+    tried = [rows[row]] if row in rows else []
+    for more in (f"{name}-half", f"{name}-rest"):
+        tried += [one for one in comparison_of(found[more]).rows if one.name == row] if more in found else []
+    for one in tried:
+        for scale, figures in ((1.0, one.at_one), (one.best_scale, one.at_best), (merge.scale, one.rules.get(rule))):
+            if scale == merge.scale and figures is not None:
+                at = f"{merge.scale:g}" if isinstance(merge.scale, float) else f"`{merge.scale}`"
+                return f"`{row}` at {at}: {kept(figures.gain_kept, figures.spread)}"
+    return "–"
 
 
 def _best(rows: Rows, among: Collection[str]) -> str:

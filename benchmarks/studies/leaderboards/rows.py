@@ -94,6 +94,8 @@ DC_NONE: Item = {"name": "dc_merge none", "method": {"name": "dc_merge", "smooth
 """What the row `dc_merge` of the first boards of adapters is: the method by its name alone smooths adapters."""
 
 DC_LINEAR: Item = {"name": "dc_merge linear", "method": {"name": "dc_merge", "smoothing": "linear"}}
+UNSMOOTHED = ("text-2-adapters", "text-8-adapters", "vision-6-adapters", "vision")
+"""Boards of adapters that were measured before `dc_merge` smoothed their singular values by default."""
 ALL_OF_ADAPTERS: list[Item] = [
     "own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, DC_NONE, DC_LINEAR,
 ]  # fmt: skip

@@ -40,9 +40,9 @@ def shares(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[str,
     }  # fmt: skip
 
 
-def written(found: Mapping[str, dict[str, Any]]) -> str:
+def written(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> str:
     """Gain kept by every method with each seed's experts, with mean and spread, the best mean at scale 1 first."""
-    told = shares(found)
+    told = shares(found, first)
     seeds = sorted(next(iter(told.values()))[0]) if told else []
     if len(seeds) < 2:
         return NOTHING
