@@ -149,7 +149,7 @@ def test_an_unknown_key_names_the_nearest(changes: dict[str, Any], wanted: str) 
         ({"scale": "automatic"}, "scale: Input should be a valid number"),
         ({"scale": {"rule": "projektion"}}, "did you mean 'projection'"),
         ({"scale": {"rules": "projection"}}, "unknown key 'scale.rules', did you mean 'rule'"),
-        ({"scale": {"per": "layer"}}, "scale.per: Input should be"),
+        ({"scale": {"per": "block"}}, "scale.per: Input should be"),
         ({"scale": {"factor": 0}}, "scale.factor: Input should be greater than 0"),
         ({"scale": {"grid": [0.1, 3.0, 0.1]}}, "'scale.tasks' is missing"),
         ({"tensors": [{"match": "*", "scale": float("-inf")}]}, "scale"),

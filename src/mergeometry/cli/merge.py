@@ -260,4 +260,5 @@ def _scaled_line(scaling: Mapping[str, Any]) -> str:
     by = f"scale by {scaling['rule']}"
     if scaling["per"] == "model":
         return f"{by}, one for the model: {scaling['median']:.4g}"
-    return f"{by}, one per tensor: {scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
+    ends = f"{scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
+    return f"{by}, one per {scaling['per']}: {ends}"

@@ -167,7 +167,7 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
         work.seconds += time.perf_counter() - started
         if job.needs is not None:
             with _Naming(work.task):
-                measured.append(statistics_of(merged, weighed, job.needs, gram))
+                measured.append(statistics_of(merged, weighed, job.needs, gram, lambda: vectors.base))
         written.append(store(work.place, merged))
     seconds = tuple(work.seconds for work in works)
     return MergedTensor(tuple(written), seconds, process_usage()[0], tuple(measured))

@@ -27,7 +27,7 @@ _SCORED_BY = ("mergeometry.comparison.scoring", "mergeometry.comparison.merging"
 _ATTACHED_BY = ("mergeometry.comparison.attach_moments",)
 """Modules that a merge by activations depends on as well."""
 
-_MEASURED_BY = {"svc": "mergeometry.refinements.svc"}
+_MEASURED_BY = {"svc": "mergeometry.refinements.svc", "layers": "mergeometry.linalg.layer_proxies"}
 """Modules that scale rules' needs look up by name."""
 
 

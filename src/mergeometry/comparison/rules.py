@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from mergeometry.comparison.entries import called, split
 from mergeometry.errors import RecipeError, listed
+from mergeometry.plan.layer_scales import layer_scales
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.recipe.strict import explain
-from mergeometry.scaling import AUTO, RULES, Statistics, UndefinedScale, find, scale_by
+from mergeometry.scaling import AUTO, LAYER_RULES, RULES, Statistics, UndefinedScale, find, needed_by, scale_by
 from mergeometry.scaling.statistics import Need, of_matrices
 
 ALL = "all"
@@ -66,7 +67,7 @@ def read_rules(given: str | Sequence[Any]) -> tuple[ScaleRule, ...]:
 
 def needs_of(rules: Sequence[ScaleRule]) -> tuple[Need, ...]:
     """What the rules need beyond inner products with the merged tensor."""
-    return tuple(sorted({need for rule in rules for need in find(rule.rule).needs}))
+    return tuple(sorted({need for rule in rules for need in needed_by(rule.rule)}))
 
 
 def ruled(rules: Sequence[ScaleRule], measured: Measured, known: Sequence[float]) -> list[Ruled]:
@@ -74,7 +75,7 @@ def ruled(rules: Sequence[ScaleRule], measured: Measured, known: Sequence[float]
     results: list[Ruled] = []
     numbers, mappings = list(known), list[Mapping[str, float]]()
     for rule in rules:
-        result = _one_number(rule, measured) if rule.per == "model" else _by_tensor(rule, measured)
+        result = _BY[rule.per](rule, measured)
         at = result.at
         if isinstance(at, Mapping) and at and not result.without and _alike(min(at.values()), max(at.values())):
             at = plain_statistics.median(at.values())
@@ -107,6 +108,15 @@ def _by_tensor(rule: ScaleRule, measured: Measured) -> Ruled:
     return Ruled(rule, scales, tuple(scales.values()), without=without)
 
 
+def _by_layer(rule: ScaleRule, measured: Measured) -> Ruled:
+    statistics = {name: own for name, (_, own) in measured.items()}
+    scales = layer_scales(LAYER_RULES[rule.rule], statistics, list(measured), rule.factor)
+    return Ruled(rule, scales, tuple(scales.values()))
+
+
+_BY = {"model": _one_number, "layer": _by_layer, "tensor": _by_tensor}
+
+
 def _alike(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=SAME)
 
@@ -125,7 +135,7 @@ def _rules(item: Any) -> list[ScaleRule]:
         raise RecipeError(
             "'auto' is a different rule for each method: name the one that `mergeometry methods NAME` shows"
         )
-    both = "per" not in asked and asked.get("rule") != "one"
+    both = "per" not in asked and asked.get("rule") not in {"one", *LAYER_RULES}
     try:
         return [ScaleRule.model_validate({**asked, **more}) for more in _ways(both, asked)]
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A pass over all tensors before the merge, for rules that give the whole model one scale."""
+"""A pass over all tensors before the merge, for rules that look at the whole model: one scale for it, or per layer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.svd import DecompositionFallbackWarning
+from mergeometry.plan.layer_scales import layer_scales
 from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe.scale import ScaleRule
-from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
+from mergeometry.scaling import LAYER_RULES, Statistics, UndefinedScale, find, needed_by, scale_by
 from mergeometry.scaling.statistics import of_matrices
 from mergeometry.sources import TensorReader
 
@@ -60,12 +61,14 @@ def measured(job: MeasureJob, reader: Reads) -> Statistics:
 
 def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
     assert task.scaling is not None
-    merged, deltas = merged_delta(task, TaskVectors(task, inputs))
-    return statistics_of(merged, WeighedDeltas(deltas, task.weights), find(task.scaling.rule).needs)
+    vectors = TaskVectors(task, inputs)
+    merged, deltas = merged_delta(task, vectors)
+    needs = needed_by(task.scaling.rule)
+    return statistics_of(merged, WeighedDeltas(deltas, task.weights), needs, base=lambda: vectors.base)
 
 
 def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU, executor: Executor = LOCAL) -> Plan:
-    """The plan with the one scale that its rule computes from all tensors; unchanged where it has no such rule.
+    """The plan with the scales that its rule computes from all tensors; unchanged where it has no such rule.
 
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
@@ -79,9 +82,9 @@ def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU, exec
 
 
 def measure_jobs(plan: Plan, placement: Placement = CPU) -> list[MeasureJob]:
-    """The tensors to measure for a rule that gives all tensors one scale; none where there is no such rule."""
+    """The tensors to measure for a rule that looks at all of them; none where there is no such rule."""
     rule = plan.recipe.scale
-    if not isinstance(rule, ScaleRule) or rule.per != "model":
+    if not isinstance(rule, ScaleRule) or rule.per == "tensor":
         return []
     labels = tuple(model.label for model in plan.models)
     tasks = (piece for task in plan.ordered() for piece in pieces_of(task))
@@ -89,15 +92,19 @@ def measure_jobs(plan: Plan, placement: Placement = CPU) -> list[MeasureJob]:
 
 
 def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:
-    """The plan with the scale that its rule computes from these statistics.
+    """The plan with the scale that its rule computes from these statistics, or with one for each layer.
 
-    Only matrices are measured, where there are any: other tensors are usually merged by another method.
+    Only matrices count, where there are any: other tensors are usually merged by another method.
 
     Raises:
         NumericalError: the rule has no value for these models.
     """
     rule = plan.recipe.scale
     assert isinstance(rule, ScaleRule)
+    if rule.per == "layer":
+        named = {job.task.name: each for job, each in statistics}
+        scales = layer_scales(LAYER_RULES[rule.rule], named, [task.name for task in plan.tasks], rule.factor)
+        return replace(plan, tasks=tuple(_scaled(task, scales[task.name]) for task in plan.tasks))
     by_kind = [(job.task.kind == "matrix", each) for job, each in statistics]
     try:
         scale = scale_by(find(rule.rule), of_matrices(by_kind), rule.factor)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from statistics import fmean
 
+from mergeometry.deferred import Float, Tensor
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.linalg.inner import inner
+from mergeometry.linalg.layer_proxies import commutator_conflict, effective_rank
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.refinements import registry as refinements
 from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
@@ -24,12 +27,16 @@ class UndefinedScaleWarning(UserWarning):
 
 
 def statistics_of(
-    merged: Delta, deltas: Sequence[Delta], needs: Collection[Need], gram: Gram | None = None
+    merged: Delta,
+    deltas: Sequence[Delta],
+    needs: Collection[Need],
+    gram: Gram | None = None,
+    base: Callable[[], Tensor] | None = None,
 ) -> Statistics:
     """Measure a merged task vector against the weighted ones; a ``gram`` that is known already is not computed again.
 
-    ``deltas`` may be read from disk as they are iterated over: once for what every rule needs, once more for "svc";
-    "gram" keeps them all in memory.
+    ``deltas`` may be read from disk as they are iterated over: once for what every rule needs, once more for "svc" and
+    for "layers"; "gram" keeps them all in memory. ``base`` gives the weights that they start from, for "layers".
     """
     along, energies, held = [], [], []
     for delta in deltas:
@@ -42,7 +49,19 @@ def statistics_of(
     calibrated = None
     if "svc" in needs and len(merged.shape) == 2:
         calibrated = inner(refinements.build("svc", {})(merged, deltas), merged)
-    return Statistics(tuple(along), tuple(energies), inner(merged, merged), gram, calibrated)
+    proxies = None
+    if "layers" in needs and len(merged.shape) == 2 and base is not None:
+        proxies = _proxies(base(), deltas)
+    return Statistics(tuple(along), tuple(energies), inner(merged, merged), gram, calibrated, proxies)
+
+
+def _proxies(weight: Float[Tensor, "m n"], deltas: Sequence[Delta]) -> tuple[float, float] | None:
+    """Contrast and conflict with the base's weights, means over the tasks that changed the matrix; None if none did."""
+    rank, pairs = effective_rank(weight), []
+    for delta in deltas:
+        if (own := effective_rank(delta)) > 0:
+            pairs.append((rank / own, commutator_conflict(weight, delta)))
+    return (fmean(pair[0] for pair in pairs), fmean(pair[1] for pair in pairs)) if pairs else None
 
 
 def gram_of(deltas: Sequence[Delta]) -> Gram:
@@ -58,7 +77,7 @@ def scale_for(task: TensorTask, merged: Delta, deltas: Sequence[Delta]) -> float
     ``deltas`` are the task vectors before their models' weights. Where the rule has no value, as it may
     for a bias of a few entries, the tensor keeps the scale 1 and an `UndefinedScaleWarning` says so.
     """
-    if task.scaling is None or task.scaling.per == "model":
+    if task.scaling is None or task.scaling.per != "tensor":
         return task.scale
     rule = find(task.scaling.rule)
     statistics = statistics_of(merged, WeighedDeltas(deltas, task.weights), rule.needs)

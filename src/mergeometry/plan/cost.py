@@ -28,7 +28,7 @@ from mergeometry.plan.machine import (
     FORMED_PER_SECOND,
 )
 from mergeometry.plan.route import step_of
-from mergeometry.scaling import find
+from mergeometry.scaling import needed_by
 from mergeometry.sources import AdapterDelta, TensorInfo
 from mergeometry.sources.formed import FormedTensor
 
@@ -175,7 +175,7 @@ def _merge_cost(task: TensorTask) -> Cost:
         more_flops, more_memory, passes = _measuring(scaling, sizes, streams=streams)
         flops, read = flops + more_flops, read + stored * passes
         memory = max(memory, more_memory + widest + written)
-        if scaling.per == "model":
+        if scaling.per != "tensor":
             # Every tensor is merged once to be measured, and once to be written.
             read, flops = 2 * read, 2 * flops
     seconds = (read + written) / BYTES_PER_SECOND + sizes.elements * sizes.dense / ELEMENTS_PER_SECOND
@@ -201,15 +201,20 @@ def _measuring(scaling: ScaleRule, sizes: Sizes, *, streams: bool) -> tuple[floa
     """Operations and bytes of a scale rule, and how many more times it reads the task vectors."""
     from mergeometry.refinements import registry as refinement_registry  # noqa: PLC0415  (needs torch)
 
-    needs, whole = find(scaling.rule).needs, sizes.number * sizes.elements
+    needs, whole = needed_by(scaling.rule), sizes.number * sizes.elements
     pairs = sizes.tasks * (sizes.tasks + 1) / 2 if "gram" in needs else 0
     flops, working = 2.0 * sizes.elements * (2 * sizes.tasks + 1 + pairs), 16 * _MEASURED
     if "svc" in needs and len(sizes.shape) == 2:
         calibrating, extra = refinement_registry.build("svc", {}).cost(sizes.shape, sizes.tasks)
         flops, working = flops + calibrating, working + extra
+    if "layers" in needs and len(sizes.shape) == 2:
+        long, short = max(sizes.shape), min(sizes.shape)
+        # The spectrum of the base's weights, and that and four products of each dense task vector.
+        flops += (1 + sizes.dense) * (long * short**2 + 8.0 * short**3) + 8.0 * sizes.dense * long * short**2
+        working += 32 * long * short + 56 * short**2
     held = whole * (min(sizes.dense, 1) if streams and "gram" not in needs else sizes.dense)
     memory = int(ALGEBRA_BYTES + 2 * whole + held + ALLOCATOR * working)
-    return flops, memory, streams * (1 + ("svc" in needs))
+    return flops, memory, streams * (1 + ("svc" in needs) + ("layers" in needs))
 
 
 def _forming(*sources: Source) -> int:

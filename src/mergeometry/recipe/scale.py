@@ -4,36 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from mergeometry.errors import RecipeError
 from mergeometry.recipe.strict import StrictModel
 from mergeometry.recipe.values import Value
-from mergeometry.scaling import AUTO, find
+from mergeometry.scaling import AUTO, LAYER_RULES, find
 
 
 class ScaleRule(StrictModel):
-    """A scale read off the task vectors, without labels: one per tensor, or one for the whole model.
+    """A scale read off the task vectors, without labels: one per tensor, one per layer, or one for the whole model.
 
     ``auto`` is the rule that fits the recipe's method; ``factor`` is a constant that the rule's value is multiplied by.
+    A rule for layers is always per layer, and no other is.
     """
 
     shorthand: ClassVar[str] = "rule"
     rule: str = AUTO
-    per: Literal["tensor", "model"] = "model"
+    per: Literal["tensor", "layer", "model"] = "model"
     factor: Annotated[float, Field(gt=0, le=1e3)] = 1.0
 
     @field_validator("rule")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value == AUTO:
+        if value == AUTO or value in LAYER_RULES:
             return value
         try:
             return find(value).name
         except RecipeError as error:
             raise ValueError(error.what) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_layer(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("rule") in LAYER_RULES:
+            return {"per": "layer", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> ScaleRule:
+        if (self.per == "layer") != (self.rule in LAYER_RULES):
+            which = ", ".join(LAYER_RULES)
+            raise ValueError(f"per: {self.rule} does not give one scale per {self.per}; per layer is for {which} alone")
+        return self
 
     def settled(self, default: str) -> ScaleRule:
         """Fill in the method's own rule, ``default``, where the recipe says ``auto``."""

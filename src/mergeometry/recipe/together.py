@@ -33,7 +33,7 @@ def refuse_learning_from_many_scales(recipe: Recipe) -> None:
         return
     if isinstance(recipe.scale, ScaleGrid):
         raise ValueError("scale: a grid tries merges without learning: give a number, or leave `adapt` out")
-    if is_varied(recipe.scale) or (isinstance(recipe.scale, ScaleRule) and recipe.scale.per == "tensor"):
+    if is_varied(recipe.scale) or (isinstance(recipe.scale, ScaleRule) and recipe.scale.per != "model"):
         raise ValueError(
             "scale: `adapt` learns coefficients, which start at one number for all tensors: give a number, or a "
             "rule per model, in place of a gradient or a rule per tensor, or leave `adapt` out"

@@ -3,7 +3,21 @@
 It works on numbers only: `mergeometry.execution.measuring` takes them from tensors.
 """
 
-from mergeometry.scaling.rules import AUTO, RULES, Rule, UndefinedScale, find, scale_by
+from mergeometry.scaling.layers import LAYER_RULES, Layer, LayerRule
+from mergeometry.scaling.rules import AUTO, RULES, Rule, UndefinedScale, find, needed_by, scale_by
 from mergeometry.scaling.statistics import Statistics, total
 
-__all__ = ["AUTO", "RULES", "Rule", "Statistics", "UndefinedScale", "find", "scale_by", "total"]
+__all__ = [
+    "AUTO",
+    "LAYER_RULES",
+    "RULES",
+    "Layer",
+    "LayerRule",
+    "Rule",
+    "Statistics",
+    "UndefinedScale",
+    "find",
+    "needed_by",
+    "scale_by",
+    "total",
+]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mergeometry.errors import RecipeError
+from mergeometry.scaling.layers import LAYER_RULES
 from mergeometry.scaling.statistics import Need, Statistics
 from mergeometry.words import nearest
 
@@ -47,14 +48,23 @@ class Rule:
 
 
 def find(name: str) -> Rule:
-    """The rule of a name.
+    """The rule of a name, for tensors or whole models.
 
     Raises:
         RecipeError: no rule has this name; the error suggests the nearest.
     """
     if name not in RULES:
-        raise RecipeError(f"there is no rule {name!r} for scales{nearest(name, list(RULES))}")
+        raise RecipeError(f"there is no rule {name!r} for scales{nearest(name, [*RULES, *LAYER_RULES])}")
     return RULES[name]
+
+
+def needed_by(name: str) -> frozenset[Need]:
+    """What a rule of either kind needs beyond the inner products with the merged tensor.
+
+    Raises:
+        RecipeError: no rule has this name; the error suggests the nearest.
+    """
+    return LAYER_RULES[name].needs if name in LAYER_RULES else find(name).needs
 
 
 def scale_by(rule: Rule, statistics: Statistics, factor: float = 1.0) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-Need = Literal["gram", "svc"]
-"""What only some rules ask for: inner products of the task vectors with each other, a singular value calibration."""
+Need = Literal["gram", "svc", "layers"]
+"""What only some rules ask for: inner products of the task vectors, a singular value calibration, proxies of layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,19 @@ class Statistics:
     """``<tau_s, tau_t>``, T x T, where it was asked for."""
     calibrated: float | None = None
     """``<tau', tau>`` of the merge after singular value calibration; None for a tensor that is not a matrix."""
+    proxies: tuple[float, float] | None = None
+    """Contrast and conflict of the task vectors with the base's weights, as a `Layer` has them; None likewise."""
 
     def to_json(self) -> list[Any]:
         """The statistics as plain JSON values."""
-        return [self.inner, self.energies, self.merged, self.gram, self.calibrated]
+        return [self.inner, self.energies, self.merged, self.gram, self.calibrated, self.proxies]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> Self:
         """Read what `to_json` wrote."""
-        inner, energies, merged, gram, calibrated = value
+        inner, energies, merged, gram, calibrated, proxies = value
         rows = None if gram is None else tuple(tuple(row) for row in gram)
-        return cls(tuple(inner), tuple(energies), merged, rows, calibrated)
+        return cls(tuple(inner), tuple(energies), merged, rows, calibrated, None if proxies is None else tuple(proxies))
 
 
 def total(parts: Iterable[Statistics]) -> Statistics:

@@ -88,9 +88,9 @@ def _with_one_scale(plan: Plan, workers: int | None, memory_limit: MemoryLimit, 
     rule = plan.recipe.scale
     if not isinstance(rule, ScaleRule):
         return plan
-    if rule.per == "tensor":
+    if rule.per != "model":
         raise RecipeError(
-            "search: the scale is a rule per tensor, from which a search cannot start",
+            f"search: the scale is a rule per {rule.per}, from which a search cannot start",
             hint="give a number, `auto`, or a rule per model",
         )
     scaled = with_global_scale(plan, workers_for(plan, workers, memory_limit, executor), executor=executor)

@@ -1,0 +1,41 @@
+"""The scale of every tensor by a rule for layers: which layer a tensor belongs to, and what is known of the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from mergeometry.conventions.layer_names import LayerNames
+from mergeometry.scaling import Layer, LayerRule, Statistics
+
+_Key = tuple[str, int]
+
+
+def layer_scales(
+    rule: LayerRule, measured: Mapping[str, Statistics], names: Sequence[str], factor: float = 1.0
+) -> dict[str, float]:
+    """A scale for each of these tensors: its layer's, or ``factor`` alone before and after the layers.
+
+    Layers that no matrix was measured of keep ``factor`` alone too. Layers of several towers are ranked together.
+    """
+    numbered = LayerNames([*dict.fromkeys([*names, *measured])], None)
+    of_layer: dict[_Key, list[tuple[float, float]]] = {}
+    for name, statistics in measured.items():
+        key = _key(numbered, name)
+        if key is not None and statistics.proxies is not None:
+            of_layer.setdefault(key, []).append(statistics.proxies)
+    keys = sorted(of_layer)
+    layers = [_layer(of_layer[key], (key[1] + 1) / numbered.towers[key[0]].count) for key in keys]
+    scales = dict(zip(keys, rule.formula(layers) if layers else [], strict=True))
+    found = {name: _key(numbered, name) for name in names}
+    return {name: factor * (1.0 if key is None else scales.get(key, 1.0)) for name, key in found.items()}
+
+
+def _key(numbered: LayerNames, name: str) -> _Key | None:
+    place = numbered.place(name)
+    return None if place is None or place.layer is None else (place.tower.name, place.layer)
+
+
+def _layer(proxies: Iterable[tuple[float, float]], place: float) -> Layer:
+    contrasts, conflicts = zip(*proxies, strict=True)
+    return Layer(fmean(contrasts), fmean(conflicts), place)
