@@ -14,6 +14,7 @@ from benchmarks.studies.leaderboards import __main__ as command
 from benchmarks.studies.leaderboards import (
     overview,
     page,
+    regressions,
     seeds,
     summary,
     validation,
@@ -55,6 +56,8 @@ def test_the_page_says_what_was_measured() -> None:
     assert between(text, "ablation", summary.ablation(found), command.COMMAND) == text, command.COMMAND
     text, readings = command.METHODS.read_text("utf-8"), seeds.written(found, "mda-readings")
     assert between(text, "readings", readings, command.COMMAND) == text, command.COMMAND
+    text = command.REGRESSIONS.read_text("utf-8")
+    assert between(text, "regressions", regressions.written(found), command.COMMAND) == text, command.COMMAND
     for name, drawing in page.pictures(found).items():
         assert (ROOT / "docs" / "pictures" / name).read_text("utf-8") == drawing, command.COMMAND
 
@@ -109,6 +112,23 @@ def test_every_method_stands_on_every_board_that_has_it() -> None:
     assert (rows["esm"][1], rows["esm"][3], rows["tsv_m"][1]) == ("32 inputs", "–", "none")
     # The nine image tasks were merged before the method smoothed adapters.
     assert rows["dc_merge"][3] == "–" and rows["dc_merge none"][2] == "–"
+
+
+def test_boards_that_stand_beside_a_first_one_have_its_experts_and_inputs() -> None:
+    found = page.read(RESULTS)
+    beside = {f"{name}-{end}": name for name in found for end in overview.BESIDE if f"{name}-{end}" in found}
+    for more, first in beside.items():
+        one, other = (page.comparison_of(found[name]) for name in (more, first))
+        assert (one.experts, one.base) == (other.experts, other.base), more
+
+
+def test_regressions_stand_beside_the_rows_of_their_board() -> None:
+    own = page.read(RESULTS)["vision-6-full"]
+    again = [{**row, "name": f"{row['name']} again"} for row in own["comparison"]["rows"]]
+    more = {**own, "comparison": {**own["comparison"], "rows": again}}
+    told = regressions.written({"vision-6-full": own, "vision-6-full-regressions": more})
+    assert "| `tsv_m` |" in told and "| `tsv_m again` |" in told and "| `ties` |" not in told
+    assert regressions.written({"vision-6-full": own}).startswith("No board")
 
 
 def test_how_much_better_validation_inputs_look() -> None:

@@ -473,6 +473,66 @@ def wudi(taus, solver="exact", steps=300, learning_rate=1e-5, weights=None):
     return np.linalg.lstsq(A, B, rcond=1e-6)[0].T
 
 
+def swudi(taus, keep=0.65, filter="exponential", time=1300.0, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    n = scaled[0].shape[1]
+    sums = sum(tau @ tau.T @ tau / np.linalg.norm(tau) ** 2 for tau in scaled)
+    # The eigenvalues of sum_t G_t are squared singular values of its rows; those that cancel count as zero.
+    _, s, Vt = np.linalg.svd(np.concatenate([tau / np.linalg.norm(tau) for tau in scaled]), full_matrices=False)
+    values = [v for v in s**2 if v > 1e-12 * s[0] ** 2]
+    wanted = sum(np.sqrt(values)) ** 2 / sum(values) if keep == "auto" else keep * n
+    last = values[min(len(values), math.ceil(wanted - 1e-9 * n)) - 1]
+    tau = start = sum(scaled)
+    for v, value in zip(Vt, values, strict=False):
+        if value >= last * (1 - 1e-9):
+            share = 1 - math.exp(-time * value) if filter == "exponential" else 1.0
+            tau = tau + share * np.outer(sums @ v / value - start @ v, v)
+    return tau
+
+
+def actmat(taus, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    # tr((tau - tau_t) tau_t^T tau_t (tau - tau_t)^T) is ||tau_t tau^T - tau_t tau_t^T||^2.
+    A, B = np.concatenate(scaled), np.concatenate([tau @ tau.T for tau in scaled])
+    return np.linalg.lstsq(A, B, rcond=1e-6)[0].T
+
+
+def ace(taus, epsilon=1e-2, threshold=0.3, refined=0.3, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    T, (m, n) = len(scaled), scaled[0].shape
+    eye, ones = np.eye(n), np.ones((n, 1))
+    D = [tau - np.ones((m, m)) @ tau / m for tau in scaled]
+    logs = [math.log(np.trace(tau.T @ tau) + 1e-12) for tau in scaled]
+    spread = sum((log - sum(logs) / T) ** 2 for log in logs) / max(1, T - 1)
+    differ = T > 1 and spread / ((sum(logs) / T) ** 2 + 1e-12) > threshold
+    a = [np.trace(d.T @ d) + 1e-12 if differ else 1.0 for d in D]
+    C = [d.T @ d / size for d, size in zip(D, a, strict=True)]
+    ridged = [c + epsilon / size * eye for c, size in zip(C, a, strict=True)]
+    shared = ones @ (ones.T @ sum(C) / n)
+    if differ:
+        shared = shared / (sum(np.trace(tau.T @ tau) for tau in scaled) / T + 1e-12)
+    first = sum(d @ c for d, c in zip(D, ridged, strict=True)) @ np.linalg.inv(sum(ridged) + shared)
+    if not differ:
+        return first
+    rest = first + sum(tau @ (c - sum(ridged) / T) for tau, c in zip(scaled, C, strict=True))
+    P, s, Qt = np.linalg.svd(rest, full_matrices=False)
+    k = min(max(1, math.floor(refined * min(m, n) + 1e-9)), sum(s > 1e-6 * s[0]))
+    return first + np.mean(s[:k]) * P[:, :k] @ Qt[:k]
+
+
+def reforge(taus, anchor="tsv_m", ridge=1.0, rank=None, weights=None):
+    scaled = [w * tau for w, tau in zip(full_weights(taus, weights), as_float64(taus), strict=True)]
+    n = scaled[0].shape[1]
+    merges = {"tsv_m": tsv_m, "own_blocks": own_blocks, "iso_c": iso_c, "task_arithmetic": sum}
+    prior = merges[anchor](scaled, **({"rank": rank} if rank and anchor in ("tsv_m", "own_blocks") else {}))
+    # Ridge regression as least squares: n more rows, of strength sqrt(b), ask for the anchor.
+    strength = math.sqrt(ridge * len(scaled) / n)
+    rows = [tau / np.linalg.norm(tau) for tau in scaled]
+    A = np.concatenate([*rows, strength * np.eye(n)])
+    B = np.concatenate([*(row @ tau.T for row, tau in zip(rows, scaled, strict=True)), strength * prior.T])
+    return np.linalg.lstsq(A, B, rcond=None)[0].T
+
+
 def adam(taus, steps, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Kingma and Ba 2015, Algorithm 1, on the gradient of the sum of interferences, term by term."""
     tau = sum(taus)

@@ -17,7 +17,7 @@ from tests.helpers import reference, spectra
 
 TOLERANCE = 1e-4
 SEEDS = 3
-BY_OWN_RANK = ("tsv_m", "mda", "dc_merge", "own_blocks", "ct_merging")
+BY_OWN_RANK = ("tsv_m", "mda", "dc_merge", "own_blocks", "ct_merging", "reforge")
 """Methods whose automatic rank is an adapter's own."""
 
 DC = [
@@ -70,6 +70,18 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("knots", {"combine": "sum"}),
     ("wudi", {}),
     ("wudi", {"solver": "adam", "steps": 50, "learning_rate": 1e-4}),
+    *(("swudi", given) for given in ({}, {"keep": "auto", "filter": "none"}, {"keep": 1.0, "time": 30.0})),
+    ("actmat", {}),
+    *(("ace", given) for given in ({}, {"threshold": 1e-6}, {"threshold": 1e-6, "epsilon": 1e-4, "refined": 0.1})),
+    *(
+        ("reforge", given)
+        for given in (
+            {},
+            {"anchor": "own_blocks", "ridge": 10.0, "rank": 3},
+            {"anchor": "iso_c"},
+            {"anchor": "task_arithmetic", "ridge": 0.1},
+        )
+    ),
     ("adamerging", {}),
     *(("adamerging", {"density": density}) for density in (0.01, 0.2, 1.0)),
     *(("tsv_m", {"rank": rank}) for rank in ("auto", 3, 0.125, 0.5)),

@@ -28,6 +28,9 @@ CHOICES: dict[str, list[dict[str, Any]]] = {
     "nuslerp": [{}, {"origin": "zero"}, {"flatten": False}],
     "passthrough": [{}, {"scale": 0.5}],
     "sce": [{"select_topk": 0.5}, {}],
+    "swudi": [{}, {"keep": "auto", "filter": "none"}],
+    "ace": [{}, {"threshold": 1e-6}],
+    "reforge": [{}, {"anchor": "iso_c"}],
     "ties": [{}, {"normalize": False, "rescale": True}],
     "wudi": [{}, {"solver": "adam", "steps": 3}],
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.pages.marks import between
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
-from benchmarks.studies.leaderboards import overview, seeds, validation
+from benchmarks.studies.leaderboards import overview, regressions, seeds, validation
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.page import pictures, read, written
 from benchmarks.studies.leaderboards.run import RESULTS, keep, run
@@ -18,6 +18,7 @@ PAGE, COMMAND = ROOT / "docs" / "leaderboards.md", "python -m benchmarks.studies
 README = ROOT / "README.md"
 OURS = ROOT / "docs" / "own-blocks.md"
 METHODS = ROOT / "docs" / "methods.md"
+REGRESSIONS = ROOT / "docs" / "interference.md"
 SUITES = ROOT / "docs" / "suites.md"
 
 
@@ -46,6 +47,9 @@ def main() -> None:
     OURS.write_text(between(OURS.read_text("utf-8"), "ablation", ablation(found), COMMAND), "utf-8")
     METHODS.write_text(
         between(METHODS.read_text("utf-8"), "readings", seeds.written(found, "mda-readings"), COMMAND), "utf-8"
+    )
+    REGRESSIONS.write_text(
+        between(REGRESSIONS.read_text("utf-8"), "regressions", regressions.written(found), COMMAND), "utf-8"
     )
     for name, drawing in pictures(found).items():
         (ROOT / "docs" / "pictures" / name).write_text(drawing, "utf-8")

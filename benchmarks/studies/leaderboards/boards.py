@@ -18,6 +18,8 @@ from benchmarks.studies.leaderboards.rows import (
     OURS,
     RANKS,
     READINGS,
+    REGRESSIONS,
+    REGRESSIONS_WITH_ROWS,
     RHO,
     SCALES,
     SHORT,
@@ -90,6 +92,18 @@ def _rest(title: str, suite: str, *methods: Item, only: Sequence[str] = (), **si
     )  # fmt: skip
 
 
+def _regressions(
+    title: str, suite: str, *, full: bool = True, seed: int = 0, tables: bool = True, **sizes: Any
+) -> Board:
+    """Regressions without data on the models and inputs of another board, whose `own_blocks` they repeat."""
+    return Board(
+        title=f"{title}, regressions without data", suite=suite, full=full, seed=seed,
+        question="Do covariances estimated from the task vectors, or a spectral cut, keep more than their directions?",
+        methods=["own_blocks", *(REGRESSIONS_WITH_ROWS if tables else REGRESSIONS)], scales="0.2,0.3,0.5,0.75,1,1.5",
+        **sizes,
+    )  # fmt: skip
+
+
 def _at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) -> Board:
     """Test figures at scale 0.5 for the study of `method: auto`, where a board has them on validation inputs alone."""
     return Board(
@@ -125,6 +139,16 @@ BOARDS = {
     ),
     "text-8-full-seed-1": _other_seed(1),
     "text-8-full-seed-2": _other_seed(2),
+    "text-8-full-regressions": _regressions("Text, 8 tasks, full fine-tunes", "text-8", validation=100, test=400),
+    "text-8-full-regressions-seed-1": _regressions("Text, 8 tasks, full fine-tunes of training seed 1", "text-8",
+                                                   seed=1, validation=100, test=400),
+    "text-8-full-regressions-seed-2": _regressions("Text, 8 tasks, full fine-tunes of training seed 2", "text-8",
+                                                   seed=2, validation=100, test=400),
+    "text-14-full-regressions": _regressions("Text, 14 tasks, full fine-tunes", "text-14", validation=80, test=250),
+    "vision-6-full-regressions": _regressions("Vision, 6 tasks, full fine-tunes", "vision-6", tables=False,
+                                              validation=60, test=300),
+    "text-8-adapters-regressions": _regressions("Text, 8 tasks, LoRA experts", "text-8", full=False, tables=False,
+                                                validation=75, test=250),
     "text-8-full-weight-decay": _of_habit("weight-decay", "with weight decay 0.01", SHORT),
     "text-8-full-strong-decay": _of_habit("strong-decay", "with weight decay 0.1"),
     "text-8-full-low-rate": _of_habit("low-rate", "with weight decay, at a sixth of the rate"),

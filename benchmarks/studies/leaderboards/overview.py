@@ -30,6 +30,9 @@ COLUMNS = {
 }
 """The boards that compare methods, and their headings."""
 
+BESIDE = ("rest", "regressions")
+"""What the names of boards end with that measure more methods on the models and inputs of a first one."""
+
 PLAIN = ("average", "task_arithmetic", "ties")
 
 Found = Mapping[str, dict[str, Any]]
@@ -38,7 +41,7 @@ Rows = Mapping[str, CompareRow]
 
 def written(found: Found) -> str:
     """What keeps most on each board, and every method on every board at scale 1 and at the validated one."""
-    boards = {name: _rows(name, found) for name in COLUMNS if name in found}
+    boards = {name: rows_of(name, found) for name in COLUMNS if name in found}
     if not boards:
         return "No board has been measured yet.\n"
     names = _ordered(boards)
@@ -47,13 +50,14 @@ def written(found: Found) -> str:
     return f"{_first(boards, found)}\nAt scale 1:\n\n{one}\nAt the scale that validation inputs choose:\n\n{best}"
 
 
-def _rows(name: str, found: Found) -> dict[str, CompareRow]:
-    """A board's rows, with those of the board that has the rest of its methods on the same inputs."""
+def rows_of(name: str, found: Found) -> dict[str, CompareRow]:
+    """A board's rows by name, with those of boards that have more methods on the same models and inputs."""
     rows = {row.name: row for row in comparison_of(found[name]).rows}
     if name in UNSMOOTHED and "dc_merge" in rows:
         rows["dc_merge none"] = rows.pop("dc_merge")
-    rest = comparison_of(found[f"{name}-rest"]).rows if f"{name}-rest" in found else ()
-    return {**{row.name: row for row in rest}, **rows}
+    for more in (f"{name}-{end}" for end in BESIDE if f"{name}-{end}" in found):
+        rows = {row.name: row for row in comparison_of(found[more]).rows} | rows
+    return rows
 
 
 def _ordered(boards: Mapping[str, Rows]) -> list[str]:
@@ -77,7 +81,12 @@ def _level(rows: Rows) -> float:
 
 
 def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_best: bool) -> str:
-    repeated = seeds.shares(found) if len(seeds.boards_of(found)) > 1 else {}
+    repeated = {
+        name: shares
+        for first in (f"{seeds.FIRST}-regressions", seeds.FIRST)
+        if len(seeds.boards_of(found, first)) > 1
+        for name, shares in seeds.shares(found, first).items()
+    }
     head = ["gain kept, %", "data", *(COLUMNS[board] for board in boards), "seconds", "MB"]
     lines = [f"| {' | '.join(head)} |", f"| --- | --- |{' ---: |' * (len(head) - 2)}"]
     for name in names:
@@ -88,7 +97,7 @@ def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_bes
             else:
                 row = rows.get(name)
                 cells.append(_share(row.at_best if at_best else row.at_one) if row else "–")
-        lines.append(f"| `{name}` | {_data(name)} | {' | '.join(cells)} | {' | '.join(_costs(boards, name))} |")
+        lines.append(f"| `{name}` | {_data(name)} | {' | '.join(cells)} | {' | '.join(_costs(found, name))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -100,9 +109,10 @@ def _data(name: str) -> str:
     return "32 inputs" if name in WITH_INPUTS else "none"
 
 
-def _costs(boards: Mapping[str, Rows], name: str) -> tuple[str, str]:
-    """Seconds and memory of the merge of eight full fine-tunes, which are comparable with each other alone."""
-    row = boards.get(seeds.FIRST, {}).get(name)
+def _costs(found: Found, name: str) -> tuple[str, str]:
+    """Seconds and memory of the merge of eight full fine-tunes: of one board, comparable with each other alone."""
+    rows = comparison_of(found[seeds.FIRST]).rows if seeds.FIRST in found else ()
+    row = next((row for row in rows if row.name == name), None)
     return (f"{row.seconds:.0f}", f"{row.memory / 1e6:.0f}") if row and row.memory else ("–", "–")
 
 

@@ -107,3 +107,21 @@ HABITS: list[Item] = [
     *with_rows("dc_merge", "iso_cts", "tsv_m"),
     "dc_merge", "iso_cts", "tsv_m", "iso_c", "ties", "average",
 ]  # fmt: skip
+
+
+_OF_ROWS: dict[str, dict[str, Any]] = {
+    "swudi": {"name": "swudi"},
+    "swudi-a": {"name": "swudi", "keep": "auto", "filter": "none"},
+    "actmat": {"name": "actmat"},
+    "ace": {"name": "ace"},
+    "reforge": {"name": "reforge"},
+    "reforge own_blocks": {"name": "reforge", "anchor": "own_blocks"},
+    "reforge own_blocks, ridge 10": {"name": "reforge", "anchor": "own_blocks", "ridge": 10.0},
+}
+REGRESSIONS: list[Item] = [{"name": name, "method": method} for name, method in _OF_ROWS.items()]
+"""Regressions on the task vectors' own rows, as published: other tensors are averaged."""
+REGRESSIONS_WITH_ROWS: list[Item] = [
+    *({"name": f"{name} rows", "method": method, "other": "rows"} for name, method in _OF_ROWS.items()),
+    *({"name": name, "method": _OF_ROWS[name]} for name in ("swudi-a", "ace")),
+]
+"""The same with tables by rows, and two of them as published."""

@@ -5,6 +5,8 @@ Each class stands for the one in the file that it is imported from, with its con
 
 from typing import Literal
 
+from mergeometry.methods.ace import ACE as _ACE
+from mergeometry.methods.actmat import ACTMat as _ACTMat
 from mergeometry.methods.adamerging import AdaMerging as _AdaMerging
 from mergeometry.methods.arcee_fusion import ArceeFusion as _ArceeFusion
 from mergeometry.methods.average import Average as _Average
@@ -35,15 +37,57 @@ from mergeometry.methods.passthrough import Passthrough as _Passthrough
 from mergeometry.methods.pcb import PCB as _PCB
 from mergeometry.methods.ram import Ram as _Ram
 from mergeometry.methods.ramplus_tl import RamplusTL as _RamplusTL
+from mergeometry.methods.reforge import ReForge as _ReForge
 from mergeometry.methods.regmean import RegMean as _RegMean
 from mergeometry.methods.regmean_plusplus import RegMeanPlusPlus as _RegMeanPlusPlus
 from mergeometry.methods.rows import Rows as _Rows
 from mergeometry.methods.sce import Sce as _Sce
 from mergeometry.methods.slerp import Slerp as _Slerp
+from mergeometry.methods.swudi import SWUDI as _SWUDI
 from mergeometry.methods.task_arithmetic import TaskArithmetic as _TaskArithmetic
 from mergeometry.methods.ties import Ties as _Ties
 from mergeometry.methods.tsv_m import TSVM as _TSVM
 from mergeometry.methods.wudi import WUDI as _WUDI
+
+class ACE(_ACE):
+    """Regress on covariances of the task vectors' rows, all alike in size where the updates are not, and refine.
+
+    Law, with ``D_t`` the task vector ``tau_t`` without the mean of its rows and ``n`` inputs:
+
+    1. Heterogeneity: ``g = var_t(log ||tau_t||^2) / mean_t(log ||tau_t||^2)^2``. Above ``threshold`` the updates differ
+       in size, and ``C_t = D_t^T D_t / a_t`` and ``e_t = epsilon / a_t`` with ``a_t = ||D_t||^2``; else ``a_t = 1``.
+    2. A prior that all share: ``P = 1 c^T``, ``c = C 1 / n`` with ``C = sum_t C_t``, where the updates differ in size
+       divided by their mean ``||tau_t||^2``.
+    3. ``tau_0 = (sum_t D_t (C_t + e_t I)) (C + sum_t e_t I + P)^{-1}``.
+    4. Where the updates differ in size, ``R = tau_0 + sum_t tau_t (C_t - (C + sum_t e_t I) / T)``, and
+       ``tau = tau_0 + mean(s) U V^T`` over the leading ``refined`` share of the singular triplets of ``R``.
+
+    The absolute ``epsilon`` makes the merge of small updates their mean. Choices: a task vector whose rows are all
+    alike has no covariance and is left out; where all are, the merge is their mean.
+
+    Source: Xu et al. 2026, ACE-Merging, CVPR 2026, arXiv 2603.02945; as the authors' code has it
+    (github.com/unravel-xu/ACE-Merging, src/merge/strategy.py).
+
+    Args:
+        epsilon: added to each covariance's eigenvalues
+        threshold: heterogeneity above which covariances are normalised and the merge refined
+        refined: share of the singular triplets that refine the merge
+    """
+
+    def __init__(self, epsilon: float = 0.01, threshold: float = 0.3, refined: float = 0.3) -> None: ...
+
+class ACTMat(_ACTMat):
+    """Estimate what each layer's inputs look like from the update they caused, and regress as RegMean does.
+
+    Law: ``tau = (sum_t tau_t C_t)(sum_t C_t)^+`` with ``C_t = tau_t^T tau_t``, which minimises
+    ``sum_t tr((tau - tau_t) C_t (tau - tau_t)^T)``; of several minimisers, the smallest. `wudi` is the same with
+    ``C_t / tr(C_t)``: here a task counts by the square of its update's size.
+
+    Source: Gamal Abdel Hameed et al. 2026, Model merging via data-free covariance estimation, arXiv 2604.01329; as
+    the authors' code has it (github.com/marawangamal/actmat, src/merging.py).
+    """
+
+    def __init__(self) -> None: ...
 
 class AdaMerging(_AdaMerging):
     """Add the task vectors, each times a coefficient that an `adapt:` section learns on unlabelled data.
@@ -609,6 +653,33 @@ class RamplusTL(_RamplusTL):
 
     def __init__(self, r: float = 0.1, alpha: float = 0.2, epsilon: float = 1e-05) -> None: ...
 
+class ReForge(_ReForge):
+    """Refine another method's merge by regression, which changes it most where the task vectors say most.
+
+    Law: ``tau = (sum_t tau_t G_t + b tau_a)(sum_t G_t + b I)^{-1}``, the minimiser of
+    ``sum_t tr((tau - tau_t) G_t (tau - tau_t)^T) + b ||tau - tau_a||_F^2``: the mean of a Bayesian linear regression
+    whose prior is the anchor ``tau_a``. Without data, the Gram matrix ``G_t`` is estimated from the task vector.
+    Choices, for what the paper leaves to a search per layer on validation inputs, or where its text was not to be had:
+    ``G_t = tau_t^T tau_t / ||tau_t||_F^2``, and ``b`` is ``ridge`` times the mean eigenvalue of ``sum_t G_t``, which is
+    the number of task vectors over the number of inputs.
+
+    Source: Li et al. 2026, Bayesian model merging (later ReForge: refining merged models with anchor-regularized
+    regression), arXiv 2605.12843, section 4 without its search.
+
+    Args:
+        anchor: the method whose merge is refined
+        ridge: how strongly the anchor holds, in mean eigenvalues of the moments
+        rank: directions of each task: an integer, a fraction of the smaller side, or auto (smaller side / number of
+            tasks; an adapter's own rank)
+    """
+
+    def __init__(
+        self,
+        anchor: Literal["tsv_m", "iso_c", "own_blocks", "task_arithmetic"] = "tsv_m",
+        ridge: float = 1.0,
+        rank: int | float | Literal["auto"] = "auto",
+    ) -> None: ...
+
 class RegMean(_RegMean):
     """Change each model's outputs on its own unlabelled inputs as little as possible, layer by layer.
 
@@ -662,6 +733,33 @@ class Rows(_Rows):
     """
 
     def __init__(self) -> None: ...
+
+class SWUDI(_SWUDI):
+    """Minimise `wudi`'s interference along the strongest input directions, and leave the sum as it is in the others.
+
+    Law: with ``G = sum_t G_t = V diag(lambda) V^T`` and ``tau*`` the exact minimiser of `wudi`,
+    ``tau = tau_0 + (tau* - tau_0) V diag(f) V^T`` from ``tau_0 = sum_t tau_t``. ``f`` is zero but for the ``keep``
+    largest eigenvalues (a share of the inputs, rounded up). There ``filter: exponential`` is
+    ``1 - exp(-time * lambda)``, where gradient descent from ``tau_0`` is after that time, and ``filter: none`` is one.
+
+    The defaults are the paper's SWUDI. Its SWUDI-A is ``{keep: auto, filter: none}``: per matrix
+    ``(sum sqrt(lambda))^2 / sum lambda`` directions, which leaves nothing to choose.
+
+    Source: Wei et al. 2026, Closed-form spectral regularization for multi-task model merging, arXiv 2606.07289; as
+    the authors' code has it (github.com/WalkerWorldPeace/MLLMerging).
+
+    Args:
+        keep: share of the input directions that are solved for, or auto: as many as the spectrum shows
+        filter: how far the directions that are kept are solved for
+        time: how long gradient descent would run, for exponential; eigenvalues add up to T
+    """
+
+    def __init__(
+        self,
+        keep: float | Literal["auto"] = 0.65,
+        filter: Literal["exponential", "none"] = "exponential",
+        time: float = 1300.0,
+    ) -> None: ...
 
 class Sce(_Sce):
     """Average the task vectors by their squared norms, on the entries where they differ most, signs elected.

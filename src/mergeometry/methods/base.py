@@ -25,7 +25,14 @@ from __future__ import annotations
 
 from mergeometry.methods.families.accumulator import Accumulator, Held, LeadingDirections, accumulate
 from mergeometry.methods.families.activational import Activational
-from mergeometry.methods.families.cost import CHUNK_ELEMENTS, HELD_BYTES, PIECE_ELEMENTS, Sizes, Work
+from mergeometry.methods.families.cost import (
+    CHUNK_ELEMENTS,
+    HELD_BYTES,
+    PIECE_ELEMENTS,
+    Sizes,
+    Work,
+    regression_on_rows,
+)
 from mergeometry.methods.families.directional import Directional, Rank, check_rank, rank_of
 from mergeometry.methods.families.drawing import Density, Drawing, RankedDrawing, Rescale
 from mergeometry.methods.families.elementwise import Elementwise
@@ -90,6 +97,7 @@ __all__ = [
     "merged_in_pieces",
     "parameters",
     "rank_of",
+    "regression_on_rows",
     "shares",
     "weighed",
 ]  # fmt: skip

@@ -9,10 +9,9 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.normal import solve_gram
-from mergeometry.linalg.span import right_basis
-from mergeometry.linalg.svd import gram
-from mergeometry.methods.base import Sizes, Spectral, Work, dense_deltas, parameters
-from mergeometry.values import Delta, LowRank
+from mergeometry.linalg.row_moments import in_row_span, normal_equations, norms, out_of_row_span
+from mergeometry.methods.base import Sizes, Spectral, Work, dense_deltas, parameters, regression_on_rows
+from mergeometry.values import Delta
 
 
 @parameters
@@ -52,34 +51,21 @@ class WUDI(Spectral):
     def extra_cost(self, sizes: Sizes) -> Work:
         """A square matrix of the input side, even where it is the longer one; for Adam, its steps and state."""
         (m, n), tasks = sizes.shape, sizes.tasks
-        products = 4.0 * m * n * min(m, n) * tasks + 9.0 * n**3
-        if self.solver == "adam":
-            return Work(products + 2.0 * self.steps * m * n * n, 40 * m * n + 56 * n * max(0, n - m))
-        if sizes.dense:
-            return Work(products, 8 * m * n + 56 * n * max(0, n - m))
-        total = min(n, sum(rank or 0 for rank in sizes.ranks))
-        return Work(4.0 * total * total * (m * tasks + n), 8 * total * (4 * m + 2 * n))
+        if self.solver == "exact":
+            return regression_on_rows(sizes)
+        products = 4.0 * m * n * min(m, n) * tasks + 2.0 * self.steps * m * n * n
+        return Work(products, 40 * m * n + 56 * n * max(0, n - m))
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Minimise the interference."""
         if self.solver == "adam":
             dense = dense_deltas(deltas)
             return self._steps(dense).to(dense[0].dtype)
-        thin = [delta for delta in deltas if isinstance(delta, LowRank)]
-        if len(thin) < len(deltas):
-            dense = dense_deltas(deltas)
-            return solve_gram(*_normal_equations(dense)).to(dense[0].dtype)
-        # All rows lie in the span of the right factors, and so do those of the minimiser: no n x n matrix is formed.
-        basis = right_basis(thin)
-        inside = [delta.left.double() @ (delta.core.double() @ (delta.right.double().mT @ basis)) for delta in thin]
-        return LowRank(
-            solve_gram(*_normal_equations(inside)),
-            torch.eye(basis.shape[1], dtype=torch.float64, device=basis.device),
-            basis,
-        )
+        rows, basis = in_row_span(deltas)
+        return out_of_row_span(solve_gram(*normal_equations(rows, norms(rows))), basis, deltas)
 
     def _steps(self, deltas: Sequence[Float[Tensor, "m n"]]) -> Float[Tensor, "m n"]:
-        target, weight = _normal_equations(deltas)
+        target, weight = normal_equations(deltas, norms(deltas))
         weight = weight.triu() + weight.triu(1).mT
         total = torch.zeros_like(target)
         for delta in deltas:
@@ -105,19 +91,3 @@ def interference(tau: Float[Tensor, "m n"], deltas: Sequence[Float[Tensor, "m n"
         if size:
             total += float(((tau.double() - exact) @ exact.mT).square().sum()) / size
     return total
-
-
-def _normal_equations(deltas: Sequence[Float[Tensor, "m n"]]) -> tuple[Float[Tensor, "m n"], Float[Tensor, "n n"]]:
-    """``sum_t tau_t G_t`` and the upper triangle of ``sum_t G_t``, one task vector at a time, in float64."""
-    m, n = deltas[0].shape
-    target, total = (deltas[0].new_zeros(shape, dtype=torch.float64) for shape in ((m, n), (n, n)))
-    for delta in deltas:
-        unit = delta.to(torch.float64, copy=True)
-        size = float(torch.linalg.vector_norm(unit))
-        if size == 0.0:
-            continue
-        unit.div_(size)
-        total.add_(gram(unit))
-        # tau_t G_t through its smaller side.
-        target.add_((unit @ unit.mT) @ unit if m < n else unit @ (unit.mT @ unit), alpha=size)
-    return target, total

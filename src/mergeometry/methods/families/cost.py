@@ -99,6 +99,19 @@ def stacked_directions(sizes: Sizes, counts: Sequence[int], total: int, held: in
     return Work(flops, _matrix_memory(sizes, total, held))
 
 
+def regression_on_rows(sizes: Sizes) -> Work:
+    """Second moments of the rows of all task vectors, and a solve for all outputs: beyond what a family counts.
+
+    A square matrix of the input side is formed even where that is the longer one; for adapters alone, one of the span
+    of their rows.
+    """
+    (m, n), tasks = sizes.shape, sizes.tasks
+    if sizes.dense:
+        return Work(4.0 * m * n * min(m, n) * tasks + 9.0 * n**3, 8 * m * n + 56 * n * max(0, n - m))
+    total = min(n, sum(rank or 0 for rank in sizes.ranks))
+    return Work(4.0 * total * total * (m * tasks + n), 8 * total * (4 * m + 2 * n))
+
+
 def _decomposing(sizes: Sizes, counts: Sequence[int]) -> float:
     long, short = max(sizes.shape), min(sizes.shape)
     flops = 0.0
