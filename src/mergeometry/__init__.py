@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mergeometry.plan import Plan
     from mergeometry.recipe import Recipe, load_recipe
     from mergeometry.results import Inspection, Run
+    from mergeometry.routing import Router, fit_router
     from mergeometry.sink import RunRecord
     from mergeometry.state_dicts import merge_modules, merge_state_dicts
     from mergeometry.values import Directions, LowRank
@@ -42,12 +43,14 @@ _HOMES = {
     "Plan": "plan",
     "Ray": "execution.cluster",
     "Recipe": "recipe",
+    "Router": "routing",
     "Run": "results",
     "RunRecord": "sink",
     "Verification": "verification.result",
     "compare": "api",
     "evaluate": "api",
     "extract": "api",
+    "fit_router": "routing",
     "transplant": "api",
     "verify": "verification.verify",
     "inspect": "api",
@@ -71,12 +74,14 @@ __all__ = [
     "Plan",
     "Ray",
     "Recipe",
+    "Router",
     "Run",
     "RunRecord",
     "Verification",
     "compare",
     "evaluate",
     "extract",
+    "fit_router",
     "inspect",
     "learn",
     "load_recipe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ class Scene:
     def __init__(self, board: str, form: str, test: int) -> None:
         self.tasks = tuple(SUITES[board])
         self.experts = {task: load_full_expert(task) if form == "full" else load_expert(task) for task in self.tasks}
-        self._tokenizer = Tokenizer(backbone(), LENGTH)
+        self.tokenizer = Tokenizer(backbone(), LENGTH)
         self._encoder = Encoder(backbone())
         self.base = _weights(backbone())
         self._test: dict[str, tuple[Prepared, Tensor]] = {}
         for task in self.tasks:
             split = load(task).test.take(test)
-            self._test[task] = (self._tokenizer.prepare(split.texts), torch.tensor(split.labels))
+            self._test[task] = (self.tokenizer.prepare(split.texts), torch.tensor(split.labels))
 
     def labels(self, task: str) -> Tensor:
         """The classes of its test texts."""
@@ -48,6 +48,10 @@ class Scene:
     def features(self, task: str) -> Tensor:
         """The features of a task's test texts."""
         return self._encoder.encode(self._test[task][0])
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """The features of any texts."""
+        return self._encoder.encode(self.tokenizer.prepare(texts))
 
     def accuracy(self, task: str, features: Tensor) -> float:
         """The share of a task's test texts that its head classifies correctly."""

@@ -41,6 +41,10 @@ OWN = {
         "Merge by many methods, score each at every scale, and show what each keeps of its experts.",
     ),
     "evaluate": ("evaluate:evaluate", "Score one model on the test inputs of every task."),
+    "router": (
+        "router:router",
+        "Fit what tells the tasks of a merge apart, to a few unlabelled inputs of each.",
+    ),
     "methods": (
         "methods:methods",
         "List the merge methods and the refinements that may follow them, or explain one.",

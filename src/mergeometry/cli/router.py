@@ -1,0 +1,42 @@
+"""``mergeometry router``: what chooses among the residuals of a merge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mergeometry.cli.recipes import ScoringDevice, check_device_name
+from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+
+
+def router(
+    merged: Annotated[Path, typer.Argument(metavar="DIR", help="A merge's output, with its residuals.")],
+    tasks: Annotated[Path, typer.Option("--tasks", help="A YAML file of tasks: of each, its `unlabelled` inputs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: ROUTER.safetensors.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Inputs per task, where the file gives no limit.")] = 32,
+    device: ScoringDevice = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fit what tells the tasks of a merge apart, to a few unlabelled inputs of each.
+
+        mergeometry router merged --tasks tasks.yaml --output merged-router.safetensors
+
+    In Python, `mergeometry.Router.load(FILE).route(model, batch)` then names the task of each input, whose residual is
+    to be switched on. The output itself does not change.
+    """
+    with plain_errors(debug):
+        check_device_name(device)
+        from mergeometry.comparison.tasks_file import load_tasks
+        from mergeometry.routing.from_folder import router_of
+
+        made = router_of(merged, load_tasks(tasks), limit=limit, device=device)
+        made.save(output)
+        if as_json:
+            told = {"file": str(output), "tasks": list(made.tasks), "layer": made.layer, "bytes": output.stat().st_size}
+            typer.echo(json.dumps(told, indent=1))
+            return
+        console().print(f"wrote {plain(str(output))}: {len(made.tasks)} tasks, by hidden state {made.layer}")

@@ -1,0 +1,64 @@
+"""One vector per input from the middle of a model of transformers, with its adapters switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mergeometry.encoders.base import pooled
+from mergeometry.errors import DataError
+
+
+def middle_of(model: nn.Module) -> int:
+    """The hidden state half-way up: later ones are bent to the tasks' answers, and tell inputs apart less.
+
+    Raises:
+        DataError: the model's configuration does not say how many layers it has.
+    """
+    config: Any = getattr(model, "config", None)
+    layers = getattr(getattr(config, "text_config", config), "num_hidden_layers", None)
+    if not isinstance(layers, int):
+        raise DataError(
+            "the model's configuration does not say how many layers it has",
+            hint="a router takes a model of transformers, or a PEFT model on top of one, that has a row of layers",
+        )
+    return layers // 2
+
+
+def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> Float[Tensor, "inputs d"]:
+    """The mean over the tokens, or the patches, of one hidden state of the merged model.
+
+    ``batch`` is what the tokenizer or the image processor gives. Adapters of PEFT are switched off for the pass, and
+    the model runs in evaluation mode; both are put back afterwards.
+
+    Raises:
+        DataError: the model gives no such hidden states.
+    """
+    training = model.training
+    adapters_off = getattr(model, "disable_adapter", nullcontext)
+    model.eval()
+    try:
+        with torch.inference_mode(), adapters_off():
+            output = _encoder(model)(**batch, output_hidden_states=True)
+    finally:
+        model.train(training)
+    states = getattr(output, "hidden_states", None)
+    if not states or len(states) <= layer or states[layer].dim() != 3:
+        raise DataError(
+            f"the model gives no hidden state {layer} with a vector for each token",
+            hint="a router takes transformers: models of texts, of images as patches, and language models",
+        )
+    hidden = states[layer].float()
+    mask = batch.get("attention_mask")
+    return pooled(hidden, mask if mask is not None and mask.shape == hidden.shape[:2] else None, "mean")
+
+
+def _encoder(model: nn.Module) -> nn.Module:
+    """The part of the model that reads the input: of an encoder-decoder model, the encoder."""
+    config: Any = getattr(model, "config", None)
+    return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model  # pyright: ignore
