@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,16 @@ from transformers import AutoModel
 
 from benchmarks.speed.machine import circumstances
 from benchmarks.studies.residuals.scene import Scene
-from benchmarks.studies.routing.page import write_page
+from benchmarks.studies.routing.page import on_page
 from benchmarks.studies.routing.scene import Routed, argmax
 from benchmarks.studies.routing.without_data import Energies, by_words, word_moves
-from mergeometry.routing import fit_router
+from mergeometry.routing.discriminant import discriminant
+from mergeometry.routing.features import middle_of, task_features
 from mergeometry_suite.backbone import backbone
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "benchmarks" / "results" / "routing.json"
+PAGE = ROOT / "docs" / "residuals.md"
 COMMAND = "python -m benchmarks.studies.routing"
 COUNTS = (8, 32, 128)
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--boards", nargs="*", default=["text-8", "text-14"])
     parser.add_argument("--size", default="1%", help="of each residual")
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--test", type=int, default=300, help="test texts per task")
+    parser.add_argument("--test", type=int, default=200, help="test texts per task")
     parser.add_argument("--scratch", type=Path, default=ROOT / "benchmarks" / "scratch" / "routing")
     parser.add_argument("--kept", action="store_true", help="run nothing: write the results of earlier runs")
     given = parser.parse_args(arguments)
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
     boards = [json.loads(place.read_text("utf-8")) for place in given.scratch.glob("text-*.json")]
     results = {**circumstances(), "command": COMMAND, "boards": sorted(boards, key=lambda board: len(board["base"]))}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    write_page(results, ROOT / "docs" / "residuals.md", COMMAND)
+    PAGE.write_text(on_page(PAGE.read_text("utf-8"), results, COMMAND), "utf-8")
 
 
 def _measured(given: argparse.Namespace, board: str) -> dict[str, Any]:
@@ -65,13 +66,16 @@ def _measured(given: argparse.Namespace, board: str) -> dict[str, Any]:
     arms: dict[str, Any] = {
         "by name": {task: [own[n]] * len(scene.labels(task)) for n, task in enumerate(routed.tasks)}
     }
-    for count in COUNTS:
-        for draw in range(given.draws):
-            started = time.process_time()
-            router = fit_router(model, {task: routed.drawn(task, count, draw) for task in routed.tasks})
-            told[f"fitted on {count}, processor seconds"] = round(time.process_time() - started, 2)
+    layer = middle_of(model)
+    seen = {
+        task: torch.cat([task_features(model, one, layer) for one in routed.batches(task)]) for task in routed.tasks
+    }
+    for draw in range(given.draws):
+        drawn = [task_features(model, routed.drawn(task, max(COUNTS), draw), layer) for task in routed.tasks]
+        for count in COUNTS:
+            weight, bias = discriminant([features[:count] for features in drawn])
             arms[f"{count} inputs, draw {draw}"] = {
-                task: argmax([router.scores(model, batch) for batch in routed.batches(task)]) for task in routed.tasks
+                task: argmax([features.double() @ weight.T + bias]) for task, features in seen.items()
             }
     energies = Energies(model, routed.folders)
     moves = word_moves(backbone(), [scene.experts[task].folder for task in routed.tasks])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -19,10 +18,9 @@ ARMS = {
 }
 
 
-def write_page(results: Mapping[str, Any], page: Path, command: str) -> None:
-    """Replace the table of the page."""
-    table = "\n".join(_lines(results, command)) + "\n"
-    page.write_text(between(page.read_text("utf-8"), "routing", table, command), "utf-8")
+def on_page(text: str, results: Mapping[str, Any], command: str) -> str:
+    """The page with the table of these results."""
+    return between(text, "routing", "\n".join(_lines(results, command)) + "\n", command)
 
 
 def _lines(results: Mapping[str, Any], command: str) -> Iterator[str]:
