@@ -41,6 +41,11 @@ ours decomposes them by their leading directions alone.""",
 `torch.linalg.svd` of every task vector in float32, and polar factors in the same way. It neither checks nor hashes
 anything. Errors are relative Frobenius norms of the merged update. Where the two differ, the lines against float64 (one
 layer's six matrices, full decompositions) show which is closer.""",
+    "second": """The same models, one worker, by methods that merge directions. *Alone* keeps nothing; *first* keeps
+what it decomposes in an empty folder (`--directions`); *second* finds it there ([merging the same models
+again](known-directions.md)), and writes the bytes that *alone* does, which the benchmark checks. `average` is what
+reading, hashing, adding and writing take. Processor time is user and system seconds together. What is left of
+`dc_merge` is the tasks' coordinates, which depend on its options, and their vote.""",
     "elementwise": """*Read and write* preads every byte of the nine input files into one buffer, writes as many bytes
 as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm* has the inputs in the system's page
 cache; *cold* drops them from it before every run, as when models are freshly downloaded or larger than memory. Before

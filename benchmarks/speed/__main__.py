@@ -11,7 +11,17 @@ import time
 from pathlib import Path
 
 from benchmarks.pages.page import write_page
-from benchmarks.speed import adapters, elementwise, full, llama, peers, rotations, startup, suite_commands
+from benchmarks.speed import (
+    adapters,
+    elementwise,
+    full,
+    llama,
+    peers,
+    rotations,
+    second_recipe,
+    startup,
+    suite_commands,
+)
 from benchmarks.speed.environments import EnvironmentFailedError
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT, say
@@ -20,6 +30,7 @@ from benchmarks.speed.settings import Settings
 BENCHMARKS = {
     "adapters": adapters,
     "full": full,
+    "second": second_recipe,
     "elementwise": elementwise,
     "llama": llama,
     "peers": peers,

@@ -27,12 +27,12 @@ ROOT = Path(__file__).parents[2]
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmarks")
     paths = ["--work", str(folder / "work"), "--results", str(folder / "results"), "--page", str(folder / "page.md")]
-    main(["adapters", "full", "elementwise", "--quick", *paths])
+    main(["adapters", "full", "second", "elementwise", "--quick", *paths])
     return folder
 
 
 @pytest.mark.suite
-@pytest.mark.parametrize("name", ["adapters", "full", "elementwise"])
+@pytest.mark.parametrize("name", ["adapters", "full", "second", "elementwise"])
 def test_quick_results(quick: Path, name: str) -> None:
     result = json.loads((quick / "results" / f"{name}.json").read_text())
     assert result["benchmark"] == name
@@ -51,7 +51,7 @@ def test_quick_results(quick: Path, name: str) -> None:
 @pytest.mark.suite
 def test_quick_page(quick: Path) -> None:
     page = (quick / "page.md").read_text()
-    for name in ("adapters", "full", "elementwise"):
+    for name in ("adapters", "full", "second", "elementwise"):
         assert BENCHMARKS[name].TITLE in page
     assert BENCHMARKS["peers"].TITLE not in page
     before = page

@@ -53,7 +53,7 @@ def test_what_a_record_says_of_files_time_and_choices(record: dict[str, Any]) ->
     assert set(record["timings"]["stages"]) == {"plan", "prepare", "merge", "metadata"}
     for name, stage in record["timings"]["stages"].items():
         assert set(stage) == {"seconds", "processor_seconds"} and f"`{name}`" in PAGE
-    assert set(record["decisions"]) | {"ties", "tokens"} == listed("decisions")
+    assert set(record["decisions"]) | {"directions", "ties", "tokens"} == listed("decisions")
     for decision in ("workers", "files"):
         assert all(f"`{key}`" in PAGE for key in record["decisions"][decision])
     names = record["decisions"]["names"]["first"]

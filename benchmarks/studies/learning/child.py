@@ -14,8 +14,8 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import torch
 
-from mergeometry.execution.compute import process_usage
 from mergeometry.execution.threads import one_thread
+from mergeometry.execution.usage import process_usage
 from mergeometry.learning.from_plan import Prepared, prepare
 from mergeometry.learning.result import folded_heads
 from mergeometry.learning.run import load_inputs

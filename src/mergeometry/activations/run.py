@@ -19,6 +19,7 @@ from mergeometry.activations.summary import identity_of, summary
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
+from mergeometry.execution.directions_folder import DirectionsFolder
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.identity import files_read
@@ -60,6 +61,7 @@ def merge_on_data(
     tell: Tell = untold,
     device: str = "cpu",
     executor: Executor = LOCAL,
+    directions: DirectionsFolder | None = None,
 ) -> RunRecord:
     """Run every model on its task's unlabelled inputs from the plan's `data:` section, and merge by what that shows.
 
@@ -94,7 +96,7 @@ def merge_on_data(
         return execute(
             informed, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
             extras=extras, memory_limit=memory_limit, tell=tell, device=device,
-            executor=executor,
+            executor=executor, directions=directions,
         )  # fmt: skip
 
 

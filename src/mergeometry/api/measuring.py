@@ -73,6 +73,8 @@ def compare(
     workers: int | None = None,
     memory_limit: int | str | None = None,
     device: str = "auto",
+    directions: str | Path | None = None,
+    directions_limit: int | str | None = None,
     executor: Ray | Literal["local", "ray"] = "local",
     offline: bool = False,
     allow_pickle: bool = False,
@@ -86,8 +88,9 @@ def compare(
     (docs/scales.md). Models named in ``leave_out`` are not merged, and their tasks count as unseen. With
     ``leave_one_out``, every method also merges without each model in turn, and the result's ``left_out`` holds what the
     others gain. No merged model is written. Scores are kept in ``output`` as soon as they are known, and a second run
-    continues from them. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one. ``say`` is called with the
-    step that finished, the number of steps done, and the total.
+    continues from them. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one. ``directions`` and
+    ``directions_limit`` are those of `merge`. ``say`` is called with the step that finished, the number of steps done,
+    and the total.
 
     Raises:
         MergeometryError: recipe, methods, tasks, heads and inputs do not fit together, with every reason; or a merge
@@ -100,6 +103,7 @@ def compare(
     from mergeometry.comparison.scales import read_scales  # noqa: PLC0415
     from mergeometry.comparison.setup import set_up  # noqa: PLC0415
     from mergeometry.comparison.tasks_file import load_tasks  # noqa: PLC0415
+    from mergeometry.execution.directions_folder import directions_folder  # noqa: PLC0415
     from mergeometry.plan.prepared import local_recipe  # noqa: PLC0415
     from mergeometry.sources.access import Access  # noqa: PLC0415
 
@@ -108,7 +112,8 @@ def compare(
     common = local_recipe(
         recipe if isinstance(recipe, Recipe) else load_recipe(recipe), Access(offline, allow_pickle)
     ).recipe
-    setup = set_up(common, entries, scored_tasks, leave_out, everything=everything, device=device)
+    folder = directions_folder(directions, directions_limit)
+    setup = set_up(common, entries, scored_tasks, leave_out, everything=everything, device=device, directions=folder)
     if leave_one_out:
         check_enough_models(setup)
     with chosen_executor(executor).opened() as opened:
@@ -121,7 +126,8 @@ def compare(
         return with_models_left_out(
             comparison, setup,
             lambda name: set_up(
-                common, entries, scored_tasks, [*leave_out, name], everything=everything, device=device
+                common, entries, scored_tasks, [*leave_out, name], everything=everything, device=device,
+                directions=folder,
             ),
             Path(output), scale_values, workers=workers, memory_limit=memory_limit, say=say, executor=opened,
         )  # fmt: skip

@@ -56,6 +56,8 @@ def merge(
     overwrite: bool = False,
     resume: bool = False,
     device: str = "auto",
+    directions: str | Path | None = None,
+    directions_limit: int | str | None = None,
     offline: bool = False,
     allow_pickle: bool = False,
     progress: Progress | None = None,
@@ -73,8 +75,10 @@ def merge(
     result. ``device`` is cpu, cuda, cuda:1, or auto: a GPU where there is one and it saves time
     (docs/gpu.md). ``memory_limit``, such as ``"8GB"``, is what all processes may take together; by default it
     is all memory that there is. ``executor="ray"``, or ``mg.Ray("ray://head:10001")``, computes on a Ray cluster
-    (docs/cluster.md). Models on the hub are fetched once their headers fit together; with ``offline`` its
-    cache is all there is; ``allow_pickle`` converts pickled weights of people whom you trust (docs/sources.md).
+    (docs/cluster.md). ``directions`` is a folder that keeps the decompositions of full models for later merges, up to
+    ``directions_limit``, by default ``"50GB"``; it does not change the result (docs/known-directions.md). Models on the
+    hub are fetched once their headers fit together; with ``offline`` its cache is all there is; ``allow_pickle``
+    converts pickled weights of people whom you trust (docs/sources.md).
     ``progress`` is called with each finished `TensorTask` (in a notebook, where none is given, a bar shows them),
     ``report`` with each `Point` of learning. A file with several stages is merged stage by stage, and the record is the
     last one's. The record's ``report()`` says what became of every model.
@@ -82,6 +86,7 @@ def merge(
     Raises:
         MergeometryError: something is wrong with the recipe, an input, a value or the output; nothing was published.
     """
+    from mergeometry.execution.directions_folder import directions_folder  # noqa: PLC0415
     from mergeometry.execution.run import execute  # noqa: PLC0415  (needs torch)
     from mergeometry.plan.prepared import prepared_plan  # noqa: PLC0415
     from mergeometry.results import Run  # noqa: PLC0415
@@ -92,10 +97,12 @@ def merge(
     access = Access(offline, allow_pickle)
     shared: dict[str, Any] = {"workers": workers, "memory_limit": memory_limit, "device": device}
     shared |= {"overwrite": overwrite, "resume": resume, "progress": progress}
+    folder = {"directions": directions, "directions_limit": directions_limit}
     if holds_stages(recipe):
         with chosen_executor(executor).opened() as shared["executor"]:  # once for all stages
-            one = partial(merge, report=report, offline=offline, allow_pickle=allow_pickle, **shared)
+            one = partial(merge, report=report, offline=offline, allow_pickle=allow_pickle, **folder, **shared)
             return merge_in_stages(Path(recipe), Path(output), keys, access, one, overwrite=overwrite, resume=resume)
+    shared["directions"] = directions_folder(directions, directions_limit)
     plan = prepared_plan(with_keys(recipe, keys, offline=offline), access)
     if progress is None and in_notebook():
         shared["progress"] = merging(plan)
@@ -119,5 +126,5 @@ def _searched(plan: Plan, output: str | Path, shared: Mapping[str, Any]) -> Abst
         return nullcontext(plan)
     from mergeometry.search.run import searched  # noqa: PLC0415  (needs transformers)
 
-    keys = ("workers", "memory_limit", "overwrite", "resume", "executor")
+    keys = ("workers", "memory_limit", "overwrite", "resume", "executor", "directions")
     return searched(plan, output, **{key: shared[key] for key in keys})

@@ -16,7 +16,16 @@ from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, 
 from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
-from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, ScoringDevice, check_device_name, recipe_from
+from mergeometry.cli.recipes import (
+    DirectionsLimitOption,
+    DirectionsOption,
+    MemoryLimitOption,
+    RecipeOptions,
+    ScoringDevice,
+    check_device_name,
+    chosen_folder,
+    recipe_from,
+)
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import about, duration
@@ -58,6 +67,8 @@ def compare(
     ] = None,
     memory_limit: MemoryLimitOption = None,
     device: ScoringDevice = "auto",
+    directions: DirectionsOption = None,
+    directions_limit: DirectionsLimitOption = None,
     log: LogOption = LogForm.TEXT,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take, without reading a weight.")] = False,
     as_json: Json = False,
@@ -96,7 +107,10 @@ def compare(
         left_out = [name.strip() for name in leave_out.split(",") if name.strip()]
         with fetching(hidden=hidden, events=written) as show:
             given = local_recipe(given, where.access, show).recipe
-        setup = set_up(given, entries, load_tasks(tasks), left_out, everything=everything, device=device)
+        folder = chosen_folder(directions, directions_limit)
+        setup = set_up(
+            given, entries, load_tasks(tasks), left_out, everything=everything, device=device, directions=folder
+        )
         if leave_one_out:
             check_enough_models(setup)
         refuse_foreign_folder(output, setup.plans[0].inputs)
@@ -122,7 +136,13 @@ def compare(
 
                 def without(name: str) -> Setup:
                     return set_up(
-                        given, entries, load_tasks(tasks), [*left_out, name], everything=everything, device=device
+                        given,
+                        entries,
+                        load_tasks(tasks),
+                        [*left_out, name],
+                        everything=everything,
+                        device=device,
+                        directions=folder,
                     )
 
                 comparison = with_models_left_out(

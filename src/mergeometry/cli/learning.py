@@ -12,6 +12,7 @@ from mergeometry.progress import duration
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
+    from mergeometry.execution.directions_folder import DirectionsFolder
     from mergeometry.execution.executor import Executor
     from mergeometry.execution.telling import Tell
     from mergeometry.learning.state import Point
@@ -32,6 +33,7 @@ def learn(
     hidden: bool,
     events: Events | None = None,
     tell: Tell,
+    directions: DirectionsFolder | None = None,
 ) -> RunRecord:
     """Learn and merge, with the progress of each stage."""
     from mergeometry.learning.run import adapt
@@ -43,7 +45,7 @@ def learn(
             shown = _Written(plan, events)
         return adapt(
             plan, output, workers=workers, memory_limit=memory_limit, executor=executor, device=device,
-            overwrite=overwrite, resume=resume,
+            overwrite=overwrite, resume=resume, directions=directions,
             say=shown.say, report=shown.report, progress=shown.tensor, tell=tell,
         )  # fmt: skip
 

@@ -166,6 +166,7 @@ def _carried_out(
         written("planned", planned(plan))
     options: Any = {"workers": run.workers, "overwrite": run.overwrite, "resume": run.resume, "executor": executor}
     options |= {"memory_limit": run.memory_limit, "tell": telling(written, hidden=hidden), "device": run.device}
+    options["directions"] = run.directions_folder
     if given.adapt is not None:
         return plan, learn(plan, run.output, hidden=hidden, events=written, **options)
     _refuse_several_processes()
@@ -183,7 +184,8 @@ def _carried_out(
         merging(plan, hidden=hidden, events=written) as advance,
     ):
         record = execute(plan, run.output, progress=advance, **options)
-    if run.executor == "local":  # a cluster's nodes say nothing of this machine
+    # A cluster's nodes say nothing of this machine, nor does a merge whose decompositions were known.
+    if run.executor == "local" and not record.decisions.get("directions", {}).get("known"):
         from mergeometry.plan.paces import remember
 
         remember(plan, {tensor.name: tensor.seconds for tensor in record.tensors}, run.device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +14,14 @@ import typer
 from mergeometry.cli.access import AccessOptions
 from mergeometry.cli.events import events
 from mergeometry.cli.options import spread
-from mergeometry.cli.plan_printed import kind_of, print_collecting, print_device, print_learning, print_plan
+from mergeometry.cli.plan_printed import (
+    kind_of,
+    print_collecting,
+    print_device,
+    print_directions,
+    print_learning,
+    print_plan,
+)
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
 from mergeometry.cli.searching import print_searching
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
@@ -20,6 +29,7 @@ from mergeometry.cli.stages import planned, stages_of
 from mergeometry.errors import MismatchError, RecipeError
 
 if TYPE_CHECKING:
+    from mergeometry.execution.directions_folder import DirectionsFolder
     from mergeometry.execution.executor import Executor
     from mergeometry.plan import Plan, TensorTask
     from mergeometry.recipe import Recipe
@@ -62,7 +72,6 @@ def plan(
         from mergeometry.execution.devices import placement_of, workers_on
         from mergeometry.execution.sidecars import sidecars_of
         from mergeometry.plan.prepared import prepared_plan
-        from mergeometry.plan.single_file import written_to
 
         try:
             made = prepared_plan(given, where.access, weights=False)
@@ -71,11 +80,7 @@ def plan(
                 typer.echo(json.dumps({"mismatches": error.mismatches}, indent=1))
             raise
         if run.output is not None:
-            from mergeometry.sink.replaceable import refuse_taken
-            from mergeometry.sink.target import resolved_target
-
-            made = written_to(made, resolved_target(run.output))
-            refuse_taken(resolved_target(run.output), overwrite=run.overwrite, inputs=made.inputs)
+            made = _written_to(made, run.output, overwrite=run.overwrite)
         sidecars_of(made)
         estimates = _learning(made) | _collecting(made)
         placement, refused = placement_of(made, run.device), None
@@ -85,11 +90,13 @@ def plan(
         except RecipeError as error:
             count, refused = run.workers or 1, error
         estimates |= _searching(made, count)
+        known, saved = _known(made, run.directions_folder)
+        estimates |= known
         if as_json:
             typer.echo(
                 json.dumps(
                     {
-                        **plan_as_json(made, count, run.memory_limit, run.device),
+                        **plan_as_json(made, count, run.memory_limit, run.device, saved),
                         "device": placement.to_json(made.tasks),
                         **estimates,
                     },
@@ -97,13 +104,35 @@ def plan(
                 )
             )
         elif not quiet:
-            print_plan(made, count, tensors, run.memory_limit, run.device)
+            print_plan(made, count, tensors, run.memory_limit, run.device, saved)
+            print_directions(estimates)
             print_device(made, placement, run.device)
             print_learning(estimates)
             print_collecting(estimates)
             print_searching(estimates)
         if refused is not None:
             raise refused
+
+
+def _written_to(made: Plan, output: Path, *, overwrite: bool) -> Plan:
+    """The plan of an output, which is refused where it may not be written."""
+    from mergeometry.plan.single_file import written_to
+    from mergeometry.sink.replaceable import refuse_taken
+    from mergeometry.sink.target import resolved_target
+
+    made = written_to(made, resolved_target(output))
+    refuse_taken(resolved_target(output), overwrite=overwrite, inputs=made.inputs)
+    return made
+
+
+def _known(made: Plan, folder: DirectionsFolder | None) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """What a folder of directions has of a plan, and the seconds that it saves of each tensor."""
+    if folder is None:
+        return {}, {}
+    from mergeometry.execution.directions_plan import known_of
+
+    known = known_of(made, folder)
+    return {"directions": known.to_json(folder)}, known.seconds
 
 
 def _of_stage(
@@ -160,7 +189,13 @@ def _scale(task: TensorTask) -> Any:
     return task.scale if task.scaling is None else task.scaling.model_dump()
 
 
-def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None, device: str = "auto") -> dict[str, Any]:
+def plan_as_json(
+    made: Plan,
+    workers: int,
+    memory_limit: str | None = None,
+    device: str = "auto",
+    saved: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What a merge would read, compute and write, as plain JSON values."""
     from mergeometry.execution.workers import limit_in_bytes
     from mergeometry.plan.machine import available_memory
@@ -183,7 +218,7 @@ def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None, devi
                 **({"values": dict(task.values)} if task.values else {}),
                 "flops": task.cost.flops,
                 "memory_bytes": task.cost.memory,
-                "seconds": task.cost.seconds * known.get(task.route, 1.0),
+                "seconds": (task.cost.seconds - saved.get(task.name, 0.0)) * known.get(task.route, 1.0),
             }
             for task in made.tasks
         ],
@@ -196,6 +231,6 @@ def plan_as_json(made: Plan, workers: int, memory_limit: str | None = None, devi
         "workers": workers,
         "peak_memory_bytes": made.peak_memory(workers),
         "available_memory_bytes": available_memory(limit_in_bytes(memory_limit)),
-        "seconds": made.seconds(workers, known),
+        "seconds": made.seconds(workers, known, saved),
         "paces": {route: known[route] for route in sorted({task.route for task in made.tasks} & set(known))},
     }

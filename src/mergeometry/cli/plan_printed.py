@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mergeometry.cli.show import console, plain, size
@@ -15,7 +17,14 @@ if TYPE_CHECKING:
     from mergeometry.sources import Checkpoint
 
 
-def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None = None, device: str = "auto") -> None:
+def print_plan(
+    made: Plan,
+    workers: int,
+    tensors: bool,
+    memory_limit: str | None = None,
+    device: str = "auto",
+    saved: Mapping[str, float] = MappingProxyType({}),
+) -> None:
     """Print what a merge would read, compute and write."""
     from rich.table import Table
 
@@ -35,7 +44,7 @@ def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None
         table.add_row(
             str(len(tasks)), kind, plain(method), scale, size(sum(cost.read for cost in costs)),
             size(sum(cost.written for cost in costs)),
-            f"{sum(task.cost.seconds * known.get(task.route, 1.0) for task in tasks):.1f}",
+            f"{sum((one.cost.seconds - saved.get(one.name, 0.0)) * known.get(one.route, 1.0) for one in tasks):.1f}",
         )  # fmt: skip
     target.print(table)
     target.print(shares_in_words(shares_of(made).to_json(), made.recipe.method.name))
@@ -46,7 +55,7 @@ def print_plan(made: Plan, workers: int, tensors: bool, memory_limit: str | None
     target.print(
         f"reads {size(made.bytes_read)}, writes {size(made.bytes_written)} "
         f"in {counted(len(made.layout.files), 'file')}; "
-        f"with {counted(workers, 'worker')} {about(made.seconds(workers, known))} "
+        f"with {counted(workers, 'worker')} {about(made.seconds(workers, known, saved))} "
         f"and at most {size(made.peak_memory(workers))} of the {size(memory)} of memory"
     )
     if any(task.route in known for task in made.tasks):
@@ -67,6 +76,15 @@ def _named(base: Checkpoint) -> str:
 
     plain_path = base.stack is None and base.adapter is None
     return (cached_name(str(base.path)) if plain_path else None) or base.described
+
+
+def print_directions(estimates: Mapping[str, Any]) -> None:
+    """Print how many tensors' directions are known, where there is a folder of them."""
+    if (found := estimates.get("directions")) is not None:
+        console().print(
+            f"directions are known of {found['known']} of {counted(found['of'], 'tensor')} that take them, in "
+            f"{plain(found['folder'])}"
+        )
 
 
 def print_device(made: Plan, placement: Placement, asked: str) -> None:

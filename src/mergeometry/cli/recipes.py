@@ -19,6 +19,7 @@ from mergeometry.methods.registry import names
 from mergeometry.working_folder import folder_for
 
 if TYPE_CHECKING:
+    from mergeometry.execution.directions_folder import DirectionsFolder
     from mergeometry.recipe import Recipe
 
 _PANEL = "Recipe keys (with a RECIPE they override its own)"
@@ -31,6 +32,22 @@ MemoryLimitOption: TypeAlias = Annotated[
         metavar="BYTES",
         help="What all processes may take together, such as 8GB; by default the machine's memory, or less where a "
         "container, a job or `ulimit` allows less.",
+    ),
+]
+DirectionsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--directions",
+        envvar="MERGEOMETRY_DIRECTIONS",
+        metavar="FOLDER",
+        help="Keep the decompositions of full models in a folder, and take from it those that an earlier merge left "
+        "(docs/known-directions.md); they do not change the result.",
+    ),
+]
+DirectionsLimitOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES", help="What the files of --directions may take together; by default 50GB. The oldest go first."
     ),
 ]
 DTYPES = ("base", "float64", "float32", "float16", "bfloat16")
@@ -167,6 +184,17 @@ class WriteOptions(ExecutorOptions):
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output in one step.")] = False
 
 
+def chosen_folder(place: Path | None, limit: str | None) -> DirectionsFolder | None:
+    """The folder of directions and its limit; None where none is given."""
+    if place is None:
+        if limit is not None:
+            wrong_usage("--directions-limit is for --directions, which says where they are kept")
+        return None
+    from mergeometry.execution.directions_folder import directions_folder
+
+    return directions_folder(place, limit)
+
+
 def check_device_name(name: str) -> None:
     """Refuse a name that no device has."""
     if name not in {"auto", "cpu"} and not name.startswith("cuda"):
@@ -184,8 +212,15 @@ class RunOptions(WriteOptions):
             "merge it speeds up."
         ),
     ] = "auto"
+    directions: DirectionsOption = None
+    directions_limit: DirectionsLimitOption = None
     report: ReportOption = None
     log: LogOption = LogForm.TEXT
+
+    @property
+    def directions_folder(self) -> DirectionsFolder | None:
+        """The folder of directions, where one is given; ``RecipeError`` where its limit is no number of bytes."""
+        return chosen_folder(self.directions, self.directions_limit)
 
     def check(self) -> None:
         """Refuse a device that there is not."""

@@ -39,7 +39,7 @@ def searching(
                 searched(
                     plan, run.output, workers=run.workers, overwrite=run.overwrite, resume=run.resume,
                     say=say if events is None else Steps(events, "scored"), memory_limit=run.memory_limit,
-                    tell=telling(events, hidden=hidden), executor=executor,
+                    tell=telling(events, hidden=hidden), executor=executor, directions=run.directions_folder,
                 )
             )  # fmt: skip
         yield chosen

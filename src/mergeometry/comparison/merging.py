@@ -10,13 +10,15 @@ from pathlib import Path
 
 from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError, in_one_line
-from mergeometry.execution.compute import process_usage
+from mergeometry.execution.directions_folder import DirectionsFolder, kept_in
+from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import gram_of, statistics_of
 from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, begin
-from mergeometry.linalg.svd import top_directions
+from mergeometry.execution.usage import process_usage
+from mergeometry.linalg.recall import Recall
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections
 from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
@@ -47,6 +49,8 @@ class MergeJob:
     """What scale rules need; None where no merge is measured."""
     device: str = "cpu"
     """Where it is merged; its results go through main memory to their files."""
+    directions: DirectionsStore | None = None
+    """Where its decompositions may be known, and are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,21 @@ class MergedTensor:
 
 
 def merge_jobs(
-    plans: Sequence[Plan], folder: Path, needs: tuple[Need, ...] | None = None, device: str = "cpu"
+    plans: Sequence[Plan],
+    folder: Path,
+    needs: tuple[Need, ...] | None = None,
+    device: str = "cpu",
+    directions: DirectionsFolder | None = None,
 ) -> tuple[list[MergeJob], dict[Path, int]]:
     """One job for each tensor, or slice of one, that any plan merges, the costliest first, and the scratch files.
 
     Entries that merge a tensor alike share one variant; a file holds what one set of entries uses, so that it can be
     removed when these are done. ``needs`` is what scale rules need, None where nothing is measured.
+
+    Raises:
+        OutputError: the folder of ``directions`` may not or cannot be used.
     """
+    kept = kept_in(directions, [task for _, tasks in _by_name(plans) for _, task in tasks[:1]])
     sizes: dict[Path, int] = {}
     labels = tuple(model.label for model in plans[0].models)
     jobs = []
@@ -84,7 +96,7 @@ def merge_jobs(
             file = folder / ("-".join(map(str, users)) if len(users) < len(plans) else "all")
             variants.append(Variant(task, tuple(users), Place(file, sizes.get(file, 0), task.shape)))
             sizes[file] = sizes.get(file, 0) + room(task.shape)
-        jobs.append(MergeJob(name, tuple(variants), labels, needs, device))
+        jobs.append(MergeJob(name, tuple(variants), labels, needs, device, kept.of(groups[0][0])))
     return sorted(jobs, key=lambda job: (-sum(v.task.cost.seconds for v in job.variants), job.name)), sizes
 
 
@@ -108,7 +120,7 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
         ExecutionError: a method fails.
     """
     with TensorReader() as reader:
-        return on_device(job.device, reader, (job.labels,), partial(_merged, job))
+        return on_device(job.device, reader, (job.labels, None, job.directions), partial(_merged, job))
 
 
 @dataclass(slots=True)
@@ -151,7 +163,9 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
         if job.needs is not None:
             held.append(delta)
         counts = [work.count(delta) for work in works]
-        shared, decomposing = _shared_directions(delta, [count for count in counts if count is not None])
+        shared, decomposing = _shared_directions(
+            vectors.recall, delta, [count for count in counts if count is not None]
+        )
         for work, count in zip(works, counts, strict=True):
             started = time.perf_counter()
             with _Naming(work.task):
@@ -173,12 +187,12 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
     return MergedTensor(tuple(written), seconds, process_usage()[0], tuple(measured))
 
 
-def _shared_directions(delta: Delta, counts: Sequence[int]) -> tuple[Directions | None, float]:
+def _shared_directions(recall: Recall, delta: Delta, counts: Sequence[int]) -> tuple[Directions | None, float]:
     """Leading directions, as many as the variant with the largest count needs, and the seconds they took."""
     started = time.perf_counter()
     if not counts:
         return None, 0.0
-    return top_directions(delta, max(counts)), time.perf_counter() - started
+    return recall.top_directions(delta, max(counts)), time.perf_counter() - started
 
 
 _NOT_COMPARED = frozenset({"method_name", "scale", "scaling", "outputs", "route", "cost"})

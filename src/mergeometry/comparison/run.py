@@ -120,7 +120,9 @@ class _Jobs:
         self._notes = [one.notes for one in informed]
         needs = needs_of(rules) if rules else None
         jobs, self._sizes = (
-            merge_jobs([one.plan for one in informed], folder, needs, setup.device) if self._todo else ([], {})
+            merge_jobs([one.plan for one in informed], folder, needs, setup.device, setup.directions)
+            if self._todo
+            else ([], {})
         )
         create(self._sizes)
         self._merging = len(jobs)

@@ -21,7 +21,7 @@ from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.dtypes import torch_dtype
 from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.errors import MismatchError, NumericalError
-from mergeometry.execution.compute import process_usage
+from mergeometry.execution.usage import process_usage
 from mergeometry.plan import Plan, make_plan
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe import Recipe, load_recipe

@@ -16,6 +16,7 @@ from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
 from mergeometry.execution.devices import chosen_device
+from mergeometry.execution.directions_folder import DirectionsFolder
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan import Plan, make_plan
@@ -48,6 +49,8 @@ class Setup:
     """The inputs that each model is run on before merges by activations, in the models' order; else empty."""
     device: str = "cpu"
     """Where tensors are merged and models are run."""
+    directions: DirectionsFolder | None = None
+    """Where decompositions may be known, and are kept."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -75,6 +78,7 @@ def set_up(
     *,
     everything: bool,
     device: str = "cpu",
+    directions: DirectionsFolder | None = None,
 ) -> Setup:
     """Match recipe, entries and tasks, plan every merge, and read heads and inputs.
 
@@ -135,7 +139,7 @@ def set_up(
     return Setup(
         common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
         tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *input_notes),
-        unlabelled, device=chosen,
+        unlabelled, device=chosen, directions=directions,
     )  # fmt: skip
 
 

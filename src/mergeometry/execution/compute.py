@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,12 +13,15 @@ from mergeometry.deferred import Tensor, torch
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.errors import ExecutionError, MergeometryError, in_one_line
 from mergeometry.execution.copies import copy_in_pieces, refuse_unequal
+from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.fallback import on_device
+from mergeometry.execution.known_directions import DirectionsWarning, recalled
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
+from mergeometry.execution.usage import process_usage
 from mergeometry.linalg.batches import DeviceMemoryWarning
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.side_by_side import scaled_columns
@@ -43,7 +43,13 @@ class TruncationWarning(UserWarning):
     """An update was truncated."""
 
 
-_NOTED = (DecompositionFallbackWarning, DeviceMemoryWarning, TruncationWarning, UndefinedScaleWarning)
+_NOTED = (
+    DecompositionFallbackWarning,
+    DeviceMemoryWarning,
+    DirectionsWarning,
+    TruncationWarning,
+    UndefinedScaleWarning,
+)
 """Warnings that become notes on the tensor in the run record."""
 
 
@@ -59,6 +65,8 @@ class Job:
     """What every byte read and written is hashed by; None where nobody needs that."""
     device: str = "cpu"
     """Where the tensor is merged."""
+    directions: DirectionsStore | None = None
+    """Where its decompositions may be known, and are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ class Outcome:
     """Seconds that the process's processors worked meanwhile."""
     device: str = "cpu"
     """Where the tensor was merged."""
+    recalled: tuple[int, int] = (0, 0)
+    """How many decompositions were asked for where they may be known, and how many were."""
 
     @property
     def scale(self) -> float | None:
@@ -118,7 +128,9 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
             return _produce(job, inputs, reader, writer), inputs
 
         try:
-            (written, scales, energies), inputs = on_device(job.device, reader, (job.labels, job.algorithm), produce)
+            (written, scales, energies), inputs = on_device(
+                job.device, reader, (job.labels, job.algorithm, job.directions), produce
+            )
         except MergeometryError:
             raise
         except Exception as error:
@@ -132,8 +144,9 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
     peak, process = process_usage()
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
     return Outcome(
-        job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor, str(inputs.device)
-    )
+        job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor, str(inputs.device),
+        recalled(inputs.recall),
+    )  # fmt: skip
 
 
 class Produced(NamedTuple):
@@ -231,15 +244,3 @@ def _write_factors(job: Job, delta: Delta, scale: float, writer: Writes) -> Prod
     )
     digests = tuple(writer.write(slot, as_stored(task, tensor, code, scale)) for slot, tensor, code in pairs)
     return Produced(digests, (scale,), (energy * scale**2, whole * scale**2))
-
-
-def process_usage() -> tuple[int, int]:
-    """Peak resident bytes of this process so far, and its process id."""
-    try:
-        # On Linux, ru_maxrss of a worker starts at what its parent held when it started the worker.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), os.getpid()
-    except (OSError, StopIteration):
-        pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, os.getpid()

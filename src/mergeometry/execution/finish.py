@@ -8,12 +8,13 @@ from statistics import median
 from typing import Any
 
 from mergeometry.execution.adapter_settings import write_adapter_config
-from mergeometry.execution.compute import TRUNCATED, Outcome, process_usage
+from mergeometry.execution.compute import TRUNCATED, Outcome
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.head_files import write_heads
 from mergeometry.execution.input_records import input_records, stacked_names, unread
 from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.timings import Timings
+from mergeometry.execution.usage import process_usage
 from mergeometry.hub_names import is_hub_name
 from mergeometry.plan.adapter_contents import adapter_contents
 from mergeometry.plan.plan import Plan

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from mergeometry.errors import NumericalError
 from mergeometry.execution.demands import MEASURING
+from mergeometry.execution.directions_folder import NOT_KEPT, Kept
+from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import statistics_of
@@ -36,6 +38,8 @@ class MeasureJob:
     task: TensorTask
     labels: tuple[str, ...]
     device: str = "cpu"
+    directions: DirectionsStore | None = None
+    """Where its decompositions may be known, and are kept."""
 
 
 def measure(job: MeasureJob) -> Statistics:
@@ -56,7 +60,9 @@ def measured(job: MeasureJob, reader: Reads) -> Statistics:
     with warnings.catch_warnings():
         # The merge that is written warns again.
         warnings.simplefilter("ignore", DecompositionFallbackWarning)
-        return on_device(job.device, reader, (job.labels,), lambda inputs: _statistics(task, inputs))
+        return on_device(
+            job.device, reader, (job.labels, None, job.directions), lambda inputs: _statistics(task, inputs)
+        )
 
 
 def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
@@ -67,28 +73,34 @@ def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
     return statistics_of(merged, WeighedDeltas(deltas, task.weights), needs, base=lambda: vectors.base)
 
 
-def with_global_scale(plan: Plan, workers: int, placement: Placement = CPU, executor: Executor = LOCAL) -> Plan:
+def with_global_scale(
+    plan: Plan, workers: int, placement: Placement = CPU, executor: Executor = LOCAL, directions: Kept = NOT_KEPT
+) -> Plan:
     """The plan with the scales that its rule computes from all tensors; unchanged where it has no such rule.
 
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
         MergeometryError: a tensor cannot be merged.
     """
-    jobs = measure_jobs(plan, placement)
+    jobs = measure_jobs(plan, placement, directions)
     if not jobs:
         return plan
     with closing(side_by_side(measure, deque(jobs), min(workers, len(jobs)), executor, MEASURING)) as finished:
         return scaled_by(plan, list(finished))
 
 
-def measure_jobs(plan: Plan, placement: Placement = CPU) -> list[MeasureJob]:
+def measure_jobs(plan: Plan, placement: Placement = CPU, directions: Kept = NOT_KEPT) -> list[MeasureJob]:
     """The tensors to measure for a rule that looks at all of them; none where there is no such rule."""
     rule = plan.recipe.scale
     if not isinstance(rule, ScaleRule) or rule.per == "tensor":
         return []
     labels = tuple(model.label for model in plan.models)
-    tasks = (piece for task in plan.ordered() for piece in pieces_of(task))
-    return [MeasureJob(task, labels, placement.of(task)) for task in tasks if task.scaling is not None]
+    tasks = ((task, piece) for task in plan.ordered() for piece in pieces_of(task))
+    return [
+        MeasureJob(piece, labels, placement.of(piece), directions.of(task))
+        for task, piece in tasks
+        if piece.scaling is not None
+    ]
 
 
 def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:

@@ -13,6 +13,7 @@ from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.decisions import decisions
 from mergeometry.execution.devices import placement_of, workers_on
+from mergeometry.execution.directions_folder import DirectionsFolder, Kept, kept_in
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
@@ -52,11 +53,13 @@ def execute(
     tell: Tell = untold,
     device: str = "cpu",
     executor: Executor = LOCAL,
+    directions: DirectionsFolder | None = None,
 ) -> RunRecord:
     """Run a plan; the output folder, with the ``extras``, appears complete or not at all.
 
     ``tell`` is called when tensors of an earlier run are "resumed" or "discarded", with how many. ``device`` is cpu,
     cuda, cuda:i, or auto: a GPU where there is one and it saves time. The ``executor`` is one that is open.
+    Decompositions that the folder of ``directions`` has are taken from there, and others kept; the bytes are the same.
 
     Raises:
         RecipeError: a search is still to be made, fewer than one worker is asked for, the merge needs more memory than
@@ -72,7 +75,7 @@ def execute(
     placement = placement_of(plan, device)
     workers = workers_on(placement, plan, workers, memory_limit, executor)
     plan = written_to(plan, resolved_target(output))
-    algorithm = plan.recipe.output.digest
+    algorithm, kept = plan.recipe.output.digest, kept_in(directions, plan.ordered())
     staging = Staging(output, overwrite=overwrite, resume=resume, inputs=plan.inputs, algorithm=algorithm)
     try:
         with staging, executor.sharing(staging.token, files_read(plan)) as checked:
@@ -82,7 +85,7 @@ def execute(
             extra = sidecars.nbytes + heads + files + expected_bytes(plan) + (1 << 20)
             identity = identity_of(plan, extras.identity + placement.identity)
             with timings.stage("prepare"):
-                plan = with_global_scale(plan, workers, placement, checked)
+                plan = with_global_scale(plan, workers, placement, checked, kept)
                 plan = written_to(surveyed(plan, workers, placement=placement, executor=checked), staging.target)
                 later = "" if plan.residuals is None else RESIDUALS
                 staging.create(plan.layout, identity.digest, extra_bytes=extra, parts=identity.parts, later=later)
@@ -93,7 +96,9 @@ def execute(
             # Closed here, not when it is collected: no worker may still be writing when the staging folder is removed.
             with (
                 timings.stage("merge"),
-                closing(_computed(plan, staging, workers, set(outcomes), progress, placement, checked)) as computed,
+                closing(
+                    _computed(plan, staging, workers, set(outcomes), progress, placement, checked, kept)
+                ) as computed,
             ):
                 for outcome in computed:
                     outcomes[outcome.name] = outcome
@@ -103,6 +108,7 @@ def execute(
             notes = (*extras.notes, *residuals.notes, *executor.notes())
             extras = replace(extras, notes=notes, residuals=residuals.entries)
             chosen = decisions(plan, asked, workers, limit_in_bytes(memory_limit), placement)
+            chosen |= kept.to_json(outcome.recalled for outcome in outcomes.values())
             record = write_metadata(plan, staging, outcomes, sidecars, identity.digest, timings, extras, chosen)
             staging.publish()
     except KeyboardInterrupt as error:
@@ -140,6 +146,7 @@ def _computed(
     progress: Progress | None,
     placement: Placement,
     executor: Executor,
+    kept: Kept,
 ) -> Generator[Outcome]:
     labels = tuple(model.label for model in plan.models)
     tasks = {task.name: task for task in plan.tasks}
@@ -151,7 +158,7 @@ def _computed(
             continue
         slots = tuple(plan.layout.slots[output.name] for output in task.outputs)
         digest, where = plan.recipe.output.digest, placement.of(task)
-        jobs.append(Job(task, slots, staging.folder, labels, digest, where))
+        jobs.append(Job(task, slots, staging.folder, labels, digest, where, kept.of(task)))
     with closing(run_jobs(jobs, workers, executor)) as finished:
         for outcome in finished:
             for output, digest in zip(tasks[outcome.name].outputs, outcome.written, strict=True):

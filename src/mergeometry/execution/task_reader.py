@@ -9,7 +9,10 @@ from mergeometry.deferred import Shaped, Tensor, torch
 from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError
+from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.finite import surely_finite
+from mergeometry.execution.known_directions import KnownDirections
+from mergeometry.linalg.recall import NOTHING, Recall
 from mergeometry.sink.writer import tensor_bytes
 from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo, read_factors
 from mergeometry.values import LowRank
@@ -37,12 +40,20 @@ class TaskReader:
     Without an ``algorithm`` nothing is hashed.
     """
 
-    def __init__(self, reader: Reads, labels: Sequence[str], algorithm: Algorithm | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reads,
+        labels: Sequence[str],
+        algorithm: Algorithm | None = None,
+        directions: DirectionsStore | None = None,
+    ) -> None:
         self._reader = reader
         self._labels = labels
         self.algorithm: Algorithm | None = algorithm
         self._hashed: dict[tuple[str, str], tuple[Hash, int]] = {}
         """(model label, name in the file) to the hash of what was read, and where in the file that ends."""
+        self.recall: Recall = NOTHING if directions is None else KnownDirections(directions)
+        """What the merge asks for decompositions."""
 
     @property
     def digests(self) -> dict[tuple[str, str], str]:

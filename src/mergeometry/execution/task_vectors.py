@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.dtypes import compute_dtype
+from mergeometry.execution.directions_plan import note_directions
 from mergeometry.execution.on_demand import OnDemand
 from mergeometry.execution.refining import calibrated, refined
 from mergeometry.execution.task_reader import TaskReader
-from mergeometry.methods.families.accumulator import Accumulator, Weighing, accumulate
+from mergeometry.linalg.recall import NOTHING, Recall
+from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections, Weighing, accumulate
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import AdapterDelta, DenseUpdate, TensorInfo
 from mergeometry.values import Delta, LowRank
@@ -32,6 +34,11 @@ class TaskVectors(OnDemand):
         if self._base is None:
             self._base = self._inputs.numbers("base", self._task.base)
         return self._base
+
+    @property
+    def recall(self) -> Recall:
+        """What their merge asks for decompositions."""
+        return self._inputs.recall
 
     @property
     def base(self) -> Float[Tensor, "*shape"]:
@@ -66,15 +73,16 @@ class TaskVectors(OnDemand):
 
 def begin(task: TensorTask, vectors: TaskVectors) -> Accumulator[Delta]:
     """Start the merge of a task by its method, of task vectors that its refinements may change before."""
-    return calibrated(task, begin_piece(task, _base_for(task, vectors)), vectors)
+    return calibrated(task, begin_piece(task, _base_for(task, vectors), vectors.recall), vectors)
 
 
-def begin_piece(task: TensorTask, base: Tensor | None) -> Accumulator[Delta]:
+def begin_piece(task: TensorTask, base: Tensor | None, recall: Recall = NOTHING) -> Accumulator[Delta]:
     """Start the merge of a piece of a task; ``base`` is the base's weights there, for a method that needs them."""
     assert task.method is not None
-    if not task.weighs_first:
-        return task.method.begin(task.weights, base)
-    return Weighing(task.method.begin([1.0] * len(task.weights), base), task.weights)
+    begun = task.method.begin([1.0] * len(task.weights) if task.weighs_first else task.weights, base)
+    if isinstance(begun, LeadingDirections):
+        begun.recall = recall
+    return Weighing(begun, task.weights) if task.weighs_first else begun
 
 
 def begin_parts(task: TensorTask, vectors: TaskVectors) -> Accumulator[list[Delta]]:
@@ -99,5 +107,6 @@ def merged_delta(task: TensorTask, vectors: TaskVectors) -> tuple[Delta, Sequenc
     """The merged task vector of a task, refined, and the task vectors: read again where the merge released them."""
     accumulator = begin(task, vectors)
     merged = accumulate(accumulator, len(vectors), vectors.__getitem__)
+    note_directions(vectors.recall, task)
     deltas = accumulator.held or vectors
     return refined(task, merged, deltas), deltas

@@ -16,6 +16,7 @@ from mergeometry.encoders import Encoder, build_encoder
 from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
+from mergeometry.execution.directions_folder import DirectionsFolder
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.identity import files_read
@@ -60,6 +61,7 @@ def adapt(
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
     executor: Executor = LOCAL,
+    directions: DirectionsFolder | None = None,
 ) -> RunRecord:
     """Learn what the plan's `adapt:` section requests, then write the merge.
 
@@ -107,6 +109,7 @@ def adapt(
             record = execute(
                 result, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress,
                 extras=extras, memory_limit=memory_limit, tell=tell, executor=executor,
+                directions=directions,
             )  # fmt: skip
             place.done()
             return json.dumps(record.to_json())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergeometry.deferred import Bool, Float, Tensor, torch
-from mergeometry.linalg.polar import NULL_TOLERANCE, decorrelated
+from mergeometry.linalg.polar import NULL_TOLERANCE
+from mergeometry.linalg.recall import NOTHING, Recalled
 from mergeometry.linalg.svd import gram, symmetric_eigen, thin_svd
 from mergeometry.values import Directions
 
@@ -56,8 +57,9 @@ def shared_subspace(directions: Sequence[Directions]) -> SharedSubspace:
         NumericalError: a decomposition failed with every driver.
     """
     stacked = stack(directions)
-    left, first = decorrelated(stacked.left)
-    right, second = decorrelated(stacked.right)
+    recall = directions.recall if isinstance(directions, Recalled) else NOTHING
+    left, first = recall.decorrelated(stacked.left)
+    right, second = recall.decorrelated(stacked.right)
     return SharedSubspace(left, right, stacked.values, tuple(task.count for task in directions), first and second)
 
 

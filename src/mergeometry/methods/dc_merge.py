@@ -67,7 +67,7 @@ class DCMerge(Directional):
         """Smooth, change to the shared coordinates, combine, mask, and go back."""
         adapters = all(task.of_adapter for task in directions if task.count)
         smoothed = [replace(task, values=self.smooth(task.values, adapters)) for task in directions]
-        shared = shared_subspace(smoothed)
+        shared = shared_subspace(directions)  # which does not depend on their values
         if shared.rank == 0:
             return LowRank(shared.left, torch.diag(shared.values), shared.right)
         stacked, counts = stack(smoothed), list(shared.counts)

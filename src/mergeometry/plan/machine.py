@@ -6,6 +6,7 @@ Bytes are upper bounds, which tests check the engine against. Rates are rough: t
 from __future__ import annotations
 
 import os
+import platform
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,6 +52,15 @@ FORMED_PER_SECOND = 2e8
 def cores() -> int:
     """Cores that this process may use: a scheduler or a container can allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The name of the machine's processor."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return name
 
 
 def available_memory(limit: int | None = None, root: Path = Path("/")) -> int:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from mergeometry import limits
 from mergeometry.cache import cache_folder, made_in_cache
 from mergeometry.errors import MergeometryError
-from mergeometry.plan.machine import cores
+from mergeometry.plan.machine import cores, processor
 from mergeometry.plan.plan import Plan
 from mergeometry.regular_files import read_regular
 
@@ -92,8 +90,4 @@ def _figures(kept: Any) -> tuple[float, float]:
 
 def _identity(device: str) -> str:
     """What the pace depends on: the processor, the cores that may be used, the build of torch, the device."""
-    processor = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return f"{processor}, {cores()} cores, torch {version('torch')}, device {device}"
+    return f"{processor()}, {cores()} cores, torch {version('torch')}, device {device}"

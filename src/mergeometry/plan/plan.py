@@ -149,9 +149,17 @@ class Plan:
         later = sorted(residual_memories(self).values(), reverse=True)[:workers]
         return parent + heads + max(sum(PROCESS_BYTES + memory for memory in stage) for stage in (largest, later))
 
-    def seconds(self, workers: int, paces: Mapping[str, float] = MappingProxyType({})) -> float:
-        """Rough seconds for the whole merge; ``paces`` correct those of a route for the machine."""
-        seconds = [task.cost.seconds * paces.get(task.route, 1.0) for task in self.tasks]
+    def seconds(
+        self,
+        workers: int,
+        paces: Mapping[str, float] = MappingProxyType({}),
+        saved: Mapping[str, float] = MappingProxyType({}),
+    ) -> float:
+        """Rough seconds for the whole merge.
+
+        ``paces`` correct those of a route for the machine, and ``saved`` says what a tensor takes less than planned.
+        """
+        seconds = [(task.cost.seconds - saved.get(task.name, 0.0)) * paces.get(task.route, 1.0) for task in self.tasks]
         return max(sum(seconds) / workers, max(seconds, default=0.0)) + residual_seconds(self) / workers
 
 

@@ -177,7 +177,7 @@ class _Jobs:
         place = self._folder / "data"
         place.mkdir(exist_ok=True)
         informed = attach_moments(self._setup, [plan], place, self._say, self._executor)[0].plan
-        jobs, sizes = merge_jobs([informed], self._folder)
+        jobs, sizes = merge_jobs([informed], self._folder, directions=self._setup.directions)
         if self._merged is None:
             create(sizes)
         known = {} if self._merged is None else self._merged.tasks

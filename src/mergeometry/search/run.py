@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import RecipeError
+from mergeometry.execution.directions_folder import DirectionsFolder
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.leftovers import MERGES
@@ -41,6 +42,7 @@ def searched(
     memory_limit: MemoryLimit = None,
     tell: Tell = untold,
     executor: Executor = LOCAL,
+    directions: DirectionsFolder | None = None,
 ) -> Iterator[Plan]:
     """The plan that the best of all that the recipe leaves open leads to.
 
@@ -55,11 +57,11 @@ def searched(
     if recipe.search is not None:
         require_optuna()
         plan = _with_one_scale(plan, workers, memory_limit, executor)
-        setup = section_setup(plan, recipe.search)
+        setup = replace(section_setup(plan, recipe.search), directions=directions)
         Space(setup.plans[0], recipe.search)  # what has no number to start from is refused before anything is written
     else:
         assert isinstance(recipe.scale, ScaleGrid)
-        setup = grid_setup(plan, recipe.scale)
+        setup = replace(grid_setup(plan, recipe.scale), directions=directions)
     target = resolved_target(output)
     with LearningPlace(
         output, overwrite=overwrite, resume=resume, inputs=plan.inputs, folder_of=search_folder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from mergeometry.linalg.batches import joins_batch, top_directions_of
-from mergeometry.linalg.svd import top_directions
+from mergeometry.linalg.recall import NOTHING, Recall, Recalled
 from mergeometry.values import Delta, Directions, LowRank
 
 Result = TypeVar("Result")
@@ -100,6 +100,8 @@ class LeadingDirections(Accumulator[Result]):
         self._waiting: list[tuple[int, Delta]] = []
         self.count = count
         """How many triplets of a task vector it keeps."""
+        self.recall: Recall = NOTHING
+        """What it asks for decompositions."""
 
     def take(self, index: int, delta: Delta) -> None:
         """Decompose it; on another device, small ones wait to be decomposed together."""
@@ -107,7 +109,7 @@ class LeadingDirections(Accumulator[Result]):
             self._waiting.append((index, delta))
             return
         self._decompose_waiting()
-        self.take_directions(index, top_directions(delta, self.count(delta)))
+        self.take_directions(index, self.recall.top_directions(delta, self.count(delta)))
 
     def take_directions(self, index: int, directions: Directions) -> None:
         """Take the leading triplets, as many as `count` says, of a task vector that the caller has decomposed."""
@@ -116,7 +118,7 @@ class LeadingDirections(Accumulator[Result]):
     def result(self) -> Result:
         """The merge of all triplets."""
         self._decompose_waiting()
-        return self._merge(self._directions)
+        return self._merge(Recalled(self._directions, self.recall))
 
     def _decompose_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
