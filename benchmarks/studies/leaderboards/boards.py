@@ -76,18 +76,17 @@ def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[I
     )  # fmt: skip
 
 
-def _ladder(title: str, suite: str) -> Board:
+def _ladder(title: str, suite: str, **sizes: Any) -> Board:
     return Board(
         title=title, suite=suite, full=False, methods=ALL_OF_ADAPTERS, rules=HALF,
-        question="The ladder of 8, 14 and 20 tasks for adapters: how much of each is left?",
-        scales="0.2,0.3,0.5,1", validation=40, test=150,
+        question="The ladder of 8, 14 and 20 tasks for adapters: how much of each is left?", **sizes,
     )  # fmt: skip
 
 
-def _rest(title: str, suite: str, *methods: Item, only: Sequence[str] = (), **sizes: Any) -> Board:
-    """What a first board of adapters had not measured, on its own inputs: methods, and half a scale."""
+def _rest(title: str, suite: str, *methods: Item, **sizes: Any) -> Board:
+    """Methods that a first board of adapters had not measured, on its own inputs."""
     return Board(
-        title=title, suite=suite, full=False, only=only, methods=["own_blocks", *methods], rules=HALF,
+        title=title, suite=suite, full=False, methods=methods,
         question="What do the methods keep that the first board of these experts left out?", **sizes,
     )  # fmt: skip
 
@@ -179,15 +178,17 @@ BOARDS = {
     "text-8-adapters-half": _at_half("Text, 8 tasks, LoRA experts, at half a scale"),
     "text-2-adapters-half": _at_half("Text, 2 tasks, LoRA experts, at half a scale", ("movie", "r8"), [DC_NONE]),
     "text-8-adapters-rest": _rest("Text, 8 tasks, LoRA experts, further methods", "text-8", "average", "ties",
-                                  "dc_merge", DC_LINEAR, scales=SHORT, validation=75, test=250),
+                                  scales=SHORT, validation=75, test=250),
     "vision-rest": _rest("Vision, 9 tasks, LoRA experts, further methods", "vision", "average", "dc_merge",
                          scales="0.3,0.5,1", validation=30, test=100),
     "vision-6-adapters-rest": _rest("Vision, 6 tasks, LoRA experts, further methods", "vision-6", "dc_merge",
                                     scales="0.5,1", validation=30, test=100),
     "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY,
                                  scales="0.5,1", validation=50, test=200),
-    "text-14-adapters": _ladder("Text, 14 tasks, LoRA experts", "text-14"),
-    "text-20-adapters": _ladder("Text, 20 tasks, LoRA experts", "text-20"),
+    "text-14-adapters": _ladder("Text, 14 tasks, LoRA experts", "text-14", scales="0.2,0.3,0.5,1",
+                                validation=40, test=150),
+    "text-20-adapters": _ladder("Text, 20 tasks, LoRA experts", "text-20", scales="0.3,0.5,1", validation=30,
+                                test=100),
     "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",
                                    scales="0.5,1", validation=30, test=100),
     "vision-6-full": Board(
@@ -242,7 +243,7 @@ BOARDS = {
                  {"name": "dc_merge average, no mask",
                   "method": {"name": "dc_merge", "smoothing": "average", "block_mask": False}},
                  "task_arithmetic", "tsv_m", "iso_cts", "wudi"],
-        scales="0.1,0.2,0.3,0.5,0.75,1,1.5", validation=75, test=250,
+        scales="0.1,0.2,0.3,0.5,1", validation=50, test=150,
     ),
     "text-8-full-rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,
