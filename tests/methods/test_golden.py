@@ -70,18 +70,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("knots", {"combine": "sum"}),
     ("wudi", {}),
     ("wudi", {"solver": "adam", "steps": 50, "learning_rate": 1e-4}),
-    *(("swudi", given) for given in ({}, {"keep": "auto", "filter": "none"}, {"keep": 1.0, "time": 30.0})),
+    *(("swudi", given) for given in ({}, {"keep": "auto", "filter": "none"})),
     ("actmat", {}),
-    *(("ace", given) for given in ({}, {"threshold": 1e-6}, {"threshold": 1e-6, "epsilon": 1e-4, "refined": 0.1})),
-    *(
-        ("reforge", given)
-        for given in (
-            {},
-            {"anchor": "own_blocks", "ridge": 10.0, "rank": 3},
-            {"anchor": "iso_c"},
-            {"anchor": "task_arithmetic", "ridge": 0.1},
-        )
-    ),
+    *(("ace", given) for given in ({}, {"threshold": 1e-6, "epsilon": 1e-4, "refined": 0.1})),
+    ("reforge", {"ridge": 0.3}),
     ("adamerging", {}),
     *(("adamerging", {"density": density}) for density in (0.01, 0.2, 1.0)),
     *(("tsv_m", {"rank": rank}) for rank in ("auto", 3, 0.125, 0.5)),
@@ -140,11 +132,11 @@ def test_every_method_has_a_reference() -> None:
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_dense(case: tuple[str, dict[str, Any]], weighted: bool, worst: dict[str, float]) -> None:
     name, given = case
-    # numpy's full SVDs are what takes the time: the settings share out the seeds, and the small shape sees many more.
+    # numpy's full SVDs are what takes the time: the settings share out the seeds, and the small shape sees three of them.
     first = CASES.index(case) % SEEDS
     small = (33, 7)
     kinds = [(first, shape, tasks) for shape in spectra.SHAPES if shape != small for tasks in spectra.TASKS]
-    kinds += [(seed, small, tasks) for seed in range(first, first + 5) for tasks in spectra.TASKS]
+    kinds += [(seed, small, tasks) for seed in range(first, first + 3) for tasks in spectra.TASKS]
     for seed, shape, tasks in kinds:
         if tasks < 2 and ALONE_UNDEFINED & set(given.values()):
             continue

@@ -133,7 +133,7 @@ class ACE(Spectral):
             residual.add_(row.double() @ (_whole(gram(_centred(row))) / size - mean))
         left, values, right = thin_svd(residual)
         count = min(share_of(short, self.refined), int((values > RANK_TOLERANCE * values[:1]).sum()))
-        return float(values[:count].mean()) * left[:, :count] @ right[:, :count].mT
+        return float(values[:count].sum()) / max(1, count) * left[:, :count] @ right[:, :count].mT
 
 
 def _centred(matrix: Float[Tensor, "m q"]) -> Float[Tensor, "m q"]:
