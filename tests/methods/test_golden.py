@@ -132,7 +132,7 @@ def test_every_method_has_a_reference() -> None:
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_dense(case: tuple[str, dict[str, Any]], weighted: bool, worst: dict[str, float]) -> None:
     name, given = case
-    # numpy's full SVDs are what takes the time: the settings share out the seeds, and the small shape sees three of them.
+    # numpy's full SVDs are what takes the time: the settings share out the seeds; the small shape sees three of them.
     first = CASES.index(case) % SEEDS
     small = (33, 7)
     kinds = [(first, shape, tasks) for shape in spectra.SHAPES if shape != small for tasks in spectra.TASKS]
