@@ -82,6 +82,24 @@ def test_what_it_sees_is_the_merged_model_whatever_adapter_is_on(merged: Path) -
     torch.testing.assert_close(router.scores(model, given), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_adapters_that_transformers_loads_itself_are_off_too(merged: Path, tmp_path: Path) -> None:
+    model: Any = transformers.AutoModel.from_pretrained(merged)
+    inputs = {"task 1": batch(0, 8, 0), "task 2": batch(1, 8, 1)}
+    plain = mg.fit_router(model, inputs)
+    settings = peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)
+    wrapped: Any = peft.get_peft_model(copy.deepcopy(model), settings)
+    wrapped.save_pretrained(tmp_path)
+    model.load_adapter(str(tmp_path))
+    changed = model(**batch(0, 8, 0)).last_hidden_state
+    torch.testing.assert_close(mg.fit_router(model, inputs).weight, plain.weight)
+    torch.testing.assert_close(model(**batch(0, 8, 0)).last_hidden_state, changed)  # switched on again
+    model.disable_adapters()
+    unchanged = model(**batch(0, 8, 0)).last_hidden_state
+    mg.fit_router(model, inputs)
+    torch.testing.assert_close(model(**batch(0, 8, 0)).last_hidden_state, unchanged)
+    assert (changed - unchanged).abs().max() > 1e-3
+
+
 def test_scores_are_the_log_densities_of_groups_with_one_shrunk_covariance() -> None:
     torch.manual_seed(0)
     groups = [torch.randn(count, 6) @ torch.randn(6, 6) + 3 * torch.randn(6) for count in (9, 5, 7)]
@@ -131,6 +149,17 @@ def test_a_file_that_is_no_router_is_refused(tmp_path: Path, change: dict[str, s
     assert mg.Router.load(place).tasks == ("a", "b")
     safetensors.torch.save_file(tensors, place, {**good, **change})
     with pytest.raises(SourceError, match="not a router"):
+        mg.Router.load(place)
+
+
+def test_a_router_of_another_model_or_of_no_numbers_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "file.safetensors"
+    metadata = {"kind": "mergeometry router", "tasks": '["a", "b"]', "layer": "1"}
+    safetensors.torch.save_file({"weight": torch.ones(2, 3), "bias": torch.ones(2)}, place, metadata)
+    with pytest.raises(DataError, match="features of 3 numbers, and the model gives 16"):
+        mg.Router.load(place).route(files.tiny_bert(), batch(0, 2, 0))
+    safetensors.torch.save_file({"weight": torch.ones(2, 3), "bias": torch.tensor([0, torch.nan])}, place, metadata)
+    with pytest.raises(SourceError, match="NaN or Inf"):
         mg.Router.load(place)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,10 +40,9 @@ def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> 
         DataError: the model gives no such hidden states.
     """
     training = model.training
-    adapters_off = getattr(model, "disable_adapter", nullcontext)
     model.eval()
     try:
-        with torch.inference_mode(), adapters_off():
+        with torch.inference_mode(), _adapters_off(model):
             output = _encoder(model)(**batch, output_hidden_states=True)
     finally:
         model.train(training)
@@ -56,6 +55,24 @@ def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> 
     hidden = states[layer].float()
     mask = batch.get("attention_mask")
     return pooled(hidden, mask if mask is not None and mask.shape == hidden.shape[:2] else None, "mean")
+
+
+@contextmanager
+def _adapters_off(model: Any) -> Iterator[None]:
+    """Switch adapters off, those of a PeftModel and those that a model of transformers has loaded by itself."""
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            yield
+    elif getattr(model, "_hf_peft_config_loaded", False):
+        on = not any(getattr(part, "disable_adapters", False) is True for part in model.modules() if part is not model)
+        model.disable_adapters()
+        try:
+            yield
+        finally:
+            if on:
+                model.enable_adapters()
+    else:
+        yield
 
 
 def _encoder(model: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mergeometry.errors import OutputError, SourceError
+from mergeometry.errors import DataError, OutputError, SourceError
 from mergeometry.routing.features import task_features
 from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorReader, read_header
@@ -39,16 +39,22 @@ class Router:
         tokenizer or image processor gives.
 
         Raises:
-            DataError: the model gives no hidden states.
+            DataError: the model gives no hidden states, or is not the router's.
         """
         features = task_features(model, batch, self.layer).to(self.weight)
+        width = self.weight.shape[1]
+        if features.shape[1] != width:
+            raise DataError(
+                f"the router takes features of {width} numbers, and the model gives {features.shape[1]}",
+                hint="a router belongs to the merged model that it was fitted to",
+            )
         return torch.softmax(features @ self.weight.T + self.bias, dim=1)
 
     def route(self, model: nn.Module, batch: Mapping[str, Tensor]) -> list[str]:
         """The most probable task of each input.
 
         Raises:
-            DataError: the model gives no hidden states.
+            DataError: the model gives no hidden states, or is not the router's.
         """
         return [self.tasks[index] for index in self.scores(model, batch).argmax(dim=1).tolist()]
 
@@ -93,6 +99,8 @@ class Router:
             raise SourceError("the file is not a router", file=place, hint="`mergeometry router` writes one")
         with TensorReader() as reader:
             weight, bias = (reader.read(header.tensors[name]).float() for name in ("weight", "bias"))
+        if not bool(weight.isfinite().all() and bias.isfinite().all()):
+            raise SourceError("the router's numbers hold NaN or Inf", file=place)
         return cls(tasks, int(layer), weight, bias)
 
 
