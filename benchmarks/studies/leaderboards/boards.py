@@ -18,6 +18,7 @@ from benchmarks.studies.leaderboards.rows import (
     OURS,
     RANKS,
     READINGS,
+    RECORDS,
     REGRESSIONS,
     REGRESSIONS_WITH_ROWS,
     RHO,
@@ -103,6 +104,23 @@ def _regressions(
     )  # fmt: skip
 
 
+def _records(title: str, suite: str, **sizes: Any) -> Board:
+    """Published merges of adapters, on the inputs of the first board of these experts."""
+    return Board(
+        title=title, suite=suite, full=False, methods=RECORDS,
+        question="Do merges that were published for adapters, at their published settings, keep more?", **sizes,
+    )  # fmt: skip
+
+
+def _by_layer(title: str, suite: str, *methods: Item, **sizes: Any) -> Board:
+    """What full fine-tunes keep by CT-Merging, and by LARV's scale per layer beside one scale for all."""
+    return Board(
+        title=title, suite=suite, full=True, methods=["own_blocks", "ct_merging", *methods], rules="larv",
+        question="Does a scale for each layer keep more than one for all, and does CT-Merging hold for full models?",
+        **sizes,
+    )  # fmt: skip
+
+
 def _at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) -> Board:
     """Test figures at scale 0.5 for the study of `method: auto`, where a board has them on validation inputs alone."""
     return Board(
@@ -179,8 +197,12 @@ BOARDS = {
     "text-2-adapters-half": _at_half("Text, 2 tasks, LoRA experts, at half a scale", ("movie", "r8"), [DC_NONE]),
     "text-8-adapters-rest": _rest("Text, 8 tasks, LoRA experts, further methods", "text-8", "average", "ties",
                                   scales=SHORT, validation=75, test=250),
+    "text-8-adapters-records": _records("Text, 8 tasks, LoRA experts, published merges of adapters", "text-8",
+                                        scales="0.3,0.5,1,1.5,2", validation=75, test=250),
     "vision-rest": _rest("Vision, 9 tasks, LoRA experts, further methods", "vision", "average", "dc_merge",
                          scales="0.3,0.5,1", validation=30, test=100),
+    "vision-6-adapters-records": _records("Vision, 6 tasks, LoRA experts, published merges of adapters", "vision-6",
+                                          scales="0.5,1,2", validation=30, test=100),
     "vision-6-adapters-rest": _rest("Vision, 6 tasks, LoRA experts, further methods", "vision-6", "dc_merge",
                                     scales="0.5,1", validation=30, test=100),
     "text-6-adapters": _adapters("Text, 6 other tasks, LoRA experts", "text-14", TEXT_14_ONLY,
@@ -191,6 +213,10 @@ BOARDS = {
                                 test=100),
     "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",
                                    scales="0.5,1", validation=30, test=100),
+    "text-8-full-records": _by_layer("Text, 8 tasks, full fine-tunes, scales per layer", "text-8",
+                                     *with_rows("ct_merging"), "iso_c", scales="0.5,1", validation=100, test=400),
+    "vision-6-full-records": _by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6", "iso_c",
+                                       scales="0.5,1", validation=60, test=300),
     "vision-6-full": Board(
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",

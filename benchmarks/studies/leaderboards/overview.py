@@ -30,7 +30,7 @@ COLUMNS = {
 }
 """The boards that compare methods, and their headings."""
 
-BESIDE = ("rest", "regressions")
+BESIDE = ("rest", "regressions", "records")
 """What the names of boards end with that measure more methods on the models and inputs of a first one."""
 
 PLAIN = ("average", "task_arithmetic", "ties")

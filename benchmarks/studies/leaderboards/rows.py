@@ -99,6 +99,15 @@ UNSMOOTHED = ("text-2-adapters", "text-8-adapters", "vision-6-adapters", "vision
 ALL_OF_ADAPTERS: list[Item] = [
     "own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, DC_NONE, DC_LINEAR,
 ]  # fmt: skip
+RECORDS: list[Item] = [
+    "own_blocks",
+    "ct_merging",
+    "core_space",
+    {"name": "core_space ties", "method": {"name": "core_space", "combine": "ties", "isotropic": False}},
+    *({"name": f"{method} + {step}", "method": method, "refine": [step]}
+      for method, step in (("task_arithmetic", "pico"), ("task_arithmetic", "norm"), ("tsv_m", "pico"))),
+]  # fmt: skip
+"""Published merges of adapters; `norm` is the half of `pico` that follows the merge, the control."""
 HALF = "one(factor=0.5, per=model)"
 """Scores half a scale on test inputs too, which is what `method: auto` chooses for adapters."""
 HABITS: list[Item] = [
