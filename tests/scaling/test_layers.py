@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mergeometry as mg
-from mergeometry.comparison.rules import read_rules
+from mergeometry.comparison.rules import read_rules, ruled
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.errors import RecipeError
 from mergeometry.linalg.layer_proxies import commutator_conflict, effective_rank
@@ -153,3 +153,15 @@ def test_a_comparison_scores_it_once_per_factor() -> None:
         "larv per layer", "0.5 x larv per layer", "norm_mean per model", "norm_mean per tensor",
     ]  # fmt: skip
     assert ScaleRule.model_validate({"rule": "larv"}).per == "layer"
+    measured = {
+        f"layer.{n}.{part}.weight": (True, Statistics((1.0,), (1.0,), 1.0, proxies=(2.0 + n, 0.5)))
+        for n in range(3)
+        for part in ("dense", "out")
+    }
+    (whole, half, *_) = ruled(
+        rules, {**measured, "embeddings.word.weight": (False, Statistics((1.0,), (1.0,), 1.0))}, []
+    )
+    for found, factor in ((whole, 1.0), (half, 0.5)):
+        assert isinstance(found.at, dict)
+        assert [found.at[name] for name in measured] == [factor * tier for tier in (0.8, 0.8, 1.0, 1.0, 1.2, 1.2)]
+        assert found.at["embeddings.word.weight"] == factor

@@ -54,7 +54,7 @@ class CoreSpace(Spectral):
         if sizes.dense:
             return Work(3.0 * tasks * m * n * (m + n) + 9.0 * (m**3 + n**3), 8 * (2 * tasks + 4) * m * n)
         total = min(m, n, sum(rank or 0 for rank in sizes.ranks))
-        return Work(20.0 * total**2 * (m + n + total), 8 * (2 * tasks + 4) * total**2 + 24 * total * (m + n))
+        return Work(20.0 * total**2 * (m + n + total), 8 * tasks * total**2 + 24 * total * (m + n))
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Change to the common bases, combine, and go back."""

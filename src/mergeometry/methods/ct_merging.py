@@ -11,7 +11,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.subspace import principal_directions, stack
 from mergeometry.linalg.svd import RANK_TOLERANCE, thin_svd, top_directions
-from mergeometry.methods.base import Directional, Rank, parameters
+from mergeometry.methods.base import Directional, Rank, Sizes, Work, parameters
 from mergeometry.values import Delta, Directions, LowRank
 
 
@@ -38,6 +38,11 @@ class CTMerging(Directional):
     def equal_models(self) -> Literal["same"]:
         """Common responses are averaged, and the N copies of a direction of one's own share one polar factor."""
         return "same"
+
+    def extra_cost(self, sizes: Sizes) -> Work:
+        """The common directions, and both sides a second time, since there are more columns than dimensions."""
+        (m, n), total = sizes.shape, sum(self.part_ranks(sizes))
+        return Work(12.0 * (m + n) * total**2, 40 * (m + n) * total)
 
     def merge(self, directions: Sequence[Directions]) -> LowRank:
         """Find the common directions, take them out of every task, and put all side by side."""

@@ -55,7 +55,7 @@ class Pico(Refinement):
         (m, n), (flops, memory) = shape, super().cost(shape, tasks, rank)
         if rank is not None and rank < m:
             return 30.0 * m * rank**2 + 8.0 * (m + n) * rank * tasks, 8 * (3 * m * rank + 4 * rank**2 + n * rank)
-        return flops + 4.0 * tasks * m * m * n + 9.0 * m**3, memory + 8 * (4 * m * m + m * n)
+        return flops + 4.0 * tasks * m * m * n + 9.0 * m**3, memory + 8 * (4 * m * m + 3 * m * n)
 
 
 def _changed(
