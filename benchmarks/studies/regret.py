@@ -31,10 +31,15 @@ Found = Mapping[str, Mapping[str, Any]]
 def read(folder: Path) -> dict[str, dict[str, Any]]:
     """Every board's comparison that scored rules, by the name of its file; empty where there is no such folder.
 
-    Boards at half a scale complete others for one method, and compare no rules.
+    Boards at half a scale complete others for one method, and compare no rules; those of records repeat methods of
+    others for a rule that is scored there alone.
     """
     kept = {file.stem: json.loads(file.read_text("utf-8"))["comparison"] for file in sorted(folder.glob("*.json"))}
-    return {name: _completed(found) for name, found in kept.items() if found["rules"] and not name.endswith("-half")}
+    return {
+        name: _completed(found)
+        for name, found in kept.items()
+        if found["rules"] and not name.endswith(("-half", "-records"))
+    }
 
 
 def _completed(comparison: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison, RuleFigures
 
-KINDS = (("model", "One scale for the model"), ("tensor", "A scale for each tensor"))
+KINDS = (
+    ("model", "One scale for the model"),
+    ("layer", "A scale for each layer"),
+    ("tensor", "A scale for each tensor"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class RegretTable:
 
 
 def regret_tables(comparison: Comparison) -> list[RegretTable]:
-    """A table for rules that give the model one scale, and one for those that give each tensor its own."""
+    """A table for rules that give the model one scale, and one each for those by layer and by tensor."""
     tables = []
     for per, title in KINDS:
         rules = [rule for rule in comparison.rules if _figures(comparison, rule)[0].per == per]
