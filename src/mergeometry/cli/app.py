@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -9,6 +12,7 @@ import typer
 from mergeometry.cli.commands import Commands
 from mergeometry.cli.signals import stop_on_signals
 from mergeometry.cli.streams import output_in_words, settle_streams
+from mergeometry.deferred import after_loading
 
 app = typer.Typer(
     name="mergeometry",
@@ -41,5 +45,15 @@ def main() -> None:
     """Run the command line; the console script ``mergeometry``."""
     settle_streams()
     stop_on_signals()
-    with output_in_words():
+    with output_in_words(), _unsearched():
         app()
+
+
+@contextmanager
+def _unsearched() -> Iterator[None]:
+    """Keep what a library made out of every search for garbage, also of those with which Python ends a process."""
+    try:
+        with after_loading(gc.freeze):
+            yield
+    finally:
+        gc.freeze()

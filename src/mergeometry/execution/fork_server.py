@@ -31,9 +31,12 @@ _PROGRAM = """
 import signal
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-import json, sys
+import gc, json, sys
+gc.disable()  # until torch is there: each search among its objects takes longer, and finds nothing
 sys.path[:] = json.loads(sys.argv[2])
 from mergeometry.execution import worker_process
+gc.freeze()  # a search in a forked worker would copy what it shares with this process
+gc.enable()
 worker_process.{}(int(sys.argv[1]))
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import subprocess
@@ -28,8 +27,6 @@ _ORPHAN_SECONDS = 0.5
 def serve(descriptor: int) -> None:
     """Fork a worker for every connection that comes, until the caller closes its end or dies."""
     torch.set_num_threads(1)
-    gc.collect()
-    gc.freeze()  # a search for garbage in a worker would copy what it shares with this process
     with socket.socket(fileno=descriptor) as asked:
         for connection in _connections(asked):
             if not os.fork():
