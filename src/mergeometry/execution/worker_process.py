@@ -18,6 +18,7 @@ import cloudpickle
 import torch
 
 import mergeometry.execution.compute  # noqa: F401  (what every worker needs is loaded before the first is forked)
+from mergeometry.allocator import keep_freed_memory
 from mergeometry.errors import ExecutionError, in_one_line
 from mergeometry.execution.fork_server import ASKED, ENDED, command_of
 
@@ -26,6 +27,7 @@ _ORPHAN_SECONDS = 0.5
 
 def serve(descriptor: int) -> None:
     """Fork a worker for every connection that comes, until the caller closes its end or dies."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     with socket.socket(fileno=descriptor) as asked:
         for connection in _connections(asked):
