@@ -51,7 +51,8 @@ as the output has, and calls `fsync` once (`benchmarks/speed/raw_io.py`). *Warm*
 cache; *cold* drops them from it before every run, as when models are freshly downloaded or larger than memory. Before
 every run of either kind the plain program runs once unmeasured, so that all runs find the memory in the same state. A
 merge does more than the plain program that it is measured against: it starts Python and torch, checks that every value
-is finite, and hashes every byte read and written.""",
+is finite, and hashes every byte read and written. *Start-up* is the same command on as many models of four tensors of
+64 entries; the goals are on what a merge takes beside it.""",
     "llama": """A base and three fine-tunes with the shapes of Qwen2.5-0.5B under Llama's names, 494M parameters, tied
 tables; `slerp` takes two of the three. Ours runs as the command comes, which gives it a worker for each core, and with
 one where a row says so, to the same bytes, both without the page beside the output (`--no-report`); mergekit with its
@@ -145,6 +146,11 @@ def section(title: str, result: Result) -> Iterator[str]:
         yield from _steps(result["steps"])
         return
     yield from table(("measure", "figure", "goal", "met"), (_goal(found) for found in result["goals"]))
+    if "times_plain" in result:
+        yield from table(
+            ("times the reading and writing", "whole command", "start-up aside"),
+            ((one["name"], f"{_short(one['whole'])} x", f"{_short(one['aside'])} x") for one in result["times_plain"]),
+        )
     if "in_memory" in result:
         yield from table(
             ("in memory", "ours", "full SVD", "times faster, median of the layers"),
