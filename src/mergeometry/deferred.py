@@ -39,8 +39,8 @@ else:
                     module = import_module(self._name)
                     for part in self._parts:
                         import_module(f"{self._name}.{part}")
-                    for act in tuple(_WATCHING):
-                        act()
+                for act in tuple(_WATCHING):
+                    act()
                 self._module = module
             return getattr(self._module, name)
 

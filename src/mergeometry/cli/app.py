@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from mergeometry.allocator import keep_freed_memory
 from mergeometry.cli.commands import Commands
 from mergeometry.cli.signals import stop_on_signals
 from mergeometry.cli.streams import output_in_words, settle_streams
-from mergeometry.deferred import after_loading
 
 app = typer.Typer(
     name="mergeometry",
@@ -46,18 +42,8 @@ def main() -> None:
     """Run the command line; the console script ``mergeometry``."""
     settle_streams()
     stop_on_signals()
-    with output_in_words(), _own_process():
-        app()
-
-
-@contextmanager
-def _own_process() -> Iterator[None]:
-    """Make a process quick that ends with the block: memory is kept, and what a library made is never searched.
-
-    Python's last searches for garbage, as it ends, would take half as long as importing torch.
-    """
-    try:
-        with after_loading(keep_freed_memory), after_loading(gc.freeze):
-            yield
-    finally:
-        gc.freeze()
+    with output_in_words():
+        try:
+            app()
+        finally:
+            gc.freeze()  # as it ends, Python would search all of torch for garbage: half as long as importing it takes

@@ -149,9 +149,9 @@ def _page(
 def _carried_out(
     given: Recipe, run: RunOptions, where: AccessOptions, written: Events | None, *, hidden: bool, executor: Executor
 ) -> tuple[Plan, RunRecord]:
-    from mergeometry.deferred import load
     from mergeometry.execution.devices import workers_at_start
     from mergeometry.execution.workers import likely_workers, worker_count
+    from mergeometry.own_process import load_for_good
     from mergeometry.plan.prepared import prepared_plan
 
     assert run.output is not None
@@ -173,7 +173,7 @@ def _carried_out(
     workers = workers_at_start(run.device, run.workers, worker_count(run.workers, plan.seconds(1)))
     executor.expect(workers)
     if workers <= 1 and run.executor == "local":
-        load()
+        load_for_good()
     if given.data is not None:
         from mergeometry.activations.run import merge_on_data as execute
     else:

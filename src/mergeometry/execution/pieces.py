@@ -73,7 +73,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
 
     with WriteBehind(chunk_of(task), dtype, task.base.elements, write) as behind:
         for _, base, delta in merged_pieces(task, inputs, reader):
-            store(task, base.add_(delta, alpha=task.scale), behind.room(len(base)), task.scale)
+            store(task, base.add_(delta, alpha=task.scale), behind.room(base.numel()), task.scale)
         behind.finish()
     return hashed.digest
 
@@ -103,11 +103,11 @@ def merged_pieces(
             if pieces.untested and not piecewise.all_finite:
                 pieces.test()
             if held is not None:
-                piecewise.sum(deltas, held[first : first + len(base)])
+                piecewise.sum(deltas, held[first : first + base.numel()])
         piecewise.measured()
     if held is not None:
         for first, base in pieces.of_base():
-            yield first, base, piecewise.merge_sum(held[first : first + len(base)])
+            yield first, base, piecewise.merge_sum(held[first : first + base.numel()])
         return
     for first, base, deltas in pieces:
         merged = piecewise.merge(deltas, base)
@@ -137,6 +137,7 @@ class _Pieces:
         read = [("base", task.base), *((label, info) for _, label, info in self._dense)]
         self._step = max(1, chunk_of(task) // self._piece) * self._piece
         self._ahead = ReadAhead(inputs, reader, read, self._step)
+        self._computed_as_one = {info.code for _, info in read if compute_dtype(info.code) is self._dtype}
         size = min(self._piece, task.base.elements)
         self._base = torch.empty(size, dtype=self._dtype)
         self._deltas = [
@@ -202,8 +203,9 @@ class _Pieces:
             NumericalError: an entry is NaN or infinite, where each is tested as it comes.
         """
         for chunk, stored in self._ahead:
-            for start in range(0, max(1, len(stored[0])), self._piece):
-                yield chunk + start, *self._of(chunk, slice(start, min(start + self._piece, len(stored[0]))), stored)
+            count = stored[0].numel()
+            for start in range(0, max(1, count), self._piece):
+                yield chunk + start, *self._of(chunk, slice(start, min(start + self._piece, count)), stored)
         self._passed = True
 
     def room_for_sum(self) -> Float[Tensor, " elements"] | None:
@@ -239,7 +241,7 @@ class _Pieces:
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
         """Convert what was read to the dtype that arithmetic runs in, and test it in the first pass."""
         test = self.tested and not self._passed
-        if compute_dtype(info.code) is self._dtype:
+        if info.code in self._computed_as_one:
             numbers.copy_(stored)
             # By their sum: they are in the cache now, where the bits that were read are not yet.
             return self._inputs.checked(label, info, numbers) if test else numbers

@@ -18,9 +18,9 @@ import cloudpickle
 import torch
 
 import mergeometry.execution.compute  # noqa: F401  (what every worker needs is loaded before the first is forked)
-from mergeometry.allocator import keep_freed_memory
 from mergeometry.errors import ExecutionError, in_one_line
 from mergeometry.execution.fork_server import ASKED, ENDED, command_of
+from mergeometry.own_process import keep_freed_memory
 
 _ORPHAN_SECONDS = 0.5
 

@@ -36,7 +36,7 @@ class WriteBehind:
 
     def room(self, count: int) -> Float[Tensor, " count"]:
         """Memory for the next ``count`` entries, to be filled before the next call."""
-        if self._filled + count > len(self._buffers[0]):
+        if self._filled + count > self._buffers[0].numel():
             self._hand_over()
         place = self._buffers[0][self._filled : self._filled + count]
         self._filled += count

@@ -52,11 +52,11 @@ def inner_with_each(deltas: Sequence[Delta], dense: Tensor) -> list[float]:
 
 def products_of_pairs(vectors: Sequence[Float[Tensor, " count"]]) -> Float[Tensor, "tasks tasks"]:
     """Inner products of a few long vectors with each other: faster one by one than as a product of matrices."""
-    products = torch.zeros(len(vectors), len(vectors), dtype=vectors[0].dtype)
+    products = [[0.0] * len(vectors) for _ in vectors]
     for place, one in enumerate(vectors):
         for earlier in range(place + 1):
-            products[place, earlier] = products[earlier, place] = float(one.dot(vectors[earlier]))
-    return products
+            products[place][earlier] = products[earlier][place] = one.dot(vectors[earlier]).item()
+    return torch.tensor(products, dtype=vectors[0].dtype)
 
 
 def _between(left: Tensor, dense: Tensor, right: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ _SHARE = 32
 """One entry in so many is in a sample, up to `_MOST`."""
 
 _MOST = 1 << 20
-_FEW, _MANY = 64, 256
+_FEW, _MANY = 32, 256
 """Blocks that a sample lies in: of entries together, since each is a read of its own."""
 
 

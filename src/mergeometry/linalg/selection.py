@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.backend import entries_together, in_main_memory
@@ -222,6 +223,7 @@ def shrunk(values: Float[Tensor, "*shape"], bound: float, out: Float[Tensor, "*s
     return torch.ops.aten.hardshrink.out(values, bound, out=out)
 
 
+@lru_cache(maxsize=256)  # asked for again for every piece of every task vector
 def next_below(threshold: float, dtype: torch.dtype) -> float:
     """The next number below a threshold: as a bound it keeps the entries that equal the threshold."""
     return float(torch.nextafter(torch.tensor(threshold, dtype=dtype), torch.tensor(-1.0, dtype=dtype)))
