@@ -20,6 +20,7 @@ from benchmarks.studies.leaderboards.rows import (
     READINGS,
     RECORDS,
     REGRESSIONS,
+    REGRESSIONS_OF_SEEDS,
     REGRESSIONS_WITH_ROWS,
     RHO,
     SCALES,
@@ -92,16 +93,18 @@ def _rest(title: str, suite: str, *methods: Item, **sizes: Any) -> Board:
     )  # fmt: skip
 
 
-def _regressions(
-    title: str, suite: str, *, full: bool = True, seed: int = 0, tables: bool = True, **sizes: Any
-) -> Board:
+def _regressions(title: str, suite: str, methods: Sequence[Item], **more: Any) -> Board:
     """Regressions without data on the models and inputs of another board, whose `own_blocks` they repeat."""
     return Board(
-        title=f"{title}, regressions without data", suite=suite, full=full, seed=seed,
+        title=f"{title}, regressions without data", suite=suite, methods=["own_blocks", *methods],
         question="Do covariances estimated from the task vectors, or a spectral cut, keep more than their directions?",
-        methods=["own_blocks", *(REGRESSIONS_WITH_ROWS if tables else REGRESSIONS)], scales="0.2,0.3,0.5,0.75,1,1.5",
-        **sizes,
+        **{"full": True, "scales": "0.2,0.3,0.5,0.75,1,1.5", **more},
     )  # fmt: skip
+
+
+def _regressions_of_seed(seed: int) -> Board:
+    return _regressions(f"Text, 8 tasks, full fine-tunes of training seed {seed}", "text-8", REGRESSIONS_OF_SEEDS,
+                        seed=seed, scales=SHORT, validation=100, test=400)  # fmt: skip
 
 
 def _records(title: str, suite: str, **sizes: Any) -> Board:
@@ -156,15 +159,15 @@ BOARDS = {
     ),
     "text-8-full-seed-1": _other_seed(1),
     "text-8-full-seed-2": _other_seed(2),
-    "text-8-full-regressions": _regressions("Text, 8 tasks, full fine-tunes", "text-8", validation=100, test=400),
-    "text-8-full-regressions-seed-1": _regressions("Text, 8 tasks, full fine-tunes of training seed 1", "text-8",
-                                                   seed=1, validation=100, test=400),
-    "text-8-full-regressions-seed-2": _regressions("Text, 8 tasks, full fine-tunes of training seed 2", "text-8",
-                                                   seed=2, validation=100, test=400),
-    "text-14-full-regressions": _regressions("Text, 14 tasks, full fine-tunes", "text-14", validation=80, test=250),
-    "vision-6-full-regressions": _regressions("Vision, 6 tasks, full fine-tunes", "vision-6", tables=False,
+    "text-8-full-regressions": _regressions("Text, 8 tasks, full fine-tunes", "text-8", REGRESSIONS_WITH_ROWS,
+                                            validation=100, test=400),
+    "text-8-full-regressions-seed-1": _regressions_of_seed(1),
+    "text-8-full-regressions-seed-2": _regressions_of_seed(2),
+    "text-14-full-regressions": _regressions("Text, 14 tasks, full fine-tunes", "text-14", REGRESSIONS_WITH_ROWS,
+                                             validation=80, test=250),
+    "vision-6-full-regressions": _regressions("Vision, 6 tasks, full fine-tunes", "vision-6", REGRESSIONS,
                                               validation=60, test=300),
-    "text-8-adapters-regressions": _regressions("Text, 8 tasks, LoRA experts", "text-8", full=False, tables=False,
+    "text-8-adapters-regressions": _regressions("Text, 8 tasks, LoRA experts", "text-8", REGRESSIONS, full=False,
                                                 validation=75, test=250),
     "text-8-full-weight-decay": _of_habit("weight-decay", "with weight decay 0.01", SHORT),
     "text-8-full-strong-decay": _of_habit("strong-decay", "with weight decay 0.1"),

@@ -134,3 +134,7 @@ REGRESSIONS_WITH_ROWS: list[Item] = [
     *({"name": name, "method": _OF_ROWS[name]} for name in ("swudi-a", "ace")),
 ]
 """The same with tables by rows, and two of them as published."""
+REGRESSIONS_OF_SEEDS = [row for row in REGRESSIONS_WITH_ROWS if isinstance(row, dict) and row["name"] in (
+    "swudi rows", "swudi-a rows", "actmat rows", "ace rows", "reforge rows",
+)]  # fmt: skip
+"""One of each."""
