@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.studies.leaderboards import seeds
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.overview import rows_of
 from benchmarks.studies.leaderboards.page import comparison_of
@@ -20,7 +21,7 @@ Found = Mapping[str, dict[str, Any]]
 
 
 def written(found: Found) -> str:
-    """Gain kept at scale 1 and at the validated scale, board by board, the best at the latter first."""
+    """Gain kept at scale 1 and at the validated scale, board by board, the best at the latter first; then by seed."""
     parts = []
     for name in BOARDS:
         more = f"{name}-regressions"
@@ -28,6 +29,9 @@ def written(found: Found) -> str:
             measured = {row.name for row in comparison_of(found[more]).rows}
             shown = [row for key, row in rows_of(name, found).items() if key in measured or key in FROM_BOARDS]
             parts.append(f"{BOARDS[name].title}:\n\n{_table(shown)}")
+    first = f"{seeds.FIRST}-regressions"
+    if len(seeds.boards_of(found, first)) > 1:
+        parts.append(f"With the experts of other training seeds:\n\n{seeds.written(found, first)}")
     return "\n".join(parts) or "No board has been measured yet.\n"
 
 

@@ -56,7 +56,7 @@ class SWUDI(Spectral):
         """The normal equations of the input side with all their eigenvectors, and the sum to start from."""
         m, n = sizes.shape
         side = n if sizes.dense else min(n, sum(rank or 0 for rank in sizes.ranks))
-        return regression_on_rows(sizes) + Work(4.0 * m * side * side, 24 * m * side + 24 * side * side)
+        return regression_on_rows(sizes) + Work(4.0 * m * side * side, 16 * side * (m + side))
 
     def merge(self, deltas: Sequence[Delta]) -> Delta:
         """Solve along the leading eigenvectors; for adapters, in the span of their rows."""
