@@ -272,7 +272,7 @@ BOARDS = {
                  {"name": "dc_merge average, no mask",
                   "method": {"name": "dc_merge", "smoothing": "average", "block_mask": False}},
                  "task_arithmetic", "tsv_m", "iso_cts", "wudi"],
-        scales="0.1,0.2,0.3,0.5,1", validation=50, test=150,
+        scales="0.2,0.3,0.5,1", validation=40, test=120,
     ),
     "text-8-full-rules": Board(
         title="Scales without labels, full fine-tunes", suite="text-8", full=True,
