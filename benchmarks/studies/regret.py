@@ -38,7 +38,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         name: _completed(found)
         for name, found in kept.items()
-        if found["rules"] and not name.endswith(("-half", "-records"))
+        if found["rules"] and not name.endswith("-half") and "-records" not in name
     }
 
 

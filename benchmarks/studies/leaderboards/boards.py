@@ -115,10 +115,10 @@ def _records(title: str, suite: str, **sizes: Any) -> Board:
     )  # fmt: skip
 
 
-def _by_layer(title: str, suite: str, *methods: Item, **sizes: Any) -> Board:
+def _by_layer(title: str, suite: str, *methods: Item, seed: int = 0, **sizes: Any) -> Board:
     """What full fine-tunes keep by CT-Merging, and by LARV's scale per layer beside one scale for all."""
     return Board(
-        title=title, suite=suite, full=True, methods=["own_blocks", "ct_merging", *methods], rules="larv",
+        title=title, suite=suite, full=True, seed=seed, methods=["own_blocks", *methods], rules="larv",
         question="Does a scale for each layer keep more than one for all, and does CT-Merging hold for full models?",
         **sizes,
     )  # fmt: skip
@@ -217,9 +217,13 @@ BOARDS = {
     "vision-6-adapters": _adapters("Vision, 6 tasks, LoRA experts", "vision-6",
                                    scales="0.5,1", validation=30, test=100),
     "text-8-full-records": _by_layer("Text, 8 tasks, full fine-tunes, scales per layer", "text-8",
-                                     *with_rows("ct_merging"), "iso_c", scales="0.5,1", validation=100, test=400),
-    "vision-6-full-records": _by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6", "iso_c",
-                                       scales="0.5,1", validation=60, test=300),
+                                     "ct_merging", *with_rows("ct_merging"), "iso_c", scales="0.5,1",
+                                     validation=100, test=400),
+    "text-8-full-records-seed-1": _by_layer("Text, 8 tasks, full fine-tunes of seed 1, scales per layer", "text-8",
+                                            *with_rows("ct_merging"), seed=1, scales="0.5,1", validation=100,
+                                            test=400),
+    "vision-6-full-records": _by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6", "ct_merging",
+                                       "iso_c", scales="0.5,1", validation=60, test=300),
     "vision-6-full": Board(
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",

@@ -105,7 +105,7 @@ RECORDS: list[Item] = [
     "core_space",
     {"name": "core_space ties", "method": {"name": "core_space", "combine": "ties", "isotropic": False}},
     *({"name": f"{method} + {step}", "method": method, "refine": [step]}
-      for method, step in (("task_arithmetic", "pico"), ("task_arithmetic", "norm"), ("tsv_m", "pico"))),
+      for method in ("task_arithmetic", "tsv_m") for step in ("pico", "norm")),
 ]  # fmt: skip
 """Published merges of adapters; `norm` is the half of `pico` that follows the merge, the control."""
 HALF = "one(factor=0.5, per=model)"
