@@ -81,7 +81,11 @@ def test_what_is_written_is_what_was_learned(case: str, tmp_path: Path, request:
     assert summary is not None and summary["learned_numbers"] == sum(value.numel() for value in kept.values())
     held_out = {point["step"]: point["held_out"] for point in curves if point["held_out"] is not None}
     assert summary["kept_step"] == min(held_out, key=lambda step: held_out[step]) == state.best_step
-    assert summary["held_out"] == {"start": held_out[0], "kept": min(held_out.values())}
+    told = summary["held_out"]
+    assert (told["start"], told["kept"]) == (held_out[0], min(held_out.values()))
+    assert told["standard_error"] >= 0 and told["inputs"] == sum(COUNT // 4 for _ in range(3))
+    if summary["rotation"] == "none":
+        assert told["fell_by"] == pytest.approx(told["start"] - told["kept"], rel=1e-3, abs=1e-6)
     assert summary["steps"] == 6 and [own["items"] for own in summary["data"]] == [COUNT] * 3
     assert summary["coefficients"] == settings["coefficients"] and summary["precision"] == "float32"
     if case not in ("rotations alone",):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 import mergeometry as mg
+from mergeometry.learning import stages
 from mergeometry.learning.agreement import agreement_line, agreement_notes, agreements
 from mergeometry.learning.coefficients import CoefficientTable
+from mergeometry.learning.held_out import Gain
 from mergeometry.learning.learnable import Dense, Thin
-from mergeometry.learning.stages import check_every, held_out_share, stages_of
+from mergeometry.learning.stages import PAIRS_FROM, check_every, held_out_share, stages_of
 from mergeometry.learning.state import Point, State
 from mergeometry.learning.state_file import StateFile
 from mergeometry.plan.choice_of_method import FITTED
@@ -42,9 +45,16 @@ def test_stages_take_all_steps_and_a_named_granularity_has_one() -> None:
     assert {one.rate for one in stages_of(settings(learning_rate=0.5))} == {0.5}
 
 
+def test_few_inputs_have_one_stage_of_few_numbers() -> None:
+    (only,) = stages_of(settings(steps=30), inputs=32)
+    assert (only.granularity, only.steps) == ("tensor", 30)
+    assert len(stages_of(settings(steps=30), inputs=PAIRS_FROM)) == 2
+    assert [one.granularity for one in stages_of(settings(coefficients="pair"), inputs=2)] == ["pair"]
+
+
 def test_more_of_few_inputs_is_held_out() -> None:
     held = {count: int(count * held_out_share(settings(), count)) for count in (1, 2, 3, 8, 32, 120, 2000)}
-    assert held == {1: 0, 2: 1, 3: 1, 8: 2, 32: 10, 120: 16, 2000: 200}
+    assert held == {1: 0, 2: 1, 3: 1, 8: 4, 32: 16, 120: 32, 2000: 200}
     assert held_out_share(settings(held_out=0.1), 8) == held_out_share(settings(coefficients="pair"), 8) == 0.1
 
 
@@ -62,7 +72,10 @@ def test_finer_coefficients_start_at_the_same_merge() -> None:
             torch.testing.assert_close(tensor.update(table.of(name)), before[name])
 
 
-def test_an_interrupted_stage_goes_on_to_the_same_bits(inputs: dict[str, Any], tmp_path: Path) -> None:
+def test_an_interrupted_stage_goes_on_to_the_same_bits(
+    inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "PAIRS_FROM", 2)
     plan = plan_of(inputs, AUTO, method="tsv_m", scale=0.5)
     whole = prepared_from(plan)
     finished = whole.learner.learn(silent, lambda state: None)
@@ -113,6 +126,9 @@ def test_one_input_leaves_nothing_to_check_on(tuned: dict[str, Any], tmp_path: P
     assert any("too few inputs to hold any out, so nothing was learned" in note for note in run.warnings)
 
 
+GAIN = Gain(0.1, 0.02, 30, 2.0)
+
+
 def state_of(*checks: tuple[int, float, float, float], best: int) -> State:
     """A course by its checks: step, training objective, held-out objective, agreement of the only task."""
     points = [Point(step, loss, {}, held, {"a": {"agreement": share}}) for step, loss, held, share in checks]
@@ -124,11 +140,26 @@ def test_what_the_held_out_inputs_say() -> None:
     (share,) = agreements(state)
     assert share.to_json() == {"start": 0.9, "kept": 0.8}
     assert agreement_line({"a": share.to_json()}).endswith("a 90.0 -> 80.0")
-    worse, over = agreement_notes(state, chosen=False, numbers=1000, inputs=30)
+    worse, over = agreement_notes(state, chosen=False, numbers=1000, inputs=30, gain=GAIN)
     assert "agrees less with the experts" in worse and "(80.0 % of them, and 90.0 %)" in worse
     assert "overfitting: the held-out objective is 4.5 times" in over and "1,000 coefficients learned from 30" in over
     agreeing = state_of((0, float("nan"), 1.0, 1.0), (10, 0.8, 0.9, 1.0), best=10)
-    (told,) = agreement_notes(agreeing, chosen=True, numbers=10, inputs=30)
+    (told,) = agreement_notes(agreeing, chosen=True, numbers=10, inputs=30, gain=GAIN)
     assert "on every held-out input already" in told
     fine = state_of((0, float("nan"), 1.0, 0.9), (10, 0.8, 0.9, 0.95), best=10)
-    assert agreement_notes(fine, chosen=False, numbers=10, inputs=30) == []
+    assert agreement_notes(fine, chosen=False, numbers=10, inputs=30, gain=GAIN) == []
+
+
+@pytest.mark.parametrize(
+    ("gain", "why"),
+    [
+        (Gain(-0.1, 0.02, 30, 2.0), "the objective never fell"),
+        (Gain(0.1, math.inf, 1), "of one held-out input no error is known"),
+        (Gain(0.03, 0.02, 30, 2.0), "fell by 0.03 ± 0.02 on 30 inputs at most, and counts from 2.0 standard errors"),
+        (Gain(0.1, 0.02, 30, 2.0), "fewer predictions were the experts'"),
+    ],
+)
+def test_why_the_start_is_kept(gain: Gain, why: str) -> None:
+    state = state_of((0, float("nan"), 1.0, 0.9), (10, 0.2, 0.9, 0.8), best=0)
+    (told,) = agreement_notes(state, chosen=True, numbers=10, inputs=30, gain=gain)
+    assert "did not beat the merge without data" in told and why in told

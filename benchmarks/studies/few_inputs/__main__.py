@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -23,7 +23,7 @@ from benchmarks.studies.few_inputs.calibrate import Calibration, Ridge
 from benchmarks.studies.few_inputs.page import COMMAND, PICTURE, write_page
 from benchmarks.studies.few_inputs.picture import drawn
 from benchmarks.studies.few_inputs.points import families, is_curve, joined
-from benchmarks.studies.few_inputs.scene import LENGTH, Scene, read_weights
+from benchmarks.studies.few_inputs.scene import LENGTH, Drawn, Scene, read_weights
 
 ROOT = Path(__file__).parents[3]
 WORK = ROOT / "benchmarks" / "scratch" / "few_inputs"
@@ -54,6 +54,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--arms", nargs="*", default=list(dict.fromkeys([*WITHOUT, *RECIPES, *CALIBRATED])))
     parser.add_argument("--counts", nargs="*", type=int, default=list(COUNTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--trained", type=int, default=0, help="training seed of the experts")
+    parser.add_argument("--drawn", choices=get_args(Drawn), default="new", help="inputs: new to the experts or not")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--test", type=int, default=400, help="test texts per task")
     parser.add_argument("--kept", action="store_true", help="run nothing: write the results of earlier runs")
@@ -72,16 +74,18 @@ def main(arguments: list[str]) -> None:
 
 def _run(given: argparse.Namespace) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
-    scene = Scene(given.tasks, given.test)
+    scene = Scene(given.tasks, given.test, given.drawn, given.trained)
     free = [arm for arm in given.arms if arm in WITHOUT]
     fed = [arm for arm in given.arms if arm not in WITHOUT]
     points = [(arm, 0, 0) for arm in free]
     points += [(arm, count, seed) for seed in given.seeds for count in given.counts for arm in fed]
     for arm, count, seed in points:
         told = {"tasks": given.tasks, "arm": arm, "count": count, "seed": seed, "test": given.test}
+        told |= {"drawn": given.drawn, "trained": given.trained}
         steps = {"steps": given.steps} if arm.startswith("learned") else {}
-        name = "-".join([*given.tasks, arm.replace(", ", "_").replace(" ", "_"), str(count), str(seed)])
-        place = WORK / f"{name}.json"
+        tasks = "-".join(given.tasks) if len(given.tasks) < 5 else str(len(given.tasks))
+        name = "-".join([tasks, given.drawn, str(given.trained), arm, str(count), str(seed)])
+        place = WORK / f"{name.replace(', ', '_').replace(' ', '_')}.json"
         if place.is_file():
             continue
         before = _seconds()
@@ -109,7 +113,8 @@ def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, i
         record = mg.merge(scene.recipe({**keys, "seed": seed}), Path(folder) / "out", workers=1)
         accuracies = scene.accuracies(read_weights(Path(folder) / "out"))
     learned = record.adapt or {}
-    facts = {key: learned[key] for key in ("coefficients", "kept_step", "held_out", "agreement") if key in learned}
+    told = ("coefficients", "strengths", "kept_step", "held_out", "agreement")
+    facts = {key: learned[key] for key in told if key in learned}
     return {"accuracies": accuracies, **({"learned": facts} if facts else {})}
 
 

@@ -8,10 +8,21 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.pages.marks import between
-from benchmarks.studies.few_inputs.points import Point, accuracy, ends_of, families, is_curve, share_kept
+from benchmarks.studies.few_inputs.points import (
+    Point,
+    accuracy,
+    drawn_of,
+    ends_of,
+    families,
+    is_curve,
+    share_kept,
+    trained_of,
+)
 
 COMMAND = "python -m benchmarks.studies.few_inputs"
 PICTURE = "few-inputs.svg"
+_NAMED = 5
+"""From so many tasks on, a table gives their number."""
 
 
 def write_page(results: Mapping[str, Any], page: Path) -> None:
@@ -33,19 +44,29 @@ def table(results: Mapping[str, Any]) -> str:
 def _of_family(points: Sequence[Point]) -> list[str]:
     counts = sorted({point["count"] for point in points if point["count"]})
     arms = sorted({point["arm"] for point in points if point["count"]})
-    ends = ends_of(points)
-    head = [f"{', '.join(points[0]['tasks'])}: inputs per task", *map(str, counts), "processor minutes"]
+    inputs = "new inputs" if drawn_of(points[0]) == "new" else "inputs that the experts were trained on"
+    tasks = points[0]["tasks"]
+    named = ", ".join(tasks) if len(tasks) < _NAMED else f"{len(tasks)} tasks"
+    head = [f"{named}: {inputs} per task", *map(str, counts), "processor minutes"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(counts) + 1)}"]
     for arm in arms:
         own = [point for point in points if point["arm"] == arm]
-        cells = [_cell([point for point in own if point["count"] == count], ends) for count in counts]
+        cells = [_cell([point for point in own if point["count"] == count], points) for count in counts]
         lines.append(f"| {_name(arm, own)} | {' | '.join(cells)} | {_minutes(own)} |")
-    if ends:
-        free = [point for point in points if not point["count"]]
-        shown = [f"base {ends[0]:.1f}", *(f"{one['arm']} {_cell([one], ends)}" for one in free)]
-        told = f"Without any input: {', '.join(shown)}; experts {ends[1]:.1f}. {points[0]['test']} test texts per task."
-        lines += ["", told]
+    free = [point for point in points if not point["count"]]
+    if free:
+        ends = [found for seed in _seeds(free) if (found := ends_of(points, seed))]
+        base, experts = (mean(one[side] for one in ends) for side in (0, 1))
+        arms = sorted({point["arm"] for point in free})
+        without = [f"{arm} {_cell([one for one in free if one['arm'] == arm], points)}" for arm in arms]
+        seeds = f" Mean and standard deviation of {len(_seeds(free))} training seeds." if len(_seeds(free)) > 1 else ""
+        told = f"Without any input: base {base:.1f}, {', '.join(without)}; experts {experts:.1f}."
+        lines += ["", f"{told} {points[0]['test']} test texts per task.{seeds}"]
     return lines
+
+
+def _seeds(points: Sequence[Point]) -> list[int]:
+    return sorted({trained_of(point) for point in points})
 
 
 def _name(arm: str, points: Sequence[Point]) -> str:
@@ -53,13 +74,19 @@ def _name(arm: str, points: Sequence[Point]) -> str:
     return f"{arm}, {' or '.join(map(str, steps))} steps" if steps else arm
 
 
-def _cell(points: Sequence[Point], ends: tuple[float, float] | None) -> str:
-    """Mean accuracy over the draws, and the share of the gain that is kept."""
+def _cell(points: Sequence[Point], all_points: Sequence[Point]) -> str:
+    """Mean accuracy over draws and experts, and the share that is kept of what those experts gain."""
     if not points:
         return ""
     values = [accuracy(point) for point in points]
-    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{mean(values):.1f}{spread}" + (f" ({share_kept(mean(values), ends):.0f} %)" if ends else "")
+    ends = [ends_of(all_points, trained_of(point)) for point in points]
+    shares = [share_kept(value, own) for value, own in zip(values, ends, strict=True) if own]
+    return _with_spread(values, 1) + (f" ({_with_spread(shares, 0)} %)" if shares else "")
+
+
+def _with_spread(values: Sequence[float], digits: int) -> str:
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
 
 
 def _minutes(points: Sequence[Point]) -> str:

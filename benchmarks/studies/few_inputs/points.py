@@ -11,11 +11,21 @@ Place = tuple[Any, ...]
 
 
 def families(points: Iterable[Point]) -> list[list[Point]]:
-    """The points of each set of tasks, the fewest tasks first."""
-    found: dict[tuple[str, ...], list[Point]] = {}
+    """The points of each set of tasks and kind of inputs, the fewest tasks first."""
+    found: dict[tuple[tuple[str, ...], str], list[Point]] = {}
     for point in points:
-        found.setdefault(tuple(point["tasks"]), []).append(point)
-    return [found[tasks] for tasks in sorted(found, key=lambda tasks: (len(tasks), tasks))]
+        found.setdefault((tuple(point["tasks"]), drawn_of(point)), []).append(point)
+    return [found[key] for key in sorted(found, key=lambda key: (len(key[0]), key))]
+
+
+def drawn_of(point: Point) -> str:
+    """Which inputs a point was given: `new` to the experts, or those that they were `trained on`."""
+    return point.get("drawn", "trained on")
+
+
+def trained_of(point: Point) -> int:
+    """The training seed of the experts."""
+    return point.get("trained", 0)
 
 
 def is_curve(points: Iterable[Point]) -> bool:
@@ -28,10 +38,10 @@ def accuracy(point: Point) -> float:
     return 100 * mean(point["accuracies"].values())
 
 
-def ends_of(points: Iterable[Point]) -> tuple[float, float] | None:
-    """The mean accuracies of the base and of the experts, in per cent, where a point has them."""
+def ends_of(points: Iterable[Point], trained: int = 0) -> tuple[float, float] | None:
+    """The mean accuracies of the base and of the experts of a seed, in per cent, where a point has them."""
     for point in points:
-        if "ends" in point:
+        if "ends" in point and trained_of(point) == trained:
             return 100 * mean(point["ends"]["base"].values()), 100 * mean(point["ends"]["experts"].values())
     return None
 
@@ -42,9 +52,9 @@ def share_kept(value: float, ends: tuple[float, float]) -> float:
 
 
 def joined(earlier: Sequence[Point], later: Sequence[Point]) -> list[Point]:
-    """All points, where a later one replaces an earlier one of the same tasks, arm, inputs and draw."""
+    """All points, where a later one replaces an earlier one of the same tasks, experts, arm, inputs and draw."""
     return [*({_place(point): point for point in (*earlier, *later)}).values()]
 
 
 def _place(point: Point) -> Place:
-    return tuple(point["tasks"]), point["arm"], point["count"], point["seed"]
+    return tuple(point["tasks"]), drawn_of(point), trained_of(point), point["arm"], point["count"], point["seed"]

@@ -1,4 +1,4 @@
-"""The full fine-tunes of one board, a seeded draw of their training texts, and the test texts that score a merge."""
+"""The full fine-tunes of one board, a seeded draw of unlabelled texts, and the test texts that score a merge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,13 +23,16 @@ from mergeometry_suite.tasks import load
 
 LENGTH = 32
 
+Drawn = Literal["new", "trained on"]
+"""Texts that no expert was trained on, of the validation split, or those that they were trained on."""
+
 
 class Scene:
     """Scores weights on the test texts of some tasks, of which nothing else is ever read from there."""
 
-    def __init__(self, tasks: Sequence[str], test: int) -> None:
-        self.tasks = tuple(tasks)
-        self.experts = {task: load_full_expert(task) for task in tasks}
+    def __init__(self, tasks: Sequence[str], test: int, drawn: Drawn = "new", trained: int = 0) -> None:
+        self.tasks, self.drawn = tuple(tasks), drawn
+        self.experts = {task: load_full_expert(task, seed=trained) for task in tasks}
         tokenizer = Tokenizer(backbone(), LENGTH)
         self._encoder = Encoder(backbone())
         self._test = {}
@@ -63,8 +66,9 @@ class Scene:
             return read_weights(Path(folder) / "out")
 
     def texts(self, task: str, count: int, seed: int) -> list[str]:
-        """A draw of the task's training texts; a larger one of the same seed holds a smaller."""
-        texts = load(task).train.texts
+        """A draw of the task's texts; a larger one of the same seed holds a smaller."""
+        splits = load(task)
+        texts = splits.train.texts if self.drawn == "trained on" else splits.validation.texts
         order = torch.randperm(len(texts), generator=generator("few inputs", task, seed)).tolist()
         return [texts[row] for row in order[:count]]
 

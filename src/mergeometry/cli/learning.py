@@ -55,6 +55,7 @@ def learned_line(summary: Mapping[str, Any]) -> str:
     held_out = summary.get("held_out")
     course = (
         f"; held-out objective {held_out['start']:.4g} before, {held_out['kept']:.4g} at step {summary['kept_step']}"
+        f"{_fall(summary)}"
         if held_out
         else ""
     )
@@ -67,6 +68,15 @@ def learned_line(summary: Mapping[str, Any]) -> str:
         f"one per {summary['coefficients']}, rotation {summary['rotation']}, "
         f"{summary['steps']} steps in {duration(summary['seconds'])}{course}"
     )
+
+
+def _fall(summary: Mapping[str, Any]) -> str:
+    """By how much the held-out objective fell, against chance, where learning is kept."""
+    held_out = summary["held_out"]
+    error = held_out.get("standard_error")
+    if error is None or not summary["kept_step"]:
+        return ""
+    return f" ({held_out['fell_by']:.2g} ± {error:.1g} lower, on {held_out['inputs']} inputs)"
 
 
 class _Silent:

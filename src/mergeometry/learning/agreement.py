@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mergeometry.learning.held_out import Gain
 from mergeometry.learning.objective import AGREEMENT
 from mergeometry.learning.state import Point, State
 
@@ -39,8 +41,8 @@ def agreements(state: State) -> tuple[Agreement, ...]:
     )
 
 
-def agreement_notes(state: State, *, chosen: bool, numbers: int, inputs: int) -> list[str]:
-    """What the held-out inputs say of a finished course.
+def agreement_notes(state: State, *, chosen: bool, numbers: int, inputs: int, gain: Gain) -> list[str]:
+    """What the held-out inputs say of a finished course, on which their objective fell by ``gain``.
 
     ``chosen`` tells that granularity and state were chosen by them (`coefficients: auto`); ``numbers`` coefficients
     were learned from ``inputs``.
@@ -53,12 +55,13 @@ def agreement_notes(state: State, *, chosen: bool, numbers: int, inputs: int) ->
         ]
     if chosen and state.best_step == 0:
         notes.append(
-            f"{state.step} steps of learning did not beat the merge without data on held-out inputs: that merge is kept"
+            f"{state.step} steps of learning did not beat the merge without data on held-out inputs: that merge is "
+            f"kept ({_shortfall(gain)})"
         )
     if chosen and shares and all(one.start == 1 for one in shares):
         notes.append(
-            "the merge without data predicts what the experts do on every held-out input already: only more inputs can "
-            "show what learning gains"
+            "the merge without data predicts what the experts do on every held-out input already: only more inputs, or "
+            "inputs that the experts were not trained on, can show what learning gains"
         )
     before, after = (sum(side) / max(1, len(shares)) for side in ([a.start for a in shares], [a.kept for a in shares]))
     if after < before:
@@ -75,6 +78,17 @@ def agreement_notes(state: State, *, chosen: bool, numbers: int, inputs: int) ->
             "more inputs"
         )
     return notes
+
+
+def _shortfall(gain: Gain) -> str:
+    """Why a merge does not count as better."""
+    if math.isinf(gain.error):
+        return "of one held-out input no error is known"
+    if gain.mean <= 0:
+        return "the objective never fell"
+    if gain.shown:
+        return "the objective fell, but fewer predictions were the experts'"
+    return f"the objective fell by {gain} at most, and counts from {gain.needed:.1f} standard errors"
 
 
 def agreement_line(shares: Mapping[str, Any]) -> str:

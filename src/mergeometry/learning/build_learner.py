@@ -25,7 +25,8 @@ from mergeometry.learning.precision import dtype_of
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.prototypes import Prototypes, head_prototypes, random_prototypes
 from mergeometry.learning.rotation import TaskRotation
-from mergeometry.learning.stages import held_out_share, stages_of
+from mergeometry.learning.stages import held_out_share, matches_strength, stages_of
+from mergeometry.learning.strength import at_strength, strengths
 from mergeometry.learning.train import Learner
 from mergeometry.recipe.adapt import LearningSettings
 
@@ -63,6 +64,8 @@ class Prepared:
     table: CoefficientTable
     heads: tuple[Head | None, ...]
     notes: tuple[str, ...]
+    strengths: Mapping[str, float]
+    """The share of its logits' size at which an expert is compared, by task; empty where that is the whole."""
 
 
 def build_learner(
@@ -108,6 +111,10 @@ def build_learner(
         Objective(section.weights, section.temperature, section.coefficients_from), dtype,
         section.activation_checkpointing, processes,
     )  # fmt: skip
+    shares: dict[str, float] = {}
+    if matches_strength(section, [len(rows) for rows in inputs], heads):
+        found = strengths(scene, table, [learned for learned, _ in splits])
+        scene, shares = at_strength(scene, found), {material.labels[task]: share for task, share in found.items()}
     features = [] if section.resolved_rotation == "none" else _features(scene, table, probe_rows, say)
     rotations, rotation_notes = _rotations(section, scene, features, material.labels)
     notes += rotation_notes
@@ -119,7 +126,7 @@ def build_learner(
     learner.start(features)
     if learner.means is not None:
         notes += _never_predicted(learner, material.labels, heads)
-    return Prepared(learner, scene, table, tuple(heads), tuple(notes))
+    return Prepared(learner, scene, table, tuple(heads), tuple(notes), shares)
 
 
 def check_heads(

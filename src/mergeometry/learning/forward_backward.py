@@ -27,7 +27,7 @@ from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.experts import ExpertFeatures
 from mergeometry.learning.factors import CoefficientGradient, contracts
 from mergeometry.learning.merged import MergedModel
-from mergeometry.learning.objective import Measured, Objective, Sum, TaskTerms
+from mergeometry.learning.objective import AGREEMENT, Measured, Objective, Sum, TaskTerms
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.rotation import TaskRotation
 
@@ -124,22 +124,33 @@ class Passes:
         packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
         jobs = deque(self._threads.submit(work, part, step) for part in scene.processes.mine(packs))
         result, tensors = Sum(), {}
-        values: list[tuple[float, dict[tuple[int, str], float]]] = []
+        values: list[tuple[float, dict[tuple[int, str], float], dict[Chosen, tuple[float, float]]]] = []
         while jobs:
             done = jobs.popleft().result()
-            values.append((done.loss, done.terms))
+            values.append((done.loss, done.terms, done.inputs))
             for name, tensor in done.tensors().items():
                 tensors[name] = tensors[name].add_(tensor) if name in tensors else tensor.double()
             del done
         result.take(scene.processes.added(tensors))
-        for loss, terms in scene.processes.in_order(len(packs), iter(values)):
+        for loss, terms, inputs in scene.processes.in_order(len(packs), iter(values)):
             result.add_values(loss, terms)
+            result.inputs |= inputs
         return result
 
     def _forward(self, part: Sequence[Chosen], step: _Step) -> Sum:
+        """The objective of a pass, input by input."""
+        result = Sum()
         with torch.no_grad(), self._module() as module:
-            measured = self._measure(module, step.weights, part, step)
-        return Sum(float(measured.loss), dict(measured.terms), {}, {}, dict(measured.sums))
+            features, rows = self._features_of(module, step.weights, part)
+            heads = self._heads(step)
+            for one, of_input in zip(part, features.split(rows), strict=True):
+                measured = self._compared(of_input, [one], [len(of_input)], step, heads)
+                result.add_values(float(measured.loss), measured.terms)
+                result.add_sums(measured.sums)
+                share = len(of_input) / step.totals[one.task]
+                agreeing = measured.terms.get((one.task, AGREEMENT), share) / share
+                result.inputs[one] = float(measured.loss) * len(step.totals) / share, 1 - agreeing
+        return result
 
     def _forward_backward(self, table: CoefficientTable, part: Sequence[Chosen], step: _Step) -> Sum:
         gradients: dict[str, Tensor] = {}
@@ -192,27 +203,43 @@ class Passes:
         finally:
             self._modules.put(module)
 
-    def _measure(
-        self,
-        module: nn.Module,
-        given: Mapping[str, Tensor],
-        part: Sequence[Chosen],
-        step: _Step,
-    ) -> Measured:
+    def _measure(self, module: nn.Module, given: Mapping[str, Tensor], part: Sequence[Chosen], step: _Step) -> Measured:
+        features, rows = self._features_of(module, given, part)
+        return self._compared(features, part, rows, step, self._heads(step))
+
+    def _features_of(
+        self, module: nn.Module, given: Mapping[str, Tensor], part: Sequence[Chosen]
+    ) -> tuple[Float[Tensor, "rows d"], list[int]]:
+        """The features of the inputs one after another, and how many rows each has."""
         scene, encoder = self._scene, self._scene.merged.encoder
         batch = encoder.batch([scene.inputs[one.task].items[one.row] for one in part])
         with scene_precision(scene):
-            features = encoder.features(module, given, batch)
-        owners = [one.task for one, rows in zip(part, batch.rows, strict=True) for _ in range(rows)]
+            return encoder.features(module, given, batch), list(batch.rows)
+
+    def _heads(self, step: _Step) -> Sequence[Head | None]:
+        """The tasks' heads under a step's weights."""
+        encoder = self._scene.merged.encoder
+        if not isinstance(encoder, LanguageModel):
+            return [terms.head for terms in self._scene.terms]
+        # One head for all tasks, since a vocabulary in float32 is large.
+        return [output_head(encoder.head_weight(step.weights))] * len(self._scene.terms)
+
+    def _compared(
+        self,
+        features: Float[Tensor, "rows d"],
+        part: Sequence[Chosen],
+        rows: Sequence[int],
+        step: _Step,
+        heads: Sequence[Head | None],
+    ) -> Measured:
+        """The objective of inputs from their features."""
+        scene = self._scene
+        owners = [one.task for one, count in zip(part, rows, strict=True) for _ in range(count)]
         teachers = {
             task: torch.cat([scene.experts[task].of(one.row) for one in part if one.task == task]).to(features)
             for task in {one.task for one in part}
             if task in scene.experts
         }
-        heads: Sequence[Head | None] = [terms.head for terms in scene.terms]
-        if isinstance(encoder, LanguageModel):
-            # One head for all tasks, since a vocabulary in float32 is large.
-            heads = [output_head(encoder.head_weight(step.weights))] * len(heads)
         with _held(scene.rotations, step.turns) as rotations:
             return scene.objective.measure(features, owners, teachers, scene.terms, rotations, step.totals, heads)
 

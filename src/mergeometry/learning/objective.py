@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mergeometry.encoders.batches import Chosen
 from mergeometry.encoders.heads import Head
 from mergeometry.learning.losses import (
     alignment,
@@ -153,6 +154,14 @@ class Sum:
     coefficients: dict[str, Tensor] = field(default_factory=dict)
     turns: dict[int, Tensor] = field(default_factory=dict)
     sums: dict[int, tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]] = field(default_factory=dict)
+    inputs: dict[Chosen, tuple[float, float]] = field(default_factory=dict)
+    """Where no gradient is taken, the objective of each input and the share of its rows that do not agree."""
+
+    def add_sums(self, sums: Mapping[int, tuple[Float[Tensor, "d c"], Int[Tensor, " c"]]]) -> None:
+        """Add what a pass's features add to the class means."""
+        for task, (total, count) in sums.items():
+            before = self.sums.get(task)
+            self.sums[task] = (total, count) if before is None else (before[0] + total, before[1] + count)
 
     def add_values(self, loss: float, terms: Mapping[tuple[int, str], float]) -> None:
         """Add a pass's objective and its terms."""

@@ -77,7 +77,8 @@ def summary(
     checks = [point for point in state.points if point.held_out is not None]
     return {
         "objective": section.objective,
-        "weights": asdict(section.weights),
+        "weights": asdict(prepared.scene.objective.weights),
+        "strengths": {task: round(share, 4) for task, share in prepared.strengths.items()},
         "coefficients": prepared.table.granularity,
         "learned_numbers": prepared.table.count,
         "rotation": section.resolved_rotation,
@@ -93,7 +94,9 @@ def summary(
         ],
         "steps": state.step,
         "kept_step": state.best_step,
-        "held_out": {"start": checks[0].held_out, "kept": state.best} if checks else None,
+        "held_out": {"start": checks[0].held_out, "kept": state.best, **prepared.learner.held_out.gain.to_json()}
+        if checks
+        else None,
         "agreement": {one.task: one.to_json() for one in agreements(state)},
         "precision": str(prepared.scene.dtype).removeprefix("torch."),
         "seconds": round(seconds, 1),

@@ -160,7 +160,7 @@ def learned(
     notes += tuple(
         agreement_notes(
             state, chosen=section.coefficients == "auto", numbers=prepared.table.count,
-            inputs=sum(len(inputs.items) for inputs in data),
+            inputs=sum(len(inputs.items) for inputs in data), gain=prepared.learner.held_out.gain,
         )
     )  # fmt: skip
     labels = [model.label for model in plan.models]

@@ -18,10 +18,13 @@ _LADDER: tuple[tuple[Granularity, float], ...] = (("tensor", 0.4), ("pair", 0.6)
 _WIDE = 128
 """Directions of a tensor at which the rate of pairs was chosen: eight adapters of rank 16."""
 
+PAIRS_FROM = 128
+"""Inputs per task from which pairs are learned: of fewer, they fit these inputs and nothing else (docs/learning.md)."""
+
 CHECKS = 10
 """Checks on held-out inputs in a course, where the recipe does not say how often to check."""
 
-_FEW, _LEAST = 16, 3
+_FEW, _LEAST = 32, 2
 """Of few inputs, one in `_LEAST` is held out, and `_FEW` at most: a tenth of them would be too few to check on."""
 
 
@@ -34,17 +37,19 @@ class Stage:
     rate: float
 
 
-def stages_of(section: LearningSettings, widest: int = 0) -> tuple[Stage, ...]:
+def stages_of(section: LearningSettings, widest: int = 0, inputs: float = PAIRS_FROM) -> tuple[Stage, ...]:
     """The stages of a course; together they take the section's steps.
 
-    ``widest`` is the most directions that a tensor has, all tasks' together. A step of Adam moves all R x R pairs of
-    them at once, which changes the tensor by as much as R times the rate: so the rate of pairs falls with R.
+    ``inputs`` is the mean number of a task's inputs; of few, one stage is enough. ``widest`` is the most directions
+    that a tensor has, all tasks' together. A step of Adam moves all R x R pairs of them at once, which changes the
+    tensor by as much as R times the rate: so the rate of pairs falls with R.
     """
     if section.coefficients != "auto":
         return (Stage(section.coefficients, section.steps, rates_of(section)[0]),)
     stages, left = [], section.steps
-    for place, (granularity, share) in enumerate(_LADDER):
-        steps = left if place == len(_LADDER) - 1 else min(left, max(1, round(section.steps * share)))
+    ladder = _LADDER if inputs >= PAIRS_FROM else _LADDER[:1]
+    for place, (granularity, share) in enumerate(ladder):
+        steps = left if place == len(ladder) - 1 else min(left, max(1, round(section.steps * share)))
         left -= steps
         rate = rates_of(section.model_copy(update={"coefficients": granularity}))[0]
         if granularity == "pair" and section.learning_rate is None:
@@ -68,7 +73,12 @@ def held_out_share(section: LearningSettings, inputs: int) -> float:
     return max(section.held_out, min(max(1, inputs // _LEAST), _FEW) / inputs)
 
 
-def mean_agreement(by_task: Sequence[float | None]) -> float | None:
-    """The mean over tasks of the share of inputs on which the merge predicts what the expert does."""
-    known = [share for share in by_task if share is not None]
-    return sum(known) / len(known) if known else None
+def matches_strength(section: LearningSettings, inputs: Sequence[int], heads: Sequence[object | None]) -> bool:
+    """Whether experts are compared at the merge's own strength: of few inputs, where only predictions count.
+
+    Language models' predictions are over words, and keep their strength.
+    """
+    few = sum(inputs) < PAIRS_FROM * len(inputs)
+    as_given = {"distill", "hidden", "temperature", "rotation"} & section.model_fields_set
+    by_default = section.objective == "distill" and section.coefficients == "auto" and not as_given
+    return few and by_default and all(head is not None for head in heads)

@@ -35,5 +35,7 @@ class State:
     stage_first: int = 0
     """The step after which the current stage began."""
     best_stage: int = 0
+    lowest: float = math.inf
+    """The lowest held-out objective of the current stage, whether or not it counts as better."""
     points: list[Point] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)

@@ -19,6 +19,8 @@ from mergeometry.sink import safetensors_bytes
 from mergeometry.sources import TensorReader, open_checkpoint
 
 FILE = "learning.safetensors"
+_INFINITE = ("best", "lowest")
+"""Numbers that are infinite before the first check, for which JSON has no word."""
 
 
 class StateFile:
@@ -41,7 +43,8 @@ class StateFile:
         plain = {key: value for key, value in asdict(state).items() if key != "tensors"}
         for point in plain["points"]:
             point["loss"] = point["loss"] if math.isfinite(point["loss"]) else None
-        plain["best"] = plain["best"] if math.isfinite(plain["best"]) else None
+        for key in _INFINITE:
+            plain[key] = plain[key] if math.isfinite(plain[key]) else None
         text, tensors = json.dumps(plain), {name: t.contiguous().cpu() for name, t in state.tensors.items()}
         metadata = {"identity": self._identity, "state": text, "digest": _digest(text, tensors)}
         data = safetensors_bytes(tensors, metadata)
@@ -73,9 +76,8 @@ class StateFile:
         except (SourceError, ValueError, KeyError):
             return None
         points = [Point(**{**point, "loss": _number(point["loss"])}) for point in plain.pop("points")]
-        best = math.inf if plain["best"] is None else plain.pop("best")
-        plain.pop("best", None)
-        return State(best=best, points=points, tensors=tensors, **plain)
+        plain |= {key: math.inf for key in _INFINITE if plain[key] is None}
+        return State(points=points, tensors=tensors, **plain)
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -15,10 +15,10 @@ from mergeometry.errors import NumericalError
 from mergeometry.learning.class_means import ClassMeans
 from mergeometry.learning.coefficients import CoefficientTable
 from mergeometry.learning.forward_backward import Passes, Scene, Sum, unique
+from mergeometry.learning.held_out import ByInput, HeldOut
 from mergeometry.learning.losses import class_sums
-from mergeometry.learning.objective import AGREEMENT
 from mergeometry.learning.rotation import TaskRotation
-from mergeometry.learning.stages import check_every, mean_agreement, stages_of
+from mergeometry.learning.stages import PAIRS_FROM, check_every, stages_of
 from mergeometry.learning.state import Point, Report, State
 from mergeometry.recipe.adapt import LearningSettings
 
@@ -45,10 +45,12 @@ class Learner:
         workers: int = 1,
     ) -> None:
         self.scene, self.table, self._section, self.labels = scene, table, section, labels
-        self._stages, self._check_every = stages_of(section, table.widest), check_every(section)
+        inputs = sum(len(task_rows) for task_rows in (*rows, *held_out)) / len(rows)
+        self._stages, self._check_every = stages_of(section, table.widest, inputs), check_every(section)
         self._chooses = section.coefficients == "auto"
+        self._few = self._chooses and inputs < PAIRS_FROM
         self._sampler = Sampler(rows, section.batch_size, seed)
-        self._held_out = [Chosen(task, row) for task, task_rows in enumerate(held_out) for row in task_rows]
+        self.held_out = HeldOut([Chosen(task, row) for task, task_rows in enumerate(held_out) for row in task_rows])
         self._passes = Passes(scene, workers)
         self._rotations = dict(unique(scene.rotations))
         self._rotation_rate = rates[1]
@@ -75,11 +77,11 @@ class Learner:
         """
         try:
             if not self.state.points:
-                if self._held_out:
+                if self.held_out:
                     self._check(Point(0, math.nan, {}), report)
                 self._keep(keep)
             # Where coefficients are chosen by held-out inputs, without any nothing can be chosen.
-            while self._held_out or not self._chooses:
+            while self.held_out or not self._chooses:
                 self._run_stage(report, keep)
                 if self.state.stage + 1 == len(self._stages):
                     break
@@ -105,6 +107,8 @@ class Learner:
         """Give the best coefficients so far to the finer ones of the next stage."""
         self._restore_best()
         self.state.stage, self.state.stage_first, self.state.waited = self.state.stage + 1, self.state.step, 0
+        self.state.lowest = self.state.best
+        self.held_out.next_stage()
         self.table.refine(self._stages[self.state.stage].granularity)
         self._solver = self._optimiser()
 
@@ -113,6 +117,9 @@ class Learner:
         self._kept_step = self.state.step
 
     def _out_of_patience(self) -> bool:
+        # Few inputs make a short course, and its last steps, which are small, are its best.
+        if self._few and "patience" not in self._section.model_fields_set:
+            return False
         return self._section.stops_early and self.state.waited >= self._section.patience
 
     def snapshot(self) -> State:
@@ -123,6 +130,7 @@ class Learner:
             for key, value in self._solver.state.get(parameter, {}).items():
                 tensors[f"adam/{key}/{name}"] = torch.as_tensor(value).detach().clone()
         tensors |= {name: value for name, value in self.state.tensors.items() if name.startswith("best/")}
+        tensors |= self.held_out.tensors()
         if self.means is not None:
             tensors |= self.means.tensors()
         self.state.tensors = tensors
@@ -148,6 +156,7 @@ class Learner:
                         key: value.to("cpu" if key == "step" else parameter.device, copy=True)
                         for key, value in moments.items()
                     }
+        self.held_out.take(state.tensors)
         if self.means is not None:
             self.means.take(state.tensors)
 
@@ -193,7 +202,7 @@ class Learner:
         Every saved state has thus been run: a step too far shows only in the next forward pass.
         """
         state = self.state
-        inputs = self._held_out or self._sampler.step(point.step - 1)
+        inputs = self.held_out.inputs or self._sampler.step(point.step - 1)
         result = self._passes.values(inputs, self.table)
         self._refuse_broken(
             point.step, result.loss, [self._skewness(rotation) for rotation in self._rotations.values()]
@@ -201,7 +210,7 @@ class Learner:
         value = result.loss + self._section.weights.beta * self._distance()
         # The main process's value, so that all stop at the same step even where machines round differently.
         value = self.scene.processes.from_main(lambda: value)
-        if self._held_out:
+        if self.held_out:
             by_task = {
                 label: {name: value for (index, name), value in result.terms.items() if index == task}
                 for task, label in enumerate(self.labels)
@@ -211,21 +220,24 @@ class Learner:
             # Without held-out inputs no state is better than another, so the last one counts as the best.
             value = -float(point.step)
         state.points.append(point)
-        if value < state.best and self._agrees(point):
-            state.best, state.best_step, state.best_stage, state.waited = value, point.step, state.stage, 0
+        state.waited = 0 if value < state.lowest else state.waited + 1
+        state.lowest = min(value, state.lowest)
+        if value < state.best and self._counts(result.inputs):
+            state.best, state.best_step, state.best_stage = value, point.step, state.stage
             kept = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("best/")}
             state.tensors = kept | {f"best/{name}": tensor.detach().clone() for name, tensor in self._parameters()}
-        else:
-            state.waited += 1
         report(point)
 
-    def _agrees(self, point: Point) -> bool:
-        """Whether the merge predicts what the experts do no less often than at the start, where that chooses."""
-        before, after = (
-            mean_agreement([terms.get(AGREEMENT) for terms in each.by_task.values()])
-            for each in (self.state.points[0], point)
-        )
-        return not self._chooses or before is None or after is None or after >= before
+    def _counts(self, values: ByInput) -> bool:
+        """Whether a lower held-out objective counts: beyond chance, where held-out inputs choose the coefficients."""
+        if not self.held_out:
+            return True
+        # The main process's values, as its objective is the one that counts.
+        values = self.scene.processes.from_main(lambda: values)
+        counts = self.held_out.is_better(values) or not self._chooses
+        if counts:
+            self.held_out.keep(values)
+        return counts
 
     def _distance(self) -> float:
         if self.means is None:
