@@ -34,7 +34,8 @@ def table(results: Mapping[str, Any]) -> str:
     """A row per way to merge, a column per number of inputs, for each family of tasks; the drawing of the largest."""
     lines: list[str] = []
     for own in families(results["points"]):
-        lines += [*_of_family(own), ""]
+        if any(point["count"] for point in own):
+            lines += [*_of_family(own), ""]
     largest = families(results["points"])[-1]
     curve = [f"![Gain kept against unlabelled inputs per task](pictures/{PICTURE})", ""] if is_curve(largest) else []
     told = f"`{COMMAND}`, {results['date']}; {results['machine']['cpu']}, one core that other work shared."
