@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from mergeometry.blocks import times_blocks
 from mergeometry.deferred import Float, Tensor, torch
 
 
@@ -58,8 +59,8 @@ class LowRank:
         if r == s and self.core.count_nonzero() == values.count_nonzero():
             return self.left.to(dtype), (self.right * values).to(dtype).mT
         if n * r * s + m * n * r <= m * r * s + m * n * s:
-            return self.left.to(dtype), (self.core @ self.right.mT).to(dtype)
-        return (self.left @ self.core).to(dtype), self.right.to(dtype).mT
+            return self.left.to(dtype), times_blocks(self.right, self.core.mT).to(dtype).mT
+        return times_blocks(self.left, self.core).to(dtype), self.right.to(dtype).mT
 
     @property
     def device(self) -> torch.device:

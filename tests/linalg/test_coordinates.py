@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mergeometry.blocks import diagonal_blocks
 from mergeometry.errors import NumericalError
 from mergeometry.linalg import coordinates, side_by_side
-from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.coordinates import basis_of, in_coordinates
 from mergeometry.linalg.decorrelated import in_decorrelated
 from mergeometry.linalg.subspace import shared_subspace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mergeometry.blocks import diagonal_blocks
 from mergeometry.deferred import Float, Int, Tensor, torch
-from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.decorrelated import Columns, in_decorrelated
 from mergeometry.linalg.side_by_side import SideBySide
 from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, peaks_below_zero, singular_core, thin_svds

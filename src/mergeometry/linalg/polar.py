@@ -13,6 +13,9 @@ GRAM_CONDITION = 1e-5
 """Smallest ratio of extreme singular values for which a float64 Gram matrix is used: there the factor is orthonormal
 to 5e-6 (measured), at a ratio of 1e-4 to 1e-8; the full decomposition below it is exact, and several times slower."""
 
+_STRIP = 128
+"""Rows of a symmetric product that are multiplied together."""
+
 NULL_TOLERANCE = 1e-7
 """Singular values below this share of the largest have no direction of their own."""
 
@@ -43,6 +46,20 @@ def decorrelated(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], bo
         return torch.eye(len(matrix), dtype=torch.float64, device=matrix.device), True
     factor, values = polar(matrix)
     return factor, len(values) == matrix.shape[1]
+
+
+def stretch(factor: Float[Tensor, "m n"], matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
+    """``factor.T @ matrix``, where the former is the latter's polar factor: the other one, which is symmetric."""
+    size = matrix.shape[1]
+    if size <= _STRIP:
+        return factor.mT @ matrix
+    product = matrix.new_empty(size, size)
+    for first in range(0, size, _STRIP):
+        strip = slice(first, first + _STRIP)
+        # What is left of the diagonal is what is above it.
+        product[strip, first:] = factor[:, strip].mT @ matrix[:, first:]
+        product[first + _STRIP :, strip] = product[strip, first + _STRIP :].mT
+    return product
 
 
 def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:

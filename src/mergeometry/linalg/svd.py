@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from mergeometry.blocks import diagonal_blocks
 from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import backend_of, in_main_memory
-from mergeometry.linalg.blocks import diagonal_blocks
 from mergeometry.linalg.tolerances import RANK_TOLERANCE, DecompositionFallbackWarning
 from mergeometry.values import Delta, Directions, LowRank
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.polar import stretch
 from mergeometry.linalg.selection import elected_mean, share_of
 from mergeometry.linalg.subspace import shared_subspace, stack
 from mergeometry.methods.base import Directional, Rank, parameters
@@ -71,8 +72,8 @@ class DCMerge(Directional):
         if shared.rank == 0:
             return LowRank(shared.left, torch.diag(shared.values), shared.right)
         stacked, counts = stack(smoothed), list(shared.counts)
-        lefts = (shared.left.mT @ stacked.left * stacked.values).split(counts, dim=1)
-        rights = (shared.right.mT @ stacked.right).split(counts, dim=1)
+        stretched = stretch(shared.left, stacked.left), stretch(shared.right, stacked.right)
+        lefts, rights = (stretched[0] * stacked.values).split(counts, dim=1), stretched[1].split(counts, dim=1)
         coordinates = [one @ other.mT for one, other in zip(lefts, rights, strict=True)]
         # The authors' code lays full models' coordinates out in a square as wide as the matrix, with zeros around them.
         side = 0 if adapters else min(shared.left.shape[0], shared.right.shape[0])
