@@ -17,13 +17,21 @@ matrix that the directions stand for, and of the polar factor.
 None of the other ways is taken. Float32 alone saves a fifth of a decomposition, and gives up small directions: it
 squares singular values, so that those below a 3,000th of the largest are lost in its rounding, where merges resolve a
 millionth. Corrected in float64 it saves nothing; nor does a Chebyshev filter, though its residual would say whether to
-trust it: directions that are an eighth of all are too many for it. Newton-Schulz takes dozens of products, since the
-stacked directions of 8 models in a square matrix are of a bad condition. LAPACK's two-stage reduction to a tridiagonal
-matrix gives no eigenvectors. A cache of directions on the disk, by the content of the models, would spare a second
-recipe the decompositions alone: their files would take half the space of the models, polar factors, reading and hashing
-would remain, and `compare` shares decompositions among its methods already. What did help: no scaled copy of a matrix
-whose squares are in range (a few per cent of a merge), and, for adapters, one eigen-decomposition a side in place
-of a Cholesky factor, reflections and a polar factor.
+trust it: directions that are an eighth of all are too many for it. A Gram matrix of float32 halves takes four products
+of half the time, where float64 takes one triangle of one, and still rounds its sums. torch's solver of all eigenvectors
+takes longer than LAPACK's reduction with the wanted ones alone, whose reduction runs near the processor's peak: what is
+left of a decomposition is arithmetic.
+
+The stacked directions of 8 models are of a bad condition, which decides on polar factors. Newton-Schulz takes dozens of
+products; Newton's iteration with scaling and QDWH (by reflections, and Cholesky factors at the end) take a few inverses
+or factors, each of which takes as long as half of the eigenvectors; in float32 they are as close as float32 is. In
+float32 the eigenvectors themselves lose the small directions, and a step of Newton-Schulz does not bring them back.
+LAPACK's two-stage reduction to a tridiagonal matrix gives no eigenvectors.
+
+What did help: no scaled copy of a matrix whose squares are in range (a few per cent of a merge); for adapters, one
+eigen-decomposition a side in place of a Cholesky factor, reflections and a polar factor; for `dc_merge` and
+`own_blocks`, products by the tasks' blocks and, of the symmetric ones, half (an eighth of `dc_merge` after the
+decompositions); and, for a second recipe on the same models, [directions that the first has kept](known-directions.md).
 """
 
 

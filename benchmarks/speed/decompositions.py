@@ -47,10 +47,13 @@ def measured(shape: tuple[int, int]) -> list[dict[str, Any]]:
     taus = [task_vector(shape, task) for task in range(TASKS)]
     exact, single = taus[0].double(), taus[0]
     products, stacked = gram(exact), torch.cat([top_directions(tau, KEPT).left for tau in taus], dim=1)
+    whole = exact.mT @ exact
     reference, factor = leading(*torch.linalg.svd(exact, full_matrices=False)), polar(stacked)[0]
     ways: list[tuple[str, Callable[[], Any], Callable[[Any], float] | None]] = [
         ("step: Gram matrix", lambda: gram(exact), None),
+        ("Gram matrix in float32 halves", lambda: in_halves(single), lambda got: distance(got, exact.mT @ exact)),
         ("step: its leading eigenvectors", lambda: symmetric_eigen(products, KEPT), None),
+        ("all eigenvectors, as torch solves", lambda: torch.linalg.eigh(whole), None),
         ("step: left directions", lambda: exact @ reference.right, None),
         ("directions as they are found", lambda: top_directions(single, KEPT), lambda got: apart(got, reference)),
         ("directions, in float32 alone", lambda: in_float32(single), lambda got: apart(got, reference)),
@@ -58,6 +61,13 @@ def measured(shape: tuple[int, int]) -> list[dict[str, Any]]:
          lambda got: apart(got, reference)),
         ("directions, a Chebyshev filter on a block", lambda: filtered(single), lambda got: apart(got, reference)),
         ("polar factor as it is found", lambda: polar(stacked)[0], lambda got: distance(got, factor)),
+        ("step: all eigenvectors", lambda: symmetric_eigen(gram(stacked), stacked.shape[1]), None),
+        ("polar factor, eigenvectors in float32, one step of Newton-Schulz in float64", lambda: rough(stacked),
+         lambda got: distance(got, factor)),
+        ("polar factor, scaled Newton", lambda: scaled_newton(stacked), lambda got: distance(got, factor)),
+        ("polar factor, scaled Newton in float32, one step of Newton-Schulz in float64", lambda: nearly(stacked),
+         lambda got: distance(got, factor)),
+        ("polar factor, QDWH", lambda: qdwh(stacked), lambda got: distance(got, factor)),
         ("polar factor, Newton-Schulz in float32", lambda: newton_schulz(stacked.float()),
          lambda got: distance(got.double(), factor)),
         ("polar factor, Newton-Schulz in float32, one step of Newton's in float64", lambda: polished(stacked),
@@ -121,6 +131,69 @@ def filtered(tau: Tensor, sweeps: int = 4, degree: int = 3) -> Directions:
             before, now = before / size, now / size
         block, _ = torch.linalg.qr(now)
     return within(tau.double(), block.double())
+
+
+def in_halves(tau: Tensor) -> Tensor:
+    """The Gram matrix by products in float32 of numbers of twelve bits, which have no rounding of their own."""
+    first = ((tau * 4097) - (tau * 4097 - tau)).contiguous()
+    second = tau - first
+    across = (first.mT @ second).double()
+    return (first.mT @ first).double() + across + across.mT + (second.mT @ second).double()
+
+
+def newton_schulz_step(factor: Tensor) -> Tensor:
+    return factor @ (1.5 * torch.eye(factor.shape[1], dtype=factor.dtype) - 0.5 * factor.mT @ factor)
+
+
+def rough(matrix: Tensor) -> Tensor:
+    """The polar factor by eigenvectors of the Gram matrix in float32, and a step towards orthonormal columns."""
+    values, basis = torch.linalg.eigh((matrix.mT @ matrix).float())
+    values, basis = values.double(), basis.double()
+    return newton_schulz_step(matrix @ (basis / values.clamp(min=float(values[-1]) * 1e-7).sqrt()) @ basis.mT)
+
+
+def nearly(matrix: Tensor) -> Tensor:
+    """Scaled Newton in float32, and a step towards orthonormal columns."""
+    return newton_schulz_step(scaled_newton(matrix.float(), 1e-3).double())
+
+
+def scaled_newton(matrix: Tensor, close: float = 1e-8, limit: int = 30) -> Tensor:
+    """The polar factor by Newton's iteration ``(X + X^-T) / 2``, scaled by norms, of the triangle of a tall matrix."""
+    basis, factor = torch.linalg.qr(matrix) if matrix.shape[0] > matrix.shape[1] else (None, matrix)
+    for _ in range(limit):
+        inverse = torch.linalg.inv(factor).mT
+        norms = [torch.linalg.matrix_norm(one, order) for one in (inverse, factor) for order in (1, float("inf"))]
+        scale = float((norms[0] * norms[1] / norms[2] / norms[3]) ** 0.25)
+        following = (factor * scale + inverse / scale) / 2
+        moved = float((following - factor).norm() / following.norm())
+        factor = following
+        if moved < close:
+            break
+    return factor if basis is None else basis @ factor
+
+
+def qdwh(matrix: Tensor, limit: int = 10) -> Tensor:
+    """The polar factor by Halley's iteration with dynamic weights (Nakatsukasa, Bai and Gygi 2010)."""
+    factor, least = matrix / torch.linalg.matrix_norm(matrix), 1e-8
+    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype)
+    for _ in range(limit):
+        if abs(1 - least) < 1e-12:
+            break
+        root = (4 * (1 - least**2) / least**4) ** (1 / 3)
+        one = (1 + root) ** 0.5
+        one += (8 - 4 * root + 8 * (2 - least**2) / (least**2 * (1 + root) ** 0.5)) ** 0.5 / 2
+        two = (one - 1) ** 2 / 4
+        three = one + two - 1
+        if three > 100:
+            basis, _ = torch.linalg.qr(torch.cat([factor * three**0.5, identity]))
+            above, below = basis.split([len(matrix), len(identity)])
+            factor = factor * (two / three) + above @ below.mT * ((one - two / three) / three**0.5)
+        else:
+            triangle = torch.linalg.cholesky(identity + three * factor.mT @ factor)
+            solved = torch.cholesky_solve(factor.mT, triangle).mT
+            factor = factor * (two / three) + solved * (one - two / three)
+        least = least * (one + two * least**2) / (1 + three * least**2)
+    return factor
 
 
 def newton_schulz(matrix: Tensor, limit: int = 40) -> Tensor:
