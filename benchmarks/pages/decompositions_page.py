@@ -24,7 +24,7 @@ left of a decomposition is arithmetic.
 
 The stacked directions of 8 models are of a bad condition, which decides on polar factors. Newton-Schulz takes dozens of
 products; Newton's iteration with scaling and QDWH (by reflections, and Cholesky factors at the end) take a few inverses
-or factors, each of which takes as long as half of the eigenvectors; in float32 they are as close as float32 is. In
+or factors, each of which takes as long as half of the eigenvectors, and are slower in float32 too. In
 float32 the eigenvectors themselves lose the small directions, and a step of Newton-Schulz does not bring them back.
 LAPACK's two-stage reduction to a tridiagonal matrix gives no eigenvectors.
 
