@@ -66,10 +66,10 @@ pages count towards its resident memory. Ours hashes every byte read and written
 waits until the output is on the disk. Up to commit b81261f, user and system seconds of a command with workers leave
 its workers out.
 
-What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); limits
-of `malloc` (a third of the system time gone, where buffers that are used again save two thirds); an early start of
-writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for); pieces of 65,536 entries,
-which stay in the second-level cache (no less processor time than 131,072, for twice as many calls); a test of the bits
+What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); an
+early start of writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for), or of reading
+(`posix_fadvise`: no faster from a cold cache); pieces of 65,536 entries, which stay in the second-level cache, or of
+262,144 and 524,288 (no less processor time than 131,072); a test of the bits
 that were read (0.2 ns for each entry, where the sum of the converted numbers, which are in the cache, takes 0.07);
 inner products of all pairs as one product of thin matrices (2.5 ns for each entry of three models, where six separate
 ones take 1.8), or of blocks that stay in the second-level cache (1.7 to 2.2, and 1.7 as it is); a third thread that
@@ -86,8 +86,12 @@ gigabyte that `fsync` waits for afterwards passes while the merge computes, for 
 processes that load it one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that
 measures them (a seventh less processor time); BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a
 sample and one pass that counts above and keeps between them (2.2 ns for each entry of a task vector) in place of two
-passes that count digits (6 ns), which had replaced a partition (7 ns, and a copy); and products of bits as integers in
-place of a choice by booleans (0.4 ns for each entry in place of 1.2).""",
+passes that count digits (6 ns), which had replaced a partition (7 ns, and a copy); products of bits as integers in
+place of a choice by booleans (0.4 ns for each entry in place of 1.2); torch's objects kept out of Python's searches for
+garbage, the last of which end a process (a second of the processor for every command); limits of `malloc` that keep
+what one tensor frees for the next (110,000 page faults in place of 130,000 to 850,000, by chance of where buffers lie,
+and up to a second of the system's time); and one reading of a tensor whose copies fit in 64 MB, where several passes go
+over it (a twentieth of the processor time of `ties` and `karcher`).""",
     "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
 the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
 to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the

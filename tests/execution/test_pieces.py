@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import mergeometry as mg
+from mergeometry.errors import SourceError
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.run import execute
 from mergeometry.execution.task_reader import TaskReader
@@ -101,6 +103,21 @@ def test_every_piece_is_read_once_and_hashed_once(family: dict[str, Any]) -> Non
         again = TaskReader(reader, ["0", "1", "2"])
         again.raw("base", task.base)
         assert inputs.digests == again.digests
+
+
+def test_a_tensor_that_has_room_is_not_read_again(tmp_path: Path) -> None:
+    family = models.write_family(tmp_path, count=1, dtype=torch.bfloat16, shapes=SHAPES)
+    task = next(task for task in mg.make_plan({**family, "method": "ties"}).tasks if task.name == "long.bias")
+    with TensorReader() as reader:
+        inputs, source = TaskReader(reader, ["0"]), [("base", task.base)]
+        whole = ReadAhead(inputs, reader, source, 1 << 16, task.base.elements)
+        part = ReadAhead(inputs, reader, source, 1 << 16)
+        before = torch.cat([piece.clone() for _, (piece,) in whole])
+        assert sum(len(piece) for _, (piece,) in part) == len(before)
+        os.utime(task.base.file, ns=(0, 0))
+        assert torch.equal(torch.cat([piece for _, (piece,) in whole]), before)
+        with pytest.raises(SourceError, match="written to"):
+            list(part)
 
 
 @pytest.mark.parametrize("elements", [0, 5, 8, 21])

@@ -14,7 +14,7 @@ from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
 from mergeometry.methods.families.cost import HELD_BYTES
-from mergeometry.plan.cost import chunk_of
+from mergeometry.plan.cost import chunk_of, is_read_once
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
 from mergeometry.sink.writer import tensor_bytes
@@ -136,7 +136,7 @@ class _Pieces:
                 assert source is None or isinstance(source, TensorInfo)
         read = [("base", task.base), *((label, info) for _, label, info in self._dense)]
         self._step = max(1, chunk_of(task) // self._piece) * self._piece
-        self._ahead = ReadAhead(inputs, reader, read, self._step)
+        self._ahead = ReadAhead(inputs, reader, read, self._step, is_read_once(task) * task.base.elements)
         self._computed_as_one = {info.code for _, info in read if compute_dtype(info.code) is self._dtype}
         size = min(self._piece, task.base.elements)
         self._base = torch.empty(size, dtype=self._dtype)
@@ -219,7 +219,8 @@ class _Pieces:
         Raises:
             SourceError: an input changed or ends early.
         """
-        for chunk, (stored,) in ReadAhead(self._inputs, self._reader, [("base", self._task.base)], self._step):
+        alone = ReadAhead(self._inputs, self._reader, [("base", self._task.base)], self._step)
+        for chunk, (stored, *_) in self._ahead if self._ahead.reads_once else alone:
             for start in range(0, max(1, len(stored)), self._piece):
                 part = stored[start : start + self._piece]
                 yield chunk + start, self._numbers("base", self._task.base, part, self._base[: len(part)])

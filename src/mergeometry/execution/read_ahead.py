@@ -14,15 +14,25 @@ from mergeometry.sources.formed import FormedTensor
 class ReadAhead:
     """Pieces of ``step`` entries of several tensors, from the first to the last; iterate as often as needed.
 
-    Reading and hashing release the interpreter, so that both overlap with the arithmetic on the piece before. Two sets
-    of buffers take turns: a piece is valid until the next but one is asked for.
+    Reading and hashing release the interpreter, so that both overlap with the arithmetic on the piece before. There is
+    memory for ``room`` entries of each tensor, two pieces at least: where that is all of them, each is read once;
+    elsewhere a piece is valid until the next but one is asked for.
     """
 
-    def __init__(self, inputs: TaskReader, reader: Reads, sources: Sequence[tuple[str, TensorInfo]], step: int) -> None:
+    def __init__(
+        self, inputs: TaskReader, reader: Reads, sources: Sequence[tuple[str, TensorInfo]], step: int, room: int = 0
+    ) -> None:
         self._inputs, self._reader, self._sources, self._step = inputs, reader, sources, step
         self._elements = sources[0][1].elements
-        size, sets = min(step, self._elements), 2 if self._elements > step else 1
-        self._buffers = [[torch.empty(size, dtype=info.dtype) for _, info in sources] for _ in range(sets)]
+        self._room = self._elements if self._elements <= max(room, 2 * step) else 2 * step
+        self._buffers = [torch.empty(self._room, dtype=info.dtype) for _, info in sources]
+        self._there = 0
+        """Entries from the first on that were read, and stay."""
+
+    @property
+    def reads_once(self) -> bool:
+        """Whether all that was read stays."""
+        return self._room == self._elements
 
     def __iter__(self) -> Iterator[tuple[int, list[Shaped[Tensor, " count"]]]]:
         """Each piece: the number of its first entry, and the entries of every tensor as they are stored.
@@ -30,7 +40,8 @@ class ReadAhead:
         Raises:
             SourceError: an input changed or ends early.
         """
-        if self._elements <= self._step or any(isinstance(info, FormedTensor) for _, info in self._sources):
+        formed = any(isinstance(info, FormedTensor) for _, info in self._sources)
+        if self._elements <= self._step or self._there == self._elements or formed:
             # What is formed takes arithmetic, which stays in the thread that the thread policy was set for.
             for first in range(0, max(1, self._elements), self._step):
                 yield first, self._piece(first)
@@ -45,9 +56,13 @@ class ReadAhead:
 
     def _piece(self, first: int) -> list[Tensor]:
         last = min(first + self._step, self._elements)
-        buffers = self._buffers[first // self._step % len(self._buffers)]
-        pieces = [buffer[: last - first] for buffer in buffers]
+        start = first % max(1, self._room)
+        pieces = [buffer[start : start + last - first] for buffer in self._buffers]
+        if 0 < last <= self._there:
+            return pieces
         for (label, info), piece in zip(self._sources, pieces, strict=True):
             self._reader.read_into(info, first, last, piece)
             self._inputs.hash(label, info, info.start + first * piece.itemsize, piece)
+        if self.reads_once:
+            self._there = last
         return pieces

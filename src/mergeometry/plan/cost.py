@@ -18,6 +18,7 @@ from mergeometry.methods.families.cost import (
     CHUNK_ELEMENTS,
     LARGEST_CHUNK,
     PIECE_ELEMENTS,
+    READ_ONCE_BYTES,
     Sizes,
     whole_spectrum,
 )
@@ -106,6 +107,12 @@ def chunk_of(task: TensorTask) -> int:
     return max(CHUNK_ELEMENTS, few, step_of(task.route, task.base.shape, PIECE_ELEMENTS), *units)
 
 
+def is_read_once(task: TensorTask) -> bool:
+    """Whether several passes over a tensor find in memory what the first has read."""
+    infos = [info for info in (task.base, *task.sources) if isinstance(info, TensorInfo)]
+    return task.route == "passes" and sum(info.nbytes for info in infos) <= READ_ONCE_BYTES
+
+
 def _copy_cost(task: TensorTask) -> Cost:
     nbytes, compared, written = task.base.nbytes, len(task.equal), bool(task.outputs)
     if not (compared or written):
@@ -142,7 +149,8 @@ def _merge_cost(task: TensorTask) -> Cost:
     if sizes.step:
         # Every file's entries twice, since the next are read ahead, and so the output's; each model's as computed with.
         chunk = chunk_of(task)
-        memory += chunk * (2 * (stored // max(1, sizes.elements)) + 2 * _WIDEST) + sizes.piece * (sizes.tasks + 2)
+        read_at_once = stored if is_read_once(task) else 2 * chunk * (stored // max(1, sizes.elements))
+        memory += read_at_once + 2 * chunk * _WIDEST + sizes.piece * (sizes.tasks + 2)
         memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
         if task.route == "passes":
             memory += (_MEASURING + _SAMPLING * (sizes.elements >= SAMPLED_ELEMENTS)) * (sizes.tasks + 2)

@@ -25,6 +25,9 @@ PIECE_ELEMENTS = 1 << 17
 """Elements merged at a time: what one piece needs from all tasks stays in the processor's cache."""
 
 
+READ_ONCE_BYTES = 1 << 26
+"""Bytes of all models' copies of a tensor up to which they stay in memory from one pass to the next."""
+
 HELD_BYTES = 1 << 28
 """Bytes of a tensor's summed task vectors up to which they are kept from the pass that measures for the merge."""
 
