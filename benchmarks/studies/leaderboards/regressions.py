@@ -31,7 +31,7 @@ def written(found: Found) -> str:
             parts.append(f"{BOARDS[name].title}:\n\n{_table(shown)}")
     first = f"{seeds.FIRST}-regressions"
     if len(seeds.boards_of(found, first)) > 1:
-        parts.append(f"With the experts of other training seeds:\n\n{seeds.written(found, first)}")
+        parts.append(f"The same by training seed:\n\n{seeds.written(found, first)}")
     return "\n".join(parts) or "No board has been measured yet.\n"
 
 
