@@ -52,7 +52,9 @@ The penalties of most heads were chosen on validation inputs, on which small sca
 
 LEFT_OUT = {
     "dc-merge": "compares options of one method",
+    "dc-merge-adapters": "compares options of one method with few others, on the experts of text-8-adapters",
     "language-model": "is scored by perplexity, whose regrets cannot be averaged with those of accuracies",
+    "mda-readings": "and the boards named after it compare readings of one method",
     "ranks": "compares ranks of two methods",
     "simplex": "compares readings of one step",
     "text-8-full-rules": "has five of the methods of text-8-full, on the same experts",
