@@ -44,7 +44,8 @@ def run(settings: Settings) -> dict[str, Any]:
         goal("keeping: times the processor time", _processor(first) / _processor(plain[FIRST]), 1.1, at_least=False)
     )
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    goals.append(goal("what is kept: times a model's bytes", size / _weights(base).stat().st_size, 4, at_least=False))
+    inputs = sum(_weights(model).stat().st_size for model in (base, *models))
+    goals.append(goal("what is kept: times the bytes of all inputs", size / inputs, 1, at_least=False))
     return {"rows": [one.row() for one in cases], "agreement": agreement, "goals": goals}
 
 
