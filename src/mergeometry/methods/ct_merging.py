@@ -60,7 +60,7 @@ class CTMerging(Directional):
         return LowRank(merged.left, torch.diag(merged.values), merged.right, orthonormal=True)
 
     def _parts(self, directions: Sequence[Directions]) -> list[Delta]:
-        raise ValueError("CTMerging has directions in common, so there is no part for each task to learn")
+        raise ValueError("CTMerging has no part for each task to learn: tasks have directions in common")
 
 
 def _common(shared: Float[Tensor, "m c"], tasks: Sequence[Directions]) -> Directions:
