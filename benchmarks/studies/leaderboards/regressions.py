@@ -21,7 +21,7 @@ Found = Mapping[str, dict[str, Any]]
 
 
 def written(found: Found) -> str:
-    """Gain kept at scale 1 and at the validated scale, board by board, the best at the latter first; then by seed."""
+    """Gain kept at scale 1 and at the validated scale, board by board, the best at the latter first, and by seed."""
     parts = []
     for name in BOARDS:
         more = f"{name}-regressions"
@@ -29,9 +29,8 @@ def written(found: Found) -> str:
             measured = {row.name for row in comparison_of(found[more]).rows}
             shown = [row for key, row in rows_of(name, found).items() if key in measured or key in FROM_BOARDS]
             parts.append(f"{BOARDS[name].title}:\n\n{_table(shown)}")
-    first = f"{seeds.FIRST}-regressions"
-    if len(seeds.boards_of(found, first)) > 1:
-        parts.append(f"The same by training seed:\n\n{seeds.written(found, first)}")
+            if name == seeds.FIRST and len(seeds.boards_of(found, more)) > 1:
+                parts.append(f"The same by training seed:\n\n{seeds.written(found, more)}")
     return "\n".join(parts) or "No board has been measured yet.\n"
 
 
