@@ -23,7 +23,7 @@ def demo(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that score; by default one per core.")] = None,
     all_methods: Annotated[
         bool,
-        typer.Option("--all-methods", help="Merge by every method that needs no data, at a finer choice of scales."),
+        typer.Option("--all-methods", help="Merge by more methods that need no data, at a finer choice of scales."),
     ] = False,
     all_texts: Annotated[
         bool, typer.Option("--all-texts", help="Score on every text; takes several times as long.")

@@ -57,4 +57,6 @@ ALL_ENTRIES = (
     Entry("mda directions", "mda", {"simplex": "directions"}),
     Entry("mda tasks", "mda", {"simplex": "tasks"}),
     Entry("dc_merge linear", "dc_merge", {"smoothing": "linear"}),
+    Entry("core_space", "core_space"),
+    Entry("ct_merging", "ct_merging"),
 )
