@@ -83,3 +83,20 @@ def test_tasks_that_are_not_the_merges_are_refused(
 ) -> None:
     done = invoke("router", scene / "merged", "--tasks", tasks(scene, *names, **more), "--output", tmp_path / "router")
     assert done.exit_code == 1 and words in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("notes.txt", "another file where the router goes"),
+        ("nowhere/router.safetensors", "the folder of the router does not exist"),
+        ("merged/router.safetensors", "write the router beside the folder"),
+    ],
+)
+def test_a_place_that_is_none_for_a_router_is_refused_before_anything_is_read(
+    scene: Path, place: str, words: str
+) -> None:
+    (scene / "notes.txt").write_text("mine")
+    done = invoke("router", scene / "merged", "--tasks", tasks(scene, "first"), "--output", scene / place)
+    assert done.exit_code != 0 and words in " ".join(done.output.split())
+    assert (scene / "notes.txt").read_text() == "mine" and not (scene / "merged" / "router.safetensors").exists()

@@ -10,6 +10,7 @@ import typer
 
 from mergeometry.cli.recipes import ScoringDevice, check_device_name
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
+from mergeometry.errors import OutputError
 
 
 def router(
@@ -32,7 +33,14 @@ def router(
         check_device_name(device)
         from mergeometry.comparison.tasks_file import load_tasks
         from mergeometry.routing.from_folder import router_of
+        from mergeometry.routing.router import refuse_other_file
 
+        refuse_other_file(output)
+        if merged.resolve() in output.resolve().parents:
+            raise OutputError(
+                "the output of a merge holds what its record says, and a router is not of it", file=output,
+                hint="write the router beside the folder",
+            )  # fmt: skip
         made = router_of(merged, load_tasks(tasks), limit=limit, device=device)
         made.save(output)
         if as_json:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from mergeometry.errors import DataError, OutputError, SourceError
 from mergeometry.routing.features import task_features
 from mergeometry.sink import safetensors_bytes
+from mergeometry.sink.beside import write_beside
 from mergeometry.sources import TensorReader, read_header
 
 _KIND = "mergeometry router"
@@ -64,17 +64,10 @@ class Router:
         Raises:
             OutputError: there is another file in its place, or it cannot be written.
         """
-        place = Path(file)
-        if place.exists() and not _is_router(place):
-            raise OutputError("there is another file where the router goes", file=place, hint="choose another name")
+        refuse_other_file(Path(file))
         metadata = {"kind": _KIND, "tasks": json.dumps(self.tasks), "layer": str(self.layer)}
         tensors = {"weight": self.weight.float().cpu().contiguous(), "bias": self.bias.float().cpu().contiguous()}
-        try:
-            with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", delete=False) as staged:
-                staged.write(safetensors_bytes(tensors, metadata))
-            Path(staged.name).replace(place)
-        except OSError as error:
-            raise OutputError(f"the router cannot be written: {error.strerror}", file=place) from error
+        write_beside(Path(file), safetensors_bytes(tensors, metadata))
 
     @classmethod
     def load(cls, file: str | Path) -> Router:
@@ -102,6 +95,18 @@ class Router:
         if not bool(weight.isfinite().all() and bias.isfinite().all()):
             raise SourceError("the router's numbers hold NaN or Inf", file=place)
         return cls(tasks, int(layer), weight, bias)
+
+
+def refuse_other_file(place: Path) -> None:
+    """Refuse a place where a router cannot go.
+
+    Raises:
+        OutputError: there is anything but a router, or there is no folder around it.
+    """
+    if not place.parent.is_dir():
+        raise OutputError("the folder of the router does not exist", file=place.parent)
+    if (place.exists() or place.is_symlink()) and not _is_router(place):
+        raise OutputError("there is another file where the router goes", file=place, hint="choose another name")
 
 
 def _tasks_of(metadata: Mapping[str, str]) -> tuple[str, ...]:

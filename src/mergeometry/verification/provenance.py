@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import OutputError, listed
 from mergeometry.sink import InputRecord, RunRecord, read_record
+from mergeometry.sink.beside import write_beside
 from mergeometry.sink.failures import explained
 from mergeometry.sink.public_names import pinned_names, public_names, public_recipe
 from mergeometry.sink.target import ATTESTATIONS, PROVENANCE_NAME, RECORD_NAME, is_single_file, resolved_target
@@ -86,21 +86,6 @@ def statement(target: Path, record: RunRecord) -> dict[str, Any]:
             },
         },
     }
-
-
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file in one step.
-
-    Raises:
-        OutputError: the disk refuses.
-    """
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with explained("the file cannot be written", path, needed=len(data)):
-        try:
-            staged.write_bytes(data)
-            staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
 
 
 def _dependency(source: InputRecord, name: str) -> Mapping[str, Any]:

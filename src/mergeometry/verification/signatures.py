@@ -10,9 +10,10 @@ from typing import Any
 
 from mergeometry import limits
 from mergeometry.errors import MergeometryError, SourceError
+from mergeometry.sink.beside import write_beside
 from mergeometry.sink.failures import explained
 from mergeometry.sink.target import SIGNATURE_NAME, resolved_target
-from mergeometry.verification.provenance import intact_folder, write_beside, write_provenance
+from mergeometry.verification.provenance import intact_folder, write_provenance
 from mergeometry.verification.result import Difference
 from mergeometry.verification.verify import Progress
 from mergeometry.words import install_extra
