@@ -38,7 +38,7 @@ def command(tool: str, method: str, models: Sequence[Path], work: Path, limits: 
     if tool == OURS:
         words = merge_command(base, tuned, method, output, workers=1)
     elif tool == "mergekit":
-        base, *tuned = (_nameless(model, work) for model in models)
+        base, *tuned = (nameless(model, work) for model in models)
         recipe = recipe_file(method, work)
         recipe.write_text(json.dumps(_recipe(method, base, tuned), indent=1))  # JSON is YAML
         # The models have no tokenizer; mergekit would create one and write it.
@@ -54,7 +54,7 @@ def recipe_file(method: str, work: Path) -> Path:
     return work / f"mergekit-{method}.json"
 
 
-def _nameless(model: Path, work: Path) -> Path:
+def nameless(model: Path, work: Path) -> Path:
     """The same weights with a configuration that transformers cannot build: mergekit then uses the names on disk.
 
     Where it knows the architecture, it takes the names from transformers; version 5 has others for the layers of a

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.speed.environments import MERGEKIT
 from benchmarks.speed.measure import Case, in_turn, merge_command, relative, remove, say
+from benchmarks.speed.peer_commands import nameless
 from benchmarks.speed.peers import made
 from benchmarks.speed.settings import Settings, goal
 from benchmarks.speed.sizes import MINILM
@@ -66,7 +67,7 @@ def _ours(models: list[Path], work: Path) -> list[Case]:
 
 def _theirs(models: list[Path], work: Path) -> list[Case]:
     output, recipe = work / "out-mergekit", work / "mergekit.json"
-    entries = [{"model": relative(model), "parameters": {"weight": 1.0}} for model in models[1:]]
+    entries = [{"model": relative(nameless(model, work)), "parameters": {"weight": 1.0}} for model in models[1:]]
     content = {"merge_method": "linear", "dtype": "float32", "models": entries}
     recipe.write_text(json.dumps(content, indent=1))  # JSON is YAML
     program = str(MERGEKIT.program("mergekit-yaml"))
