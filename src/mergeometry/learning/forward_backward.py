@@ -124,17 +124,19 @@ class Passes:
         packs = pack(chosen, scene.inputs, scene.merged.encoder.budget)[::-1]
         jobs = deque(self._threads.submit(work, part, step) for part in scene.processes.mine(packs))
         result, tensors = Sum(), {}
-        values: list[tuple[float, dict[tuple[int, str], float], dict[Chosen, tuple[float, float]]]] = []
+        values: list[tuple[float, dict[tuple[int, str], float], list[tuple[float, float]]]] = []
         while jobs:
             done = jobs.popleft().result()
-            values.append((done.loss, done.terms, done.inputs))
+            # Processes exchange plain values, so those of the inputs go without their keys, in the pack's order.
+            values.append((done.loss, done.terms, list(done.inputs.values())))
             for name, tensor in done.tensors().items():
                 tensors[name] = tensors[name].add_(tensor) if name in tensors else tensor.double()
             del done
         result.take(scene.processes.added(tensors))
-        for loss, terms, inputs in scene.processes.in_order(len(packs), iter(values)):
+        computed = scene.processes.in_order(len(packs), iter(values))
+        for part, (loss, terms, inputs) in zip(packs, computed, strict=True):
             result.add_values(loss, terms)
-            result.inputs |= inputs
+            result.inputs.update(zip(part, inputs, strict=bool(inputs)))
         return result
 
     def _forward(self, part: Sequence[Chosen], step: _Step) -> Sum:

@@ -233,7 +233,9 @@ class Learner:
         if not self.held_out:
             return True
         # The main process's values, as its objective is the one that counts.
-        values = self.scene.processes.from_main(lambda: values)
+        inputs = self.held_out.inputs
+        mains = self.scene.processes.from_main(lambda: [values[one] for one in inputs])
+        values = dict(zip(inputs, mains, strict=True))
         counts = self.held_out.is_better(values) or not self._chooses
         if counts:
             self.held_out.keep(values)

@@ -74,10 +74,11 @@ def principal_directions(stacked: Directions) -> Float[Tensor, "m r"]:
     """
     left, spread, _ = thin_svd(stacked.left)
     kept = spread > NULL_TOLERANCE * spread[0] if len(spread) else spread > 0
-    left, spread = left[:, kept], spread[kept]
+    # Read at once: on a device every number that is read by itself is waited for.
+    left, sizes = left[:, kept], spread[kept].cpu().tolist()
     first = 0
-    for last in range(1, len(spread) + 1):
-        if last < len(spread) and spread[last - 1] - spread[last] <= _TIED * spread[0]:
+    for last in range(1, len(sizes) + 1):
+        if last < len(sizes) and sizes[last - 1] - sizes[last] <= _TIED * sizes[0]:
             continue
         if last - first > 1:
             tied = left[:, first:last]
