@@ -125,8 +125,7 @@ class Learner:
     def snapshot(self) -> State:
         """The current state with every tensor that a resumed run needs."""
         tensors = {f"now/{name}": value.detach().clone() for name, value in self._parameters()}
-        for number, (name, parameter) in enumerate(self._parameters()):
-            del number
+        for name, parameter in self._parameters():
             for key, value in self._solver.state.get(parameter, {}).items():
                 tensors[f"adam/{key}/{name}"] = torch.as_tensor(value).detach().clone()
         tensors |= {name: value for name, value in self.state.tensors.items() if name.startswith("best/")}
