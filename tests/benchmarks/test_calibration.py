@@ -33,7 +33,7 @@ from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from benchmarks.studies.method_choice.arms import HALF_RULE
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, share_held, subspace_alignment
-from mergeometry.diagnostics.decomposed import Decomposed
+from mergeometry.linalg.spectrum import Spectrum
 from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.values import Delta
 
@@ -179,7 +179,7 @@ def test_figures_at_a_scale_are_those_of_the_scaled_merge() -> None:
         for terms in terms_of(merged, deltas, matrix=True, scales=[[scale, 1.0]])[0]
     ]
     scaled = scale * merged
-    whole = Decomposed.of(scaled, 5)
+    whole = Spectrum.of(scaled, 5)
     counted, energy = accumulation(whole.leading, deltas), whole.leading.values.square()
     for own, delta, norm in zip(found, deltas, norms, strict=True):
         assert isinstance(delta, torch.Tensor)

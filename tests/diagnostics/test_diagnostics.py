@@ -11,7 +11,6 @@ import torch
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency, share_held, subspace_alignment
 from mergeometry.diagnostics.angles import principal_cosines, subspace_overlap
-from mergeometry.diagnostics.decomposed import Decomposed
 from mergeometry.diagnostics.entries import BLOCK, statistics_of_entries
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.diagnostics.interference import singular_task_interference, strength
@@ -22,6 +21,7 @@ from mergeometry.diagnostics.tables import moved_rows
 from mergeometry.linalg.inner import inner, inner_with_each
 from mergeometry.linalg.norms import frobenius
 from mergeometry.linalg.shrinkage import RowMovements
+from mergeometry.linalg.spectrum import Spectrum
 from mergeometry.methods.mda import MDA
 from mergeometry.values import Delta, Directions, LowRank, sum_of
 from tests.helpers import diagnostics_reference as reference
@@ -60,7 +60,7 @@ def close(value: object, wanted: object, tolerance: float = 1e-9) -> bool:
 
 def test_spectra(deltas: list[Delta]) -> None:
     for delta, tau in zip(deltas, dense(deltas), strict=True):
-        values = Decomposed.of(delta, 4).values
+        values = Spectrum.of(delta, 4).values
         kept = reference.energy_kept(tau)
         assert close(energy_kept(values), kept[: len(values)])
         assert close(kept[len(values) :], 1.0)
@@ -98,7 +98,7 @@ def test_independent_updates_conflict_as_the_docstrings_say() -> None:
 
 
 def test_subspaces(deltas: list[Delta]) -> None:
-    tops, taus = [Decomposed.of(delta, 5).leading for delta in deltas], dense(deltas)
+    tops, taus = [Spectrum.of(delta, 5).leading for delta in deltas], dense(deltas)
     exact, products = [reference.triplets(tau, 5) for tau in taus], DirectionProducts.of(tops)
     for s, t in reference.pairs(taus):
         wanted = reference.principal_cosines(exact[s][0], exact[t][0])
@@ -130,8 +130,8 @@ def test_adapters_are_decomposed_together_as_one_by_one() -> None:
     adapters: list[Delta] = [LowRank(*parts) for parts in factors]
     mixed = [*adapters, adapters[0].dense() if isinstance(adapters[0], LowRank) else adapters[0]]
     for several in (adapters, adapters[:1], mixed):
-        for whole, delta in zip(Decomposed.of_each(several, [2] * len(several)), several, strict=True):
-            alone = Decomposed.of(delta, 2)
+        for whole, delta in zip(Spectrum.of_each(several, [2] * len(several)), several, strict=True):
+            alone = Spectrum.of(delta, 2)
             assert torch.allclose(whole.values, alone.values, rtol=1e-12, atol=0)
             assert torch.allclose(whole.leading.left, alone.leading.left, rtol=0, atol=1e-12)
             assert torch.allclose(whole.leading.right, alone.leading.right, rtol=0, atol=1e-12)
@@ -150,11 +150,11 @@ def test_inner_products_with_one_tensor(deltas: list[Delta]) -> None:
 def test_what_became_of_each_task(deltas: list[Delta], low_rank: bool) -> None:
     merged: Delta = sum_of(deltas)
     if low_rank:
-        merged = Decomposed.of(merged, 6).leading.low_rank()
+        merged = Spectrum.of(merged, 6).leading.low_rank()
     tau, taus = dense([merged])[0], dense(deltas)
-    whole = Decomposed.of(merged, min(merged.shape))
+    whole = Spectrum.of(merged, min(merged.shape))
     for delta, own in zip(deltas, taus, strict=True):
-        top = Decomposed.of(delta, 5).leading
+        top = Spectrum.of(delta, 5).leading
         found = subspace_alignment(whole.holding(ENERGY), delta, frobenius(delta))
         assert close(found, reference.alignment(tau, own), 1e-6)
         assert close(directional_consistency(top, whole.leading.left), reference.consistency(tau, own, 5), 1e-6)
@@ -164,7 +164,7 @@ def test_what_became_of_each_task(deltas: list[Delta], low_rank: bool) -> None:
 
 def test_a_task_alone_is_held_whole() -> None:
     delta = drawn(1, 9, 7)
-    whole = Decomposed.of(delta, 7)
+    whole = Spectrum.of(delta, 7)
     assert close(directional_consistency(whole.leading, whole.leading.left), 1.0)
     assert close(accumulation(whole.leading, [delta]), 1.0)
     assert close(share_held(inner(delta, delta), frobenius(delta)), 1.0)
@@ -172,13 +172,13 @@ def test_a_task_alone_is_held_whole() -> None:
 
 def test_what_two_equal_tasks_share_is_counted_twice_by_their_sum() -> None:
     delta = drawn(1, 9, 7)
-    whole = Decomposed.of(2 * delta, 7)
+    whole = Spectrum.of(2 * delta, 7)
     assert close(accumulation(whole.leading, [delta, delta]), 2.0)
 
 
 def test_frames() -> None:
     deltas = [drawn(seed, 24, 16) for seed in (1, 2, 3)]
-    tops, taus = [Decomposed.of(delta, 5).leading for delta in deltas], dense(list(deltas))
+    tops, taus = [Spectrum.of(delta, 5).leading for delta in deltas], dense(list(deltas))
     merged = sum_of(deltas)
     assert close(deviation(merged, tops), reference.deviation(merged.numpy(), taus, 5), 1e-6)
     assert close(residual(merged, tops), reference.residual(merged.numpy(), taus, 5), 1e-6)
@@ -189,7 +189,7 @@ def test_frames() -> None:
 
 def test_a_simplex_is_not_defined_for_everything() -> None:
     one = drawn(1, 8, 6)
-    top = Decomposed.of(one, 2).leading
+    top = Spectrum.of(one, 2).leading
     assert deviation(one, [top]) is None
     assert deviation(one, [top, top.leading(1)]) is None
     assert deviation(torch.zeros(8, 6), [top, top]) is None
@@ -226,7 +226,7 @@ def test_nothing_breaks_on_zero_matrices() -> None:
     nothing: list[Delta] = [torch.zeros(5, 4), LowRank.zero(5, 4)]
     found = statistics_of_entries(nothing)
     assert found.conflict() == 0.0 and not found.cosines().any() and not found.conflicts().any()
-    whole = [Decomposed.of(delta, 2) for delta in nothing]
+    whole = [Spectrum.of(delta, 2) for delta in nothing]
     for one in whole:
         assert one.holding(ENERGY).count == one.leading.count == 0
         assert (effective_rank(one.values), stable_rank(one.values)) == (0.0, 0.0)

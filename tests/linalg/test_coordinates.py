@@ -13,7 +13,7 @@ from mergeometry.blocks import diagonal_blocks
 from mergeometry.errors import NumericalError
 from mergeometry.linalg import coordinates, side_by_side
 from mergeometry.linalg.coordinates import basis_of, in_coordinates
-from mergeometry.linalg.decorrelated import in_decorrelated
+from mergeometry.linalg.decorrelated_coordinates import in_decorrelated_coordinates
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.linalg.svd import top_directions
 from mergeometry.methods import registry
@@ -196,7 +196,7 @@ def test_adapters_merge_as_the_dense_matrices_do(kind: str, name: str, choice: d
 @pytest.mark.parametrize("kind", ["random", "of different sizes", "much in common", "nearly equal", "one twice"])
 def test_directions_come_decorrelated_where_the_condition_allows(kind: str) -> None:
     thin = [delta for delta in adapters(kind) if isinstance(delta, LowRank)]
-    found = in_decorrelated(thin, [3] * 4)
+    found = in_decorrelated_coordinates(thin, [3] * 4)
     assert (found is not None) == (kind in ("random", "of different sizes"))
     if found is None:
         return
@@ -210,8 +210,8 @@ def test_directions_come_decorrelated_where_the_condition_allows(kind: str) -> N
 
 def test_adapters_of_different_ranks_or_counts_have_no_short_way() -> None:
     thin = [delta for delta in adapters("random") if isinstance(delta, LowRank)]
-    assert in_decorrelated(thin, [3, 3, 3, 4]) is None
-    assert in_decorrelated([*thin[:3], low_rank(0, 48, 36, 2)], [2] * 4) is None
+    assert in_decorrelated_coordinates(thin, [3, 3, 3, 4]) is None
+    assert in_decorrelated_coordinates([*thin[:3], low_rank(0, 48, 36, 2)], [2] * 4) is None
 
 
 @pytest.mark.parametrize("kept", [1 << 17, 0])

@@ -20,7 +20,6 @@ from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import Setup
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency
-from mergeometry.diagnostics.decomposed import Decomposed
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors
@@ -28,6 +27,7 @@ from mergeometry.linalg.inner import inner
 from mergeometry.linalg.norms import frobenius
 from mergeometry.linalg.responses import resolve_equal_values, shares_held
 from mergeometry.linalg.span import left_coordinates
+from mergeometry.linalg.spectrum import Spectrum
 from mergeometry.methods.families.directional import rank_of
 from mergeometry.sources import TensorReader
 from mergeometry.values import Delta, Directions, LowRank
@@ -96,7 +96,7 @@ def _tops(deltas: Sequence[Delta]) -> list[Directions]:
     shape, tasks = (deltas[0].shape[0], deltas[0].shape[1]), len(deltas)
     held = [delta.rank if isinstance(delta, LowRank) else None for delta in deltas]
     return [
-        Decomposed.of(delta, rank_of("auto", shape, tasks, rank)).leading
+        Spectrum.of(delta, rank_of("auto", shape, tasks, rank)).leading
         for delta, rank in zip(deltas, held, strict=True)
     ]
 
@@ -119,7 +119,7 @@ def terms_of(
     if not matrix:
         return [[dict(terms) for terms in common] for _ in scales]
     tops = _tops(deltas) if tops is None else tops
-    whole = Decomposed.of(merged, min(merged.shape))
+    whole = Spectrum.of(merged, min(merged.shape))
     held = whole.holding(ENERGY)
     at_random = _random_directions(merged.shape[0], held.count)
     leading = resolve_equal_values(whole.leading, deltas)

@@ -15,5 +15,5 @@
 | `kernel_alignment` | similarity of the features of two models            | arXiv 1905.00414, 2010.15327 |
 | `collapse`     | neural collapse, NC1 to NC4                             | arXiv 2008.08186             |
 
-Each task vector of a matrix is decomposed once (`decomposed`), and the functions share the result.
+Each task vector of a matrix is decomposed once (`linalg.spectrum`), and the functions share the result.
 """

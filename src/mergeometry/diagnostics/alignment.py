@@ -13,7 +13,7 @@ ENERGY = 0.95
 def subspace_alignment(merged: Directions, delta: Delta, norm: float) -> float:
     """``||P tau_t||_F / ||tau_t||_F``, P the projector on the span of the merged matrix's left directions; 0 to 1.
 
-    ``merged`` are the top directions that hold `ENERGY` of it (`Decomposed.holding`), ``norm`` is ``||tau_t||_F``.
+    ``merged`` are the top directions that hold `ENERGY` of it (`Spectrum.holding`), ``norm`` is ``||tau_t||_F``.
 
     Source: Marczak et al. 2025, No task left behind, arXiv 2502.04959, equation 4.
     """

@@ -19,7 +19,8 @@ from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.inner import inner
-from mergeometry.linalg.svd import DecompositionFallbackWarning, decompose
+from mergeometry.linalg.spectrum import singular_values
+from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.adapter_revision import Finding, revised
 from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.plan import Plan
@@ -103,7 +104,7 @@ def _finding(job: SurveyJob, inputs: TaskReader, reader: TensorReader) -> Findin
             rows = tuple((scale * delta).any(dim=1).nonzero()[:, 0].tolist())
         if job.spectrum:
             matrix = delta if isinstance(delta, LowRank) else delta.flatten(1)
-            values = tuple((abs(scale) * decompose(matrix, 1)[0]).tolist())
+            values = tuple((abs(scale) * singular_values(matrix)).tolist())
     return Finding(energy, values, rows)
 
 

@@ -11,7 +11,8 @@ from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.execution.residual_gaps import Gaps
-from mergeometry.linalg.svd import decompose, top_directions
+from mergeometry.linalg.spectrum import singular_values
+from mergeometry.linalg.svd import top_directions
 from mergeometry.plan.residual_cost import PART_ELEMENTS, ResidualKind
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot, SlotWriter
@@ -102,7 +103,7 @@ def _gaps_of(job: GapJob, reader: TensorReader) -> Gaps:
 
 def _of_matrix(job: GapJob, gaps: Gaps, index: int) -> Gap:
     gap, update = gaps.matrix(index)
-    return _gap(_squared(gap), update, decompose(gap, 0)[0].square())
+    return _gap(_squared(gap), update, singular_values(gap).square())
 
 
 def _of_parts(job: GapJob, gaps: Gaps, index: int) -> Gap:

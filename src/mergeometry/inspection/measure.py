@@ -10,7 +10,6 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, directional_consistency, share_held, subspace_alignment
 from mergeometry.diagnostics.angles import subspace_overlap
-from mergeometry.diagnostics.decomposed import Decomposed
 from mergeometry.diagnostics.entries import statistics_of_entries
 from mergeometry.diagnostics.frames import deviation, residual
 from mergeometry.diagnostics.interference import singular_task_interference, strength
@@ -25,6 +24,7 @@ from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures,
 from mergeometry.linalg.inner import inner, inner_with_each
 from mergeometry.linalg.norms import frobenius
 from mergeometry.linalg.responses import resolve_equal_values
+from mergeometry.linalg.spectrum import Spectrum
 from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.methods.families.directional import rank_of
 from mergeometry.sources import TensorReader
@@ -82,7 +82,7 @@ def _of_matrix(
     deltas: Sequence[Delta], merged: Delta | None, norms: Figures
 ) -> tuple[MatrixFigures, MergedFigures | None]:
     shape, tasks = (deltas[0].shape[0], deltas[0].shape[1]), len(deltas)
-    whole = Decomposed.of_each(deltas, [rank_of("auto", shape, tasks, _held(delta)) for delta in deltas])
+    whole = Spectrum.of_each(deltas, [rank_of("auto", shape, tasks, _held(delta)) for delta in deltas])
     tops = [one.leading for one in whole]
     ranks = _powers_of_two(min(shape))
     products, pairs = DirectionProducts.of(tops), pairs_of(tasks)
@@ -106,7 +106,7 @@ def _of_matrix(
 def _of_merged(
     deltas: Sequence[Delta], merged: Delta, tops: Sequence[Directions], norms: Figures, ranks: tuple[int, ...]
 ) -> MergedFigures:
-    whole = Decomposed.of(merged, min(merged.shape))
+    whole = Spectrum.of(merged, min(merged.shape))
     held = whole.holding(ENERGY)
     counted = accumulation(resolve_equal_values(whole.leading, deltas), deltas)
     energy = whole.leading.values.square()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from mergeometry.blocks import diagonal_blocks
 from mergeometry.deferred import Float, Int, Tensor, torch
-from mergeometry.linalg.decorrelated import Columns, in_decorrelated
+from mergeometry.linalg.decorrelated_coordinates import Columns, in_decorrelated_coordinates
 from mergeometry.linalg.side_by_side import SideBySide
-from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, peaks_below_zero, singular_core, thin_svds
+from mergeometry.linalg.svd import peaks_below_zero, singular_core
+from mergeometry.linalg.thin_products import triplets_of_products
 from mergeometry.values import Directions, LowRank
 
 _ONE_PASS = 1e4
@@ -66,7 +67,7 @@ def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Co
     Raises:
         NumericalError: an entry is not finite, or every driver failed.
     """
-    if (found := in_decorrelated(deltas, counts)) is not None:
+    if (found := in_decorrelated_coordinates(deltas, counts)) is not None:
         return found
     left, right = (basis_of(side) for side in zip(*((d.left, d.right) for d in deltas), strict=True))
     lefts = left.triangle.split([delta.core.shape[0] for delta in deltas], dim=1)
@@ -80,8 +81,8 @@ def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Co
         one, inner, other = (
             torch.stack(parts) for parts in ([lefts[p] for p in places], cores, [rights[p] for p in places])
         )
-        group = _triplets(one, inner, other, [counts[place] for place in places])
-        triplets.update(zip(places, group, strict=True))
+        for place, whole in zip(places, triplets_of_products(one, inner, other), strict=True):
+            triplets[place] = whole.leading(counts[place])
     return left, right, [triplets[place] for place in range(len(deltas))]
 
 
@@ -107,26 +108,6 @@ def expanded(delta: LowRank, left: Columns, right: Columns) -> LowRank:
         signs = torch.where(peaks_below_zero(outer), -1.0, 1.0).to(outer)
         outer, inner = outer.mul_(signs), inner * signs  # in place: nobody else has what was just formed
     return LowRank(outer, core, right.expand(inner), delta.orthonormal)
-
-
-def _triplets(left: Float[Tensor, "t p r"], cores: Float[Tensor, "t r s"], right: Float[Tensor, "t q s"],
-              counts: Sequence[int]) -> list[Directions]:  # fmt: skip
-    """The leading triplets of several products of thin factors of the same sizes."""
-    (one, one_triangle), (other, other_triangle) = torch.linalg.qr(left), torch.linalg.qr(right)
-    inner = one_triangle @ cores @ other_triangle.mT
-    if 0 in inner.shape:
-        none = Directions(left[0, :, :0], inner.new_zeros(0), right[0, :, :0], of_adapter=True)
-        return [none] * len(counts)
-    inside, values, across = thin_svds(inner)
-    norms = (part.flatten(1).norm(dim=1) for part in (one_triangle, cores, other_triangle))
-    rounding = CANCELLATION * torch.stack(list(norms)).prod(dim=0)
-    large = values > torch.maximum(RANK_TOLERANCE * values[:, 0], rounding)[:, None]
-    lefts, rights = one @ inside, other @ across
-    kept = [min(count, total) for count, total in zip(counts, large.sum(dim=1).tolist(), strict=True)]
-    return [
-        Directions(lefts[place, :, :count], values[place, :count], rights[place, :, :count], of_adapter=True)
-        for place, count in enumerate(kept)
-    ]
 
 
 def _spread(rows: Float[Tensor, "k p"], places: Int[Tensor, " k"], count: int) -> Float[Tensor, "count p"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.svd import decompose
+from mergeometry.linalg.spectrum import singular_values
 from mergeometry.values import Delta, LowRank
 
 
@@ -13,7 +13,7 @@ def effective_rank(delta: Delta) -> float:
     Raises:
         NumericalError: an entry is not finite, or every driver failed.
     """
-    values, _ = decompose(delta, 1)
+    values = singular_values(delta)
     values = values[values > 0]
     if not len(values):
         return 0.0

@@ -17,12 +17,12 @@ from mergeometry.values import Delta, Directions, LowRank
 __all__ = [
     "RANK_TOLERANCE",
     "DecompositionFallbackWarning",
-    "decompose",
     "fix_signs",
     "gram",
     "magnitude",
     "peaks_below_zero",
     "singular_core",
+    "spectrum_and_directions",
     "squarable",
     "symmetric_eigen",
     "symmetric_spectrum",
@@ -129,22 +129,19 @@ def top_directions(delta: Delta, count: int) -> Directions:
     return fix_signs(_of_tall(delta, count))
 
 
-def decompose(delta: Delta, count: int) -> tuple[Float[Tensor, " q"], Directions]:
-    """Every singular value of a task vector, descending, and its leading ``count`` triplets, from one decomposition.
+def spectrum_and_directions(matrix: Float[Tensor, "m n"], count: int) -> tuple[Float[Tensor, " q"], Directions]:
+    """Every singular value of a dense matrix, descending, and its leading ``count`` triplets, from one decomposition.
 
-    Values that count as zero are zero; of thin factors there are as many values as their product has rank.
+    Values that count as zero are zero.
 
     Raises:
         NumericalError: an entry is not finite, or every driver failed.
     """
-    if isinstance(delta, LowRank):
-        whole = replace(_of_factors(delta, delta.rank), of_adapter=True)
-        return whole.values, whole.leading(count)
-    m, n = delta.shape
+    m, n = matrix.shape
     if m < n:
-        values, flipped = _decomposed(delta.mT, min(count, m), symmetric_spectrum)
+        values, flipped = _decomposed(matrix.mT, min(count, m), symmetric_spectrum)
         return values, fix_signs(Directions(flipped.right, flipped.values, flipped.left))
-    values, directions = _decomposed(delta, min(count, n), symmetric_spectrum)
+    values, directions = _decomposed(matrix, min(count, n), symmetric_spectrum)
     return values, fix_signs(directions)
 
 

@@ -26,7 +26,7 @@ class Columns:
         return self.stack.times(coordinates if self.solved is None else self.solved @ coordinates)
 
 
-def in_decorrelated(
+def in_decorrelated_coordinates(
     deltas: Sequence[LowRank], counts: Sequence[int]
 ) -> tuple[Columns, Columns, list[Directions]] | None:
     """The leading triplets of each task vector, side by side the positive square roots of their Gram matrices.
