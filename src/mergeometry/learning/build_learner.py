@@ -17,7 +17,7 @@ from mergeometry.encoders.seq2seq import Seq2SeqEncoder
 from mergeometry.errors import DataError
 from mergeometry.learning.coefficients import CoefficientTable, rates_of
 from mergeometry.learning.experts import ExpertFeatures, expert_features, with_targets
-from mergeometry.learning.forward_backward import Passes, Scene, output_head
+from mergeometry.learning.forward_backward import Passes, output_head
 from mergeometry.learning.losses import logits_spread
 from mergeometry.learning.merged import MergedModel
 from mergeometry.learning.objective import Objective, TaskTerms, feature_rotation, task_rotation
@@ -25,6 +25,7 @@ from mergeometry.learning.precision import dtype_of
 from mergeometry.learning.processes import Alone, Processes
 from mergeometry.learning.prototypes import Prototypes, head_prototypes, random_prototypes
 from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.scene import Scene
 from mergeometry.learning.stages import held_out_share, matches_strength, stages_of
 from mergeometry.learning.strength import at_strength, strengths
 from mergeometry.learning.train import Learner

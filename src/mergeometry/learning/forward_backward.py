@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from mergeometry.encoders.base import Inputs
 from mergeometry.encoders.batches import Chosen, pack
 from mergeometry.encoders.contracting import contracted, contracting, make_contracting
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.sites import Site
+from mergeometry.learning.checkpointing import checkpoint_blocks
 from mergeometry.learning.coefficients import CoefficientTable
-from mergeometry.learning.experts import ExpertFeatures
 from mergeometry.learning.factors import CoefficientGradient, contracts
-from mergeometry.learning.merged import MergedModel
-from mergeometry.learning.objective import AGREEMENT, Measured, Objective, Sum, TaskTerms
-from mergeometry.learning.processes import Alone, Processes
-from mergeometry.learning.rotation import TaskRotation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """All that stays the same through learning: the model, inputs, experts' features and targets of the terms."""
-
-    merged: MergedModel
-    inputs: Sequence[Inputs]
-    experts: Mapping[int, ExpertFeatures]
-    terms: Sequence[TaskTerms]
-    rotations: Sequence[TaskRotation | None]
-    objective: Objective
-    dtype: torch.dtype
-    checkpointing: bool = False
-    processes: Processes = field(default_factory=Alone)
+from mergeometry.learning.objective import AGREEMENT, Measured, Sum
+from mergeometry.learning.scene import Scene, rotations_at, scene_precision, unique
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +221,7 @@ class Passes:
             for task in {one.task for one in part}
             if task in scene.experts
         }
-        with _held(scene.rotations, step.turns) as rotations:
+        with rotations_at(scene.rotations, step.turns) as rotations:
             return scene.objective.measure(features, owners, teachers, scene.terms, rotations, step.totals, heads)
 
 
@@ -266,50 +245,3 @@ def under(module: nn.Module, weights: Mapping[str, Tensor], work: Callable[[nn.M
 def output_head(weight: Float[Tensor, "vocabulary d"]) -> Head:
     """A language model's output layer as a head."""
     return Head(weight.float(), torch.zeros(len(weight), device=weight.device))
-
-
-def unique(rotations: Sequence[TaskRotation | None]) -> Iterator[tuple[int, TaskRotation]]:
-    """Each rotation once, with the first task that it belongs to: language models share one."""
-    seen: set[int] = set()
-    for index, rotation in enumerate(rotations):
-        if rotation is not None and id(rotation) not in seen:
-            seen.add(id(rotation))
-            yield index, rotation
-
-
-@contextmanager
-def scene_precision(scene: Scene) -> Iterator[None]:
-    """The arithmetic of forward passes: float32 throughout, or matrix products in bfloat16."""
-    device = scene.merged.encoder.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=scene.dtype == torch.bfloat16):
-        yield
-
-
-@contextmanager
-def _held(
-    rotations: Sequence[TaskRotation | None], turns: Mapping[int, Tensor]
-) -> Iterator[Sequence[TaskRotation | None]]:
-    """Rotations with the given matrices instead of their own coordinates; copies, so that threads share no state."""
-    first_task = {id(rotation): index for index, rotation in unique(rotations)}
-    copies: dict[int, TaskRotation] = {}
-    with ExitStack() as stack:
-        for index, rotation in unique(rotations):
-            copies[index] = copy.copy(rotation)
-            stack.enter_context(copies[index].held(turns[index]))
-        yield [None if rotation is None else copies[first_task[id(rotation)]] for rotation in rotations]
-
-
-def checkpoint_blocks(module: nn.Module) -> int:
-    """Make every repeated block of a module keep only its inputs for the backward pass; return the number of blocks.
-
-    A block is a member of a list of two or more modules of one class, such as a transformer's layers.
-    """
-    blocks: list[Any] = []
-    for submodule in module.modules():
-        if not isinstance(submodule, nn.ModuleList):
-            continue
-        if len(submodule) > 1 and len({type(block) for block in submodule}) == 1:
-            blocks.extend(submodule)
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    return len(blocks)

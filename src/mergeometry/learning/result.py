@@ -13,8 +13,8 @@ from torch import Tensor
 from mergeometry.inputs import UnlabelledData
 from mergeometry.learning.agreement import agreements
 from mergeometry.learning.build_learner import Prepared
-from mergeometry.learning.forward_backward import unique
 from mergeometry.learning.rotation import fold_into
+from mergeometry.learning.scene import unique
 from mergeometry.learning.state import State
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.sink import safetensors_bytes

@@ -17,8 +17,9 @@ from torch import Tensor
 from mergeometry.encoders.batches import Chosen
 from mergeometry.encoders.heads import Head
 from mergeometry.learning.coefficients import CoefficientTable
-from mergeometry.learning.forward_backward import Passes, Scene
+from mergeometry.learning.forward_backward import Passes
 from mergeometry.learning.losses import centred
+from mergeometry.learning.scene import Scene
 
 _LEAST = 0.05
 """The smallest strength: a merge that has nothing of an expert is still to learn its predictions."""

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mergeometry.encoders.batches import Chosen, Sampler
-from mergeometry.errors import NumericalError
 from mergeometry.learning.class_means import ClassMeans
 from mergeometry.learning.coefficients import CoefficientTable
-from mergeometry.learning.forward_backward import Passes, Scene, Sum, unique
+from mergeometry.learning.divergence import refuse_divergence, skewness
+from mergeometry.learning.forward_backward import Passes, Sum
 from mergeometry.learning.held_out import ByInput, HeldOut
 from mergeometry.learning.losses import class_sums
-from mergeometry.learning.rotation import TaskRotation
+from mergeometry.learning.parameters import Parameters
+from mergeometry.learning.scene import Scene, unique
 from mergeometry.learning.stages import PAIRS_FROM, check_every, stages_of
 from mergeometry.learning.state import Point, Report, State
 from mergeometry.recipe.adapt import LearningSettings
-
-_ORTHOGONAL = 1e-5
-"""Largest entry of ``R R^T - I`` for which R counts as a rotation."""
 
 
 class Learner:
@@ -54,7 +51,7 @@ class Learner:
         self._passes = Passes(scene, workers)
         self._rotations = dict(unique(scene.rotations))
         self._rotation_rate = rates[1]
-        self._solver = self._optimiser()
+        self._parameters = Parameters(table, self._rotations, labels, fixed=section.coefficients == "fixed")
         self.means = ClassMeans(scene.terms) if section.weights.beta else None
         self.state = State()
         self._kept_step = 0
@@ -109,8 +106,7 @@ class Learner:
         self.state.stage, self.state.stage_first, self.state.waited = self.state.stage + 1, self.state.step, 0
         self.state.lowest = self.state.best
         self.held_out.next_stage()
-        self.table.refine(self._stages[self.state.stage].granularity)
-        self._solver = self._optimiser()
+        self._parameters.refine(self._stages[self.state.stage].granularity)
 
     def _keep(self, keep: Callable[[State], None]) -> None:
         keep(self.snapshot())
@@ -124,10 +120,7 @@ class Learner:
 
     def snapshot(self) -> State:
         """The current state with every tensor that a resumed run needs."""
-        tensors = {f"now/{name}": value.detach().clone() for name, value in self._parameters()}
-        for name, parameter in self._parameters():
-            for key, value in self._solver.state.get(parameter, {}).items():
-                tensors[f"adam/{key}/{name}"] = torch.as_tensor(value).detach().clone()
+        tensors = self._parameters.tensors()
         tensors |= {name: value for name, value in self.state.tensors.items() if name.startswith("best/")}
         tensors |= self.held_out.tensors()
         if self.means is not None:
@@ -139,22 +132,8 @@ class Learner:
         """Restore a state that `snapshot` returned."""
         self.state, self._kept_step = state, state.step
         if state.stage:
-            self.table.become(self._stages[state.stage].granularity)
-            self._solver = self._optimiser()
-        with torch.no_grad():
-            for name, parameter in self._parameters():
-                parameter.copy_(state.tensors[f"now/{name}"])
-                moments = {
-                    key.split("/", 2)[1]: value
-                    for key, value in state.tensors.items()
-                    if key.startswith("adam/") and key.split("/", 2)[2] == name
-                }
-                if moments:
-                    # Adam keeps its step count on the CPU, whatever the device of its parameters.
-                    self._solver.state[parameter] = {
-                        key: value.to("cpu" if key == "step" else parameter.device, copy=True)
-                        for key, value in moments.items()
-                    }
+            self._parameters.become(self._stages[state.stage].granularity)
+        self._parameters.take(state.tensors)
         self.held_out.take(state.tensors)
         if self.means is not None:
             self.means.take(state.tensors)
@@ -163,22 +142,20 @@ class Learner:
         number = self.state.step
         stage = self._stages[self.state.stage]
         share = (number - self.state.stage_first) / stage.steps
-        for group, rate in zip(self._solver.param_groups, (stage.rate, self._rotation_rate), strict=True):
-            # A half cosine: steps shrink towards the end, where the last state would otherwise be noisy.
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * share))
+        # A half cosine: steps shrink towards the end, where the last state would otherwise be noisy.
+        rates = [rate * 0.5 * (1 + math.cos(math.pi * share)) for rate in (stage.rate, self._rotation_rate)]
         result = self._passes.gradients(self._sampler.step(number), self.table)
         # Checked first, so that no decomposition sees a number that is not finite.
-        self._refuse_broken(number + 1, result.loss, ())
+        refuse_divergence(number + 1, self._kept_step, result.loss)
         if self.means is not None:
             self.means.add(result.sums)
-        self._solver.zero_grad(set_to_none=True)
+        self._parameters.forget_gradients()
         for key, gradient in self.table.gather(result.coefficients).items():
             self.table.parameters[key].grad = gradient
         rotation = self._turn_back(result)
         loss = result.loss + self._section.weights.beta * rotation
-        gradients = [parameter.grad for _, parameter in self._parameters() if parameter.grad is not None]
-        self._refuse_broken(number + 1, loss, gradients)
-        self._solver.step()
+        refuse_divergence(number + 1, self._kept_step, loss, self._parameters.gradients())
+        self._parameters.step(*rates)
         return Point(number + 1, loss, self._named(result, rotation))
 
     def _turn_back(self, result: Sum) -> float:
@@ -203,9 +180,8 @@ class Learner:
         state = self.state
         inputs = self.held_out.inputs or self._sampler.step(point.step - 1)
         result = self._passes.values(inputs, self.table)
-        self._refuse_broken(
-            point.step, result.loss, [self._skewness(rotation) for rotation in self._rotations.values()]
-        )
+        errors = [skewness(rotation) for rotation in self._rotations.values()]
+        refuse_divergence(point.step, self._kept_step, result.loss, errors)
         value = result.loss + self._section.weights.beta * self._distance()
         # The main process's value, so that all stop at the same step even where machines round differently.
         value = self.scene.processes.from_main(lambda: value)
@@ -224,7 +200,7 @@ class Learner:
         if value < state.best and self._counts(result.inputs):
             state.best, state.best_step, state.best_stage = value, point.step, state.stage
             kept = {name: tensor for name, tensor in state.tensors.items() if not name.startswith("best/")}
-            state.tensors = kept | {f"best/{name}": tensor.detach().clone() for name, tensor in self._parameters()}
+            state.tensors = kept | self._parameters.best()
         report(point)
 
     def _counts(self, values: ByInput) -> bool:
@@ -247,35 +223,10 @@ class Learner:
             distances = [r.distance(self.means.target(index, r)) for index, r in self._rotations.items()]
         return float(sum(distances)) / len(self.scene.terms) if distances else 0.0
 
-    def _skewness(self, rotation: TaskRotation) -> Tensor:
-        """The error of ``R R^T - I``; NaN if the coordinates are so large that rounding leaves no rotation.
-
-        The loss may not show this.
-        """
-        with torch.no_grad():
-            turn = rotation.turn()
-            error = (turn @ turn.mT - torch.eye(len(turn)).to(turn)).abs()
-        return torch.where(error < _ORTHOGONAL, error, torch.nan)
-
     def _restore_best(self) -> None:
         if (best := self._stages[self.state.best_stage].granularity) != self.table.granularity:
-            self.table.become(best)
-        with torch.no_grad():
-            for name, parameter in self._parameters():
-                if f"best/{name}" in self.state.tensors:
-                    parameter.copy_(self.state.tensors[f"best/{name}"])
-
-    def _parameters(self) -> list[tuple[str, Tensor]]:
-        learned = [] if self._section.coefficients == "fixed" else list(self.table.parameters.items())
-        turned = [(f"rotation/{self.labels[index]}", r.coordinates) for index, r in self._rotations.items()]
-        return [*learned, *turned]
-
-    def _optimiser(self) -> torch.optim.Adam:
-        fixed = self._section.coefficients == "fixed"
-        coefficients = [] if fixed else list(self.table.parameters.values())
-        turned: list[Any] = [rotation.coordinates for rotation in self._rotations.values()]
-        groups = [{"params": coefficients}, {"params": turned}]
-        return torch.optim.Adam(groups, lr=self._rotation_rate, foreach=False)
+            self._parameters.become(best)
+        self._parameters.take_best(self.state.tensors)
 
     def _named(self, result: Sum, rotation: float) -> dict[str, float]:
         tasks = len(self.scene.terms)
@@ -285,17 +236,3 @@ class Learner:
         if self.means is not None:
             named["rotation"] = rotation
         return named
-
-    def _refuse_broken(self, step: int, loss: float, tensors: Iterable[Tensor]) -> None:
-        if not math.isfinite(loss) or not all(bool(torch.isfinite(tensor.sum())) for tensor in tensors):
-            raise self._diverged(step)
-
-    def _diverged(self, step: int) -> NumericalError:
-        if step == 0:
-            hint = "nothing is learned yet: lower `scale`, where learning starts, or set precision: float32"
-        else:
-            hint = (
-                "lower adapt.learning_rate (or rotation_learning_rate), or set precision: float32; "
-                f"--resume then continues from step {self._kept_step}, the last one saved"
-            )
-        return NumericalError(f"learning diverged: the objective is not finite at step {step}", hint=hint)
