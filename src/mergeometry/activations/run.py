@@ -19,7 +19,7 @@ from mergeometry.activations.summary import identity_of, summary
 from mergeometry.encoders import build_encoder
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
-from mergeometry.execution.directions_folder import DirectionsFolder
+from mergeometry.execution.directions_folder import DirectionsFolder, refuse_unusable
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import Extras
 from mergeometry.execution.identity import files_read
@@ -74,6 +74,7 @@ def merge_on_data(
     """
     section = plan.recipe.data
     assert section is not None, "the recipe has no data section"
+    refuse_unusable(directions, plan, output)
     started, target = time.perf_counter(), resolved_target(output)
     refuse_taken(target, overwrite=overwrite, inputs=plan.inputs)
     workers_for(plan, workers, memory_limit, executor)  # a merge that cannot fit is refused before the models run

@@ -90,7 +90,7 @@ def plan(
         except RecipeError as error:
             count, refused = run.workers or 1, error
         estimates |= _searching(made, count)
-        known, saved = _known(made, run.directions_folder)
+        known, saved = _known(made, run.directions_folder, run.output)
         estimates |= known
         if as_json:
             typer.echo(
@@ -125,12 +125,15 @@ def _written_to(made: Plan, output: Path, *, overwrite: bool) -> Plan:
     return made
 
 
-def _known(made: Plan, folder: DirectionsFolder | None) -> tuple[dict[str, Any], Mapping[str, float]]:
+def _known(
+    made: Plan, folder: DirectionsFolder | None, output: Path | None
+) -> tuple[dict[str, Any], Mapping[str, float]]:
     """What a folder of directions has of a plan, and the seconds that it saves of each tensor."""
     if folder is None:
         return {}, {}
     from mergeometry.execution.directions_plan import known_of
 
+    folder.check(made.inputs if output is None else (*made.inputs, output))
     known = known_of(made, folder)
     return {"directions": known.to_json(folder)}, known.seconds
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 from mergeometry.comparison.scratch import Place, Stored, room, store
 from mergeometry.errors import ExecutionError, MergeometryError, in_one_line
 from mergeometry.execution.directions_folder import DirectionsFolder, kept_in
+from mergeometry.execution.directions_plan import nbytes_of, note_directions, takes_directions
 from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.fallback import on_device
+from mergeometry.execution.known_directions import DirectionsWarning
 from mergeometry.execution.measuring import gram_of, statistics_of
+from mergeometry.execution.noting import noting
 from mergeometry.execution.refining import WeighedDeltas, refined
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, begin
 from mergeometry.execution.usage import process_usage
 from mergeometry.linalg.recall import Recall
+from mergeometry.linalg.tolerances import DecompositionFallbackWarning
 from mergeometry.methods.families.accumulator import Accumulator, LeadingDirections
 from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
@@ -62,6 +66,8 @@ class MergedTensor:
     peak_memory: int
     statistics: tuple[Statistics, ...] = ()
     """One per variant, where scale rules need them."""
+    notes: tuple[str, ...] = ()
+    """What is to be told of merging it."""
 
 
 def merge_jobs(
@@ -79,7 +85,7 @@ def merge_jobs(
     Raises:
         OutputError: the folder of ``directions`` may not or cannot be used.
     """
-    kept = kept_in(directions, [task for _, tasks in _by_name(plans) for _, task in tasks[:1]])
+    kept = kept_in(directions, [task for _, tasks in _by_name(plans) for task in _by_directions(tasks)])
     sizes: dict[Path, int] = {}
     labels = tuple(model.label for model in plans[0].models)
     jobs = []
@@ -111,6 +117,12 @@ def _by_name(plans: Sequence[Plan]) -> list[tuple[str, list[tuple[int, TensorTas
     return list(named.items())
 
 
+def _by_directions(tasks: Iterable[tuple[int, TensorTask]]) -> list[TensorTask]:
+    """Of all ways to merge a tensor the one that takes the most directions, which the others share; none may."""
+    taking = [task for _, task in tasks if takes_directions(task)]
+    return [max(taking, key=nbytes_of)] if taking else []
+
+
 def merge_tensor(job: MergeJob) -> MergedTensor:
     """Merge one tensor by all its variants.
 
@@ -119,8 +131,9 @@ def merge_tensor(job: MergeJob) -> MergedTensor:
         NumericalError: an input is not finite, or a decomposition fails.
         ExecutionError: a method fails.
     """
-    with TensorReader() as reader:
-        return on_device(job.device, reader, (job.labels, None, job.directions), partial(_merged, job))
+    with TensorReader() as reader, noting(DecompositionFallbackWarning, DirectionsWarning) as notes:
+        merged = on_device(job.device, reader, (job.labels, None, job.directions), partial(_merged, job))
+    return replace(merged, notes=tuple(notes))
 
 
 @dataclass(slots=True)
@@ -183,6 +196,8 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
             with _Naming(work.task):
                 measured.append(statistics_of(merged, weighed, job.needs, gram, lambda: vectors.base))
         written.append(store(work.place, merged))
+    for task in _by_directions((0, variant.task) for variant in job.variants):
+        note_directions(vectors.recall, task)
     seconds = tuple(work.seconds for work in works)
     return MergedTensor(tuple(written), seconds, process_usage()[0], tuple(measured))
 

@@ -31,8 +31,10 @@ from mergeometry.comparison.scratch import create
 from mergeometry.comparison.setup import TEST, VALIDATION, Setup
 from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.execution.devices import gpus_of
+from mergeometry.execution.directions_folder import refuse_unusable
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.identity import files_read
+from mergeometry.execution.noting import summed
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
@@ -71,6 +73,7 @@ def run_comparison(
         workers, core_seconds(setup, scales), partial(peak_memory, setup), memory_limit=memory_limit, executor=executor
     )
     refuse_foreign_folder(output, setup.plans[0].inputs)
+    refuse_unusable(setup.directions, setup.plans[0], output)
     output.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(setup, output / RESULTS)
     needed = peak_memory(setup, 1)
@@ -85,7 +88,8 @@ def run_comparison(
         with closing(side_by_side(carry_out, jobs.waiting, workers, checked, demands)) as finished:
             for job, result in finished:
                 jobs.take(job, result)
-    return table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, jobs.peak_memory)
+    found = table_of(setup, cache, tuple(scales), tuple(rules), time.perf_counter() - started, jobs.peak_memory)
+    return replace(found, notes=(*found.notes, *summed(jobs.merging_notes)))
 
 
 def _silent(text: str, done: int, total: int) -> None:
@@ -133,6 +137,8 @@ class _Jobs:
         self._running: dict[int, set[str]] = {}
         self._done = 0
         self.peak_memory = 0
+        self.merging_notes: list[str] = []
+        """What is to be told of this run's merges alone."""
         models = len(setup.plans[0].models)
         self._total = len(jobs) + 2 + 2 * models + len(self._todo) * (len(scales) + 2 + len(rules))
         if not jobs:
@@ -155,6 +161,7 @@ class _Jobs:
                 self._advance(job.entry)
 
     def _take_merged(self, job: MergeJob, result: MergedTensor) -> None:
+        self.merging_notes += result.notes
         for place, (variant, stored) in enumerate(zip(job.variants, result.stored, strict=True)):
             task = variant.task
             for user in variant.users:

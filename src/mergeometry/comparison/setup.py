@@ -90,6 +90,7 @@ def set_up(
         RecipeError: the recipe has an `adapt:` section or a stack for a base, nothing is left to merge, or there is
             no such device.
         MismatchError: methods, tasks, heads and inputs do not fit together; it lists every reason.
+        OutputError: the folder of ``directions`` cannot be used.
     """
     chosen = str(chosen_device(device))
     if recipe.adapt is not None:
@@ -136,6 +137,8 @@ def set_up(
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise MismatchError(f"the comparison is not usable ({count})", problems, hint="no weight was read")
+    if directions is not None:
+        directions.check(planned[0][1].inputs)
     return Setup(
         common, tasks, tuple(entry for entry, _ in planned), tuple(plan for _, plan in planned), seen,
         tuple(task.name for task in tasks.tasks if task.name not in seen), splits, (*notes, *input_notes),

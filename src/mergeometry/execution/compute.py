@@ -17,6 +17,7 @@ from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.fallback import on_device
 from mergeometry.execution.known_directions import DirectionsWarning, recalled
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
+from mergeometry.execution.noting import noting
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
 from mergeometry.execution.task_reader import Reads, TaskReader
@@ -120,9 +121,7 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
         MergeometryError: what the reader or the writer raises.
     """
     started, worked = time.perf_counter(), time.process_time()
-    with warnings.catch_warnings(record=True) as caught:
-        for kind in _NOTED:
-            warnings.simplefilter("always", kind)
+    with noting(*_NOTED) as notes:
 
         def produce(inputs: TaskReader) -> tuple[Produced, TaskReader]:
             return _produce(job, inputs, reader, writer), inputs
@@ -139,13 +138,12 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
                 tensor=job.task.name,
                 hint=f"method {job.task.steps}",
             ) from error
-    notes = tuple(str(item.message) for item in caught if item.category in _NOTED)
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
     peak, process = process_usage()
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
     return Outcome(
-        job.task.name, written, read, seconds, peak, process, notes, scales, energies, processor, str(inputs.device),
-        recalled(inputs.recall),
+        job.task.name, written, read, seconds, peak, process, tuple(notes), scales, energies, processor,
+        str(inputs.device), recalled(inputs.recall),
     )  # fmt: skip
 
 

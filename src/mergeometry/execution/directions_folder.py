@@ -18,12 +18,13 @@ from mergeometry.code_digest import CodeDigest
 from mergeometry.errors import OutputError, RecipeError
 from mergeometry.execution.directions_plan import nbytes_of, note_of, takes_directions
 from mergeometry.execution.directions_store import ENDING, NOTE_ENDING, PARTIAL, DirectionsStore
-from mergeometry.plan.machine import processor
+from mergeometry.plan.plan import Plan
 from mergeometry.plan.slices import pieces_of
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import versions
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem
+from mergeometry.sink.target import resolved_target
 
 LIMIT_BYTES = 50_000_000_000
 """What the files of a folder take together, unless the user says otherwise."""
@@ -45,9 +46,9 @@ class DirectionsFolder:
     limit: int = LIMIT_BYTES
 
     def store(self) -> DirectionsStore:
-        """The store of this machine's kind and this version's code; nothing is written."""
+        """The store of this version's code; nothing is written."""
         code = CodeDigest.of_installed("mergeometry").of(_COMPUTED_BY)
-        identity = json.dumps([code, versions(), processor()], sort_keys=True)
+        identity = json.dumps([code, versions()], sort_keys=True)
         return DirectionsStore(self.path.absolute(), hashlib.sha256(identity.encode()).hexdigest())
 
     def opened(self) -> DirectionsStore:
@@ -60,29 +61,61 @@ class DirectionsFolder:
             if not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.mkdir(mode=0o700, exist_ok=True)
+        self.check()
+        return self.store()
+
+    def check(self, apart: Iterable[Path] = ()) -> None:
+        """Refuse a folder that cannot be used, or that lies in one of the places ``apart`` or holds it; make nothing.
+
+        Raises:
+            OutputError: it is not a folder, others may write in it, it holds anything else, or is not apart.
+        """
+        place = Path(os.path.realpath(self.path))
+        for other in map(Path, map(os.path.realpath, apart)):
+            if place.is_relative_to(other) or other.is_relative_to(place):
+                raise OutputError(
+                    f"the folder of directions is not apart from {other}, an input or the output", file=self.path,
+                    hint="choose a folder for directions alone, outside of models and outputs",
+                )  # fmt: skip
+        if not os.path.lexists(self.path):
+            return
+        with explained("directions cannot be kept", self.path):
             state = self.path.stat()
-            names = sorted(one.name for one in self.path.iterdir())
+            foreign = sorted(one.name for one in self.path.iterdir() if not _is_shard(one))
         if state.st_uid != os.geteuid() or state.st_mode & 0o022:
             raise OutputError(
                 "others may write in the folder of directions, and so could change what is merged",
                 file=self.path, hint="choose a folder of your own, or `chmod go-w` it",
             )  # fmt: skip
-        if foreign := [name for name in names if not _SHARD.fullmatch(name)]:
+        if foreign:
             raise OutputError(
                 f"the folder of directions holds something else: {foreign[0]}",
                 file=self.path, hint="choose a folder for them alone",
             )  # fmt: skip
-        return self.store()
+
+
+def refuse_unusable(folder: DirectionsFolder | None, plan: Plan, output: str | Path) -> None:
+    """Refuse a folder of directions that a merge to this output cannot use, before any work.
+
+    Raises:
+        OutputError: it is not apart from inputs and output, others may write in it, or it holds anything else.
+    """
+    if folder is not None:
+        folder.check((*plan.inputs, resolved_target(output)))
 
 
 def directions_folder(place: str | Path | None, limit: int | str | None = None) -> DirectionsFolder | None:
     """The folder at a place, with a limit such as ``"50GB"``; None where there is no place.
 
     Raises:
-        RecipeError: the limit is no number of bytes.
+        RecipeError: the place has no name, or the limit is no number of bytes, or of no folder.
     """
     if place is None:
+        if limit is not None:
+            raise RecipeError("there is a limit of directions, and no folder for them", hint="directions=FOLDER")
         return None
+    if not str(place).strip() or "\0" in str(place):
+        raise RecipeError(f"the folder of directions has no name that a folder can have, got {str(place)!r}")
     nbytes = bytes_in(limit) if isinstance(limit, str) else LIMIT_BYTES if limit is None else limit
     if nbytes is None or nbytes < 1:
         raise RecipeError(f"the limit of directions is a number of bytes, got {limit!r}", hint="50GB")
@@ -156,12 +189,19 @@ def _with_room(store: DirectionsStore, limit: int, tasks: Sequence[TensorTask]) 
     return Kept(store, frozenset(kept), sum(name not in kept for name, _ in waiting))
 
 
+def _is_shard(place: Path) -> bool:
+    return _SHARD.fullmatch(place.name) is not None and place.is_dir()
+
+
 def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """The files of a store; what was never finished is removed once a day has passed."""
     for shard in sorted(folder.iterdir()):
         if shard.is_symlink():
             continue
-        for entry in os.scandir(shard):
+        entries: list[os.DirEntry[str]] = []
+        with suppress(FileNotFoundError):  # another merge, or a user, may be removing them
+            entries = list(os.scandir(shard))
+        for entry in entries:
             with suppress(FileNotFoundError):
                 state = entry.stat(follow_symlinks=False)
                 if entry.name.endswith((ENDING, NOTE_ENDING)):

@@ -9,10 +9,12 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.digests import Hash, number_of
+from mergeometry.plan import machine
 from mergeometry.regular_files import read_regular
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.writer import tensor_bytes
@@ -41,7 +43,7 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DirectionsStore:
-    """A folder of decompositions, valid for one state of the code and one kind of machine: its ``identity``.
+    """A folder of decompositions, valid for one state of the code, its ``identity``, and for this machine's processor.
 
     A file holds its key and the digest of all its bytes: one that was cut, changed or renamed counts as damaged.
     """
@@ -52,7 +54,7 @@ class DirectionsStore:
     def key(self, kind: str, sizes: Sequence[int], data: bytes | memoryview) -> str:
         """The key of what is computed from some bytes."""
         hashed = Hash()
-        hashed.update(f"{self.identity} {kind} {' '.join(map(str, sizes))}\n".encode())
+        hashed.update(f"{self.identity} {processor()} {kind} {' '.join(map(str, sizes))}\n".encode())
         hashed.update(data)
         return number_of(hashed.digest)
 
@@ -88,26 +90,19 @@ class DirectionsStore:
         Raises:
             OSError: the disk refuses them.
         """
-        place, hashed, files = self._place(key, ENDING), Hash(), FileSystem()
+        place, hashed = self._place(key, ENDING), Hash()
         turned = [not matrix.is_contiguous() for matrix in matrices]
         head = _HEAD.pack(_MAGIC, bytes.fromhex(key), len(matrices))
         head += b"".join(_MATRIX.pack(*matrix.shape, flat) for matrix, flat in zip(matrices, turned, strict=True))
         pieces = [head, *(tensor_bytes(m.mT if flat else m) for m, flat in zip(matrices, turned, strict=True))]
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        staged = place.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}")
-        descriptor = files.open(staged, create=True)
-        try:
+
+        def contents(write: Callable[[bytes | memoryview], None]) -> None:
             for piece in pieces:
                 hashed.update(piece)
-                files.write(descriptor, piece)
-            files.write(descriptor, _raw(hashed))
-            files.replace(staged, place)
-        except BaseException:
-            with suppress(OSError):
-                staged.unlink(missing_ok=True)
-            raise
-        finally:
-            files.close(descriptor)
+                write(piece)
+            write(_raw(hashed))
+
+        _write_whole(place, contents)
 
     def note(self, name: str, keys: Sequence[str]) -> None:
         """Note which keys belong to what a plan knows of a tensor.
@@ -116,14 +111,7 @@ class DirectionsStore:
             OSError: the disk refuses it.
         """
         place = self._place(name, NOTE_ENDING)
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        staged, files = place.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}"), FileSystem()
-        descriptor = files.open(staged, create=True)
-        try:
-            files.write(descriptor, "\n".join(keys).encode("ascii"))
-        finally:
-            files.close(descriptor)
-        files.replace(staged, place)
+        _write_whole(place, lambda write: write("\n".join(keys).encode("ascii")))
 
     def noted(self, name: str) -> list[str]:
         """The keys under a note whose files are all there; none where one is not, or the note is damaged."""
@@ -143,6 +131,29 @@ class DirectionsStore:
 
     def _place(self, key: str, ending: str) -> Path:
         return self.folder / key[:2] / f"{key}{ending}"
+
+
+@cache
+def processor() -> str:
+    """The machine's processor; another machine of a cluster may have another."""
+    return machine.processor()
+
+
+def _write_whole(place: Path, contents: Callable[[Callable[[bytes | memoryview], None]], None]) -> None:
+    """Write a file that appears whole, or not at all."""
+    files = FileSystem()
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    staged = place.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}")
+    descriptor = files.open(staged, create=True)
+    try:
+        contents(partial(files.write, descriptor))
+        files.replace(staged, place)
+    except BaseException:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise
+    finally:
+        files.close(descriptor)
 
 
 class _Hashing:

@@ -16,6 +16,7 @@ from mergeometry.execution.measuring import NO_SCALE
 from mergeometry.execution.timings import Timings
 from mergeometry.execution.usage import process_usage
 from mergeometry.hub_names import is_hub_name
+from mergeometry.linalg.tolerances import FELL_BACK
 from mergeometry.plan.adapter_contents import adapter_contents
 from mergeometry.plan.plan import Plan
 from mergeometry.plan.shares import shares_of
@@ -202,7 +203,7 @@ def _fallbacks(outcomes: Mapping[str, Outcome]) -> Iterator[str]:
             f"{len(truncated)} tensors were truncated to the adapter's rank: they keep {truncated[0]:.3f} to "
             f"{truncated[-1]:.3f} of the squared norm of their updates; their notes say how much"
         )
-    fallbacks = len(notes) - unscaled - len(truncated)
+    fallbacks = sum(note.endswith(FELL_BACK) for note in notes)
     if fallbacks:
         yield f"{fallbacks} decompositions fell back to another driver; the tensors' notes say which"
     if unscaled:

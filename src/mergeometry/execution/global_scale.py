@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
@@ -14,12 +13,13 @@ from mergeometry.execution.directions_folder import NOT_KEPT, Kept
 from mergeometry.execution.directions_store import DirectionsStore
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.fallback import on_device
+from mergeometry.execution.known_directions import DirectionsWarning
 from mergeometry.execution.measuring import statistics_of
+from mergeometry.execution.noting import noting, summed
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
-from mergeometry.linalg.svd import DecompositionFallbackWarning
 from mergeometry.plan.layer_scales import layer_scales
 from mergeometry.plan.placement import CPU, Placement
 from mergeometry.plan.plan import Plan
@@ -42,7 +42,15 @@ class MeasureJob:
     """Where its decompositions may be known, and are kept."""
 
 
-def measure(job: MeasureJob) -> Statistics:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a tensor, and what the merge that is written will not note again."""
+
+    statistics: Statistics
+    notes: tuple[str, ...] = ()
+
+
+def measure(job: MeasureJob) -> Measured:
     """Merge one tensor, measure it, and discard it.
 
     Raises:
@@ -53,16 +61,16 @@ def measure(job: MeasureJob) -> Statistics:
         return measured(job, reader)
 
 
-def measured(job: MeasureJob, reader: Reads) -> Statistics:
+def measured(job: MeasureJob, reader: Reads) -> Measured:
     """The same with inputs wherever they are."""
     task = job.task
     assert task.scaling is not None
-    with warnings.catch_warnings():
-        # The merge that is written warns again.
-        warnings.simplefilter("ignore", DecompositionFallbackWarning)
-        return on_device(
+    # Of all else the merge that is written warns again; a damaged file is whole by then.
+    with noting(DirectionsWarning) as notes:
+        statistics = on_device(
             job.device, reader, (job.labels, None, job.directions), lambda inputs: _statistics(task, inputs)
         )
+    return Measured(statistics, tuple(notes))
 
 
 def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
@@ -77,6 +85,8 @@ def with_global_scale(
     plan: Plan, workers: int, placement: Placement = CPU, executor: Executor = LOCAL, directions: Kept = NOT_KEPT
 ) -> Plan:
     """The plan with the scales that its rule computes from all tensors; unchanged where it has no such rule.
+
+    What is to be told of measuring them is added to its notes.
 
     Raises:
         NumericalError: the rule has no value for these models, or an input is not finite.
@@ -103,8 +113,8 @@ def measure_jobs(plan: Plan, placement: Placement = CPU, directions: Kept = NOT_
     ]
 
 
-def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -> Plan:
-    """The plan with the scale that its rule computes from these statistics, or with one for each layer.
+def scaled_by(plan: Plan, found: Sequence[tuple[MeasureJob, Measured]]) -> Plan:
+    """The plan with the scale that its rule computes from what was measured, or with one for each layer.
 
     Only matrices count, where there are any: other tensors are usually merged by another method.
 
@@ -113,11 +123,12 @@ def scaled_by(plan: Plan, statistics: Sequence[tuple[MeasureJob, Statistics]]) -
     """
     rule = plan.recipe.scale
     assert isinstance(rule, ScaleRule)
+    plan = replace(plan, notes=(*plan.notes, *summed(note for _, each in found for note in each.notes)))
     if rule.per == "layer":
-        named = {job.task.name: each for job, each in statistics}
+        named = {job.task.name: each.statistics for job, each in found}
         scales = layer_scales(LAYER_RULES[rule.rule], named, [task.name for task in plan.tasks], rule.factor)
         return replace(plan, tasks=tuple(_scaled(task, scales[task.name]) for task in plan.tasks))
-    by_kind = [(job.task.kind == "matrix", each) for job, each in statistics]
+    by_kind = [(job.task.kind == "matrix", each.statistics) for job, each in found]
     try:
         scale = scale_by(find(rule.rule), of_matrices(by_kind), rule.factor)
     except UndefinedScale as error:

@@ -13,7 +13,7 @@ from mergeometry.execution.adapter_survey import surveyed
 from mergeometry.execution.compute import Job, Outcome
 from mergeometry.execution.decisions import decisions
 from mergeometry.execution.devices import placement_of, workers_on
-from mergeometry.execution.directions_folder import DirectionsFolder, Kept, kept_in
+from mergeometry.execution.directions_folder import DirectionsFolder, Kept, kept_in, refuse_unusable
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.extras import NOTHING, Extras
 from mergeometry.execution.finish import write_metadata
@@ -71,6 +71,7 @@ def execute(
     """
     if plan.recipe.is_open:
         raise RecipeError("something is still to be chosen by validation", hint="`mergeometry.merge` chooses it first")
+    refuse_unusable(directions, plan, output)
     timings, asked = Timings(plan), workers
     placement = placement_of(plan, device)
     workers = workers_on(placement, plan, workers, memory_limit, executor)

@@ -16,7 +16,7 @@ from mergeometry.encoders import Encoder, build_encoder
 from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.runnable import runnable_kind
-from mergeometry.execution.directions_folder import DirectionsFolder
+from mergeometry.execution.directions_folder import DirectionsFolder, refuse_unusable
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.identity import files_read
@@ -80,6 +80,7 @@ def adapt(
     """
     section = plan.recipe.adapt
     assert section is not None, "the recipe has no adapt section"
+    refuse_unusable(directions, plan, output)
     workers = workers_for(plan, workers, memory_limit, executor)
     # On a cluster one of its workers learns, unless a launcher started processes here to learn together.
     there = executor.learns and not launched_many()

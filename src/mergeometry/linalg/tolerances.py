@@ -9,5 +9,9 @@ WELL_CONDITIONED = 1e-8
 """Reciprocal condition number above which a Cholesky factor gives eight digits, in a tenth of the time."""
 
 
+FELL_BACK = " used"
+"""How the text of the warning ends."""
+
+
 class DecompositionFallbackWarning(UserWarning):
     """A driver failed on a matrix and another one was used; the run record counts these."""

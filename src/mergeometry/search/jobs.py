@@ -26,6 +26,7 @@ from mergeometry.comparison.scratch import Stored, create
 from mergeometry.comparison.setup import VALIDATION, Setup
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.identity import files_read
+from mergeometry.execution.noting import summed
 from mergeometry.execution.pool import side_by_side
 from mergeometry.execution.scratch import scratch_folder
 from mergeometry.execution.workers import MemoryLimit, workers_within
@@ -73,8 +74,8 @@ def run_trials(
     say: Say,
     memory_limit: MemoryLimit = None,
     executor: Executor = LOCAL,
-) -> None:
-    """Score every trial that the proposals make, and the ``ends`` between which they lie.
+) -> tuple[str, ...]:
+    """Score every trial that the proposals make, and the ``ends`` between which they lie; return notes on the merges.
 
     Merged task vectors are kept in a folder beside the ``target``, whose name begins with ``prefix``; scores are kept
     in the cache as soon as they are known. ``seconds`` is a rough estimate of the work on one core.
@@ -100,6 +101,7 @@ def run_trials(
         with closing(side_by_side(carry_out, jobs.waiting, workers, checked, demands)) as finished:
             for job, result in finished:
                 jobs.take(job, result)
+    return summed(jobs.notes)
 
 
 @dataclass(slots=True)
@@ -133,6 +135,8 @@ class _Jobs:
         self._blocked: list[Trial] = []
         self._scoring: dict[str, Trial] = {}
         self._done = self._total = 0
+        self.notes: list[str] = []
+        """What is to be told of the merges."""
         self._fill()
 
     def take(self, job: MergeJob | ScoreJob, result: MergedTensor | Scored) -> None:
@@ -140,6 +144,7 @@ class _Jobs:
         if isinstance(job, MergeJob) and isinstance(result, MergedTensor):
             assert self._merged is not None
             self._merged.stored[job.name] = result.stored[0]
+            self.notes += result.notes
             self._merging.discard(job.name)
             self._told(f"merging {job.name}")
             if not self._merging:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import RecipeError
-from mergeometry.execution.directions_folder import DirectionsFolder
+from mergeometry.execution.directions_folder import DirectionsFolder, kept_in, refuse_unusable
 from mergeometry.execution.executor import LOCAL, Executor
 from mergeometry.execution.global_scale import with_global_scale
 from mergeometry.execution.leftovers import MERGES
@@ -54,9 +54,10 @@ def searched(
         MergeometryError: tasks, heads and inputs do not fit, the output may not be written, or a merge fails.
     """
     recipe = plan.recipe
+    refuse_unusable(directions, plan, output)
     if recipe.search is not None:
         require_optuna()
-        plan = _with_one_scale(plan, workers, memory_limit, executor)
+        plan = _with_one_scale(plan, workers, memory_limit, executor, directions)
         setup = replace(section_setup(plan, recipe.search), directions=directions)
         Space(setup.plans[0], recipe.search)  # what has no number to start from is refused before anything is written
     else:
@@ -81,7 +82,9 @@ def searched(
         place.done()
 
 
-def _with_one_scale(plan: Plan, workers: int | None, memory_limit: MemoryLimit, executor: Executor) -> Plan:
+def _with_one_scale(
+    plan: Plan, workers: int | None, memory_limit: MemoryLimit, executor: Executor, directions: DirectionsFolder | None
+) -> Plan:
     """The plan with the number that its rule gives, where it has a rule: a search starts from numbers.
 
     Raises:
@@ -95,10 +98,12 @@ def _with_one_scale(plan: Plan, workers: int | None, memory_limit: MemoryLimit, 
             f"search: the scale is a rule per {rule.per}, from which a search cannot start",
             hint="give a number, `auto`, or a rule per model",
         )
-    scaled = with_global_scale(plan, workers_for(plan, workers, memory_limit, executor), executor=executor)
+    kept = kept_in(directions, plan.ordered())
+    count = workers_for(plan, workers, memory_limit, executor)
+    scaled = with_global_scale(plan, count, executor=executor, directions=kept)
     scale = next((task.scale for task in scaled.tasks if task.scaling is not None), 1.0)
     made = make_plan(plan.recipe.model_copy(update={"scale": scale}))
-    return replace(made, notes=plan.notes, planned_in=plan.planned_in)
+    return replace(made, notes=scaled.notes, planned_in=plan.planned_in)
 
 
 def _silent(text: str, done: int, total: int) -> None:

@@ -37,7 +37,7 @@ def choose_scale(
     cache = ResultCache(setup, kept)
     tried = _Scales(setup, cache, grid.scales)
     base = ScoreJob(cache.base(VALIDATION), settings_of(setup, cache.identity), VALIDATION, setup.seen)
-    run_trials(
+    notes = run_trials(
         setup, cache, tried, target, core_seconds(setup, grid.scales),
         ends=[] if cache.has(base.key) else [base], say=say, **options,
     )  # fmt: skip
@@ -54,7 +54,7 @@ def choose_scale(
         "inputs": setup.counts[VALIDATION],
         "tasks": grid.tasks,
         "tasks_digest": f"sha256:{setup.digest}",
-        "notes": list(setup.notes),
+        "notes": [*setup.notes, *notes],
         "seconds": time.perf_counter() - started,
     }
 

@@ -52,7 +52,7 @@ def search(setup: Setup, section: SearchSection, kept: Path, target: Path, *, sa
     trials = _Trials(setup, section, space, study, identity)
     ends = _ends(setup, cache)
     seconds = core_seconds(setup, [1.0] * (section.trials or 100))
-    run_trials(
+    notes = run_trials(
         setup, cache, trials, target, seconds, ends=[one for one in ends if not cache.has(one.key)],
         say=say, **options,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def search(setup: Setup, section: SearchSection, kept: Path, target: Path, *, sa
         "asked": section.model_dump(mode="json"),
         "tasks": section.tasks,
         "tasks_digest": f"sha256:{setup.digest}",
-        "notes": list(setup.notes),
+        "notes": [*setup.notes, *notes],
         "seconds": time.perf_counter() - started,
     }
     return Searched(recipe, summary)
