@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,12 +17,13 @@ from typing import Any, get_args
 import torch
 
 import mergeometry as mg
-from benchmarks.speed.machine import circumstances
+from benchmarks.speed.machine import circumstances, processor_seconds
 from benchmarks.studies.few_inputs.calibrate import Calibration, Ridge
 from benchmarks.studies.few_inputs.page import COMMAND, PICTURE, write_page
 from benchmarks.studies.few_inputs.picture import drawn
 from benchmarks.studies.few_inputs.points import families, is_curve, joined
-from benchmarks.studies.few_inputs.scene import LENGTH, Drawn, Scene, read_weights
+from benchmarks.studies.few_inputs.scene import Drawn, Scene
+from benchmarks.studies.text_scores import LENGTH, read_weights
 
 ROOT = Path(__file__).parents[3]
 WORK = ROOT / "benchmarks" / "scratch" / "few_inputs"
@@ -88,10 +88,10 @@ def _run(given: argparse.Namespace) -> None:
         place = WORK / f"{name.replace(', ', '_').replace(' ', '_')}.json"
         if place.is_file():
             continue
-        before = _seconds()
+        before = processor_seconds()
         outcome = _calibrated(scene, arm, count, seed) if arm in CALIBRATED else _merged(scene, arm, count, seed, steps)
-        ends = {"ends": scene.ends} if arm in WITHOUT else {}
-        result = {**told, **steps, **outcome, **ends, "processor_seconds": round(_seconds() - before, 1)}
+        ends = {"ends": scene.expert_ends} if arm in WITHOUT else {}
+        result = {**told, **steps, **outcome, **ends, "processor_seconds": round(processor_seconds() - before, 1)}
         place.write_text(json.dumps(result) + "\n", "utf-8")
         print(json.dumps(result), file=sys.stderr, flush=True)
 
@@ -110,7 +110,7 @@ def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, i
             keys["adapt"] = {"encoder": encoder, **steps, **keys["adapt"], "tasks": tasks}
         if "data" in keys:
             keys["data"] = {"encoder": encoder, "tasks": places}
-        record = mg.merge(scene.recipe({**keys, "seed": seed}), Path(folder) / "out", workers=1)
+        record = mg.merge({**scene.recipe(), **keys, "seed": seed}, Path(folder) / "out", workers=1)
         accuracies = scene.accuracies(read_weights(Path(folder) / "out"))
     learned = record.adapt or {}
     told = ("coefficients", "strengths", "kept_step", "held_out", "agreement")
@@ -120,17 +120,10 @@ def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, i
 
 def _calibrated(scene: Scene, arm: str, count: int, seed: int) -> dict[str, Any]:
     """Calibrate the merge without data."""
-    texts = {task: scene.texts(task, count, seed) for task in scene.tasks}
-    experts = {task: read_weights(scene.experts[task].folder) for task in scene.tasks}
+    texts = {task: scene.texts(task, count, seed) for task in scene.experts}
+    experts = {task: read_weights(scene.experts[task].folder) for task in scene.experts}
     weights = Calibration(texts, experts, LENGTH).calibrated(scene.merged, CALIBRATED[arm])
     return {"accuracies": scene.accuracies(weights)}
-
-
-def _seconds() -> float:
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from benchmarks.pages.marks import between
 from benchmarks.speed.machine import circumstances
-from benchmarks.studies.few_inputs.scene import LENGTH, Drawn, Scene, read_weights
+from benchmarks.studies.few_inputs.scene import Drawn, Scene
+from benchmarks.studies.text_scores import LENGTH, read_weights
 from mergeometry.encoders.heads import Head, accuracy
 from mergeometry.learning.strength import strength
 from mergeometry_suite.backbone import backbone

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 import torch
 
 import mergeometry as mg
-from benchmarks.speed.machine import circumstances
-from benchmarks.studies.few_inputs.scene import LENGTH, read_weights
+from benchmarks.speed.machine import circumstances, processor_seconds
 from benchmarks.studies.synthetic.board import BOARDS, Board
 from benchmarks.studies.synthetic.page import write_page
+from benchmarks.studies.text_scores import LENGTH, read_weights
 
 ROOT = Path(__file__).parents[3]
 WORK = ROOT / "benchmarks" / "scratch" / "synthetic"
@@ -62,11 +61,11 @@ def _run(board: Board, given: argparse.Namespace) -> None:
             place = WORK / f"{name}.json"
             if place.is_file():
                 continue
-            before = _seconds()
+            before = processor_seconds()
             outcome = _merged(board, arm, seed, given)
-            took = round(_seconds() - before, 1)
+            took = round(processor_seconds() - before, 1)
             told = {"board": board.name, "arm": arm, "seed": seed, "start": given.start, "steps": given.steps}
-            result = {**told, **outcome, "processor_seconds": took, "ends": board.ends}
+            result = {**told, **outcome, "processor_seconds": took, "ends": board.expert_ends}
             place.write_text(json.dumps(result) + "\n", "utf-8")
             print(json.dumps(result), file=sys.stderr, flush=True)
 
@@ -90,13 +89,6 @@ def _merged(board: Board, arm: str, seed: int, given: argparse.Namespace) -> dic
     facts = record.adapt or {}
     kept = {key: facts[key] for key in ("kept_step", "coefficients", "held_out", "agreement", "data") if key in facts}
     return {"accuracies": accuracies, **({"learned": kept} if kept else {})}
-
-
-def _seconds() -> float:
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    )
 
 
 if __name__ == "__main__":
