@@ -19,133 +19,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 import mergeometry as mg
+from benchmarks.speed.llama_models import write_adapter, write_model
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import OFFLINE, ONE_THREAD, ROOT, Case, merge_command, remove, run_once, say
+from benchmarks.speed.sizes import LLAMA_1B, Llama
 
 RESULTS = ROOT / "benchmarks" / "results" / "large.json"
-TASKS, RANK = 3, 16
-SPREAD, MOVE = 0.02, 0.0006
-"""Standard deviations of the base's entries and of what a fine-tune adds to them."""
-
 SHARD = 1 << 30
 """Bytes of a file of the inputs, about."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a Llama."""
-
-    width: int
-    inner: int
-    keys: int
-    words: int
-    layers: int
-
-    def maps(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Name and shape of the linear maps."""
-        for layer in range(self.layers):
-            for name, shape in {
-                "self_attn.q_proj": (self.width, self.width),
-                "self_attn.k_proj": (self.keys, self.width),
-                "self_attn.v_proj": (self.keys, self.width),
-                "self_attn.o_proj": (self.width, self.width),
-                "mlp.gate_proj": (self.inner, self.width),
-                "mlp.up_proj": (self.inner, self.width),
-                "mlp.down_proj": (self.width, self.inner),
-            }.items():
-                yield f"model.layers.{layer}.{name}", shape
-
-    def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and shape of every tensor."""
-        yield "model.embed_tokens.weight", (self.words, self.width)
-        for name, shape in self.maps():
-            yield f"{name}.weight", shape
-        for layer in range(self.layers):
-            for norm in ("input_layernorm", "post_attention_layernorm"):
-                yield f"model.layers.{layer}.{norm}.weight", (self.width,)
-        yield "model.norm.weight", (self.width,)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "hidden_size": self.width,
-            "intermediate_size": self.inner,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.width // 64,
-            "num_key_value_heads": self.keys // 64,
-            "vocab_size": self.words,
-            "tie_word_embeddings": True,
-            "torch_dtype": "bfloat16",
-        }
-
-
-WHOLE = Shape(2048, 8192, 512, 128_256, 16)
-DEEP, SHALLOW = Shape(2048, 8192, 512, 4096, 8), Shape(2048, 8192, 512, 4096, 2)
-TOY = (Shape(128, 256, 64, 512, 4), Shape(128, 256, 64, 64, 4), Shape(128, 256, 64, 64, 2))
-
-
-def write_model(folder: Path, shape: Shape, number: int) -> Path:
-    """Write the base (number 0) or a fine-tune, unless it is there."""
-    if folder.exists():
-        return folder
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    places: dict[str, str] = {}
-    shard: dict[str, Tensor] = {}
-    for place, (name, sides) in enumerate(shape.tensors()):
-        shard[name] = _weights(place, sides, number)
-        if sum(tensor.nbytes for tensor in shard.values()) > SHARD:
-            _write_shard(unfinished, shard, places)
-    _write_shard(unfinished, shard, places)
-    (unfinished / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    (unfinished / "config.json").write_text(json.dumps(shape.config(), indent=1))
-    unfinished.rename(folder)
-    return folder
-
-
-def _write_shard(folder: Path, shard: dict[str, Tensor], places: dict[str, str]) -> None:
-    file = f"model-{len(set(places.values())) + 1:05d}.safetensors"
-    save_file(shard, folder / file, metadata={"format": "pt"})
-    places.update(dict.fromkeys(shard, file))
-    shard.clear()
-
-
-def _weights(place: int, sides: tuple[int, ...], number: int) -> Tensor:
-    weights = torch.randn(sides, generator=torch.Generator().manual_seed(place)).mul_(SPREAD)
-    if number:
-        own = torch.Generator().manual_seed(1_000_000 * number + place)
-        weights.add_(torch.randn(sides, generator=own), alpha=MOVE)
-    return weights.bfloat16()
-
-
-def write_adapter(folder: Path, shape: Shape, number: int) -> Path:
-    """Write an adapter of every linear map, unless it is there."""
-    if folder.exists():
-        return folder
-    folder.mkdir(parents=True)
-    tensors, generator = {}, torch.Generator().manual_seed(number)
-    for module, (outputs, inputs) in shape.maps():
-        tensors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(RANK, inputs, generator=generator)
-        tensors[f"base_model.model.{module}.lora_B.weight"] = 0.01 * torch.randn(outputs, RANK, generator=generator)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "r": RANK,
-        "lora_alpha": RANK, "target_modules": sorted({module.rsplit(".", 1)[1] for module, _ in shape.maps()}),
-        "fan_in_fan_out": False, "bias": "none",
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
+DEEP = replace(LLAMA_1B, name="Llama-1.2B, 8 layers", layers=8, words=4096)
+SHALLOW = replace(DEEP, name="Llama-1.2B, 2 layers", layers=2)
+TOY = Llama("toy Llama", 4, 128, 256, tasks=3, adapter_rank=16, words=512, head=64, keys=64, tied=True)
+TOYS = TOY, replace(TOY, words=64), replace(TOY, layers=2, words=64)
 
 
 @dataclass(frozen=True)
@@ -157,10 +52,10 @@ class Inputs:
     adapters: list[Path]
 
 
-def write_inputs(folder: Path, shape: Shape, *, adapters: bool) -> Inputs:
-    tuned = [write_model(folder / f"task{task}", shape, task + 1) for task in range(TASKS)]
-    thin = [write_adapter(folder / f"adapter{task}", shape, task) for task in range(TASKS if adapters else 0)]
-    return Inputs(write_model(folder / "base", shape, 0), tuned, thin)
+def write_inputs(folder: Path, size: Llama, *, adapters: bool) -> Inputs:
+    tuned = [write_model(folder / f"task{task}", size, task + 1, SHARD) for task in range(size.tasks)]
+    thin = [write_adapter(folder / f"adapter{task}", size, task) for task in range(size.tasks if adapters else 0)]
+    return Inputs(write_model(folder / "base", size, 0, SHARD), tuned, thin)
 
 
 @dataclass(frozen=True)
@@ -256,7 +151,7 @@ def _digest(folder: Path) -> str:
 
 def run(work: Path, *, quick: bool) -> dict[str, Any]:
     """Write the models, merge them in every way, and return all figures."""
-    whole, deep, shallow = TOY if quick else (WHOLE, DEEP, SHALLOW)
+    whole, deep, shallow = TOYS if quick else (LLAMA_1B, DEEP, SHALLOW)
     about = circumstances()
     say("writing models")
     full = write_inputs(work / "whole", whole, adapters=True)
@@ -282,8 +177,8 @@ def run(work: Path, *, quick: bool) -> dict[str, Any]:
     return {
         **about,
         "quick": quick,
-        "parameters": sum(torch.Size(sides).numel() for _, sides in whole.tensors()),
-        "models": TASKS,
+        "parameters": whole.parameters,
+        "models": whole.tasks,
         "rows": found,
         "resume": resumed(rows[4], work, few["wall_s"]),
         "ray": by_ray,

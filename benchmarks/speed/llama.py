@@ -25,11 +25,12 @@ from benchmarks.speed import llama_models
 from benchmarks.speed.environments import MERGEKIT
 from benchmarks.speed.measure import ROOT, Case, merge_command, relative, remove, run_once, say
 from benchmarks.speed.settings import Settings, goal
+from benchmarks.speed.sizes import LLAMA_HALF_B
 
 TITLE = "A 0.5B Llama in bfloat16: ours and mergekit"
 PAGE = ROOT / "docs" / "coming-from-mergekit.md"
 FILE = "model.safetensors"
-TASKS = 3
+TASKS = LLAMA_HALF_B.tasks
 RUNS, LONG = 3, 15.0
 """Runs of a command, and the seconds of the first above which it is the only one."""
 
@@ -69,7 +70,7 @@ def run(settings: Settings) -> dict[str, Any]:
     """Measure every method in both tools, in turn."""
     work = ROOT / "benchmarks" / "scratch" / "llama"  # the same models for a quick look: 4 GB
     mergekit = MERGEKIT.versions()
-    places = llama_models.write(work, TASKS)
+    places = llama_models.write(work, LLAMA_HALF_B, TASKS)
     rows, agreement, goals = [], [], []
     for row in ROWS[:1] if settings.quick else ROWS:
         cases = [_ours(row, places, work, None), _ours(row, places, work, 1), _mergekit(row, places, work)]

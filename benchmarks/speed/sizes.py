@@ -139,15 +139,23 @@ class Bert(Size):
 
 @dataclass(frozen=True)
 class Llama(Size):
-    """Llama with as many keys as heads and untied tables, by the names that transformers writes to disk."""
+    """Llama, by the names that transformers writes to disk."""
 
     words: int
+    head: int = 128
+    """The width of an attention head."""
+    keys: int | None = None
+    """The width of keys and values, where heads share them."""
+    tied: bool = False
+    """Whether the output layer is the table of word embeddings."""
 
     def layer(self, number: int) -> Iterator[tuple[str, tuple[int, int]]]:
         """The seven linear maps of one layer."""
         block = f"model.layers.{number}"
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            yield f"{block}.self_attn.{name}", (self.width, self.width)
+        for name, outputs in (
+            ("q_proj", self.width), ("k_proj", self._keys), ("v_proj", self._keys), ("o_proj", self.width)
+        ):  # fmt: skip
+            yield f"{block}.self_attn.{name}", (outputs, self.width)
         for name in ("gate_proj", "up_proj"):
             yield f"{block}.mlp.{name}", (self.inner, self.width)
         yield f"{block}.mlp.down_proj", (self.width, self.inner)
@@ -159,7 +167,8 @@ class Llama(Size):
             for norm in ("input_layernorm", "post_attention_layernorm"):
                 yield f"model.layers.{number}.{norm}.weight", (self.width,)
         yield "model.norm.weight", (self.width,)
-        yield "lm_head.weight", (self.words, self.width)
+        if not self.tied:
+            yield "lm_head.weight", (self.words, self.width)
 
     def config(self) -> dict[str, Any]:
         """Llama's configuration."""
@@ -169,10 +178,15 @@ class Llama(Size):
             "hidden_size": self.width,
             "intermediate_size": self.inner,
             "num_hidden_layers": self.layers,
-            "num_attention_heads": max(1, self.width // 128),
+            "num_attention_heads": max(1, self.width // self.head),
+            "num_key_value_heads": max(1, self._keys // self.head),
             "vocab_size": self.words,
-            "tie_word_embeddings": False,
+            "tie_word_embeddings": self.tied,
         }
+
+    @property
+    def _keys(self) -> int:
+        return self.width if self.keys is None else self.keys
 
 
 VIT_B = VisionTransformer("ViT-B", 12, 768, 3072, tasks=8, adapter_rank=16, patch=16, patches=196)
@@ -183,4 +197,7 @@ TINY = VisionTransformer("tiny", 1, 24, 48, tasks=3, adapter_rank=2, patch=2, pa
 TINY_BERT = Bert("tiny-BERT", 1, 96, 128, tasks=3, adapter_rank=2, words=120, positions=16)
 LLAMA_7B = Llama("Llama-7B", 32, 4096, 11_008, tasks=8, adapter_rank=16, words=32_000)
 TINY_LLAMA = Llama("tiny-Llama", 1, 32, 48, tasks=3, adapter_rank=2, words=40)
+LLAMA_1B = Llama("Llama-1.2B", 16, 2048, 8192, tasks=3, adapter_rank=16, words=128_256, head=64, keys=512, tied=True)
+LLAMA_HALF_B = Llama("Llama-0.5B", 24, 896, 4864, tasks=3, adapter_rank=16, words=151_936, head=64, keys=128, tied=True)
+"""The shapes of Qwen2.5-0.5B under Llama's names."""
 BY_NAME = {size.name: size for size in (VIT_B, MINILM, SMALL_VIT, BERT_LARGE, LLAMA_7B, TINY, TINY_BERT, TINY_LLAMA)}

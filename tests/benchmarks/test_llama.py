@@ -10,20 +10,20 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.speed import llama, llama_models
+from benchmarks.speed.sizes import LLAMA_HALF_B, Llama
 from mergeometry.methods import registry
 
 
 def test_every_method_is_ours_and_the_model_has_half_a_billion_parameters() -> None:
     assert {row.method for row in llama.ROWS} <= set(registry.names())
-    assert 490_000_000 < llama_models.PARAMETERS < 500_000_000
+    assert 490_000_000 < LLAMA_HALF_B.parameters < 500_000_000
 
 
-def test_fine_tunes_differ_and_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"LAYERS": 1, "WIDTH": 8, "INNER": 12, "KEYS": 4, "WORDS": 16}.items():
-        monkeypatch.setattr(llama_models, name, size)
-    places = llama_models.write(tmp_path, 2)
+def test_fine_tunes_differ_and_are_written_once(tmp_path: Path) -> None:
+    tiny = Llama("tiny", 1, 8, 12, tasks=2, adapter_rank=2, words=16, head=4, keys=4, tied=True)
+    places = llama_models.write(tmp_path, tiny, 2)
     stamps = [(place / "model.safetensors").stat().st_mtime_ns for place in places]
-    assert llama_models.write(tmp_path, 2) == places
+    assert llama_models.write(tmp_path, tiny, 2) == places
     assert [(place / "model.safetensors").stat().st_mtime_ns for place in places] == stamps
     found = llama.apart(places[0], places[1], places[2], llama.ROWS[0])
     assert found["tensors"] == 11 and 1.0 < found["median"] < 2.0  # two independent updates of one size
