@@ -12,7 +12,8 @@ import torch
 import mergeometry as mg
 from mergeometry.errors import NumericalError, OutputError
 from mergeometry.execution.run import Interrupted
-from mergeometry.sink import LearningPlace, read_record
+from mergeometry.sink import StateFolder, read_record
+from mergeometry.sink.target import learning_folder
 from tests.helpers import models
 from tests.helpers.learning_recipes import QUICK, bad_head, recipe_of, with_task
 from tests.helpers.learning_runs import stopping_at
@@ -77,7 +78,10 @@ def test_divergence_publishes_nothing_and_a_lower_rate_goes_on(tuned: dict[str, 
 
 def test_two_runs_never_share_an_output(tuned: dict[str, Any], tmp_path: Path) -> None:
     recipe = recipe_of(tuned, QUICK)
-    with LearningPlace(tmp_path / "out"), pytest.raises(OutputError, match="another run is writing the same output"):
+    with (
+        StateFolder(tmp_path / "out", learning_folder),
+        pytest.raises(OutputError, match="another run is writing the same output"),
+    ):
         mg.merge(recipe, tmp_path / "out", workers=1)
     mg.merge(recipe, tmp_path / "out", workers=1)
     with pytest.raises(OutputError, match="exists already"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mergeometry.execution.scratch import left_folders
 from mergeometry.execution.stages import remove_stages, stages_folder
-from mergeometry.sink import remove_learning, remove_stale
+from mergeometry.sink import remove_stale, remove_state
 from mergeometry.sink.failures import explained
 from mergeometry.sink.target import learning_folder, resolved_target, search_folder, staging_folder
 
@@ -60,9 +60,9 @@ def remove_leftovers(output: str | Path) -> None:
     """
     target = resolved_target(output)
     remove_stale(target)
-    remove_learning(target)
+    remove_state(target, learning_folder)
     remove_stages(target)
-    remove_learning(target, search_folder)
+    remove_state(target, search_folder)
     for folder in (
         folder
         for prefix in (ACTIVATIONS, MERGES)

@@ -40,7 +40,8 @@ from mergeometry.learning.state import Point, Report, State
 from mergeometry.learning.state_file import StateFile
 from mergeometry.plan.plan import Plan
 from mergeometry.recipe.adapt import AdaptSection
-from mergeometry.sink import LearningPlace, RunRecord
+from mergeometry.sink import RunRecord, StateFolder
+from mergeometry.sink.target import learning_folder
 from mergeometry.synthetic import refuse_unmakeable
 
 _NOT_RESUMED = "learning starts over without --resume"
@@ -87,7 +88,9 @@ def adapt(
     with join(section.accelerate, "cpu" if there else device) as processes, ExitStack() as stack:
         place = None
         if processes.main:
-            place = stack.enter_context(LearningPlace(output, overwrite=overwrite, resume=resume, inputs=plan.inputs))
+            place = stack.enter_context(
+                StateFolder(output, learning_folder, overwrite=overwrite, resume=resume, inputs=plan.inputs)
+            )
             say, report = say or _silent, report or _silent
             if place.discarded_bytes:
                 tell("discarded", {"tensors": 0, "bytes": place.discarded_bytes, "reason": _NOT_RESUMED})

@@ -24,7 +24,7 @@ from mergeometry.search.setup import grid_setup, section_setup
 from mergeometry.search.space import Space
 from mergeometry.search.study import require_optuna
 from mergeometry.search.trials import search
-from mergeometry.sink import LearningPlace
+from mergeometry.sink import StateFolder
 from mergeometry.sink.target import resolved_target, search_folder
 
 _NOT_RESUMED = "the search starts over without --resume"
@@ -64,9 +64,7 @@ def searched(
         assert isinstance(recipe.scale, ScaleGrid)
         setup = replace(grid_setup(plan, recipe.scale), directions=directions)
     target = resolved_target(output)
-    with LearningPlace(
-        output, overwrite=overwrite, resume=resume, inputs=plan.inputs, folder_of=search_folder
-    ) as place:
+    with StateFolder(output, search_folder, overwrite=overwrite, resume=resume, inputs=plan.inputs) as place:
         if place.discarded_bytes:
             tell("discarded", {"tensors": 0, "bytes": place.discarded_bytes, "reason": _NOT_RESUMED})
         options: dict[str, Any] = {"prefix": MERGES.format(name=target.name), "workers": workers}

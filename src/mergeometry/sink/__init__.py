@@ -13,7 +13,6 @@ from mergeometry.sink.card import model_card
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.folder_files import Sidecar
 from mergeometry.sink.layout import FileLayout, Layout, OutputTensor, Slot, lay_out, weights_digest
-from mergeometry.sink.learning_place import LearningPlace, remove_learning
 from mergeometry.sink.lora_file import LORA_STEM, common_component, lora_tensors
 from mergeometry.sink.parts import lay_out_parts
 from mergeometry.sink.record import RunRecord, read_record, write_record
@@ -37,6 +36,7 @@ from mergeometry.sink.sidecars import (
 )
 from mergeometry.sink.staging import Staging
 from mergeometry.sink.staging_place import remove_stale
+from mergeometry.sink.state_folder import StateFolder, remove_state
 from mergeometry.sink.target import is_single_file
 from mergeometry.sink.versions import versions
 from mergeometry.sink.writer import SlotWriter, safetensors_bytes, safetensors_pieces
@@ -50,7 +50,6 @@ __all__ = [
     "FileSystem",
     "InputRecord",
     "Layout",
-    "LearningPlace",
     "LeftOut",
     "MethodRecord",
     "OutputTensor",
@@ -61,6 +60,7 @@ __all__ = [
     "Slot",
     "SlotWriter",
     "Staging",
+    "StateFolder",
     "TensorRecord",
     "Totals",
     "adapter_config",
@@ -76,8 +76,8 @@ __all__ = [
     "lora_tensors",
     "model_card",
     "read_record",
-    "remove_learning",
     "remove_stale",
+    "remove_state",
     "safetensors_bytes",
     "safetensors_pieces",
     "sidecar_files",

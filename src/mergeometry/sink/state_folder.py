@@ -1,4 +1,4 @@
-"""The folder next to an output in which the state of learning, or of a search, is kept until it is published."""
+"""A folder next to an output in which long work, learning or a search, keeps its state until it is published."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem
 from mergeometry.sink.lock import RunLock
 from mergeometry.sink.replaceable import refuse_taken
-from mergeometry.sink.target import learning_folder, resolved_target
+from mergeometry.sink.target import resolved_target
 
 
-class LearningPlace:
-    """Holds the folder from entry to exit, for one live run at a time; its content stays until `done`.
+class StateFolder:
+    """Holds the folder that ``folder_of`` gives from entry to exit, for one live run; its content stays until `done`.
 
     Raises:
-        OutputError: the output may not be written, or another run learns for the same output.
+        OutputError: the output may not be written, or another run holds the folder.
     """
 
     def __init__(
         self,
         output: str | Path,
+        folder_of: Callable[[Path], Path],
         *,
         overwrite: bool = False,
         resume: bool = False,
         inputs: Sequence[Path] = (),
-        folder_of: Callable[[Path], Path] = learning_folder,
     ) -> None:
         self._target, self._resume = resolved_target(output), resume
         refuse_taken(self._target, overwrite=overwrite, inputs=inputs)
@@ -61,8 +61,8 @@ class LearningPlace:
                     child.unlink()
 
 
-def remove_learning(output: str | Path, folder_of: Callable[[Path], Path] = learning_folder) -> bool:
-    """Remove what an interrupted run of learning, or of a search, left next to an output; say whether there was any.
+def remove_state(output: str | Path, folder_of: Callable[[Path], Path]) -> bool:
+    """Remove the state that an interrupted run left next to an output; say whether there was any.
 
     Raises:
         OutputError: the run is still alive, or files cannot be removed.
