@@ -40,7 +40,7 @@ def main() -> None:
         keep(given.board, given.folder, circumstances())
     found = read(RESULTS)
     PAGE.write_text(between(PAGE.read_text("utf-8"), "leaderboards", written(found), COMMAND), "utf-8")
-    PAGE.write_text(between(PAGE.read_text("utf-8"), "seeds", seeds.written(found), COMMAND), "utf-8")
+    PAGE.write_text(between(PAGE.read_text("utf-8"), "seeds", seeds.all_written(found), COMMAND), "utf-8")
     PAGE.write_text(between(PAGE.read_text("utf-8"), "overview", overview.written(found), COMMAND), "utf-8")
     SUITES.write_text(between(SUITES.read_text("utf-8"), "validation", validation.written(found), COMMAND), "utf-8")
     README.write_text(between(README.read_text("utf-8"), "full fine-tunes", summary(found), COMMAND), "utf-8")

@@ -69,6 +69,27 @@ def _other_seed(seed: int) -> Board:
     )  # fmt: skip
 
 
+def _more_tasks(suite: str, seed: int, scales: str, validation: int, test: int, *more: Item) -> Board:
+    """The boards of 14 and 20 tasks with experts of another training seed."""
+    return Board(
+        title=f"Text, {suite.removeprefix('text-')} tasks, full fine-tunes of training seed {seed}", suite=suite,
+        full=True, seed=seed, question="Does what more tasks cost depend on the experts' training seed?",
+        methods=["own_blocks", *with_rows("iso_cts", "tsv_m", "dc_merge"), "average", "task_arithmetic", "ties",
+                 *SPECTRAL, *more],
+        scales=scales, validation=validation, test=test,
+    )  # fmt: skip
+
+
+def _more_images(suite: str, tasks: int, seed: int, *more: Item) -> Board:
+    """The boards of image classifiers with experts of another training seed."""
+    return Board(
+        title=f"Vision, {tasks} tasks, full fine-tunes of training seed {seed}", suite=suite, full=True, seed=seed,
+        question="Does what was found on images hold for experts of another training seed?",
+        methods=["own_blocks", *CLASSICAL, *SPECTRAL, *more],
+        scales=SHORT, validation=60, test=300,
+    )  # fmt: skip
+
+
 def _adapters(title: str, suite: str, only: Sequence[str] = (), more: Sequence[Item] = (), **sizes: Any) -> Board:
     """A board of LoRA experts for the study of `method: auto`: what it chooses among, at scale 1 and by `auto`."""
     methods = ["average", *more, "own_blocks", *SPECTRAL, DC_LINEAR]
@@ -188,6 +209,10 @@ BOARDS = {
                  "ties"],
         scales="0.3,0.5,0.75,1", validation=60, test=200,
     ),
+    "text-14-full-seed-1": _more_tasks("text-14", 1, SCALES, 80, 250, *WITH_INPUTS),
+    "text-14-full-seed-2": _more_tasks("text-14", 2, SCALES, 80, 250, *WITH_INPUTS),
+    "text-20-full-seed-1": _more_tasks("text-20", 1, "0.3,0.5,0.75,1", 60, 200),
+    "text-20-full-seed-2": _more_tasks("text-20", 2, "0.3,0.5,0.75,1", 60, 200),
     "text-8-adapters": Board(
         title="Text, 8 tasks, LoRA experts", suite="text-8", full=False,
         question="The same tasks as rank-16 adapters, and how good scales without labels are there.",
@@ -222,6 +247,9 @@ BOARDS = {
     "text-8-full-records-seed-1": _by_layer("Text, 8 tasks, full fine-tunes of seed 1, scales per layer", "text-8",
                                             *with_rows("ct_merging"), seed=1, scales="0.5,1", validation=100,
                                             test=400),
+    "text-8-full-records-seed-2": _by_layer("Text, 8 tasks, full fine-tunes of seed 2, scales per layer", "text-8",
+                                            *with_rows("ct_merging"), seed=2, scales="0.5,1", validation=100,
+                                            test=400),
     "vision-6-full-records": _by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6", "ct_merging",
                                        "iso_c", scales="0.5,1", validation=60, test=300),
     "vision-6-full": Board(
@@ -236,6 +264,10 @@ BOARDS = {
         methods=["own_blocks", *CLASSICAL, *SPECTRAL, *simplex("directions")],
         scales=SCALES, validation=60, test=300, rules=TWO_RULES,
     ),
+    "vision-6-full-seed-1": _more_images("vision-6", 6, 1, "knots", *WITH_INPUTS),
+    "vision-6-full-seed-2": _more_images("vision-6", 6, 2, "knots", *WITH_INPUTS),
+    "vision-full-seed-1": _more_images("vision", 9, 1),
+    "vision-full-seed-2": _more_images("vision", 9, 2),
     "vision": Board(
         title="Vision, 9 tasks, LoRA experts", suite="vision", full=False,
         question="Does what was found on texts hold for adapters of a vision transformer, which has no table of words?",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
@@ -37,6 +38,14 @@ PLAIN = ("average", "task_arithmetic", "ties")
 
 Found = Mapping[str, dict[str, Any]]
 Rows = Mapping[str, CompareRow]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A share of the gain, and how it is written with its spread."""
+
+    share: float | None
+    text: str
 
 
 def written(found: Found) -> str:
@@ -81,24 +90,26 @@ def _level(rows: Rows) -> float:
 
 
 def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_best: bool) -> str:
-    repeated = {
-        name: shares
-        for first in (f"{seeds.FIRST}-regressions", seeds.FIRST)
-        if len(seeds.boards_of(found, first)) > 1
-        for name, shares in seeds.shares(found, first).items()
-    }
+    told = {board: _told(board, rows, found) for board, rows in boards.items()}
     head = ["gain kept, %", "data", *(COLUMNS[board] for board in boards), "seconds", "MB"]
     lines = [f"| {' | '.join(head)} |", f"| --- | --- |{' ---: |' * (len(head) - 2)}"]
     for name in names:
-        cells = []
-        for board, rows in boards.items():
-            if board == seeds.FIRST and name in repeated:
-                cells.append(seeds.spread(repeated[name][0 if at_best else 1]))
-            else:
-                row = rows.get(name)
-                cells.append(_share(row.at_best if at_best else row.at_one) if row else "–")
+        cells = [own[name][0 if at_best else 1].text if name in own else "–" for own in told.values()]
         lines.append(f"| `{name}` | {_data(name)} | {' | '.join(cells)} | {' | '.join(_costs(found, name))} |")
     return "\n".join(lines) + "\n"
+
+
+def _told(board: str, rows: Rows, found: Found) -> dict[str, tuple[Told, Told]]:
+    """What each row keeps at its validated scale and at scale 1: the mean over training seeds where it has several."""
+    told = {
+        name: (Told(row.at_best.gain_kept, _share(row.at_best)), Told(row.at_one.gain_kept, _share(row.at_one)))
+        for name, row in rows.items()
+    }
+    for first in (*(f"{board}-{end}" for end in BESIDE), board):
+        if len(seeds.boards_of(found, first)) > 1:
+            for name, (best, one) in seeds.shares(found, first).items():
+                told[name] = Told(mean(best.values()), seeds.spread(best)), Told(mean(one.values()), seeds.spread(one))
+    return told
 
 
 def _share(figures: Figures) -> str:
@@ -129,7 +140,8 @@ def _first(boards: Mapping[str, Rows], found: Found) -> str:
     for name, rows in boards.items():
         inputs = [str(row) for row in WITH_INPUTS]
         kinds = ([row for row in rows if row not in inputs], PLAIN, inputs)
-        cells = [BOARDS[name].title, *(_best(rows, kind) for kind in kinds), _auto(name, rows, found)]
+        told = _told(name, rows, found)
+        cells = [BOARDS[name].title, *(_best(told, kind) for kind in kinds), _auto(name, rows, found)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -139,6 +151,8 @@ def _auto(name: str, rows: Rows, found: Found) -> str:
     merge = FITTED["full" if BOARDS[name].full else "adapters"]
     row = next(row for row, own in CANDIDATES.items() if (own.method, own.other) == (merge.method, merge.other))
     rule = f"{merge.scale:g} x one" if isinstance(merge.scale, float) else AUTO_RULE
+    if merge.scale == 1.0 and row in rows:
+        return f"`{row}` at 1: {_told(name, rows, found)[row][1].text}"
     tried = [rows[row]] if row in rows else []
     for more in (f"{name}-half", f"{name}-rest"):
         tried += [one for one in comparison_of(found[more]).rows if one.name == row] if more in found else []
@@ -150,10 +164,10 @@ def _auto(name: str, rows: Rows, found: Found) -> str:
     return "–"
 
 
-def _best(rows: Rows, among: Collection[str]) -> str:
-    scored = {(name, at): figures for name in among if name in rows
-              for at, figures in (("", rows[name].at_best), (" at 1", rows[name].at_one))}  # fmt: skip
+def _best(told: Mapping[str, tuple[Told, Told]], among: Collection[str]) -> str:
+    scored = {(name, at): own for name in among if name in told
+              for own, at in zip(told[name], ("", " at 1"), strict=True)}  # fmt: skip
     if not scored:
         return "–"
-    name, at = max(scored, key=lambda place: scored[place].gain_kept or float("-inf"))
-    return f"`{name}`{at}: {_share(scored[name, at])}"
+    name, at = max(scored, key=lambda place: scored[place].share or float("-inf"))
+    return f"`{name}`{at}: {scored[name, at].text}"

@@ -14,6 +14,9 @@ from benchmarks.studies.leaderboards.page import comparison_of
 from mergeometry.comparison.result import Figures
 
 FIRST = "text-8-full"
+REPEATED = (FIRST, "text-14-full", "text-20-full", "vision-6-full", "vision-full")
+"""Boards that were measured again with experts of other training seeds, where these have been run."""
+
 NOTHING = "No board has been measured with other seeds yet.\n"
 
 Shares = Mapping[int, float]
@@ -38,6 +41,16 @@ def shares(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[str,
                _kept({seed: own[name].at_one for seed, own in rows.items()}))
         for name in common
     }  # fmt: skip
+
+
+def all_written(found: Mapping[str, dict[str, Any]]) -> str:
+    """A table for each board that has several seeds, under the title of its first."""
+    parts = [
+        f"### {BOARDS[first].title}\n\n{written(found, first)}"
+        for first in REPEATED
+        if len(boards_of(found, first)) > 1
+    ]
+    return "\n".join(parts) or NOTHING
 
 
 def written(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> str:

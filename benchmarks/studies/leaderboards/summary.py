@@ -44,7 +44,7 @@ SUMMARY = {
 """Rows of the README's table, and the data that each needs to merge."""
 
 SUMMARISED = {"text-8-full": "8 text tasks", "text-14-full": "14 text tasks", "vision-6-full": "6 image tasks"}
-"""Boards of the README's table; the first by its seeds."""
+"""Boards of the README's table, by their seeds where they have several."""
 
 Columns = Mapping[str, Mapping[str, tuple[str, str]]]
 """The title of a pair of columns to their rows: the gain kept at scale 1, and at the validated scale."""
@@ -60,9 +60,9 @@ def summary(found: Mapping[str, dict[str, Any]]) -> str:
     """Gain kept by the methods of the README on full fine-tunes."""
     columns: dict[str, Mapping[str, tuple[str, str]]] = {}
     for name, title in SUMMARISED.items():
-        count = len(seeds.boards_of(found)) if name == seeds.FIRST else 1
+        count = len(seeds.boards_of(found, name))
         if count > 1:
-            kept_by_seeds = seeds.shares(found)
+            kept_by_seeds = seeds.shares(found, name)
             columns[f"{title}, {count} seeds"] = {
                 row: (seeds.spread(one), seeds.spread(best)) for row, (best, one) in kept_by_seeds.items()
             }
