@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.measure import ROOT
-from benchmarks.studies.leaderboards.boards import BOARDS, Board
+from benchmarks.studies.leaderboards.boards import BOARDS
+from benchmarks.studies.leaderboards.kinds import Board
 from benchmarks.studies.leaderboards.rows import UNSMOOTHED, Item
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from mergeometry.comparison.entries import Entry, read_entries

@@ -12,7 +12,8 @@ from typing import Any
 
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import ROOT
-from benchmarks.studies.leaderboards.boards import BOARDS, Board
+from benchmarks.studies.leaderboards.boards import BOARDS
+from benchmarks.studies.leaderboards.kinds import Board
 
 RESULTS = ROOT / "benchmarks" / "results" / "leaderboards"
 PLUGINS = ROOT / "benchmarks" / "studies" / "plugins"
