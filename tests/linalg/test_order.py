@@ -43,6 +43,23 @@ def test_magnitudes_are_those_of_sorting(seed: int, dtype: torch.dtype, size: in
     assert torch.equal(values, before)
 
 
+@MODEST
+@given(seeds, st.sampled_from(DTYPES), st.integers(1, 300), st.integers(1, 90))
+def test_of_few_numbers_all_are_held_and_one_pass_is_enough(
+    seed: int, dtype: torch.dtype, size: int, piece: int
+) -> None:
+    values = draw(seed, size).to(dtype)
+    values[::3] = (values[::3] * 2).round() / 2
+    counts = [1, size, (size + 1) // 2, max(1, size // 5)]
+    before, search = values.clone(), LargestMagnitudes(counts, size)
+    for part in values.split(piece):
+        search.add(part)
+    search.end_pass()
+    assert not search.unfinished
+    assert search.magnitudes == by_sorting(values, counts)
+    assert torch.equal(values, before)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_extremes_have_their_rank(dtype: torch.dtype) -> None:
     limits = torch.finfo(dtype)

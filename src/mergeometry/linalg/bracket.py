@@ -9,8 +9,14 @@ from mergeometry.deferred import NDArray, np
 _DEVIATIONS = 4.0
 """Standard deviations of a sample's rank on either side of the one that is sought."""
 
-_KEPT = 1 << 18
+_KEPT = 1 << 19
 """Magnitudes between the bounds that are held one by one; of more different ones the bounds are of no use."""
+
+_COMMON = 64
+"""Where one of so many magnitudes between the bounds has the same value, these are counted, not held."""
+
+_NONE = -1
+"""No magnitude."""
 
 
 class Bracket:
@@ -49,9 +55,11 @@ class Bracket:
         np.subtract(numbers, self._least, out=scratch)
         unsigned = scratch.view(f"u{scratch.itemsize}")  # what is below the least is huge
         inside = unsigned <= self._largest - self._least
-        equal = numbers == self._common
-        self._equal += int(np.count_nonzero(equal))
-        between = np.compress(np.greater(inside, equal, out=inside), numbers)
+        if self._common != _NONE:
+            equal = numbers == self._common
+            self._equal += int(np.count_nonzero(equal))
+            np.greater(inside, equal, out=inside)
+        between = np.compress(inside, numbers)
         self._coming.append(between)
         self._waiting += len(between)
         if self._waiting > _KEPT:
@@ -59,18 +67,28 @@ class Bracket:
 
     def found(self) -> int | None:
         """The magnitude of the rank that is sought; None if it lies outside the bounds, or they are of no use."""
-        if self._waiting:
+        if len(self._values):
             self._count_equal_ones()
-        self._add_counts(np.array([self._common], self._values.dtype), np.array([self._equal]))
-        if self._given_up or not len(self._values):
+            return None if self._given_up else self._among_counted()
+        held, rank = np.concatenate([self._values, *self._coming]), self._count - self._above
+        if self._given_up or not 1 <= rank <= len(held) + self._equal:
             return None
+        larger = int(np.count_nonzero(held > self._common))
+        if larger < rank <= larger + self._equal:
+            return self._common
+        place = len(held) - (rank if rank <= larger else rank - self._equal)
+        held.partition(place)
+        return int(held[place])
+
+    def _among_counted(self) -> int | None:
+        self._add_counts(np.array([self._common], self._values.dtype), np.array([self._equal]))
         larger = self._above + np.cumsum(self._times[::-1])
         place = int(np.searchsorted(larger, self._count))
         return int(self._values[::-1][place]) if self._count > self._above and place < len(larger) else None
 
     def _count_equal_ones(self) -> None:
         """Task vectors of narrow weights hold few magnitudes, each often: keep how often."""
-        values, times = np.unique(np.concatenate(self._coming), return_counts=True)
+        values, times = np.unique(np.concatenate([self._values[:0], *self._coming]), return_counts=True)
         self._coming, self._waiting = [], 0
         self._add_counts(values, times)
 
@@ -81,6 +99,7 @@ class Bracket:
 
 
 def _most_frequent(ordered: NDArray[np.signedinteger]) -> int:
-    """The number that occurs most often: in task vectors of narrow weights, many are equal."""
+    """The number that occurs most often, as many do in task vectors of narrow weights; `_NONE` if none is frequent."""
     values, times = np.unique(ordered, return_counts=True)
-    return int(values[times.argmax()])
+    most = times.argmax()
+    return int(values[most]) if times[most] * _COMMON > len(ordered) else _NONE

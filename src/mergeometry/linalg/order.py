@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mergeometry.deferred import Float, NDArray, Tensor, np, torch
 from mergeometry.linalg.backend import in_main_memory
 from mergeometry.linalg.bracket import Bracket
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS
 
 _NARROWEST = 4
 """Bytes of the narrowest floats whose digits take more than one pass."""
@@ -25,11 +26,11 @@ class LargestMagnitudes:
     Pass all numbers to `add`, call `end_pass`, and again while `unfinished`. The bits of a float, without its sign,
     order as its magnitude does: each pass counts one more digit of them, among the numbers that agree with a sought
     magnitude in the digits before. Counts may be given as late as the end of the first pass. After `expect` one pass
-    is enough, unless the sample was far from the whole.
+    is enough, unless the sample was far from the whole; and where there are few in ``total``, which are held.
     """
 
-    def __init__(self, counts: Sequence[int] = ()) -> None:
-        self._counts = list(counts)
+    def __init__(self, counts: Sequence[int] = (), total: int | None = None) -> None:
+        self._counts, self._total = list(counts), total
         self._digits: tuple[int, ...] = ()
         self._done = 0
         self._sought: dict[int, tuple[int, int]] = {}
@@ -37,6 +38,9 @@ class LargestMagnitudes:
         self._histograms: dict[int, NDArray[np.int64]] = {}
         """The leading digits of some magnitudes: how often each next digit follows them."""
         self._brackets: list[Bracket] = []
+        self._held: Tensor | None = None
+        """Every magnitude, where they are few."""
+        self._filled = 0
         self._bits, self._leading = torch.empty(0), torch.empty(0)
         self.dtype = torch.float32
         """The numbers' dtype."""
@@ -72,6 +76,9 @@ class LargestMagnitudes:
 
     def add(self, values: Float[Tensor, " count"]) -> None:
         """Count some of the numbers; their signs do not matter."""
+        if self._holds(values):
+            self._hold(values)
+            return
         bits, leading = self._scratch(values)
         torch.abs(values, out=bits.view(values.dtype))
         if self._brackets:
@@ -81,6 +88,8 @@ class LargestMagnitudes:
         after = sum(self._digits[self._done :])
         kept = after - self._digits[self._done]
         if not self._done:
+            if not self._histograms:
+                self._histograms[0] = self._empty()
             digits = torch.bitwise_right_shift(bits, kept, out=leading)
             self._histograms[0] += torch.bincount(digits, minlength=1 << self._digits[0]).cpu().numpy()
             return
@@ -93,6 +102,18 @@ class LargestMagnitudes:
             digits = numbers[before == prefix] >> kept & (size - 1)
             self._histograms[prefix] += np.bincount(digits, minlength=size)
 
+    def _holds(self, values: Tensor) -> bool:
+        few = self._total is not None and self._total < SAMPLED_ELEMENTS
+        return few and not self._brackets and values.itemsize >= _NARROWEST and in_main_memory(values)
+
+    def _hold(self, values: Tensor) -> None:
+        if self._held is None:
+            self._set_dtype(values.dtype)
+            self._held = torch.empty(self._total or 0, dtype=values.dtype)
+        place = slice(self._filled, self._filled + len(values))
+        torch.abs(values, out=self._held[place])
+        self._filled = place.stop
+
     def _count_on_device(self, bits: Tensor, leading: Tensor, after: int, kept: int) -> None:
         before, size = torch.bitwise_right_shift(bits, after, out=leading), 1 << self._digits[self._done]
         for prefix in self._histograms:
@@ -103,6 +124,13 @@ class LargestMagnitudes:
         """Choose the next digit of every magnitude that is sought."""
         if not self._digits:
             self._set_dtype(torch.float32)
+        if self._held is not None:
+            held = self._held.view(integers_of(self.dtype.itemsize)).numpy()
+            places = [len(held) - count for count in self._counts]
+            held.partition(places)
+            self._sought = {place: (int(held[rank]), 1) for place, rank in enumerate(places)}
+            self._held, self._done = None, len(self._digits)
+            return
         if self._brackets:
             found = [bracket.found() for bracket in self._brackets]
             self._brackets = []
@@ -110,6 +138,8 @@ class LargestMagnitudes:
                 self._sought = {place: (bits, 1) for place, bits in enumerate(found) if bits is not None}
                 self._done = len(self._digits)
             return
+        if not self._histograms:
+            self._histograms[0] = self._empty()
         width = self._digits[self._done]
         for place, whole in enumerate(self._counts):
             prefix, count = self._sought.get(place, (0, whole))
@@ -126,7 +156,6 @@ class LargestMagnitudes:
 
     def _set_dtype(self, dtype: torch.dtype) -> None:
         self.dtype, self._digits = dtype, _DIGITS[dtype.itemsize]
-        self._histograms = {0: self._empty()}
 
     def _scratch(self, values: Tensor) -> tuple[Tensor, Tensor]:
         if not self._digits:

@@ -63,7 +63,7 @@ class Breadcrumbs(Elementwise):
         """Mask and add pieces."""
         size = math.prod(shape)
         counts = [tails(size, one.density, one.gamma) for one in self.each(len(weights))]
-        return masking(counts, added(shares(weights, normalize=self.normalize)))
+        return masking(counts, size, added(shares(weights, normalize=self.normalize)))
 
     @property
     def _streams(self) -> bool:

@@ -87,7 +87,7 @@ class BreadcrumbsTies(Elementwise):
         """Mask and elect pieces."""
         size = math.prod(shape)
         counts = [tails(size, one.density, one.gamma) for one in self.each(len(weights))]
-        return masking(counts, elected(weights, normalize=self.normalize))
+        return masking(counts, size, elected(weights, normalize=self.normalize))
 
     @property
     def _streams(self) -> bool:

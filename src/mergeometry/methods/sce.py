@@ -62,7 +62,7 @@ class Sce(Elementwise):
 
     def piecewise(self, weights: Sequence[float], shape: Sequence[int]) -> Piecewise:
         """Select, calculate, erase, and average pieces."""
-        return _Selection(weights, self.select_topk, self.uniform_below * math.prod(shape))
+        return _Selection(weights, self.select_topk, self.uniform_below, math.prod(shape))
 
     def merge(self, deltas: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float]) -> Float[Tensor, "*shape"]:
         """Select, calculate, erase, and average."""
@@ -72,9 +72,9 @@ class Sce(Elementwise):
 class _Selection(Piecewise):
     """Seeks the least deviation to select, where not all entries are; measures the task vectors there; then merges."""
 
-    def __init__(self, weights: Sequence[float], select_topk: float, uniform_below: float) -> None:
-        self._weights, self._select_topk, self._uniform_below = weights, select_topk, uniform_below
-        self._search = LargestMagnitudes() if select_topk < 1 else None
+    def __init__(self, weights: Sequence[float], select_topk: float, uniform_below: float, size: int) -> None:
+        self._weights, self._select_topk, self._uniform_below = weights, select_topk, uniform_below * size
+        self._search = LargestMagnitudes(total=size) if select_topk < 1 else None
         self._differing = 0
         self._least = 0.0
         self._squares = [0.0] * len(weights)

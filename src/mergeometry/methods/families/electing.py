@@ -32,12 +32,12 @@ def added(factors: Sequence[float]) -> Combine:
 
 def trimming(counts: Sequence[int], size: int, combine: Combine) -> Piecewise:
     """Trim each task vector to as many of its ``size`` entries as its count says."""
-    return Searching([(count,) if count < size else () for count in counts], _trim, combine)
+    return Searching([(count,) if count < size else () for count in counts], size, _trim, combine)
 
 
-def masking(counts: Sequence[tuple[int, int] | None], combine: Combine) -> Piecewise:
-    """Mask each task vector by the magnitudes of two counts; without counts all entries are kept."""
-    return Searching([both or () for both in counts], _mask, combine)
+def masking(counts: Sequence[tuple[int, int] | None], size: int, combine: Combine) -> Piecewise:
+    """Mask each task vector of ``size`` by the magnitudes of two counts; without counts all entries are kept."""
+    return Searching([both or () for both in counts], size, _mask, combine)
 
 
 class Searching(Piecewise):
@@ -45,8 +45,8 @@ class Searching(Piecewise):
 
     samples: ClassVar[bool] = True
 
-    def __init__(self, counts: Sequence[Sequence[int]], keep: Keep, combine: Combine) -> None:
-        self._searches = {place: LargestMagnitudes(some) for place, some in enumerate(counts) if some}
+    def __init__(self, counts: Sequence[Sequence[int]], size: int, keep: Keep, combine: Combine) -> None:
+        self._searches = {place: LargestMagnitudes(some, size) for place, some in enumerate(counts) if some}
         self._bounds: dict[int, Sequence[float]] = {}
         self._keep, self._combine, self._kept = keep, combine, [Scratch() for _ in counts]
 
