@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mergeometry.garbage import uncollected
@@ -24,25 +23,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
 
-    class _Module:
+    def _package(name: str, *parts: str) -> Any:
         """A package that is imported, with some of its modules, when an attribute of it is first asked for."""
 
-        def __init__(self, name: str, *parts: str) -> None:
-            self._name, self._parts = name, parts
-            self._module: ModuleType | None = None
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            if self._module is None:
+        class Package:
+            def __getattribute__(self, attribute: str) -> Any:
+                if attribute.startswith("__"):
+                    return object.__getattribute__(self, attribute)
                 with uncollected():
-                    module = import_module(self._name)
-                    for part in self._parts:
-                        import_module(f"{self._name}.{part}")
+                    module = import_module(name)
+                    for part in parts:
+                        import_module(f"{name}.{part}")
                 for act in tuple(_WATCHING):
                     act()
-                self._module = module
-            return getattr(self._module, name)
+                # From now on the package answers by itself: a merge asks hundreds of thousands of times.
+                Package.__getattribute__ = module.__getattribute__
+                return getattr(module, attribute)
+
+        return Package()
 
     class _Annotation:
         """A name for annotations, whose module is imported when one is evaluated, as the tests do."""
@@ -62,7 +60,7 @@ else:
     class Tensor(metaclass=_TensorType):
         """Stands for torch.Tensor in annotations and in `isinstance`."""
 
-    np, scipy, torch = _Module("numpy"), _Module("scipy", "linalg"), _Module("torch")
+    np, scipy, torch = _package("numpy"), _package("scipy", "linalg"), _package("torch")
     Bool, Float, Int, Shaped = (_Annotation("jaxtyping", name) for name in ("Bool", "Float", "Int", "Shaped"))
     NDArray = _Annotation("numpy.typing", "NDArray")
 

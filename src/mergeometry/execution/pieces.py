@@ -8,12 +8,14 @@ from typing import Protocol
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype, torch_dtype
+from mergeometry.execution.finite import surely_finite
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.stored import store
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
 from mergeometry.methods.families.cost import HELD_BYTES
+from mergeometry.methods.families.piecewise import Scratch
 from mergeometry.plan.cost import chunk_of, is_read_once
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sink import Slot
@@ -71,9 +73,12 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
     def write(first: int, chunk: Tensor) -> None:
         hashed.write_range(slot, first, chunk)
 
+    computed = Scratch()
     with WriteBehind(chunk_of(task), dtype, task.base.elements, write) as behind:
         for _, base, delta in merged_pieces(task, inputs, reader):
-            store(task, base.add_(delta, alpha=task.scale), behind.room(base.numel()), task.scale)
+            room = behind.room(base.numel())
+            values = room if room.dtype is base.dtype else computed.like(base)
+            store(task, torch.add(base, delta, alpha=task.scale, out=values), room, task.scale)
         behind.finish()
     return hashed.digest
 
@@ -234,14 +239,25 @@ class _Pieces:
             for place, held in enumerate(self._deltas)
         ]
         for (place, label, info), weights in zip(self._dense, self._stored[1:], strict=True):
-            delta = self._numbers(label, info, weights, deltas[place]).sub_(base)
+            delta = self._apart(label, info, weights, base, deltas[place])
             if self._task.weighs_first:
                 delta.mul_(self._task.weights[place])
         return base, deltas
 
+    def _apart(self, label: str, info: TensorInfo, stored: Tensor, base: Tensor, delta: Tensor) -> Tensor:
+        """Subtract the base's weights from what was read."""
+        if info.dtype is not self._dtype:
+            return self._numbers(label, info, stored, delta).sub_(base)
+        torch.sub(stored, base, out=delta)
+        if self.tested and not self._passed and not surely_finite(delta):  # which is in the cache now
+            self._inputs.checked(label, info, stored)
+        return delta
+
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
-        """Convert what was read to the dtype that arithmetic runs in, and test it in the first pass."""
+        """What was read in the dtype that arithmetic runs in, tested in the first pass; ``numbers`` is memory for it."""
         test = self.tested and not self._passed
+        if info.dtype is self._dtype:
+            return self._inputs.checked(label, info, stored) if test else stored
         if info.code in self._computed_as_one:
             numbers.copy_(stored)
             # By their sum: they are in the cache now, where the bits that were read are not yet.

@@ -21,12 +21,13 @@ def as_stored(task: TensorTask, values: Shaped[Tensor, "*shape"], code: str, sca
 
 
 def store(task: TensorTask, values: Float[Tensor, " count"], stored: Float[Tensor, " count"], scale: float) -> None:
-    """Convert the same into memory that is there.
+    """Convert the same into memory that is there, which may be that of the values.
 
     Raises:
         NumericalError: a value becomes NaN or infinite, or leaves the dtype's range.
     """
-    stored.copy_(values)
+    if stored is not values:
+        stored.copy_(values)
     _check(task, values, stored, scale)
 
 
