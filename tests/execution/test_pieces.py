@@ -73,7 +73,7 @@ def test_a_sum_that_is_kept_gives_the_same_bytes(
 ) -> None:
     recipe = {**family, "method": {"name": "model_stock", "filter_wise": filter_wise}}
     mg.merge(recipe, tmp_path / "kept")
-    monkeypatch.setattr("mergeometry.execution.pieces.HELD_BYTES", 0)
+    monkeypatch.setattr("mergeometry.execution.task_pieces.HELD_BYTES", 0)
     mg.merge(recipe, tmp_path / "again")
     files = [(tmp_path / place / "model.safetensors").read_bytes() for place in ("kept", "again")]
     assert files[0] == files[1]
