@@ -56,8 +56,10 @@ def test_it_is_the_router_that_python_fits_to_the_same_inputs(scene: Path, tmp_p
         "tasks": ["first", "second"],
         "layer": 1,
         "bytes": file.stat().st_size,
+        "held_out": pytest.approx(mg.Router.load(file).held_out, abs=1e-5),
     }
     router = mg.Router.load(file)
+    assert router.held_out is not None and router.held_out > 0.8
     model = transformers.AutoModel.from_pretrained(scene / "merged")
     tokenizer = transformers.AutoTokenizer.from_pretrained(scene / "merged")
     batches = {}

@@ -123,6 +123,20 @@ def test_groups_of_equal_examples_are_told_apart_by_their_distance() -> None:
     assert ((torch.tensor([[0.2, 0.1], [0.9, 0.8]]).double() @ weight.T + bias).argmax(dim=1) == torch.arange(2)).all()
 
 
+def test_an_input_of_which_a_router_is_not_sure_has_no_task(merged: Path) -> None:
+    model = transformers.AutoModel.from_pretrained(merged)
+    router = mg.fit_router(model, {"task 1": batch(0, 32, 0), "task 2": batch(1, 32, 1)})
+    given = batch(0, 40, 5)
+    most = router.scores(model, given).amax(dim=1)
+    level = float(most.median())
+    named = router.route_if_sure(model, given, at_least=level)
+    assert named.count(None) == int((most < level).sum()) > 0
+    assert all(name in (None, other) for name, other in zip(named, router.route(model, given), strict=True))
+    assert router.route_if_sure(model, given, at_least=0) == router.route(model, given)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        router.route_if_sure(model, given, at_least=80)
+
+
 def test_a_saved_router_is_the_same_and_replaces_nothing_but_a_router(merged: Path, tmp_path: Path) -> None:
     model = transformers.AutoModel.from_pretrained(merged)
     router = mg.fit_router(model, {"/a \N{SKULL}": batch(0, 8, 0), "b": batch(1, 8, 1)})
@@ -131,6 +145,7 @@ def test_a_saved_router_is_the_same_and_replaces_nothing_but_a_router(merged: Pa
     again = mg.Router.load(tmp_path / "router.safetensors")
     assert (again.tasks, again.layer) == (router.tasks, router.layer) == (("/a \N{SKULL}", "b"), 1)
     assert torch.equal(again.weight, router.weight) and torch.equal(again.bias, router.bias)
+    assert again.held_out == router.held_out is not None
     assert [path.name for path in tmp_path.iterdir()] == ["router.safetensors"]
     with pytest.raises(OutputError, match="another file"):
         router.save(merged / "config.json")
@@ -139,8 +154,12 @@ def test_a_saved_router_is_the_same_and_replaces_nothing_but_a_router(merged: Pa
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "x"}, {"tasks": "["}, {"tasks": '["a"]'}, {"tasks": "[1, 2]"}, {"layer": "-1"}]
-)
+    "change",
+    [
+        {"kind": "x"}, {"tasks": "["}, {"tasks": '["a"]'}, {"tasks": "[1, 2]"}, {"tasks": '["a", "a"]'},
+        {"layer": "-1"}, {"layer": "1" * 5000}, {"layer": "\N{ARABIC-INDIC DIGIT THREE}"},
+    ],
+)  # fmt: skip
 def test_a_file_that_is_no_router_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
     place = tmp_path / "file.safetensors"
     good = {"kind": "mergeometry router", "tasks": '["a", "b"]', "layer": "1"}
@@ -148,6 +167,9 @@ def test_a_file_that_is_no_router_is_refused(tmp_path: Path, change: dict[str, s
     safetensors.torch.save_file(tensors, place, good)
     assert mg.Router.load(place).tasks == ("a", "b")
     safetensors.torch.save_file(tensors, place, {**good, **change})
+    with pytest.raises(SourceError, match="not a router"):
+        mg.Router.load(place)
+    safetensors.torch.save_file({**tensors, "weight": torch.ones(2, 3, dtype=torch.complex64)}, place, good)
     with pytest.raises(SourceError, match="not a router"):
         mg.Router.load(place)
 
@@ -170,14 +192,24 @@ def test_what_a_router_cannot_be_fitted_to_is_refused(merged: Path) -> None:
         mg.fit_router(model, {"a": one})
     with pytest.raises(DataError, match="b: there are no inputs"):
         mg.fit_router(model, {"a": one, "b": {name: value[:0] for name, value in two.items()}})
-    with pytest.raises(DataError, match="no hidden state 9"):
-        mg.fit_router(model, {"a": one, "b": two}, layer=9)
+    for layer in (9, -1):  # one counted from the end could not be read back
+        with pytest.raises(DataError, match=f"no hidden state {layer} "):
+            mg.fit_router(model, {"a": one, "b": two}, layer=layer)
+    wrong: list[Any] = [["w1 w2"], {}, {"input_ids": [[1, 2]]}]
+    for given in wrong:
+        with pytest.raises(DataError, match="not what a tokenizer"):
+            mg.fit_router(model, {"a": given, "b": two})
+    router = mg.fit_router(model, {"a": one, "b": two})
+    with pytest.raises(DataError, match="holds no input"):
+        router.route(model, {name: value[:0] for name, value in two.items()})
     with pytest.raises(DataError, match="how many layers"):
         mg.fit_router(torch.nn.Linear(2, 2), {"a": one, "b": two})
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[7] = torch.nan
     with pytest.raises(NumericalError, match="a: the hidden states"):
         mg.fit_router(model, {"a": {"input_ids": torch.full((2, 3), 7)}, "b": two})
+    with pytest.raises(NumericalError, match="NaN or Inf"):
+        router.route(model, {"input_ids": torch.full((2, 3), 7)})
 
 
 def test_language_models_encoder_decoders_and_image_models_are_routed() -> None:

@@ -30,6 +30,20 @@ def middle_of(model: nn.Module) -> int:
     return layers // 2
 
 
+def inputs_in(batch: Mapping[str, Tensor]) -> int:
+    """How many inputs a batch holds.
+
+    Raises:
+        DataError: it is not what a tokenizer or an image processor gives.
+    """
+    if not isinstance(batch, Mapping) or not batch or not all(isinstance(part, Tensor) for part in batch.values()):
+        raise DataError(
+            f"the inputs are not what a tokenizer or an image processor gives, got {type(batch).__name__}",
+            hint='give tensors by name: tokenizer(texts, padding=True, truncation=True, return_tensors="pt")',
+        )
+    return min(len(part) if part.dim() else 0 for part in batch.values())
+
+
 def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> Float[Tensor, "inputs d"]:
     """The mean over the tokens, or the patches, of one hidden state of the merged model.
 
@@ -37,8 +51,10 @@ def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> 
     the model runs in evaluation mode; both are put back afterwards.
 
     Raises:
-        DataError: the model gives no such hidden states.
+        DataError: there is no input, or the model gives no such hidden states.
     """
+    if not inputs_in(batch):
+        raise DataError("the batch holds no input")
     training = model.training
     model.eval()
     try:
@@ -47,7 +63,7 @@ def task_features(model: nn.Module, batch: Mapping[str, Tensor], layer: int) -> 
     finally:
         model.train(training)
     states = getattr(output, "hidden_states", None)
-    if not states or len(states) <= layer or states[layer].dim() != 3:
+    if not states or not 0 <= layer < len(states) or states[layer].dim() != 3:
         raise DataError(
             f"the model gives no hidden state {layer} with a vector for each token",
             hint="a router takes transformers: models of texts, of images as patches, and language models",

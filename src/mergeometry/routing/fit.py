@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mergeometry.errors import DataError, NumericalError
+from mergeometry.routing.confidence import confidence
 from mergeometry.routing.discriminant import discriminant
-from mergeometry.routing.features import middle_of, task_features
+from mergeometry.routing.features import inputs_in, middle_of, task_features
 from mergeometry.routing.router import Router
 
 
@@ -18,10 +19,11 @@ def fit_router(model: nn.Module, inputs: Mapping[str, Mapping[str, Tensor]], *, 
 
     ``model`` is the merged model, with or without its residuals as adapters of PEFT. ``inputs`` are by task what its
     tokenizer or image processor gives for a few inputs. ``layer`` is the hidden state that tells tasks apart, by
-    default the one half-way up.
+    default the one half-way up. Inputs that are held out of a fit decide how sure the router is.
 
     Raises:
-        DataError: there are fewer than two tasks, a task has no input, or the model gives no hidden states.
+        DataError: there are fewer than two tasks, a task has no input, inputs are not what a tokenizer gives, or the
+            model gives no hidden states.
         NumericalError: the model's hidden states hold NaN or Inf.
     """
     return fitted(model, {task: [batch] for task, batch in inputs.items()}, layer)
@@ -34,11 +36,12 @@ def fitted(model: nn.Module, inputs: Mapping[str, Iterable[Mapping[str, Tensor]]
     place = middle_of(model) if layer is None else layer
     groups = []
     for task, batches in inputs.items():
-        features = [task_features(model, batch, place) for batch in batches if all(map(len, batch.values()))]
+        features = [task_features(model, batch, place) for batch in batches if inputs_in(batch)]
         if not features:
             raise DataError(f"{task}: there are no inputs")
         groups.append(torch.cat(features))
         if not bool(groups[-1].isfinite().all()):
             raise NumericalError(f"{task}: the hidden states of the merged model hold NaN or Inf")
     weight, bias = discriminant(groups)
-    return Router(tuple(inputs), place, weight.float(), bias.float())
+    divisor, right = confidence(groups)
+    return Router(tuple(inputs), place, (weight / divisor).float(), (bias / divisor).float(), right)
