@@ -16,15 +16,14 @@ from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, 
 from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import Show, progress
-from mergeometry.cli.recipes import (
+from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.run_options import (
     DirectionsLimitOption,
     DirectionsOption,
     MemoryLimitOption,
-    RecipeOptions,
     ScoringDevice,
     check_device_name,
     chosen_folder,
-    recipe_from,
 )
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped

@@ -10,7 +10,7 @@ import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
-from mergeometry.cli.recipes import ScoringDevice, check_device_name
+from mergeometry.cli.run_options import ScoringDevice, check_device_name
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import typer
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging, progress
-from mergeometry.cli.recipes import DTYPES, WriteOptions, value_of
+from mergeometry.cli.recipes import DTYPES, value_of
+from mergeometry.cli.run_options import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration, tensor_by_tensor

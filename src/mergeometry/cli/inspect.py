@@ -15,7 +15,8 @@ from mergeometry.cli.figures import print_inspection
 from mergeometry.cli.on_inputs import InputOptions, measured
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
-from mergeometry.cli.recipes import MemoryLimitOption, RecipeOptions, recipe_from
+from mergeometry.cli.recipes import RecipeOptions, recipe_from
+from mergeometry.cli.run_options import MemoryLimitOption
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors
 from mergeometry.garbage import uncollected
 

@@ -17,7 +17,8 @@ from mergeometry.cli.learning import learn, learned_line
 from mergeometry.cli.merge_page import write_page
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
-from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
+from mergeometry.cli.recipes import MethodOptions, RecipeOptions, recipe_from
+from mergeometry.cli.run_options import RunOptions
 from mergeometry.cli.searching import searched_lines, searching
 from mergeometry.cli.show import (
     Debug,

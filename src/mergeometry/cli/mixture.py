@@ -15,7 +15,7 @@ from mergeometry.cli.options import spread
 from mergeometry.cli.plan import plan_as_json
 from mergeometry.cli.plan_printed import print_plan
 from mergeometry.cli.progress import merging
-from mergeometry.cli.recipes import WriteOptions
+from mergeometry.cli.run_options import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors, wrong_usage
 from mergeometry.words import counted
 

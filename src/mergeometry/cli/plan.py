@@ -22,7 +22,8 @@ from mergeometry.cli.plan_printed import (
     print_learning,
     print_plan,
 )
-from mergeometry.cli.recipes import MethodOptions, RecipeOptions, RunOptions, recipe_from
+from mergeometry.cli.recipes import MethodOptions, RecipeOptions, recipe_from
+from mergeometry.cli.run_options import RunOptions
 from mergeometry.cli.searching import print_searching
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
 from mergeometry.cli.stages import planned, stages_of

@@ -11,7 +11,7 @@ from mergeometry.cli.inspect import finish, tensors
 from mergeometry.cli.on_inputs import InputOptions, measured
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import progress
-from mergeometry.cli.recipes import MemoryLimitOption
+from mergeometry.cli.run_options import MemoryLimitOption
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mergeometry.cli.recipes import ScoringDevice, check_device_name
+from mergeometry.cli.run_options import ScoringDevice, check_device_name
 from mergeometry.cli.show import Debug, Json, console, plain, plain_errors
 from mergeometry.errors import OutputError
 

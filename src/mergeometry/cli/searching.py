@@ -16,7 +16,7 @@ from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
-    from mergeometry.cli.recipes import RunOptions
+    from mergeometry.cli.run_options import RunOptions
     from mergeometry.execution.executor import Executor
     from mergeometry.plan import Plan
 

@@ -10,7 +10,8 @@ import typer
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
-from mergeometry.cli.recipes import DTYPES, WriteOptions
+from mergeometry.cli.recipes import DTYPES
+from mergeometry.cli.run_options import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
 from mergeometry.grouping import grouped
 from mergeometry.progress import duration
