@@ -16,9 +16,9 @@ from mergeometry.api import make_plan
 from mergeometry.cli.app import app
 from mergeometry.comparison import scorer as scorer_module
 from mergeometry.comparison.merging import merge_jobs, merge_tensor
+from mergeometry.comparison.read_inputs import TEST, read_splits
 from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scratch import create
-from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders.build import build_encoder
 from mergeometry.encoders.sites import expert_weights, sites_of

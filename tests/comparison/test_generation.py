@@ -15,9 +15,9 @@ import mergeometry as mg
 from mergeometry.cli.app import app
 from mergeometry.comparison.evaluate import evaluate
 from mergeometry.comparison.generation import PROMPT, WRITTEN, continue_greedily
+from mergeometry.comparison.read_inputs import TEST, read_splits
 from mergeometry.comparison.repetition import distinct_share, repeated_share
 from mergeometry.comparison.scorer import Scorer
-from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.errors import DataError, MergeometryError
 from mergeometry.sources import open_checkpoint

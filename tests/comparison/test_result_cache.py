@@ -19,8 +19,9 @@ from mergeometry.activations.collect import collect
 from mergeometry.cli.compare import compare
 from mergeometry.code_digest import CodeDigest
 from mergeometry.comparison.entries import read_entries
+from mergeometry.comparison.read_inputs import TEST
 from mergeometry.comparison.result_cache import ResultCache
-from mergeometry.comparison.setup import TEST, Setup, set_up
+from mergeometry.comparison.setup import Setup, set_up
 from mergeometry.comparison.store import Store
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.encoders.heads import Head

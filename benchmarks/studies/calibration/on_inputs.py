@@ -16,9 +16,10 @@ from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import say
 from benchmarks.studies.calibration.boards import RESULTS, SCRATCH, entries_of, recorded, scales_of, setup_of
 from benchmarks.studies.calibration.scoring import Bench
+from mergeometry.comparison.read_inputs import VALIDATION
 from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scoring import moved_weights
-from mergeometry.comparison.setup import VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.encoders import Inputs
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.sites import Site, expert_weights, sites_of

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.speed.machine import circumstances
 from benchmarks.speed.measure import say
 from benchmarks.studies.calibration.boards import MODELS, RESULTS, recorded, setup_of
+from mergeometry.comparison.read_inputs import TEST
 from mergeometry.comparison.scoring import ScoreJob, score, settings_of
-from mergeometry.comparison.setup import TEST
 
 RETRAINED = tuple(name for name, (_, full, _) in MODELS.items() if full)
 """Full fine-tunes, which do not ship with the project: boards were scored with others of the same seeds."""

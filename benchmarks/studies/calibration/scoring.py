@@ -11,9 +11,10 @@ from typing import Any
 from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.entries import Entry, read_entries
 from mergeometry.comparison.merging import merge_jobs, merge_tensor
+from mergeometry.comparison.read_inputs import VALIDATION
 from mergeometry.comparison.scoring import MergedDelta, ScoreJob, Settings, score
 from mergeometry.comparison.scratch import create
-from mergeometry.comparison.setup import VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.plan import Plan, make_plan
 
 Deltas = Mapping[str, MergedDelta]

@@ -9,8 +9,9 @@ from typing import Any
 from mergeometry.activations.estimate import Estimate, estimate
 from mergeometry.comparison.harness_tasks import HarnessData
 from mergeometry.comparison.merging import merge_jobs
+from mergeometry.comparison.read_inputs import TEST, VALIDATION
 from mergeometry.comparison.scorer import check_kind
-from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TRANSFORMERS_BYTES
 
 _TOKENS = {"text": 1024, "causal": 512, "image": 2048}

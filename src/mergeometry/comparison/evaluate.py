@@ -8,9 +8,9 @@ from typing import Any
 
 from mergeometry.comparison.figures import measured, spread_of_task
 from mergeometry.comparison.generation import Generation, check_generation
+from mergeometry.comparison.read_inputs import TEST, read_splits
 from mergeometry.comparison.result import Measure, mean_of
 from mergeometry.comparison.scorer import Scorer
-from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import TasksFile
 from mergeometry.encoders.pooling import with_pooling
 from mergeometry.encoders.sites import expert_weights, sites_of

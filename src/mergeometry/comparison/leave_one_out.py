@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mergeometry.comparison.figures import Ends, difference
 from mergeometry.comparison.own_folder import RESULTS, WITHOUT
+from mergeometry.comparison.read_inputs import TEST
 from mergeometry.comparison.result import Comparison, LeftOut
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.run import Say, run_comparison
-from mergeometry.comparison.setup import TEST, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.comparison.table import best_scale
 from mergeometry.errors import RecipeError
 from mergeometry.execution.executor import LOCAL, Executor

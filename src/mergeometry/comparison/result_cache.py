@@ -10,8 +10,9 @@ from typing import Any
 
 from mergeometry.activations.summary import identity_of
 from mergeometry.code_digest import CodeDigest
+from mergeometry.comparison.read_inputs import TEST
 from mergeometry.comparison.scoring import Scored
-from mergeometry.comparison.setup import TEST, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.comparison.store import Store
 from mergeometry.execution.head_files import safe_name
 from mergeometry.execution.identity import fingerprint

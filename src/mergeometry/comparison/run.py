@@ -15,6 +15,7 @@ from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.dry_run import core_seconds, peak_memory
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_jobs
 from mergeometry.comparison.own_folder import RESULTS, SCRATCH, refuse_foreign_folder
+from mergeometry.comparison.read_inputs import TEST, VALIDATION
 from mergeometry.comparison.result import Comparison
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import needs_of
@@ -28,7 +29,7 @@ from mergeometry.comparison.scoring import (
     settings_of,
 )
 from mergeometry.comparison.scratch import create
-from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.comparison.table import table_of, tested_at
 from mergeometry.execution.devices import gpus_of
 from mergeometry.execution.directions_folder import refuse_unusable

@@ -14,9 +14,10 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from mergeometry.comparison.merging import MergedTensor, MergeJob, merge_tensor
+from mergeometry.comparison.read_inputs import read_splits
 from mergeometry.comparison.scorer import Scorer
 from mergeometry.comparison.scratch import Stored
-from mergeometry.comparison.setup import Setup, read_splits
+from mergeometry.comparison.setup import Setup
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.dtypes import torch_dtype
 from mergeometry.encoders.sites import Site, expert_weights, sites_of

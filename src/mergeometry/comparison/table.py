@@ -8,12 +8,13 @@ from statistics import median
 from mergeometry.activations.estimate import estimate
 from mergeometry.comparison.figures import Ends, difference, figures_of, measured, shown, worth
 from mergeometry.comparison.gain import Correct
+from mergeometry.comparison.read_inputs import TEST, VALIDATION
 from mergeometry.comparison.result import CompareRow, Comparison, Measure, RuleFigures
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.rules import Ruled, needs_of, ruled
 from mergeometry.comparison.scales import nearest_to_one
 from mergeometry.comparison.scoring import Scored
-from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.plan import Plan
 from mergeometry.recipe.scale import ScaleRule
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from mergeometry.comparison.dry_run import core_seconds, peak_memory
 from mergeometry.comparison.merging import merge_jobs
-from mergeometry.comparison.setup import VALIDATION, Setup
+from mergeometry.comparison.read_inputs import VALIDATION
+from mergeometry.comparison.setup import Setup
 from mergeometry.plan.plan import Plan
 from mergeometry.recipe.scale import ScaleGrid, ScaleRule
 from mergeometry.recipe.search import SearchSection

@@ -13,6 +13,7 @@ from typing import Protocol
 from mergeometry.comparison.attach_moments import attach_moments
 from mergeometry.comparison.dry_run import peak_memory
 from mergeometry.comparison.merging import MergedTensor, MergeJob, alike, merge_jobs
+from mergeometry.comparison.read_inputs import VALIDATION
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.scoring import (
     Scored,
@@ -23,7 +24,7 @@ from mergeometry.comparison.scoring import (
     settings_of,
 )
 from mergeometry.comparison.scratch import Stored, create
-from mergeometry.comparison.setup import VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.identity import files_read
 from mergeometry.execution.noting import summed

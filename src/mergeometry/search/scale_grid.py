@@ -9,10 +9,11 @@ from typing import Any
 
 from mergeometry.comparison.dry_run import core_seconds
 from mergeometry.comparison.figures import shown, worth
+from mergeometry.comparison.read_inputs import VALIDATION
 from mergeometry.comparison.result import Measure
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.scoring import Scored, ScoreJob, settings_of
-from mergeometry.comparison.setup import VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.recipe.scale import ScaleGrid
 from mergeometry.search.jobs import Say, Trial, run_trials
 

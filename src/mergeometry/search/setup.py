@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from mergeometry.comparison.entries import Entry
-from mergeometry.comparison.setup import TEST, VALIDATION, Setup, read_data_of, read_splits, unknown_tasks
+from mergeometry.comparison.read_inputs import TEST, VALIDATION, read_data_of, read_splits
+from mergeometry.comparison.setup import Setup, unknown_tasks
 from mergeometry.comparison.tasks_file import TasksFile, load_tasks
 from mergeometry.encoders.pooling import POOLED_NOTE, with_pooling
 from mergeometry.errors import MismatchError, RecipeError

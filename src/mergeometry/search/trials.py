@@ -12,10 +12,11 @@ from typing import Any
 
 from mergeometry.comparison.dry_run import core_seconds
 from mergeometry.comparison.figures import shown, worth
+from mergeometry.comparison.read_inputs import TEST, VALIDATION
 from mergeometry.comparison.result import Measure
 from mergeometry.comparison.result_cache import ResultCache
 from mergeometry.comparison.scoring import Scored, ScoreJob, settings_of
-from mergeometry.comparison.setup import TEST, VALIDATION, Setup
+from mergeometry.comparison.setup import Setup
 from mergeometry.errors import RecipeError
 from mergeometry.plan.build import make_plan
 from mergeometry.recipe import Recipe

@@ -10,8 +10,8 @@ import torch
 
 import mergeometry as mg
 from mergeometry.comparison.generation import PROMPT, continue_greedily
+from mergeometry.comparison.read_inputs import TEST, read_splits
 from mergeometry.comparison.scorer import Scorer
-from mergeometry.comparison.setup import TEST, read_splits
 from mergeometry.comparison.tasks_file import load_tasks
 from mergeometry.sources import open_checkpoint
 from mergeometry_suite.language_model.backbone import NAME, TOKENS, build_language_model, language_backbone
