@@ -22,7 +22,7 @@ from mergeometry.errors import DataError, RecipeError
 from mergeometry.inputs.labels import read_labelled
 from mergeometry.plan.choice import other_of
 from mergeometry.recipe import load_recipe
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 from mergeometry.report.comparison import comparison_markdown
 from mergeometry.report.comparison_page import comparison_page
 from mergeometry.report.curves import curves_svg

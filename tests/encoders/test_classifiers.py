@@ -12,7 +12,7 @@ import torch
 
 from mergeometry.encoders.heads import read_head
 from mergeometry.errors import DataError
-from mergeometry.recipe.adapt import HeadSource
+from mergeometry.recipe.inputs import HeadSource
 from tests.helpers import learning_models, models
 from tests.helpers.commands import invoke
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mergeometry.encoders.heads import Head, read_head
 from mergeometry.errors import DataError, MergeometryError, SourceError
-from mergeometry.recipe.adapt import HeadSource
+from mergeometry.recipe.inputs import HeadSource
 
 WIDTH = 8
 

@@ -11,7 +11,7 @@ import torch
 import mergeometry as mg
 from mergeometry.encoders.heads import read_head
 from mergeometry.encoders.pooling import pooling_notes, with_pooling
-from mergeometry.recipe.adapt import EncoderOptions, HeadSource
+from mergeometry.recipe.inputs import EncoderOptions, HeadSource
 from mergeometry.sources import open_checkpoint, read_header
 from tests.helpers.tiny import moved, tiny, tokens
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from mergeometry.cli.app import app
 from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.errors import DataError
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import open_checkpoint
 from tests.helpers import learning_models
 from tests.helpers.encoder_models import encoder_of, on_disk, texts

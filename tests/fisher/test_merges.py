@@ -20,7 +20,7 @@ from mergeometry.encoders.heads import read_head
 from mergeometry.errors import DataError, MergeometryError, MismatchError, RecipeError
 from mergeometry.fisher.collect import collect_fishers
 from mergeometry.inputs.unlabelled import unlabelled_texts
-from mergeometry.recipe.adapt import EncoderOptions, HeadSource
+from mergeometry.recipe.inputs import EncoderOptions, HeadSource
 from mergeometry.sources import TensorReader, open_checkpoint
 from mergeometry_suite.backbone import backbone
 from mergeometry_suite.experts import SHIPPED

@@ -16,7 +16,7 @@ from mergeometry.encoders.image import ImageEncoder
 from mergeometry.encoders.seq2seq import Pair, Seq2SeqEncoder
 from mergeometry.encoders.text import TextEncoder
 from mergeometry.inputs import UnlabelledData
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import open_checkpoint
 
 CPU = torch.device("cpu")

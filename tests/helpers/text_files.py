@@ -11,7 +11,7 @@ import pytest
 
 from mergeometry.errors import MergeometryError
 from mergeometry.inputs import read_texts
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 
 TEXTS = ["What is it?", 'A "quoted", text', "two\nlines", "naïve 文 🙂", "\ttabs\t"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergeometry.inputs import read_unlabelled
-from mergeometry.recipe.adapt import AdaptTask, DataSource
+from mergeometry.recipe.inputs import AdaptTask, DataSource
 from tests.helpers.text_files import texts, written
 
 

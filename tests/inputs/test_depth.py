@@ -13,7 +13,7 @@ from mergeometry.encoders.pixels import Pixels
 from mergeometry.errors import DataError
 from mergeometry.inputs import read_unlabelled
 from mergeometry.inputs.depth import to_rgb
-from mergeometry.recipe.adapt import AdaptTask, DataSource
+from mergeometry.recipe.inputs import AdaptTask, DataSource
 from tests.helpers.encoder_models import save_processor
 
 RAMP = np.arange(64, dtype=np.float64).reshape(8, 8) / 63

@@ -9,7 +9,7 @@ import pytest
 
 from mergeometry.errors import DataError
 from mergeometry.inputs import read_texts
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 from tests.helpers.text_files import TEXTS, store, texts
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from mergeometry import limits
 from mergeometry.errors import DataError, MergeometryError, SourceError
 from mergeometry.inputs import UnlabelledData, read_images, read_unlabelled
-from mergeometry.recipe.adapt import AdaptTask, DataSource
+from mergeometry.recipe.inputs import AdaptTask, DataSource
 
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from mergeometry.errors import DataError, SourceError
 from mergeometry.inputs import read_unlabelled, unlabelled_texts
-from mergeometry.recipe.adapt import AdaptTask, DataSource
+from mergeometry.recipe.inputs import AdaptTask, DataSource
 from tests.helpers.text_files import TEXTS, rows, store, written
 
 

@@ -31,7 +31,7 @@ from mergeometry.learning.objective import Sum
 from mergeometry.learning.processes import Alone, Together, join
 from mergeometry.learning.run import adapt
 from mergeometry.learning.store_exchange import Exchange
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import open_checkpoint
 from tests.helpers import learning_models, models
 

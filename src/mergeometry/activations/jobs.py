@@ -16,7 +16,7 @@ from mergeometry.execution.executor import Demands, Executor
 from mergeometry.execution.pool import all_of
 from mergeometry.inputs import UnlabelledData
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sink.files import FileSystem
 
 

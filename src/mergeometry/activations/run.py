@@ -33,8 +33,8 @@ from mergeometry.fisher.collect import Fishers, collect_fishers
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.plan.fishers import merged_by_fisher
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import AdaptTask
 from mergeometry.recipe.data import DataSection
+from mergeometry.recipe.inputs import AdaptTask
 from mergeometry.sink import RunRecord
 from mergeometry.sink.replaceable import refuse_taken
 from mergeometry.sink.target import resolved_target

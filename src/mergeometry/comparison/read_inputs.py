@@ -14,8 +14,8 @@ from mergeometry.errors import RecipeError
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.recipe import ModelEntry, Recipe
-from mergeometry.recipe.adapt import AdaptTask, DataSource
 from mergeometry.recipe.data import FISHER, DataSection, ModelData
+from mergeometry.recipe.inputs import AdaptTask, DataSource
 from mergeometry.sources import Checkpoint
 
 VALIDATION, TEST = "validation", "test"

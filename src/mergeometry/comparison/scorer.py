@@ -24,7 +24,7 @@ from mergeometry.errors import DataError
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData
 from mergeometry.inputs.labels import LabelledData
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import Checkpoint
 
 

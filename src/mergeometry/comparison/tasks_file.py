@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry.errors import RecipeError, listed
-from mergeometry.recipe.adapt import DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.files import resolved, text_of
+from mergeometry.recipe.inputs import DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 

@@ -6,7 +6,7 @@ import torch
 
 from mergeometry.encoders.base import Encoder
 from mergeometry.encoders.runnable import runnable_kind
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import Checkpoint
 
 

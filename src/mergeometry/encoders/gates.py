@@ -16,7 +16,7 @@ from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.encoders.tokens import Tokens
 from mergeometry.encoders.transformer import build
 from mergeometry.plan.mixture import Opened
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 
 _LONGEST = 4096
 """Tokens of a prompt that are read."""

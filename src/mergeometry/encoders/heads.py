@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mergeometry.dtypes import MERGEABLE
 from mergeometry.errors import DataError
-from mergeometry.recipe.adapt import HeadSource
+from mergeometry.recipe.inputs import HeadSource
 from mergeometry.sources import Adapter, TensorInfo, TensorReader, open_model
 from mergeometry.words import nearest
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mergeometry.conventions.model_kinds import kind_of_config
 from mergeometry.errors import DataError
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 
 
 def kind_of(options: EncoderOptions, config: Mapping[str, Any] | None) -> str:

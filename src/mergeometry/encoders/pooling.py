@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergeometry.errors import SourceError
-from mergeometry.recipe.adapt import EncoderOptions, HeadSource
+from mergeometry.recipe.inputs import EncoderOptions, HeadSource
 from mergeometry.sources import Adapter, Checkpoint, read_header
 from mergeometry.sources.checkpoint import read_config
 

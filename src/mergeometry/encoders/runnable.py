@@ -9,7 +9,7 @@ from mergeometry import limits
 from mergeometry.conventions.foreign_code import ATTENTION_KEYS, foreign_code
 from mergeometry.encoders.kind import kind_of
 from mergeometry.errors import DataError
-from mergeometry.recipe.adapt import EncoderOptions
+from mergeometry.recipe.inputs import EncoderOptions
 from mergeometry.sources import Checkpoint
 from mergeometry.sources.files import read_small
 from mergeometry.strict_json import parse_object

@@ -14,7 +14,7 @@ from mergeometry.feature_figures.tasks_file import FigureTask, FigureTasks
 from mergeometry.inputs import UnlabelledData, read_unlabelled
 from mergeometry.inputs.labels import LabelledData, read_labelled
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import AdaptTask, EncoderOptions
+from mergeometry.recipe.inputs import AdaptTask, EncoderOptions
 from mergeometry.words import nearest
 
 

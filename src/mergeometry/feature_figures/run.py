@@ -27,7 +27,8 @@ from mergeometry.inputs.unlabelled import naming
 from mergeometry.inspection.after import plan_of_merge, recipe_of_merge
 from mergeometry.inspection.on_inputs import ModelOnInputs, OnInputs, TaskOnInputs
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import AdaptSection, HeadSource
+from mergeometry.recipe.adapt import AdaptSection
+from mergeometry.recipe.inputs import HeadSource
 from mergeometry.sources import Checkpoint, TensorReader
 
 LIMIT = 256

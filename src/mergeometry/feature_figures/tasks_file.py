@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mergeometry.comparison.tasks_file import LabelledSource, Source, TasksFile
 from mergeometry.errors import RecipeError, listed
-from mergeometry.recipe.adapt import AdaptSection, EncoderOptions, HeadSource, Text, as_path
+from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
 from mergeometry.recipe.files import resolved, text_of
+from mergeometry.recipe.inputs import EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.strict import StrictModel, explain
 from mergeometry.recipe.yaml import parse_yaml
 

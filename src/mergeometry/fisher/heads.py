@@ -10,8 +10,8 @@ from mergeometry.encoders.language import LanguageModel
 from mergeometry.encoders.pooling import head_is_known
 from mergeometry.errors import DataError
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import HeadSource
 from mergeometry.recipe.data import FISHER, DataSection
+from mergeometry.recipe.inputs import HeadSource
 from mergeometry.sources import Adapter, Checkpoint
 
 _GIVE = "give the head: data: {tasks: {NAME: {path: texts.jsonl, head: head.safetensors}}}"

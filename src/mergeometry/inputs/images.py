@@ -21,7 +21,7 @@ from mergeometry.inputs.folders import files_below, is_folder
 from mergeometry.inputs.lines import opened
 from mergeometry.inputs.saved import is_saved, read_named, read_saved
 from mergeometry.inputs.tables import read_table
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 
 _COLUMN = "image"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

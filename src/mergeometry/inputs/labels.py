@@ -20,7 +20,7 @@ from mergeometry.inputs.saved import is_saved, read_named, read_saved
 from mergeometry.inputs.tables import read_table
 from mergeometry.inputs.texts import read_column
 from mergeometry.inputs.unlabelled import Kind, digest_of_texts, naming
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 from mergeometry.words import nearest
 
 _COLUMN = "label"

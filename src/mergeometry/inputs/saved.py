@@ -12,7 +12,7 @@ from mergeometry.errors import DataError, MergeometryError
 from mergeometry.inputs.arrow import ROWS_AT_ONCE, Column, Take, Value
 from mergeometry.inputs.columns import check_size, column_place
 from mergeometry.inputs.extras import optional
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 from mergeometry.words import nearest
 
 _DEFAULT_SPLIT = "train"

@@ -14,7 +14,7 @@ from mergeometry.inputs.folders import files_below, is_folder
 from mergeometry.inputs.lines import MARK, decoded, opened, text_lines
 from mergeometry.inputs.saved import is_saved, read_named, read_saved
 from mergeometry.inputs.tables import read_table
-from mergeometry.recipe.adapt import DataSource
+from mergeometry.recipe.inputs import DataSource
 
 _COLUMN = "text"
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mergeometry.errors import DataError, MergeometryError
 from mergeometry.inputs.images import check_images, images_and_notes
 from mergeometry.inputs.texts import texts_and_notes
-from mergeometry.recipe.adapt import AdaptTask
+from mergeometry.recipe.inputs import AdaptTask
 
 Kind = Literal["texts", "images"]
 

@@ -16,7 +16,8 @@ from mergeometry.learning.merged import check_parts
 from mergeometry.learning.output_layer import check_output
 from mergeometry.learning.precision import dtype_of
 from mergeometry.plan.plan import Plan
-from mergeometry.recipe.adapt import AdaptSection, AdaptTask
+from mergeometry.recipe.adapt import AdaptSection
+from mergeometry.recipe.inputs import AdaptTask
 from mergeometry.synthetic import refuse_unmakeable
 
 

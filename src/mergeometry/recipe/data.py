@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mergeometry.recipe.adapt import Count, DataSource, EncoderOptions, HeadSource, Text, as_path
+from mergeometry.recipe.inputs import Count, DataSource, EncoderOptions, HeadSource, Text, as_path
 from mergeometry.recipe.strict import StrictModel
 
 ACTIVATIONS, FISHER = "activations", "Fisher information"

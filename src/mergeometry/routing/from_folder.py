@@ -14,7 +14,7 @@ from mergeometry.errors import DataError, MismatchError
 from mergeometry.execution.devices import chosen_device
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import read_unlabelled
-from mergeometry.recipe.adapt import AdaptTask
+from mergeometry.recipe.inputs import AdaptTask
 from mergeometry.routing.fit import fitted
 from mergeometry.routing.router import Router
 from mergeometry.sink import read_record
