@@ -14,7 +14,8 @@ PAGE = ROOT / "docs" / "architectures.md"
 
 HEAD = """# Architectures
 
-Written by `{command}` from `benchmarks/results/architectures.json`; do not edit.
+Which architectures of transformers merge to what the live models compute. Written by `{command}` from
+`benchmarks/results/architectures.json`; do not edit.
 
 Every row is a small model of random weights (two layers, 32 wide) of one architecture of transformers: a base, two
 full fine-tunes of it and two LoRA adapters of all its linear layers, written by transformers and PEFT. Each is merged
