@@ -34,7 +34,7 @@ COUNTS = (1, 2, 4, 8, 16, 32, 128)
 WITHOUT = ("auto", "ties")
 """Merges without data: what is chosen where no method is named, and one by name."""
 EARLIER = {"method": "tsv_m", "scale": 0.3, "adapt": {"coefficients": "pair", "check_every": 20}}
-"""What `adapt:` without a method or coefficients was before."""
+"""Pairs from a merge that is named, checked every 20 steps."""
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "ties": {"method": "ties"},
