@@ -22,8 +22,9 @@ from tools.surface import REGISTRIES, ROOT, Parameter, classes, formatted, param
 _INTRODUCTION = """
 # API reference
 
-Every call, value, method, refinement and error of the Python package. Written by `make stubs` from the signatures and docstrings of
-the source; [recipes](recipes.md), [methods](methods.md), [comparing](comparing.md) and [learning](learning.md) say more.
+Every call, value, method, refinement and error of the Python package. Written by `make stubs` from the signatures and
+docstrings of the source; [recipes](recipes.md), [methods](methods.md), [comparing](comparing.md) and
+[learning](learning.md) say more.
 
 ```py
 import mergeometry as mg

@@ -17,8 +17,8 @@ Result = Mapping[str, Any]
 
 HEAD = """# Benchmarks
 
-How long merges take and how much memory, beside mergekit, FusionBench, PEFT and plain programs that do the same. Written by
-`python -m benchmarks.speed` (`make bench`) from `benchmarks/results/*.json`; do not edit.
+How long merges take and how much memory, beside mergekit, FusionBench, PEFT and plain programs that do the same.
+Written by `python -m benchmarks.speed` (`make bench`) from `benchmarks/results/*.json`; do not edit.
 
 Each command is a whole process, start-up and import included, under one BLAS thread. The commands of a table ran in
 turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time; user and system seconds are those of
