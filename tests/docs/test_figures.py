@@ -24,9 +24,11 @@ def test_readme_quotes_the_kept_leaderboard() -> None:
     assert with_table(readme, leaderboard_markdown(board)) == readme
 
 
-def test_every_method_has_a_section() -> None:
+def test_every_method_has_a_row_and_a_section() -> None:
     page = (ROOT / "docs" / "methods.md").read_text("utf-8")
     assert [name for name in registry.names() if f"\n## {name}\n" not in page] == []
+    listed = " ".join(first for first, *_ in table_rows(page) if first.startswith("[`"))
+    assert [name for name in registry.names() if f"[`{name}`](#{name})" not in listed] == []
 
 
 def test_the_readme_counts_and_names_all_methods() -> None:

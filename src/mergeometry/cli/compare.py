@@ -7,11 +7,12 @@ import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
+from mergeometry.cli.comparison_printed import print_comparison, print_estimate
 from mergeometry.cli.events import LogForm, LogOption, Steps, compared, events, started
 from mergeometry.cli.executor import ExecutorOptions
 from mergeometry.cli.options import spread
@@ -25,10 +26,7 @@ from mergeometry.cli.run_options import (
     check_device_name,
     chosen_folder,
 )
-from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, size, wrong_usage
-from mergeometry.grouping import grouped
-from mergeometry.progress import about, duration
-from mergeometry.words import counted
+from mergeometry.cli.show import Debug, Json, Quiet, console, plain, plain_errors, wrong_usage
 
 if TYPE_CHECKING:
     from mergeometry.comparison.result import Comparison
@@ -122,7 +120,7 @@ def compare(
                 workers, core_seconds(setup, scale_values), partial(peak_memory, setup), memory_limit=memory_limit,
                 executor=executor,
             )  # fmt: skip
-            _print_plan(dry_run(setup, scale_values, count), as_json)
+            print_estimate(dry_run(setup, scale_values, count), as_json)
             return
         with progress("starting", hidden=hidden, timed=False) as show:
             say = None if show is None else partial(_say, show)
@@ -154,7 +152,7 @@ def compare(
         if as_json:
             typer.echo(json.dumps(comparison.to_json(), indent=1))
         elif not hidden:
-            _print(comparison)
+            print_comparison(comparison)
             console().print(f"page: {plain(output / 'index.html')}", soft_wrap=True)
 
 
@@ -181,78 +179,3 @@ def _write(comparison: Comparison, output: Path) -> None:
         staged = output / f".{name}.{os.getpid()}"
         staged.write_text(text, "utf-8")
         staged.replace(output / name)
-
-
-def _print(comparison: Comparison) -> None:
-    from rich.table import Table
-
-    from mergeometry.cli.left_out import left_out_table
-    from mergeometry.report.comparison import figure, kept, percent, points, summary
-    from mergeometry.report.left_out import left_out_sentences
-    from mergeometry.report.regret import least_regret, regret_tables
-
-    title = f"{len(comparison.seen)} experts merged {len(comparison.rows)} ways; test {comparison.measure}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("method", no_wrap=True)
-    columns = ["gain kept, %", "behind", "mean", "of experts, %", "worst task", "scale", "kept at 1", "s", "MB"]
-    for column in [*columns, *(["unseen, against base"] if comparison.unseen else [])]:
-        table.add_column(column, justify="right")
-    table.add_row("experts", "100", "", figure(comparison, comparison.mean_of(comparison.experts)), "100")
-    table.add_section()
-    for row in comparison.rows:
-        best = row.at_best
-        unseen = f"{points(comparison, best.unseen_gain)} ± {points(comparison, best.unseen_spread)}"
-        table.add_row(
-            plain(row.name), kept(best.gain_kept, best.spread),
-            f"{points(comparison, row.behind)} ± {points(comparison, row.behind_spread)}",
-            figure(comparison, best.mean),
-            percent(best.normalised), f"{plain(best.worst)} {percent(best.worst_normalised)}", f"{row.best_scale:g}",
-            kept(row.at_one.gain_kept, row.at_one.spread), f"{row.seconds:.1f}", f"{row.memory / 1e6:.0f}",
-            *([unseen] if comparison.unseen else []),
-        )  # fmt: skip
-    table.add_section()
-    table.add_row("base", "0", "", figure(comparison, comparison.mean_of(comparison.base)))
-    target = console()
-    target.print(table)
-    for table in regret_tables(comparison):
-        shown = Table(f"{table.title}: loses", title="Scales without labels, against the validated one")
-        for column in ("on average", "at worst"):
-            shown.add_column(column, justify="right")
-        for rule, mean, worst in zip(table.rules, table.mean, table.worst, strict=True):
-            shown.add_row(rule, mean, worst)
-        target.print(shown)
-    if comparison.left_out:
-        target.print(left_out_table(comparison))
-    for sentence in [
-        *summary(comparison),
-        *left_out_sentences(comparison),
-        least_regret(comparison),
-        f"Took {duration(comparison.seconds)}.",
-    ]:
-        if sentence:
-            target.print(plain(sentence), soft_wrap=True)
-    for note in grouped(comparison.notes):
-        target.print(f"note: {plain(note)}")
-
-
-def _print_plan(estimate: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(estimate, indent=1))
-        return
-    target = console()
-    target.print(f"compares {plain(', '.join(estimate['entries']))}")
-    target.print(
-        f"at {counted(len(estimate['scales']), 'scale')}: {', '.join(f'{scale:g}' for scale in estimate['scales'])}"
-    )
-    for split, counts in estimate["inputs"].items():
-        target.print(f"{split}: {plain(', '.join(f'{task} {count:,}' for task, count in counts.items()))}")
-    if estimate["unseen"]:
-        target.print(f"unseen: {plain(', '.join(estimate['unseen']))}")
-    for note in grouped(estimate["notes"]):
-        target.print(f"note: {plain(note)}")
-    target.print(
-        f"merges {estimate['merges']} tensors by every method into at most {size(estimate['scratch_bytes'])} of "
-        f"scratch space; with {counted(estimate['workers'], 'worker')} {about(estimate['seconds'])} "
-        f"and at most {size(estimate['memory_bytes'])} of memory",
-        soft_wrap=True,
-    )

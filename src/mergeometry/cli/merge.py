@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,14 @@ import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
 from mergeometry.cli.events import events, planned, published_facts, started, telling
-from mergeometry.cli.learning import learn, learned_line
+from mergeometry.cli.learning import learn
 from mergeometry.cli.merge_page import write_page
 from mergeometry.cli.options import spread
 from mergeometry.cli.progress import merging
 from mergeometry.cli.recipes import MethodOptions, RecipeOptions, recipe_from
+from mergeometry.cli.record_printed import print_record
 from mergeometry.cli.run_options import RunOptions
-from mergeometry.cli.searching import searched_lines, searching
+from mergeometry.cli.searching import searching
 from mergeometry.cli.show import (
     Debug,
     Json,
@@ -29,14 +29,10 @@ from mergeometry.cli.show import (
     plain,
     plain_errors,
     published,
-    size,
     spoken_for,
     wrong_usage,
 )
 from mergeometry.cli.stages import finished_stages, merged, stages_of
-from mergeometry.grouping import grouped
-from mergeometry.progress import duration
-from mergeometry.words import counted
 
 if TYPE_CHECKING:
     from mergeometry.cli.events import Events
@@ -233,35 +229,7 @@ def _merge_stages(
         typer.echo(json.dumps([record.to_json() for record in records], indent=1))
 
 
-def print_record(plan: Plan, record: RunRecord, output: Path, done: str = "") -> None:
-    """Print what a merge has done, ``done`` in its first words."""
-    totals, target = record.totals, console()
-    done = done or f"merged {counted(len(plan.models), 'model')} by {plan.recipe.method.name}"
-    target.print(
-        f"{plain(done)} into {plain(output)}: "
-        f"{len(record.tensors)} tensors, {size(totals.bytes_written)}, {duration(totals.seconds)}, "
-        f"peak memory {size(totals.peak_memory)}"
-    )
-    if record.scaling is not None:
-        target.print(_scaled_line(record.scaling))
-    if record.adapt is not None:
-        target.print(learned_line(record.adapt))
-    if record.search is not None:
-        target.print(searched_lines(record.search), soft_wrap=True)
-    for warning in grouped([*record.warnings, *record.sidecars.notes]):
-        target.print(f"  note: {plain(warning)}")
-
-
 def _refuse_several_processes() -> None:
     """Refuse a launcher for a recipe that learns nothing: each of its processes would write the same output."""
     if launched() > 1:
         wrong_usage("several processes were started by a launcher, and the recipe has no `adapt:` section to share")
-
-
-def _scaled_line(scaling: Mapping[str, Any]) -> str:
-    """The scales that a rule gave, in one line."""
-    by = f"scale by {scaling['rule']}"
-    if scaling["per"] == "model":
-        return f"{by}, one for the model: {scaling['median']:.4g}"
-    ends = f"{scaling['least']:.4g} to {scaling['largest']:.4g}, median {scaling['median']:.4g}"
-    return f"{by}, one per {scaling['per']}: {ends}"

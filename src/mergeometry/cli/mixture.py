@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mergeometry.cli.access import AccessOptions, fetching
-from mergeometry.cli.merge import print_record
 from mergeometry.cli.options import spread
 from mergeometry.cli.plan import plan_as_json
 from mergeometry.cli.plan_printed import print_plan
 from mergeometry.cli.progress import merging
+from mergeometry.cli.record_printed import print_record
 from mergeometry.cli.run_options import WriteOptions
 from mergeometry.cli.show import Debug, Json, Quiet, plain_errors, wrong_usage
 from mergeometry.words import counted

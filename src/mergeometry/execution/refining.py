@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mergeometry.execution.on_demand import OnDemand
 from mergeometry.methods.families.accumulator import Accumulator, Changing
-from mergeometry.methods.families.method import weighed
+from mergeometry.methods.families.weights import weighed
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.values import Delta
 

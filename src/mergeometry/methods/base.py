@@ -40,20 +40,12 @@ from mergeometry.methods.families.informed import Information, Informed
 from mergeometry.methods.families.joint import Joint
 from mergeometry.methods.families.linear import Linear, WeightedSum
 from mergeometry.methods.families.matrixwise import Matrixwise
-from mergeometry.methods.families.method import (
-    Method,
-    Pieces,
-    check_shares,
-    check_votes,
-    dense_deltas,
-    parameters,
-    shares,
-    weighed,
-)
+from mergeometry.methods.families.method import Method, Pieces, parameters
 from mergeometry.methods.families.piecewise import Piecewise, Scratch, Sum, merged_in_pieces
 from mergeometry.methods.families.rowwise import Rowwise
 from mergeometry.methods.families.spectral import Spectral
 from mergeometry.methods.families.spherical import Origin, Spherical
+from mergeometry.methods.families.weights import check_shares, check_votes, dense_deltas, shares, weighed
 from mergeometry.methods.families.weightwise import Weightwise
 
 __all__ = [

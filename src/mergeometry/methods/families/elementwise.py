@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
-from mergeometry.methods.families.method import Method, dense_deltas
+from mergeometry.methods.families.method import Method
+from mergeometry.methods.families.weights import dense_deltas
 from mergeometry.values import Delta
 
 

@@ -10,7 +10,7 @@ from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.cost import Sizes, Work, stacked_directions, whole_spectrum
 from mergeometry.methods.families.matrixwise import Matrixwise
-from mergeometry.methods.families.method import weighed
+from mergeometry.methods.families.weights import weighed
 from mergeometry.values import Delta
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from mergeometry.deferred import Float, Tensor
 from mergeometry.methods.families.accumulator import Accumulator, Held
 from mergeometry.methods.families.joint import Joint
-from mergeometry.methods.families.method import dense_deltas
+from mergeometry.methods.families.weights import dense_deltas
 from mergeometry.values import Delta
 
 Origin = Annotated[
