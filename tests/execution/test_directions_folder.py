@@ -110,3 +110,19 @@ def test_a_comparison_fills_and_uses_the_folder_whatever_the_order_of_its_method
     spoil(known)
     again, notes = merged(10**9)
     assert again == results and len(notes) == len(files) and all("computed again" in note for note in notes)
+
+
+def test_a_rule_for_layers_takes_spectra_that_are_known(family: dict[str, Any], tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    recipe = {**family, "method": "average", "scale": {"rule": "larv"}}
+    mg.merge(recipe, tmp_path / "plain", workers=1)
+    mg.merge({**recipe, "method": "tsv_m"}, tmp_path / "first", directions=known, workers=1)
+    files = {path: path.stat().st_ino for path in known.rglob(f"*{ENDING}")}
+    assert len(files) == 2 * (2 + 2 + 3)  # per matrix two task vectors, two polar factors; spectra with the base's
+    run = mg.merge({**recipe, "method": "tsv_m"}, tmp_path / "second", directions=known, workers=1)
+    assert {path: path.stat().st_ino for path in known.rglob(f"*{ENDING}")} == files
+    assert models.weight_hashes(tmp_path / "first") == models.weight_hashes(tmp_path / "second")
+    scales = {tensor.name: tensor.scale for tensor in run.tensors}
+    plain = mg.merge(recipe, tmp_path / "again", directions=known, workers=1)
+    assert {tensor.name: tensor.scale for tensor in plain.tensors} == scales
+    assert models.weight_hashes(tmp_path / "plain") == models.weight_hashes(tmp_path / "again")

@@ -71,6 +71,21 @@ def test_large_matrices_stay_below_the_plan(tmp_path: Path, method: str, kind: s
     assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", workers) <= (1.7 if workers == 1 else 1.8)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["models", "adapters", "mixed"])
+@pytest.mark.parametrize("method", ["average", "tsv_m"])
+@pytest.mark.parametrize(
+    "steps",
+    [{"scale": {"rule": "larv"}}, {"refine": ["pico"]}, {"refine": ["pico", "svc"], "scale": {"rule": "larv"}}],
+    ids=["larv", "pico", "all"],
+)
+def test_steps_around_a_merge_stay_below_the_plan(
+    tmp_path: Path, method: str, kind: str, steps: dict[str, Any]
+) -> None:
+    recipe = {**family(tmp_path, 1536, 2, kind), "method": method, **steps}
+    assert 1 / 1.1 <= ratio(recipe, tmp_path / "out", 1) <= 1.7
+
+
 def test_a_table_of_words_takes_a_few_rows_of_memory(tmp_path: Path) -> None:
     recipe = models.write_family(tmp_path, count=8, shapes={"embeddings.word_embeddings.weight": (20_000, 256)})
     own = mg.make_plan({**recipe, "method": "rows"})

@@ -14,6 +14,7 @@ from mergeometry.comparison.rules import read_rules, ruled
 from mergeometry.conventions.layer_names import LayerNames
 from mergeometry.errors import RecipeError
 from mergeometry.linalg.layer_proxies import commutator_conflict, effective_rank
+from mergeometry.linalg.recall import NOTHING
 from mergeometry.plan.layer_scales import layer_scales
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.scaling import LAYER_RULES, Layer, Statistics
@@ -50,9 +51,11 @@ def test_proxies_agree_with_their_formulas(shape: tuple[int, int], form: str) ->
     weight, delta = drawn(0, *shape), LowRank(drawn(1, shape[0], 3), drawn(2, 3, 4), drawn(3, shape[1], 4))
     tau: Delta = delta if form == "thin" else delta.dense(torch.float64)
     plain = delta.dense(torch.float64).numpy()
-    assert effective_rank(tau) == pytest.approx(rank_by_hand(plain), rel=1e-9)
+    assert effective_rank(NOTHING.spectrum(tau)) == pytest.approx(rank_by_hand(plain), rel=1e-9)
     assert commutator_conflict(weight, tau) == pytest.approx(conflict_by_hand(weight.numpy(), plain), rel=1e-6)
-    assert effective_rank(LowRank.zero(*shape)) == commutator_conflict(weight, LowRank.zero(*shape)) == 0
+    assert (
+        effective_rank(NOTHING.spectrum(LowRank.zero(*shape))) == commutator_conflict(weight, LowRank.zero(*shape)) == 0
+    )
 
 
 def test_what_commutes_is_in_no_conflict() -> None:
@@ -145,6 +148,15 @@ def test_adapters_and_models_in_memory_have_them_too(tmp_path: Path) -> None:
 def test_a_rule_is_given_per_what_it_is_for(tmp_path: Path, scale: dict[str, str]) -> None:
     with pytest.raises(RecipeError, match="per layer is for larv alone"):
         mg.load_recipe({**models.write_family(tmp_path), "method": "tsv_m", "scale": scale})
+
+
+@pytest.mark.parametrize("shapes", [{"layer.0.bias": (6,)}, {"dense.weight": (8, 6)}])
+def test_a_rule_for_layers_is_refused_where_no_matrix_lies_in_one(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    recipe = {**models.write_family(tmp_path, shapes=shapes), "method": "average", "scale": {"rule": "larv"}}
+    with pytest.raises(RecipeError, match="no merged matrix lies in a layer"):
+        mg.make_plan(recipe)
 
 
 def test_a_comparison_scores_it_once_per_factor() -> None:

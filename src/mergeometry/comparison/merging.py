@@ -194,7 +194,7 @@ def _merged(job: MergeJob, inputs: TaskReader) -> MergedTensor:
         work.seconds += time.perf_counter() - started
         if job.needs is not None:
             with _Naming(work.task):
-                measured.append(statistics_of(merged, weighed, job.needs, gram, lambda: vectors.base))
+                measured.append(statistics_of(merged, weighed, job.needs, gram, lambda: vectors.base, vectors.recall))
         written.append(store(work.place, merged))
     for task in _by_directions((0, variant.task) for variant in job.variants):
         note_directions(vectors.recall, task)

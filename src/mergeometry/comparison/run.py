@@ -224,7 +224,7 @@ class _Jobs:
         merged = tuple(self._merged[self._todo.index(entry)])
         if isinstance(at, Mapping):
             merged = tuple((name, replace(delta, scale=at.get(name, delta.scale))) for name, delta in merged)
-            key, scale_text = self._cache.ruled(entry, at), "a scale for each tensor"
+            key, scale_text = self._cache.ruled(entry, at), "scales by a rule"
             return ScoreJob(key, self._settings, split, tasks, entry=entry, scale_text=scale_text, merged=merged)
         key = self._cache.point(entry, at, split)
         return ScoreJob(key, self._settings, split, tasks, entry=entry, scale=at, scale_text=f"{at:g}", merged=merged)

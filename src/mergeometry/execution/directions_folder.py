@@ -29,7 +29,7 @@ from mergeometry.sink.target import resolved_target
 LIMIT_BYTES = 50_000_000_000
 """What the files of a folder take together, unless the user says otherwise."""
 
-_COMPUTED_BY = ("mergeometry.linalg.svd", "mergeometry.linalg.polar")
+_COMPUTED_BY = ("mergeometry.linalg.svd", "mergeometry.linalg.polar", "mergeometry.linalg.spectrum")
 """Modules that compute what is kept."""
 
 _SHARD = re.compile(r"[0-9a-f]{2}")

@@ -78,7 +78,7 @@ def _statistics(task: TensorTask, inputs: TaskReader) -> Statistics:
     vectors = TaskVectors(task, inputs)
     merged, deltas = merged_delta(task, vectors)
     needs = needed_by(task.scaling.rule)
-    return statistics_of(merged, WeighedDeltas(deltas, task.weights), needs, base=lambda: vectors.base)
+    return statistics_of(merged, WeighedDeltas(deltas, task.weights), needs, None, lambda: vectors.base, vectors.recall)
 
 
 def with_global_scale(

@@ -62,6 +62,13 @@ class KnownDirections:
         factor, orthonormal = self._recalled(key, [(m, n), (1, 1)], compute)
         return factor, bool(orthonormal[0, 0])
 
+    def spectrum(self, delta: Delta) -> Float[Tensor, " k"]:
+        """The singular values of a matrix; those of adapters and small matrices are computed each time."""
+        if not isinstance(delta, Tensor) or not _is_worth(delta):
+            return NOTHING.spectrum(delta)
+        key = self._key("spectrum", delta)
+        return self._recalled(key, [(1, min(delta.shape))], lambda: [NOTHING.spectrum(delta)[None, :]])[0][0]
+
     def note(self, name: str) -> None:
         """Note under a name what was asked for since the last note, so that a plan can say that it is known."""
         keys, self._keys = self._keys, []

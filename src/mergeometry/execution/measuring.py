@@ -10,6 +10,7 @@ from mergeometry.deferred import Float, Tensor
 from mergeometry.execution.refining import WeighedDeltas
 from mergeometry.linalg.inner import inner
 from mergeometry.linalg.layer_proxies import commutator_conflict, effective_rank
+from mergeometry.linalg.recall import NOTHING, Recall
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.refinements import registry as refinements
 from mergeometry.scaling import Statistics, UndefinedScale, find, scale_by
@@ -32,11 +33,13 @@ def statistics_of(
     needs: Collection[Need],
     gram: Gram | None = None,
     base: Callable[[], Tensor] | None = None,
+    recall: Recall = NOTHING,
 ) -> Statistics:
     """Measure a merged task vector against the weighted ones; a ``gram`` that is known already is not computed again.
 
     ``deltas`` may be read from disk as they are iterated over: once for what every rule needs, once more for "svc" and
-    for "layers"; "gram" keeps them all in memory. ``base`` gives the weights that they start from, for "layers".
+    for "layers"; "gram" keeps them all in memory. ``base`` gives the weights that they start from, for "layers", and
+    ``recall`` may know their singular values.
     """
     along, energies, held = [], [], []
     for delta in deltas:
@@ -51,15 +54,15 @@ def statistics_of(
         calibrated = inner(refinements.build("svc", {})(merged, deltas), merged)
     proxies = None
     if "layers" in needs and len(merged.shape) == 2 and base is not None:
-        proxies = _proxies(base(), deltas)
+        proxies = _proxies(base(), deltas, recall)
     return Statistics(tuple(along), tuple(energies), inner(merged, merged), gram, calibrated, proxies)
 
 
-def _proxies(weight: Float[Tensor, "m n"], deltas: Sequence[Delta]) -> tuple[float, float] | None:
+def _proxies(weight: Float[Tensor, "m n"], deltas: Sequence[Delta], recall: Recall) -> tuple[float, float] | None:
     """Contrast and conflict with the base's weights, means over the tasks that changed the matrix; None if none did."""
-    rank, pairs = effective_rank(weight), []
+    rank, pairs = effective_rank(recall.spectrum(weight)), []
     for delta in deltas:
-        if (own := effective_rank(delta)) > 0:
+        if (own := effective_rank(recall.spectrum(delta))) > 0:
             pairs.append((rank / own, commutator_conflict(weight, delta)))
     return (fmean(pair[0] for pair in pairs), fmean(pair[1] for pair in pairs)) if pairs else None
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.spectrum import singular_values
 from mergeometry.values import Delta, LowRank
 
 
-def effective_rank(delta: Delta) -> float:
-    """``exp(H(p))`` of the shares ``p = s^2 / sum s^2`` of the squared singular values; 0 for a zero matrix.
-
-    Raises:
-        NumericalError: an entry is not finite, or every driver failed.
-    """
-    values = singular_values(delta)
+def effective_rank(values: Float[Tensor, " k"]) -> float:
+    """``exp(H(p))`` of the shares ``p = s^2 / sum s^2`` of the squared singular values, largest first; 0 of zeros."""
     values = values[values > 0]
     if not len(values):
         return 0.0

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg import polar, svd
+from mergeometry.linalg.spectrum import singular_values
 from mergeometry.values import Delta, Directions
 
 
@@ -22,6 +23,10 @@ class Recall(Protocol):
         """What `linalg.polar.decorrelated` gives."""
         ...
 
+    def spectrum(self, delta: Delta) -> Float[Tensor, " k"]:
+        """All singular values, largest first, as `linalg.spectrum.singular_values` gives them."""
+        ...
+
 
 class Nothing:
     """Knows nothing, and computes."""
@@ -33,6 +38,10 @@ class Nothing:
     def decorrelated(self, matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], bool]:
         """Compute the polar factor."""
         return polar.decorrelated(matrix)
+
+    def spectrum(self, delta: Delta) -> Float[Tensor, " k"]:
+        """Compute the singular values."""
+        return singular_values(delta)
 
 
 NOTHING = Nothing()

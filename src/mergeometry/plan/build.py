@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -22,6 +22,7 @@ from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
 from mergeometry.plan.fishers import ready_made
 from mergeometry.plan.heads import plain_heads
+from mergeometry.plan.layer_scales import refuse_without_layers
 from mergeometry.plan.layer_stacks import compare_stacks
 from mergeometry.plan.likeness import least_cosine
 from mergeometry.plan.matching import match_names
@@ -33,7 +34,7 @@ from mergeometry.plan.plan import Plan
 from mergeometry.plan.residual_form import with_residuals
 from mergeometry.plan.slices import can_slice, note_on_whole
 from mergeometry.plan.stacks import settle_stacks
-from mergeometry.plan.tasks import Source
+from mergeometry.plan.tasks import Source, TensorTask
 from mergeometry.plan.templates import with_template_settled
 from mergeometry.plan.ties import Equal, Ties, changes_tables_whole, settled
 from mergeometry.plan.unstacked import spread_experts
@@ -160,8 +161,7 @@ def _plan(
         )
     if refused:
         raise MismatchError("the method cannot merge these tensors", refused, hint="`tensors:` rules give them another")
-    if recipe.refine and not any(task.refinements for task in tasks):
-        raise RecipeError("refine: no tensor is a merged matrix, so there is nothing to refine", hint="leave it out")
+    _refuse_what_does_nothing(recipe, tasks)
     heads = {
         model.label: tuple(_info(source_of(model, name), name) for name in match.heads)
         for model, match in zip(models, matches, strict=True)
@@ -188,6 +188,12 @@ def _refuse(reasons: list[str]) -> None:
             reasons,
             hint="nothing was read or written" + ("" if grouped(reasons) == reasons else _ALL_LISTED),
         )
+
+
+def _refuse_what_does_nothing(recipe: Recipe, tasks: Sequence[TensorTask]) -> None:
+    if recipe.refine and not any(task.refinements for task in tasks):
+        raise RecipeError("refine: no tensor is a merged matrix, so there is nothing to refine", hint="leave it out")
+    refuse_without_layers(recipe, tasks)
 
 
 def _refuse_half_rules(recipe: Recipe, copies: Mapping[str, str]) -> None:

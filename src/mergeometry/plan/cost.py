@@ -177,6 +177,9 @@ def _merge_cost(task: TensorTask) -> Cost:
         refining = 2 * whole + held + ALLOCATOR * max(working for _, working in more)
         memory = max(memory, int(ALGEBRA_BYTES + refining) + widest + written)
         calibrating = any(refinement.calibrates for _, refinement in task.refinements)
+        if calibrating and sizes.dense:
+            # What changes a task vector stays until the last is merged, and the vector itself beside what became of it.
+            memory += int(ALLOCATOR * (whole + _WIDEST * sizes.shape[0] ** 2))
         # What calibrates reads all task vectors once before the merge, and what was changed is not kept for later.
         read += stored * (len(task.refinements) * (streams or calibrating) + calibrating)
     if scaling is not None:

@@ -6,9 +6,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from mergeometry.conventions.layer_names import LayerNames
+from mergeometry.errors import RecipeError
+from mergeometry.plan.slices import pieces_of
+from mergeometry.plan.tasks import TensorTask
+from mergeometry.recipe import Recipe
+from mergeometry.recipe.scale import ScaleRule
 from mergeometry.scaling import Layer, LayerRule, Statistics
 
 _Key = tuple[str, int]
+
+
+def refuse_without_layers(recipe: Recipe, tasks: Sequence[TensorTask]) -> None:
+    """Refuse a rule for layers where no merged matrix lies in a layer: every tensor would keep the factor alone.
+
+    Raises:
+        RecipeError: the recipe has such a rule, and there is no such matrix.
+    """
+    rule = recipe.scale
+    if not isinstance(rule, ScaleRule) or rule.per != "layer":
+        return
+    merged = [piece for task in tasks for piece in pieces_of(task) if piece.scaling is not None]
+    numbered = LayerNames([*dict.fromkeys([*(task.name for task in tasks), *(piece.name for piece in merged)])], None)
+    if not any(len(piece.shape) == 2 and _key(numbered, piece.name) is not None for piece in merged):
+        raise RecipeError(
+            f"scale: {rule.rule} gives every layer a scale, and no merged matrix lies in a layer with a number",
+            hint="give a number, or a rule per model or per tensor",
+        )
 
 
 def layer_scales(

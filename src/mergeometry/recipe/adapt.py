@@ -95,6 +95,11 @@ class LearningSettings(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningSettings:
+        self._settle()
+        return self
+
+    def _settle(self) -> None:
+        """Take coefficients by the objective where none are given, and refuse keys that do not go together."""
         if "coefficients" not in self.model_fields_set:
             object.__setattr__(self, "coefficients", _COEFFICIENTS[self.objective])
         turns = self.resolved_rotation != "none"
@@ -112,7 +117,6 @@ class LearningSettings(StrictModel):
             raise ValueError(
                 "one of `entropy`, `alpha`, `distill`, `hidden`, `logits` must be above 0: nothing else uses the data"
             )
-        return self
 
     @property
     def resolved_rotation(self) -> Rotation:
@@ -180,8 +184,7 @@ class AdaptSection(LearningSettings):
         by_heads = any(task.made and task.head is not None for task in self.tasks)
         if by_heads and "objective" not in self.model_fields_set:
             object.__setattr__(self, "objective", "logits")
-            if "coefficients" not in self.model_fields_set:
-                object.__setattr__(self, "coefficients", _COEFFICIENTS["logits"])
+            self._settle()  # with the other objective's defaults
         return self
 
     def with_all(self, models: Sequence[str]) -> AdaptSection:
