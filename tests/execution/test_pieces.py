@@ -46,7 +46,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks as they are of many models, so that tensors of a test have more than one."""
-    monkeypatch.setattr("mergeometry.plan.cost.LARGEST_CHUNK", CHUNK_ELEMENTS)
+    monkeypatch.setattr("mergeometry.plan.reading.LARGEST_CHUNK", CHUNK_ELEMENTS)
 
 
 @pytest.mark.parametrize("method", STREAMED)

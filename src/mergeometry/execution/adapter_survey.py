@@ -16,6 +16,7 @@ from mergeometry.execution.fallback import on_device
 from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.pieces import merged_pieces
 from mergeometry.execution.pool import side_by_side
+from mergeometry.execution.task_pieces import Pieces
 from mergeometry.execution.task_reader import TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.linalg.inner import inner
@@ -110,7 +111,7 @@ def _finding(job: SurveyJob, inputs: TaskReader, reader: TensorReader) -> Findin
 
 def _in_pieces(task: TensorTask, inputs: TaskReader, reader: TensorReader) -> Finding:
     energy, rows = 0.0, set[int]()
-    for first, _, delta in merged_pieces(task, inputs, reader):
+    for first, _, delta in merged_pieces(Pieces(task, inputs, reader)):
         energy += float(delta.double().square().sum())
         if _is_vocabulary(task) and task.scale:
             changed = (delta.nonzero()[:, 0] + first) // task.base.shape[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from mergeometry.execution.measuring import UndefinedScaleWarning, scale_for
 from mergeometry.execution.noting import noting
 from mergeometry.execution.pieces import InOrder, Writes, write_in_pieces
 from mergeometry.execution.stored import as_stored
+from mergeometry.execution.task_pieces import Pieces
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors, merged_delta
 from mergeometry.execution.usage import process_usage
@@ -34,7 +35,6 @@ from mergeometry.values import Delta, Directions, LowRank, Weight
 
 TRUNCATED = "truncated to rank"
 """How the note begins on an update whose rank is higher than that of the adapter that holds it."""
-
 
 _ALL = 1 - 1e-10
 """Share of a squared norm from which what is missing is rounding, as of a convolution's update of known rank."""
@@ -112,8 +112,10 @@ def compute(job: Job) -> Outcome:
         return computed(job, reader, writer)
 
 
-def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
+def computed(job: Job, reader: Reads, writer: Writes, begun: Callable[[], Pieces] | None = None) -> Outcome:
     """The same with inputs and outputs wherever they are: in files, or in memory.
+
+    ``begun`` is what gives the tensor's pieces, where reading them has begun.
 
     Raises:
         NumericalError: an input or the result is not finite, or a decomposition fails.
@@ -127,9 +129,12 @@ def computed(job: Job, reader: Reads, writer: Writes) -> Outcome:
             return _produce(job, inputs, reader, writer), inputs
 
         try:
-            (written, scales, energies), inputs = on_device(
-                job.device, reader, (job.labels, job.algorithm, job.directions), produce
-            )
+            if begun is None:
+                given = (job.labels, job.algorithm, job.directions)
+                (written, scales, energies), inputs = on_device(job.device, reader, given, produce)
+            else:
+                pieces = begun()
+                (written, scales, energies), inputs = _merged_in_pieces(job, pieces, writer), pieces.inputs
         except MergeometryError:
             raise
         except Exception as error:
@@ -168,7 +173,7 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
     if task.route == "slices":
         return _produce_slices(job, inputs, reader, writer)
     if task.route in ("chunks", "rows", "passes") and inputs.device.type == "cpu":
-        return Produced((write_in_pieces(task, job.slots[0], inputs, reader, writer),), (task.scale,))
+        return _merged_in_pieces(job, Pieces(task, inputs, reader), writer)
     vectors = TaskVectors(task, inputs)
     delta, deltas = merged_delta(task, vectors)
     scale = scale_for(task, delta, deltas)
@@ -185,6 +190,10 @@ def _produce(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Pro
         merged = merged[torch.tensor(task.rows, device=merged.device)]
     stored = as_stored(task, merged, task.outputs[0].code, scale)
     return Produced((writer.write(job.slots[0], stored.cpu()),), (scale,))
+
+
+def _merged_in_pieces(job: Job, pieces: Pieces, writer: Writes) -> Produced:
+    return Produced((write_in_pieces(pieces, job.slots[0], writer),), (job.task.scale,))
 
 
 def _produce_slices(job: Job, inputs: TaskReader, reader: Reads, writer: Writes) -> Produced:

@@ -29,6 +29,22 @@ def _no_files(_: object) -> Collection[Path]:
     return ()
 
 
+def _not_begun(_: object) -> None:
+    return None
+
+
+class Begun(Protocol[Made_co]):
+    """A job that is begun."""
+
+    def __call__(self) -> Made_co:
+        """Do the rest of it."""
+        ...
+
+    def close(self) -> None:
+        """Leave it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Demands(Generic[Given]):
     """What a job takes, for a scheduler that places it on one of many machines."""
@@ -41,6 +57,8 @@ class Demands(Generic[Given]):
     """The number of GPUs that the job computes on."""
     writes: Callable[[Given], Collection[Path]] = _no_files
     """The shared files that the job writes into."""
+    begin: Callable[[Given], Begun[Any] | None] = _not_begun
+    """Begins a job while its process does the one before, where that saves time."""
 
 
 NO_DEMANDS: Demands[Any] = Demands()
@@ -166,10 +184,9 @@ class Local:
         self, work: Callable[[Given], Result], workers: int, demands: Demands[Given]
     ) -> Iterator[Running[Given, Result]]:
         """In this process with one worker, else in worker processes."""
-        del demands
         from mergeometry.execution.local_jobs import in_processes, in_this_process  # noqa: PLC0415  (as above)
 
-        with in_this_process(work) if workers <= 1 else in_processes(work, workers, self.server) as jobs:
+        with in_this_process(work, demands.begin) if workers <= 1 else in_processes(work, workers, self.server) as jobs:
             yield jobs
 
     @property

@@ -6,25 +6,27 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
 from mergeometry.errors import ExecutionError
-from mergeometry.execution.executor import Given, Result
+from mergeometry.execution.executor import Begun, Given, Result
 from mergeometry.execution.fork_server import ForkServer
 from mergeometry.execution.threads import one_thread
 
 
 class _InThisProcess(Generic[Given, Result]):
-    """One job at a time, in order."""
+    """One job at a time, in order; the next is begun meanwhile."""
 
-    def __init__(self, work: Callable[[Given], Result]) -> None:
-        self._work, self._waiting = work, deque[Given]()
+    def __init__(self, work: Callable[[Given], Result], begin: Callable[[Given], Begun[Result] | None]) -> None:
+        self._work, self._begin, self._waiting = work, begin, deque[Given]()
+        self._begun: Begun[Result] | None = None
 
     @property
     def room(self) -> int:
-        return 1 - len(self._waiting)
+        return 2 - len(self._waiting)
 
     def submit(self, job: Given) -> None:
         self._waiting.append(job)
@@ -33,7 +35,13 @@ class _InThisProcess(Generic[Given, Result]):
         if not self._waiting:
             return None
         job = self._waiting.popleft()
-        return job, self._work(job)
+        work = self._begun or partial(self._work, job)
+        self._begun = self._begin(self._waiting[0]) if self._waiting else None
+        return job, work()
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
 
 
 class _InProcesses(Generic[Given, Result]):
@@ -117,10 +125,12 @@ def _died() -> ExecutionError:
 
 
 @contextmanager
-def in_this_process(work: Callable[[Given], Result]) -> Iterator[_InThisProcess[Given, Result]]:
-    """Run jobs in this process, on one thread."""
-    with one_thread():
-        yield _InThisProcess(work)
+def in_this_process(
+    work: Callable[[Given], Result], begin: Callable[[Given], Begun[Result] | None]
+) -> Iterator[_InThisProcess[Given, Result]]:
+    """Run jobs in this process: arithmetic on one thread, while others read and write."""
+    with one_thread(), closing(_InThisProcess(work, begin)) as jobs:
+        yield jobs
 
 
 @contextmanager

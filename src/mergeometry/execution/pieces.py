@@ -10,11 +10,9 @@ from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import torch_dtype
 from mergeometry.execution.stored import store
 from mergeometry.execution.task_pieces import Pieces
-from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.write_behind import WriteBehind
 from mergeometry.methods.families.piecewise import Scratch
-from mergeometry.plan.cost import chunk_of
-from mergeometry.plan.tasks import TensorTask
+from mergeometry.plan.reading import chunk_of
 from mergeometry.sink import Slot
 from mergeometry.sink.writer import tensor_bytes
 
@@ -55,7 +53,7 @@ class InOrder:
         return "" if self._hash is None else self._hash.digest
 
 
-def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Reads, writer: Writes) -> str:
+def write_in_pieces(pieces: Pieces, slot: Slot, writer: Writes) -> str:
     """Merge and write a tensor from its first entries to its last, and return the digest of what was written.
 
     Raises:
@@ -63,14 +61,15 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
         NumericalError: an input or the result is not finite.
         OutputError: the disk refuses the bytes.
     """
-    hashed, dtype = InOrder(writer, inputs.algorithm), torch_dtype(task.outputs[0].code)
+    task = pieces.task
+    hashed, dtype = InOrder(writer, pieces.inputs.algorithm), torch_dtype(task.outputs[0].code)
 
     def write(first: int, chunk: Tensor) -> None:
         hashed.write_range(slot, first, chunk)
 
     computed = Scratch()
     with WriteBehind(chunk_of(task), dtype, task.base.elements, write) as behind:
-        for _, base, delta in merged_pieces(task, inputs, reader):
+        for _, base, delta in merged_pieces(pieces):
             room = behind.room(base.numel())
             values = room if room.dtype is base.dtype else computed.like(base)
             store(task, torch.add(base, delta, alpha=task.scale, out=values), room, task.scale)
@@ -78,9 +77,7 @@ def write_in_pieces(task: TensorTask, slot: Slot, inputs: TaskReader, reader: Re
     return hashed.digest
 
 
-def merged_pieces(
-    task: TensorTask, inputs: TaskReader, reader: Reads
-) -> Iterator[tuple[int, Float[Tensor, " count"], Float[Tensor, " count"]]]:
+def merged_pieces(pieces: Pieces) -> Iterator[tuple[int, Float[Tensor, " count"], Float[Tensor, " count"]]]:
     """Merge a tensor piece by piece: where each begins, the base's entries there, and the merged task vector's.
 
     Each is valid until the next is asked for.
@@ -89,12 +86,9 @@ def merged_pieces(
         SourceError: an input changed or ends early.
         NumericalError: an input is not finite.
     """
-    assert task.method is not None
-    weights = [1.0] * len(task.weights) if task.weighs_first else task.weights
-    piecewise = task.method.piecewise(weights, task.shape)
-    pieces = Pieces(task, inputs, reader, piecewise.step)
+    piecewise = pieces.piecewise
     if piecewise.samples and piecewise.measuring and (sample := pieces.sample()) is not None:
-        piecewise.expect(sample, task.base.elements)
+        piecewise.expect(sample, pieces.task.base.elements)
     pieces.tested = not (piecewise.tells_finite and pieces.all_dense)
     held = pieces.room_for_sum() if piecewise.sums_first else None
     while piecewise.measuring:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from mergeometry.execution.begun import begin
 from mergeometry.execution.compute import Job, Outcome, compute
 from mergeometry.execution.demands import writing
 from mergeometry.execution.executor import LOCAL, NO_DEMANDS, Demands, Executor, Given, Result
@@ -19,7 +21,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, executor: Executor = LOCAL) -> G
         ExecutionError: a worker process dies, most often because memory runs out.
         MergeometryError: a job fails; the other jobs are stopped.
     """
-    with closing(side_by_side(compute, deque(jobs), min(workers, len(jobs)), executor, writing(_written))) as finished:
+    demands = replace(writing(_written), begin=begin)
+    with closing(side_by_side(compute, deque(jobs), min(workers, len(jobs)), executor, demands)) as finished:
         for _, outcome in finished:
             yield outcome
 

@@ -28,6 +28,26 @@ class ReadAhead:
         self._buffers = [torch.empty(self._room, dtype=info.dtype) for _, info in sources]
         self._there = 0
         """Entries from the first on that were read, and stay."""
+        self._begun: list[Tensor] | None = None
+        """The first piece, once it was read beforehand."""
+
+    def begin(self) -> None:
+        """Read the first piece, or all pieces where they stay, before they are asked for.
+
+        Raises:
+            SourceError: an input changed or ends early.
+        """
+        if not self.reads_once:
+            self._begun = self._piece(0)
+            return
+        for first in range(self._there, self._elements, self._step):
+            self._piece(first)
+
+    @property
+    def whole(self) -> list[Shaped[Tensor, " elements"]]:
+        """The entries of every tensor, where all were read and stay."""
+        assert self.reads_once and self._there == self._elements
+        return self._buffers
 
     @property
     def reads_once(self) -> bool:
@@ -47,12 +67,13 @@ class ReadAhead:
                 yield first, self._piece(first)
             return
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as thread:
-            coming = thread.submit(self._piece, 0)
+            piece, self._begun = self._begun or thread.submit(self._piece, 0).result(), None
             for first in range(0, self._elements, self._step):
-                piece = coming.result()
-                if first + self._step < self._elements:
-                    coming = thread.submit(self._piece, first + self._step)
+                following = first + self._step
+                coming = thread.submit(self._piece, following) if following < self._elements else None
                 yield first, piece
+                if coming is not None:
+                    piece = coming.result()
 
     def _piece(self, first: int) -> list[Tensor]:
         last = min(first + self._step, self._elements)

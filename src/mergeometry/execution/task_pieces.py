@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.deferred import Float, Shaped, Tensor, torch
 from mergeometry.dtypes import compute_dtype
 from mergeometry.execution.finite import surely_finite
 from mergeometry.execution.read_ahead import ReadAhead
 from mergeometry.execution.task_reader import Reads, TaskReader
-from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, blocks_of, sampled_blocks, spread_sample
 from mergeometry.methods.families.cost import HELD_BYTES
-from mergeometry.plan.cost import chunk_of, is_read_once
+from mergeometry.plan.reading import chunk_of, is_read_once
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.sources import AdapterDelta, TensorInfo
 from mergeometry.sources.formed import FormedTensor
@@ -20,8 +21,12 @@ from mergeometry.sources.formed import FormedTensor
 class Pieces:
     """The base's weights and the task vectors of one tensor, some entries at a time, in memory that is used again."""
 
-    def __init__(self, task: TensorTask, inputs: TaskReader, reader: Reads, piece: int) -> None:
-        self._task, self._inputs, self._reader, self._piece = task, inputs, reader, max(1, piece)
+    def __init__(self, task: TensorTask, inputs: TaskReader, reader: Reads) -> None:
+        assert task.method is not None
+        self.task, self.inputs, self._reader = task, inputs, reader
+        weights = [1.0] * len(task.weights) if task.weighs_first else task.weights
+        self.piecewise = task.method.piecewise(weights, task.shape)
+        self._piece = max(1, self.piecewise.step)
         self._dtype = compute_dtype(task.base.code)
         self._dense = [
             (place, inputs.label(place), source)
@@ -66,9 +71,17 @@ class Pieces:
         Raises:
             NumericalError: an entry is NaN or infinite.
         """
-        sources = [("base", self._task.base), *((label, info) for _, label, info in self._dense)]
+        sources = [("base", self.task.base), *((label, info) for _, label, info in self._dense)]
         for (label, info), stored in zip(sources, self._stored, strict=True):
-            self._inputs.checked(label, info, stored.to(compute_dtype(info.code)))
+            self.inputs.checked(label, info, stored.to(compute_dtype(info.code)))
+
+    def begin(self) -> None:
+        """Read the first entries, or all that stay in memory, before they are asked for.
+
+        Raises:
+            SourceError: an input changed or ends early.
+        """
+        self._ahead.begin()
 
     def sample(self) -> list[Float[Tensor, "blocks length"]] | None:
         """Some entries of every task vector; None of a small tensor, and where reading them takes forming more.
@@ -76,25 +89,33 @@ class Pieces:
         Raises:
             SourceError: an input changed or ends early.
         """
-        sources = [self._task.base, *(info for _, _, info in self._dense)]
-        elements = self._task.base.elements
-        if elements < SAMPLED_ELEMENTS or any(isinstance(info, FormedTensor) for info in sources):
+        base, elements = self.task.base, self.task.base.elements
+        infos = [base, *(info for _, _, info in self._dense)]
+        if elements < SAMPLED_ELEMENTS:
             return None
-        starts, length = sampled_blocks(elements)
-        base, *dense = (self._blocks(info, starts, length) for info in sources)
-        found = {place: own.sub_(base) for (place, _, _), own in zip(self._dense, dense, strict=True)}
+        if self._ahead.reads_once:
+            self.begin()
+            taken = partial(spread_sample, width=base.shape[-1])
+            stored = [taken(entries) for entries in self._ahead.whole]
+        elif any(isinstance(info, FormedTensor) for info in infos):
+            return None
+        else:
+            starts, length = sampled_blocks(elements)
+            taken = partial(blocks_of, starts=starts, length=length)
+            stored = [self._blocks(info, starts, length) for info in infos]
+        under, *dense = (sample.to(self._dtype) for sample in stored)
+        found = {place: own.sub_(under) for (place, _, _), own in zip(self._dense, dense, strict=True)}
         for place, own in found.items():
-            if self._task.weighs_first:
-                own.mul_(self._task.weights[place])
-        for place, update in self._updates.items():
-            found[place] = torch.stack([update[start : start + length] for start in starts])
-        return [found.get(place, torch.zeros_like(base)) for place in range(len(self._deltas))]
+            if self.task.weighs_first:
+                own.mul_(self.task.weights[place])
+        found |= {place: taken(update) for place, update in self._updates.items()}
+        return [found.get(place, torch.zeros_like(under)) for place in range(len(self._deltas))]
 
-    def _blocks(self, info: TensorInfo, starts: Sequence[int], length: int) -> Float[Tensor, "blocks length"]:
+    def _blocks(self, info: TensorInfo, starts: Sequence[int], length: int) -> Shaped[Tensor, "blocks length"]:
         stored = torch.empty(len(starts), length, dtype=info.dtype)
         for row, start in zip(stored, starts, strict=True):
             self._reader.read_into(info, start, start + length, row)
-        return stored.to(self._dtype)
+        return stored
 
     def __iter__(self) -> Iterator[tuple[int, Float[Tensor, " count"], list[Float[Tensor, " count"]]]]:
         """Each piece: where it begins, the base's weights, the task vectors.
@@ -111,8 +132,8 @@ class Pieces:
 
     def room_for_sum(self) -> Float[Tensor, " elements"] | None:
         """Memory for the sum of the whole task vectors; None where that takes too much."""
-        whole = self._task.base.elements * self._dtype.itemsize
-        return torch.empty(self._task.base.elements, dtype=self._dtype) if whole <= HELD_BYTES else None
+        whole = self.task.base.elements * self._dtype.itemsize
+        return torch.empty(self.task.base.elements, dtype=self._dtype) if whole <= HELD_BYTES else None
 
     def of_base(self) -> Iterator[tuple[int, Float[Tensor, " count"]]]:
         """The same pieces of the base alone, once every entry is tested.
@@ -120,24 +141,24 @@ class Pieces:
         Raises:
             SourceError: an input changed or ends early.
         """
-        alone = ReadAhead(self._inputs, self._reader, [("base", self._task.base)], self._step)
+        alone = ReadAhead(self.inputs, self._reader, [("base", self.task.base)], self._step)
         for chunk, (stored, *_) in self._ahead if self._ahead.reads_once else alone:
             for start in range(0, max(1, len(stored)), self._piece):
                 part = stored[start : start + self._piece]
-                yield chunk + start, self._numbers("base", self._task.base, part, self._base[: len(part)])
+                yield chunk + start, self._numbers("base", self.task.base, part, self._base[: len(part)])
 
     def _of(self, chunk: int, part: slice, stored: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         size = part.stop - part.start
         self._stored = [row[part] for row in stored]
-        base = self._numbers("base", self._task.base, self._stored[0], self._base[:size])
+        base = self._numbers("base", self.task.base, self._stored[0], self._base[:size])
         deltas = [
             self._updates[place][chunk + part.start : chunk + part.stop] if held is None else held[:size]
             for place, held in enumerate(self._deltas)
         ]
         for (place, label, info), weights in zip(self._dense, self._stored[1:], strict=True):
             delta = self._apart(label, info, weights, base, deltas[place])
-            if self._task.weighs_first:
-                delta.mul_(self._task.weights[place])
+            if self.task.weighs_first:
+                delta.mul_(self.task.weights[place])
         return base, deltas
 
     def _apart(self, label: str, info: TensorInfo, stored: Tensor, base: Tensor, delta: Tensor) -> Tensor:
@@ -146,17 +167,17 @@ class Pieces:
             return self._numbers(label, info, stored, delta).sub_(base)
         torch.sub(stored, base, out=delta)
         if self.tested and not self._passed and not surely_finite(delta):  # which is in the cache now
-            self._inputs.checked(label, info, stored)
+            self.inputs.checked(label, info, stored)
         return delta
 
     def _numbers(self, label: str, info: TensorInfo, stored: Tensor, numbers: Tensor) -> Tensor:
         """What was read, in the dtype that arithmetic runs in, for which there is memory; tested in the first pass."""
         test = self.tested and not self._passed
         if info.dtype is self._dtype:
-            return self._inputs.checked(label, info, stored) if test else stored
+            return self.inputs.checked(label, info, stored) if test else stored
         if info.code in self._computed_as_one:
             numbers.copy_(stored)
             # By their sum: they are in the cache now, where the bits that were read are not yet.
-            return self._inputs.checked(label, info, numbers) if test else numbers
+            return self.inputs.checked(label, info, numbers) if test else numbers
         values = stored.to(compute_dtype(info.code))
-        return numbers.copy_(self._inputs.checked(label, info, values) if test else values)
+        return numbers.copy_(self.inputs.checked(label, info, values) if test else values)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mergeometry.deferred import Shaped, Tensor, torch
+
 SAMPLED_ELEMENTS = 1 << 18
 """Entries of a tensor from which a sample is worth its reading."""
 
@@ -21,3 +23,21 @@ def sampled_blocks(elements: int) -> tuple[Sequence[int], int]:
     blocks = _MANY if size == _MOST else _FEW
     length = size // blocks
     return [place * (elements - length) // (blocks - 1) for place in range(blocks)], length
+
+
+def blocks_of(
+    entries: Shaped[Tensor, " elements"], starts: Sequence[int], length: int
+) -> Shaped[Tensor, "blocks length"]:
+    """The entries of some blocks of a tensor in memory."""
+    return torch.stack([entries[start : start + length] for start in starts])
+
+
+_STRIDES = (31, 37)
+"""Primes: every so manieth entry is in a sample, and of a matrix every column, unless rows are a multiple of it."""
+
+
+def spread_sample(entries: Shaped[Tensor, " elements"], width: int) -> Shaped[Tensor, "blocks length"]:
+    """A copy of entries of a tensor in memory, whose rows are ``width`` long, evenly spread over it in every block."""
+    stride = next((one for one in _STRIDES if width % one), _STRIDES[0])
+    length = len(entries) // stride // _FEW
+    return entries[: stride * _FEW * length : stride].view(length, _FEW).mT.contiguous()

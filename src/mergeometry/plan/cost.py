@@ -14,11 +14,8 @@ from mergeometry.linalg.sampling import SAMPLED_ELEMENTS
 from mergeometry.methods.families.cost import (
     ALGEBRA_BYTES,
     ALLOCATOR,
-    CHUNK_BYTES,
     CHUNK_ELEMENTS,
-    LARGEST_CHUNK,
     PIECE_ELEMENTS,
-    READ_ONCE_BYTES,
     Sizes,
     whole_spectrum,
 )
@@ -28,9 +25,10 @@ from mergeometry.plan.machine import (
     FLOAT64_FLOPS_PER_SECOND,
     FORMED_PER_SECOND,
 )
+from mergeometry.plan.reading import chunk_of, read_at_once, read_bytes
 from mergeometry.plan.route import step_of
 from mergeometry.scaling import needed_by
-from mergeometry.sources import AdapterDelta, TensorInfo
+from mergeometry.sources import AdapterDelta
 from mergeometry.sources.formed import FormedTensor
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def cost_of(task: TensorTask) -> Cost:
 
 def sizes_of(task: TensorTask) -> Sizes:
     """Sizes of a task's task vectors, from headers; an adapter that does not change the tensor has one of rank 0."""
-    widest = max(task.base.nbytes, *(_read_bytes(source) for source in task.sources))
+    widest = max(task.base.nbytes, *(read_bytes(source) for source in task.sources))
     return Sizes(
         task.shape,
         tuple(_low_rank(source) for source in task.sources),
@@ -97,20 +95,6 @@ def _stays_thin(task: TensorTask) -> bool:
     """Whether adapters' factors are merged to factors that are written as they are."""
     method = task.method if task.route == "factors" and task.adapters_only else None
     return method is not None and method.stays_low_rank and not method.needs_base
-
-
-def chunk_of(task: TensorTask) -> int:
-    """Entries of a tensor that are read and written at a time: pieces that must be formed whole are."""
-    infos = [info for info in (task.base, *task.sources) if isinstance(info, TensorInfo)]
-    units = (info.form.unit for info in infos if isinstance(info, FormedTensor))
-    few = min(LARGEST_CHUNK, CHUNK_BYTES // max(1, sum(info.item_size for info in infos)))
-    return max(CHUNK_ELEMENTS, few, step_of(task.route, task.base.shape, PIECE_ELEMENTS), *units)
-
-
-def is_read_once(task: TensorTask) -> bool:
-    """Whether several passes over a tensor find in memory what the first has read."""
-    infos = [info for info in (task.base, *task.sources) if isinstance(info, TensorInfo)]
-    return task.route == "passes" and sum(info.nbytes for info in infos) <= READ_ONCE_BYTES
 
 
 def _copy_cost(task: TensorTask) -> Cost:
@@ -140,22 +124,20 @@ def _cost_of_slices(task: TensorTask) -> Cost:
 def _merge_cost(task: TensorTask) -> Cost:
     assert task.method is not None
     sizes, scaling = sizes_of(task), task.scaling
-    stored = read = task.base.nbytes + sum(_read_bytes(source) for source in task.sources)
+    stored = read = task.base.nbytes + sum(read_bytes(source) for source in task.sources)
     written = sum(output.nbytes for output in task.outputs)
-    widest = max(task.base.nbytes, *(_read_bytes(source) for source in task.sources))
+    widest = max(task.base.nbytes, *(read_bytes(source) for source in task.sources))
     whole = sizes.number * sizes.elements
     work = task.method.cost(sizes)
     flops, memory = work.flops, work.memory + (0 if sizes.step else written)
     if sizes.step:
         # Every file's entries twice, since the next are read ahead, and so the output's; each model's as computed with.
-        chunk = chunk_of(task)
-        read_at_once = stored if is_read_once(task) else 2 * chunk * (stored // max(1, sizes.elements))
-        memory += read_at_once + 2 * chunk * _WIDEST + sizes.piece * (sizes.tasks + 2)
+        memory += read_at_once(task) + 2 * chunk_of(task) * _WIDEST + sizes.piece * (sizes.tasks + 2)
         memory += 4 * sizes.elements * (sizes.tasks - sizes.dense)
         if task.route == "passes":
             memory += (_MEASURING + _SAMPLING * (sizes.elements >= SAMPLED_ELEMENTS)) * (sizes.tasks + 2)
     elif sizes.stays_thin:
-        memory += max(_read_bytes(source) for source in task.sources)
+        memory += max(read_bytes(source) for source in task.sources)
     else:
         memory += whole + widest
     memory += _FORMING * whole * task.forms_updates
@@ -237,9 +219,3 @@ def _low_rank(source: Source) -> int | None:
     if source is None:
         return 0
     return source.rank if isinstance(source, AdapterDelta) else None
-
-
-def _read_bytes(source: Source) -> int:
-    if isinstance(source, TensorInfo):
-        return source.nbytes
-    return sum(info.nbytes for info in source.infos) if source else 0

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.backend import in_main_memory
-from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, sampled_blocks
+from mergeometry.linalg.sampling import SAMPLED_ELEMENTS, blocks_of, sampled_blocks
 from mergeometry.methods.families.accumulator import Accumulator
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.values import Delta
@@ -156,9 +156,7 @@ def merged_in_pieces(
         return merged.reshape(deltas[0].shape)
     if piecewise.samples and in_main_memory(merged) and merged.numel() >= SAMPLED_ELEMENTS:
         starts, length = sampled_blocks(merged.numel())
-        piecewise.expect(
-            [torch.stack([delta[start : start + length] for start in starts]) for delta in flat], merged.numel()
-        )
+        piecewise.expect([blocks_of(delta, starts, length) for delta in flat], merged.numel())
     step = piecewise.step if in_main_memory(merged) else merged.numel()
     parts = [slice(first, first + step) for first in range(0, merged.numel(), step)]
     while piecewise.measuring:
