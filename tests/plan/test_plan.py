@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 import mergeometry as mg
@@ -261,6 +263,19 @@ def test_what_no_adapter_can_hold_exactly(tmp_path: Path, adapters: int, method:
     assert found and all(wanted in text and "{adapter: {rank: 16}}" in text for text in found)
     plan = plan_of({**family, "method": method, "output": {"adapter": {"rank": 2}}})
     assert {task.outputs[0].shape[0] for task in plan.tasks if task.route == "factors"} == {2}
+
+
+def test_an_update_by_dora_is_named_as_what_no_adapter_can_hold_and_the_method_is_not_blamed(tmp_path: Path) -> None:
+    family = models.write_family(tmp_path, count=2, adapters=2, shapes={"layer.0.dense.weight": (8, 6)})
+    for place in map(Path, family["models"]):
+        models.write_adapter(place, models.random_factors(0, {"layer.0.dense": (8, 6)}))
+        settings = json.loads((place / "adapter_config.json").read_text())
+        (place / "adapter_config.json").write_text(json.dumps({**settings, "use_dora": True}))
+        tensors = models.loaded(place, "adapter_model")
+        tensors["base_model.model.layer.0.dense.lora_magnitude_vector"] = torch.ones(8)
+        safetensors.torch.save_file(tensors, place / "adapter_model.safetensors", metadata={"format": "pt"})
+    (found,) = mismatches({**family, "method": "average", "output": {"adapter": True}})
+    assert "a model's update by DoRA is not low-rank" in found
 
 
 def test_a_parameter_of_no_module_is_held_by_no_adapter(tmp_path: Path) -> None:

@@ -101,8 +101,9 @@ class AdapterForm:
         if self.rank is None:
             if any(isinstance(source, TensorInfo) for source in sources) and stored == "factors":
                 raise ValueError(f"a model holds the tensor itself, so its update is not low-rank; {_RANK_HINT}")
-            low_rank = method.stays_low_rank and not any(isinstance(source, DoraUpdate) for source in sources)
-            if "factors" in stored and not low_rank:
+            if "factors" in stored and any(isinstance(source, DoraUpdate) for source in sources):
+                raise ValueError(f"a model's update by DoRA is not low-rank; {_RANK_HINT}")
+            if "factors" in stored and not method.stays_low_rank:
                 raise ValueError(f"the method's result is not low-rank, so an adapter cannot hold it; {_RANK_HINT}")
         if stored in ("factors", "embedding factors"):
             return self.factor_pair(name, shape, self._rank_of(info, method, sources), code)
