@@ -44,7 +44,7 @@ def digest_of(data: bytes | memoryview, algorithm: Algorithm = DEFAULT) -> str:
 
 
 def algorithm_of(digest: str) -> Algorithm | None:
-    """The algorithm in front of a digest; None where there is none that is known."""
+    """The algorithm in front of a digest; None where it is not a known one."""
     name, colon, _ = digest.partition(":")
     return next((one for one in ALGORITHMS if colon and one == name), None)
 

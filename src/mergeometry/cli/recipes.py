@@ -62,7 +62,7 @@ class RecipeOptions:
         typer.Option(
             "--other",
             metavar="METHOD",
-            help="How tensors that are no matrices merge: average, rows, ties, ...",
+            help="How tensors that are not matrices merge: average, rows, ties, ...",
             rich_help_panel=_PANEL,
         ),
     ] = None

@@ -27,12 +27,17 @@ class Evaluation:
     """A model's accuracy, or perplexity, on the test inputs of each task."""
 
     measure: Measure
+    """What figures are: accuracies, or perplexities of language models."""
     tasks: dict[str, float]
+    """The figure of each task."""
     spread: dict[str, float]
     """Standard deviation of each task's figure over resampled inputs."""
     inputs: dict[str, int]
+    """How many test inputs each task has."""
     mean: float
+    """The mean of accuracies, or the geometric mean of perplexities."""
     notes: tuple[str, ...]
+    """What was left out or decided, in sentences."""
     generation: dict[str, Generation] | None = None
     """What a language model writes for each task, where it was asked for."""
 

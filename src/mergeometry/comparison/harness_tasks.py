@@ -77,7 +77,7 @@ def read_harness(source: LabelledSource, kind: str, base: Path) -> HarnessData:
     from mergeometry.comparison.harness import build_task, sandboxed  # noqa: PLC0415  (imports lm_eval)
 
     if kind != "causal":
-        raise RecipeError("`lm_eval` tasks are for causal language models, and the base is none")
+        raise RecipeError("`lm_eval` tasks are for causal language models, and the base is not one")
     if not any((base / name).is_file() for name in _TOKENIZERS):
         raise RecipeError("`lm_eval` tasks need a tokenizer, and the base's folder holds none", file=base)
     assert source.lm_eval is not None and source.include_path is not None

@@ -109,20 +109,31 @@ class Comparison:
     """All rows, best first, between the base and the experts."""
 
     measure: Measure
+    """What scores are: accuracies, or perplexities of language models."""
     seen: tuple[str, ...]
+    """Tasks whose model is merged."""
     unseen: tuple[str, ...]
+    """Tasks that are scored though none of their models is merged."""
     inputs: dict[str, dict[str, int]]
     """Split to task to number of inputs."""
     scales: tuple[float, ...]
+    """The scales at which every method was scored."""
     base: dict[str, float]
+    """The base on the test inputs of each task."""
     experts: dict[str, float]
     """Each expert on the test inputs of its own task."""
     base_validation: float
+    """The base's mean on the validation inputs of the seen tasks."""
     experts_validation: float
+    """The experts' mean on the validation inputs of their own tasks."""
     rows: tuple[CompareRow, ...]
+    """One per method, best first."""
     notes: tuple[str, ...]
+    """What was left out or decided, in sentences."""
     seed: int
+    """The seed of the resamples behind every ``spread``."""
     seconds: float
+    """Wall-clock time of the comparison."""
     peak_memory: int
     """Peak memory of any one process of the comparison, in bytes."""
     rules: tuple[str, ...] = ()

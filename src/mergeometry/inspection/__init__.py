@@ -3,7 +3,7 @@
 | file          | what it is for                                                      |
 | ------------- | ------------------------------------------------------------------- |
 | `measure`     | the figures of one tensor, from its files, in a worker              |
-| `pieces`      | the same for tensors that are no matrices, some entries at a time   |
+| `pieces`      | the same for tensors that are not matrices, some entries at a time   |
 | `cost`        | memory and time of that, beforehand                                 |
 | `run`         | all tensors of a plan                                               |
 | `result`      | what comes out: plain values, and their JSON                        |

@@ -1,4 +1,4 @@
-"""The figures of tensors that are no matrices, read some entries or rows at a time, so that a table takes no memory."""
+"""The figures of tensors that are not matrices, read a few entries or rows at a time: a table takes no memory."""
 
 from __future__ import annotations
 

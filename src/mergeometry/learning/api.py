@@ -43,12 +43,15 @@ class Learned:
     heads: dict[str, tuple[Tensor, Tensor]]
     """Weight and bias of each task's head with its rotation folded in: they take the merged module's features."""
     coefficients: dict[str, Tensor]
+    """Learned coefficients by the parts that have their own: tasks, layers, tensors, directions or pairs."""
     rotations: dict[str, Float[Tensor, "d d"]]
+    """The rotation of each task's features, where one was learned."""
     points: tuple[Point, ...]
     """The objective and its terms, step by step."""
     best_step: int
     """The step whose state is kept: the best on the held-out inputs."""
     notes: tuple[str, ...]
+    """What was left out or decided, in sentences."""
 
     def __repr__(self) -> str:
         return (

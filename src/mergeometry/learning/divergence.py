@@ -1,4 +1,4 @@
-"""Refuses to go on with a step after which the objective, a gradient or a rotation is none."""
+"""Refuses to go on once the objective, a gradient or a rotation is not finite."""
 
 from __future__ import annotations
 

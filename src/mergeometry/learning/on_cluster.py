@@ -125,7 +125,7 @@ def _shown(file: Path, say: Say, report: Report) -> Iterator[None]:
 
 
 def _pass_on(line: str, say: Say, report: Report) -> None:
-    """Call what a line says; a line that a lost worker left is none."""
+    """Pass on what a line says, unless a lost worker left it half written."""
     try:
         told = json.loads(line)
     except ValueError:

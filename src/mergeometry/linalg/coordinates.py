@@ -89,7 +89,7 @@ def in_coordinates(deltas: Sequence[LowRank], counts: Sequence[int]) -> tuple[Co
 def turned(delta: LowRank) -> LowRank:
     """A small matrix between orthonormal sides, with its singular values between them where they cost little to find.
 
-    They do where its core falls into blocks; a whole core is left to who needs its singular values.
+    They do where its core falls into blocks; of a core in one block, callers find them that need them.
 
     Raises:
         NumericalError: an entry is not finite, or every driver failed.

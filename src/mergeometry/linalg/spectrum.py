@@ -54,7 +54,7 @@ class Spectrum:
         total = energy.sum()
         if not total > 0:
             return self.leading.leading(0)
-        # A share that is reached but for rounding is reached.
+        # A share counts as reached where only rounding is missing.
         reached = int((energy.cumsum(0) < (share - 1e-12) * total).sum()) + 1
         return self.leading.leading(min(reached, self.leading.count))
 

@@ -26,7 +26,7 @@ _CLASSES = {
 
 
 def task_type(models: Sequence[Checkpoint | Adapter], whole: Iterable[str]) -> str | None:
-    """The task that all adapters name, unless its head is none of the modules that are written ``whole``.
+    """The task that all adapters name, unless its head is not among the modules that are written ``whole``.
 
     Where one full model is all that goes in, its class tells the task.
     """

@@ -63,7 +63,7 @@ def _grown(one: Sequence[int], other: Sequence[int]) -> bool:
 
 
 def _heads(base: Checkpoint, model: Checkpoint, match: Match) -> list[str]:
-    """Names that only the model has; a stored copy of the table that the base ties to its output layer is none."""
+    """Names that only the model has, without a stored copy of the table that the base ties to its output layer."""
     hidden = hidden_output(base.tensors, base.config)
     return [
         name

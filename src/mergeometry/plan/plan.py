@@ -32,14 +32,21 @@ class Plan:
     """All that a merge will read, compute and write."""
 
     recipe: Recipe
+    """The recipe, with all that it left open chosen."""
     base: Checkpoint
+    """The base's tensors and files, by its headers."""
     models: tuple[Checkpoint | Adapter, ...]
+    """The models, in the recipe's order."""
     matches: tuple[Match, ...]
+    """For each model, which of its names stand for which of the base's."""
     tasks: tuple[TensorTask, ...]
+    """What becomes of each tensor of the output: its sources, method, route and place."""
     heads: Mapping[str, tuple[TensorInfo, ...]]
     """Model label to the tensors that only that model has, kept next to the merged weights."""
     layout: Layout
+    """The output's files of weights, to the byte."""
     notes: tuple[str, ...]
+    """What a user should know before the merge, in sentences."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the output's config.json that are not the base's."""
     form: AdapterForm | None = None

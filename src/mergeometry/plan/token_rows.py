@@ -75,7 +75,7 @@ def places_of(
     tokens = torch.zeros(count, dtype=torch.bool)
     own[:, places[inside]] = found[:, inside]
     tokens[places[inside]] = True
-    # Rows that are no token's are an input's own where they are none of its tokens' either.
+    # A row of no token comes from each input in which it belongs to no token either.
     empty = (~tokens).nonzero().flatten()
     for index, (one, size) in enumerate(zip(known, rows, strict=True)) if combined is None else ():
         taken = torch.zeros(max(count, size), dtype=torch.bool)

@@ -41,7 +41,7 @@ def override(given: Mapping[str, Any], text: str, root: type[BaseModel]) -> dict
 def with_key(given: Mapping[str, Any], key: str, value: Any, root: type[BaseModel]) -> dict[str, Any]:
     """Return the recipe with the dotted ``key`` set, such as ``method.rank`` or ``models.0.weight``.
 
-    A list takes one more item under its next number. A value that is no list becomes the one item of a key that
+    A list takes one more item under its next number. A single value becomes the one item of a key that
     holds a list.
 
     Raises:

@@ -107,7 +107,7 @@ def as_model(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    """A number of bytes, where one is written as text; what is none is left for the check of the type to name."""
+    """A number of bytes, where one is written as text; the check of the type names anything else."""
     counted = bytes_in(value) if isinstance(value, str) else None
     return value if counted is None else counted
 

@@ -122,7 +122,7 @@ def _paths(given: Any, key: str = "") -> list[str]:
 
 
 def _refuse_unknown(text: str, known: Sequence[str], lines: Lines) -> None:
-    """Refuse a model that looks like a stage's name and is none, nor a folder."""
+    """Refuse a model that looks like a stage's name, but is neither a stage nor a folder."""
     folder = Path() if lines.file is None else lines.file.parent
     if (
         known

@@ -45,7 +45,7 @@ def _kind_of_value(value: object) -> str:
 
 
 class Case(StrictModel):
-    """A value for the tensors whose names match a glob, or of some layers; for all that are left where it says neither.
+    """A value for the tensors whose names match a glob, or of some layers; with neither, for all others.
 
     ``layers`` is a range such as ``[0, 8]``, without its end, ``before`` or ``after`` the layers. A gradient spans the
     range that it is given for.

@@ -37,15 +37,25 @@ class RunRecord:
     """One whole run; ``digest`` is the content hash of the output's weights, however they are sharded."""
 
     recipe: Mapping[str, Any]
+    """The recipe as it was merged, with what it left open."""
     fingerprint: str
+    """A digest of all that the weights depend on, by which `--resume` knows its own run."""
     digest: str
+    """The content hash of the output's weights."""
     versions: Mapping[str, str]
+    """This package, the libraries that compute, Python and the platform."""
     inputs: tuple[InputRecord, ...]
+    """The base and the models, with the hashes of what was read of them."""
     methods: tuple[MethodRecord, ...]
+    """The methods that merged, with their parameters, sources, and how many tensors each merged."""
     tensors: tuple[TensorRecord, ...]
+    """What happened to each tensor."""
     totals: Totals
+    """Bytes, seconds and peak memory of the run."""
     sidecars: SidecarRecord = field(default_factory=SidecarRecord)
+    """Files next to the base's weights: which were copied and which left out."""
     warnings: tuple[str, ...] = ()
+    """What a user should know of the merge, in sentences."""
     adapt: Mapping[str, Any] | None = None
     """What was learned on unlabelled data, from which data, and how it went; None where nothing was."""
     refinements: tuple[MethodRecord, ...] = ()

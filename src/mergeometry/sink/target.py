@@ -19,7 +19,7 @@ ATTESTATIONS = frozenset({PROVENANCE_NAME, SIGNATURE_NAME})
 
 
 def resolved_target(target: Path | str) -> Path:
-    """Return the target's absolute path, links in its parents resolved; ``OutputError`` if it is none, or a root."""
+    """Return the target's absolute path, links in its parents resolved; ``OutputError`` if it is no path, or a root."""
     if "\0" in str(target):
         raise OutputError("the output's path holds a zero byte, which no file system takes", file=target)
     given = folder_for(str(target)) / target

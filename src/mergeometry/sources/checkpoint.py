@@ -114,7 +114,7 @@ def open_checkpoint(path: str | os.PathLike[str], label: str, *, dequantise: boo
 def read_config(folder: Path, root: Path | None = None, *, quantised: bool = False) -> dict[str, Any] | None:
     """Parse the folder's config.json, None if it is missing; SourceError if it is malformed or of a quantised model.
 
-    Links may not leave ``root``, which is the folder itself unless given. With ``quantised``, such a model is let pass.
+    Links may not leave ``root``, which is the folder itself unless given. With ``quantised``, such a model is accepted.
     """
     path = folder / CONFIG_FILE
     if not path.exists() and not path.is_symlink():

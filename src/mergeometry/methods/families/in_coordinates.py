@@ -22,7 +22,7 @@ class InCoordinates(LeadingDirections[LowRank]):
         self._adapters: list[LowRank] = []
 
     def take(self, index: int, delta: Delta) -> None:
-        """Keep an adapter, or decompose what is none."""
+        """Keep an adapter; decompose any other task vector."""
         if isinstance(delta, LowRank) and len(self._adapters) == index:
             self._adapters.append(delta)
             return

@@ -35,7 +35,7 @@ class Lines:
         """A mapping with known keys only.
 
         Raises:
-            RecipeError: it is none, has an unknown key, or lacks one that is needed.
+            RecipeError: it is no mapping, has an unknown key, or lacks one that is needed.
         """
         if not isinstance(value, Mapping):
             raise self.error(key, f"a mapping with the keys {', '.join(known)} is needed, got {value!r}")

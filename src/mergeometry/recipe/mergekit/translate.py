@@ -234,7 +234,7 @@ class _Translator:
             self._note_on_base(slice_)
 
     def _note_on_base(self, slice_: Slice) -> None:
-        """What is given for the base alone has no effect where the base is none of the models."""
+        """What is given for the base alone has no effect where the base is not one of the models."""
         only = {parameter.name for parameter in self._method.parameters if parameter.per == "other"}
         for source in slice_.sources:
             if source.model == slice_.base and self._method.base != "ignored":
@@ -269,7 +269,7 @@ class Names:
         self._entries, self._base, self._models = entries, base, models
 
     def of(self, reference: Reference) -> str | None:
-        """The name of a model; None where it is none of them."""
+        """The name of a model; None where it is not among them."""
         if any(part.model == reference for part in self._base):
             return "base"
         for place, column in enumerate(self._models):
