@@ -131,7 +131,7 @@ class Comparison:
     notes: tuple[str, ...]
     """What was left out or decided, in sentences."""
     seed: int
-    """The seed of the resamples behind every ``spread``."""
+    """The recipe's seed."""
     seconds: float
     """Wall-clock time of the comparison."""
     peak_memory: int
