@@ -10,11 +10,7 @@ from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.selection import (
-    agreeing,
-    elected_mean,
-    elected_shares,
     tails,
-    total_of,
     with_magnitudes_of,
     without_tails,
 )
@@ -29,7 +25,7 @@ from mergeometry.methods.base import (
     merged_in_pieces,
     parameters,
 )
-from mergeometry.methods.families.electing import elected, masking
+from mergeometry.methods.families.electing import elected, elected_by_task, elected_whole, masking
 from mergeometry.values import Delta
 
 
@@ -100,16 +96,11 @@ class BreadcrumbsTies(Elementwise):
         if self._streams:
             return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self._each_kept(deltas)
-        if self.normalize:
-            return elected_mean(kept, kept[0].numel(), weights)
-        return total_of(agreeing(kept, weights))
+        return elected_whole(kept, weights, normalize=self.normalize)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task's agreeing entries times its model's weight, or over the weight of all that agree."""
-        kept = self._each_kept(dense_deltas(deltas))
-        if self.normalize and kept[0].numel():
-            return list(elected_shares(kept, kept[0].numel(), weights))
-        return list(agreeing(kept, weights))
+        return elected_by_task(self._each_kept(dense_deltas(deltas)), weights, normalize=self.normalize)
 
     def _each_kept(self, deltas: Sequence[Float[Tensor, "*shape"]]) -> list[Float[Tensor, "*shape"]]:
         return [one._kept(delta) for one, delta in zip(self.each(len(deltas)), deltas, strict=True)]

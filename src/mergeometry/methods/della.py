@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.selection import agreeing, elected_mean, elected_shares, total_of
 from mergeometry.methods.base import (
     Density,
     Pieces,
@@ -20,7 +19,7 @@ from mergeometry.methods.base import (
     merged_in_pieces,
     parameters,
 )
-from mergeometry.methods.families.electing import Dropping, elected
+from mergeometry.methods.families.electing import Dropping, elected, elected_by_task, elected_whole
 from mergeometry.values import Delta
 
 
@@ -79,15 +78,8 @@ class Della(RankedDrawing):
         if self._streams:
             return merged_in_pieces(self.piecewise(weights, deltas[0].shape), deltas)
         kept = self.drop(deltas)
-        if self.normalize:
-            return elected_mean(kept, kept[0].numel(), weights)
-        return total_of(agreeing(kept, weights))
+        return elected_whole(kept, weights, normalize=self.normalize)
 
     def parts(self, deltas: Sequence[Delta], weights: Sequence[float]) -> list[Delta]:
         """Each task's share of the mean: its agreeing entries over the weight of all that agree; or these entries."""
-        kept = self.drop(dense_deltas(deltas))
-        if kept[0].numel() == 0:
-            return list(kept)
-        if self.normalize:
-            return list(elected_shares(kept, kept[0].numel(), weights))
-        return list(agreeing(kept, weights))
+        return elected_by_task(self.drop(dense_deltas(deltas)), weights, normalize=self.normalize)

@@ -7,10 +7,20 @@ from typing import ClassVar, TypeAlias
 
 from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.order import LargestMagnitudes
-from mergeometry.linalg.selection import Vote, agreeing, between, next_below, shrunk, total_of
+from mergeometry.linalg.selection import (
+    Vote,
+    agreeing,
+    between,
+    elected_mean,
+    elected_shares,
+    next_below,
+    shrunk,
+    total_of,
+)
 from mergeometry.linalg.streams import Drop, RankedDrop
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.methods.families.piecewise import Piecewise, Scratch, Sum
+from mergeometry.values import Delta
 
 Keep: TypeAlias = Callable[[Tensor, Sequence[float], Tensor], Tensor]
 """Keeps the entries within some magnitudes, into the memory that is the last argument."""
@@ -22,6 +32,22 @@ Combine: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
 def elected(weights: Sequence[float], *, normalize: bool) -> Combine:
     """Elect a sign for each entry; average the tasks that have it, or add them."""
     return Vote(weights) if normalize else lambda kept: total_of(agreeing(kept, weights))
+
+
+def elected_whole(
+    kept: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float], *, normalize: bool
+) -> Float[Tensor, "*shape"]:
+    """What `elected` gives of whole tensors."""
+    return elected_mean(kept, kept[0].numel(), weights) if normalize else total_of(agreeing(kept, weights))
+
+
+def elected_by_task(
+    kept: Sequence[Float[Tensor, "*shape"]], weights: Sequence[float], *, normalize: bool
+) -> list[Delta]:
+    """What each task adds to it: its agreeing entries, times its weight, or over the weight of all that agree."""
+    if normalize and kept[0].numel():
+        return list(elected_shares(kept, kept[0].numel(), weights))
+    return list(agreeing(kept, weights))
 
 
 def added(factors: Sequence[float]) -> Combine:
