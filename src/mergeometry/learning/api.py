@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +11,18 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from mergeometry.conventions.kinds import is_matrix
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.plain import FeatureFunction, PlainEncoder
-from mergeometry.encoders.reached import reached
-from mergeometry.encoders.sites import Site
-from mergeometry.errors import DataError, MismatchError, NumericalError, RecipeError, listed
+from mergeometry.errors import DataError, RecipeError, listed
 from mergeometry.execution.threads import one_thread
-from mergeometry.learning.build_learner import Material, Prepared, build_learner
-from mergeometry.learning.learnable import Learnable, learnable_of
-from mergeometry.learning.merged import MergedModel
+from mergeometry.learning.build_learner import Material, build_learner
+from mergeometry.learning.module_states import (
+    check_states,
+    expert_weights,
+    learned_state_dict,
+    merged_of,
+    with_averaged_buffers,
+)
 from mergeometry.learning.result import folded_heads
 from mergeometry.learning.state import Point, Report
 from mergeometry.methods.base import Method
@@ -98,8 +99,8 @@ def learn(
     chosen = _settings({"objective": objective, "precision": "float32", **settings})
     labels = list(experts)
     _check_tasks(labels, data, heads or {})
-    _check_states(module, experts)
-    averaged = _with_averaged_buffers(module, experts)
+    check_states(module, experts)
+    averaged = with_averaged_buffers(module, experts)
     if method is None and chosen.coefficients == "auto":
         method = build("own_blocks", {})
         other = other or build(method.others, {})
@@ -107,7 +108,7 @@ def learn(
         scale = 1.0 if chosen.coefficients == "auto" else LEARNING_STARTS_AT
     with one_thread():
         encoder = _encoder(averaged, features, data[labels[0]])
-        merged, idle = _merged(
+        merged, idle = merged_of(
             encoder, experts, data[labels[0]], method or build("tsv_m", {}), other or build("average", {})
         )
         material = Material(
@@ -116,14 +117,14 @@ def learn(
             dict.fromkeys(merged.tensors, float(scale)),
             [encoder.prepare(data[label]) for label in labels],
             [_head(label, (heads or {}).get(label), encoder) for label in labels],
-            lambda task: _expert(encoder, experts[labels[task]]),
+            lambda task: expert_weights(encoder, experts[labels[task]]),
             seed,
         )
         prepared = build_learner(material, chosen, workers=threads, say=lambda *_: None)
         state = prepared.learner.learn(report or (lambda _: None), lambda _: None)
     task_rotations = zip(labels, prepared.scene.rotations, strict=True)
     return Learned(
-        _state_dict(module, averaged, prepared),
+        learned_state_dict(module, averaged, prepared),
         {label: (head["weight"], head["bias"]) for label, head in folded_heads(prepared, labels).items()},
         {key: value.detach().cpu().clone() for key, value in prepared.table.parameters.items()},
         {label: rotation.matrix().detach().cpu() for label, rotation in task_rotations if rotation is not None},
@@ -152,38 +153,6 @@ def _check_tasks(labels: Sequence[str], data: Mapping[str, Any], heads: Mapping[
         raise DataError(f"no data for {', '.join(map(repr, missing))}: every expert needs some")
 
 
-def _check_states(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    tensors, problems = module.state_dict(), []
-    for label, state in experts.items():
-        problems += [f"{label}: {name!r} is missing" for name in tensors if name not in state]
-        problems += [
-            f"{label}: the module has no tensor {name!r}{nearest(name, list(tensors))}"
-            for name in state
-            if name not in tensors
-        ]
-        problems += [
-            f"{label}: {name!r} is {list(state[name].shape)}, the module's {list(tensor.shape)}"
-            for name, tensor in tensors.items()
-            if name in state and state[name].shape != tensor.shape
-        ]
-    if problems:
-        raise MismatchError("the experts' state dicts do not fit the module", problems)
-    for label, state in {"the module": tensors, **experts}.items():
-        for name, tensor in state.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise NumericalError("a weight is NaN or infinite", model=label, tensor=name)
-
-
-def _with_averaged_buffers(module: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
-    averaged = copy.deepcopy(module).float().eval()
-    saved = averaged.state_dict()
-    with torch.no_grad():
-        for name, buffer in averaged.named_buffers():
-            if name in saved and buffer.is_floating_point():
-                buffer.copy_(torch.stack([state[name].to(buffer) for state in experts.values()]).mean(dim=0))
-    return averaged
-
-
 def _encoder(module: nn.Module, features: FeatureFunction, data: Any) -> PlainEncoder:
     """The module as an encoder; one input shows how wide its features are."""
     probe = PlainEncoder(module, features, 1)
@@ -194,39 +163,6 @@ def _encoder(module: nn.Module, features: FeatureFunction, data: Any) -> PlainEn
         what = list(result.shape) if isinstance(result, Tensor) else f"a {type(result).__name__}"
         raise DataError(f"the feature function returns {what} for one input, not a tensor of [1, d]")
     return PlainEncoder(module, features, result.shape[1])
-
-
-def _merged(
-    encoder: PlainEncoder, experts: Mapping[str, Mapping[str, Tensor]], data: Any, method: Method, other: Method
-) -> tuple[MergedModel, list[str]]:
-    """Every parameter that an expert changed, and a note on those that the features do not depend on."""
-    if other.matrices_only:
-        raise RecipeError(f"`other` is {type(other).__name__}, which merges only matrices")
-    linear = {f"{name}.weight" for name, layer in encoder.module.named_modules() if isinstance(layer, nn.Linear)}
-    tensors: dict[str, Learnable] = {}
-    for name, base in encoder.module.named_parameters():
-        deltas = [state[name].to(base).sub(base) for state in experts.values()]
-        if not any(bool(delta.any()) for delta in deltas):
-            continue
-        matrix = name in linear and is_matrix(name, base.shape)
-        chosen, weights = method if matrix or not method.matrices_only else other, [1.0] * len(deltas)
-        try:
-            chosen.check(len(deltas), tuple(base.shape), weights)
-            parts = chosen.parts([delta.cpu() for delta in deltas], weights)
-        except ValueError as error:
-            raise RecipeError(f"tensor {name!r}: {error}") from error
-        tensors[name] = learnable_of(parts).to(encoder.device)
-    leaves = {name: encoder.base(name).clone().requires_grad_() for name in tensors}
-    batch = encoder.batch([encoder.prepare(data).items[0]])
-    used = reached(encoder.features(encoder.module, leaves, batch), leaves) if leaves else set()
-    if not used:
-        raise DataError("the features depend on no parameter that an expert changed")
-    idle = [name for name in tensors if name not in used]
-    note = f"the features do not depend on {len(idle)} merged tensors, so nothing is learned for them: "
-    sites = [Site(name, name, transposed=False) for name in tensors if name in used]
-    return MergedModel(encoder, tensors, sites), [note + ", ".join(idle[:3]) + (", ..." if idle[3:] else "")] * bool(
-        idle
-    )
 
 
 def _head(label: str, given: tuple[Tensor, Tensor | None] | None, encoder: PlainEncoder) -> Head | None:
@@ -243,26 +179,3 @@ def _head(label: str, given: tuple[Tensor, Tensor | None] | None, encoder: Plain
     if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
         raise DataError("the head holds a number that is not finite in float32", model=label)
     return Head(weight, bias)
-
-
-def _expert(encoder: PlainEncoder, state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """All tensors that the expert's own features depend on, its buffers included."""
-    tensors = {**dict(encoder.module.named_parameters()), **dict(encoder.module.named_buffers())}
-    known = {name: value for name, value in tensors.items() if name in state and value.is_floating_point()}
-    return [(name, state[name].detach().to(value)) for name, value in known.items()]
-
-
-def _state_dict(module: nn.Module, averaged: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
-    merged, first = prepared.scene.merged, {id(parameter): name for name, parameter in module.named_parameters()}
-    tensors = {}
-    shared = dict(module.named_parameters(remove_duplicate=False))
-    buffers = averaged.state_dict()
-    for name, value in module.state_dict().items():
-        parameter = first.get(id(shared.get(name)))
-        if parameter in merged.tensors:
-            assert parameter is not None
-            update = merged.tensors[parameter].update(prepared.table.of(parameter))
-            tensors[name] = merged.encoder.base(parameter).add(update).to(value)
-        else:
-            tensors[name] = buffers[name].to(value) if parameter is None else value.detach().clone()
-    return tensors
