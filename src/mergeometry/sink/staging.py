@@ -9,11 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mergeometry.digests import DEFAULT, Algorithm, algorithm_of
-from mergeometry.errors import MergeometryError, OutputError
+from mergeometry.digests import DEFAULT, Algorithm
+from mergeometry.errors import MergeometryError
 from mergeometry.sink.discarded import Discarded, discarded_of, reason_to_discard
 from mergeometry.sink.failures import explained
 from mergeometry.sink.files import FileSystem, read_range
+from mergeometry.sink.finished import FinishedTensors
 from mergeometry.sink.folder import (
     add_file,
     begin_folder,
@@ -21,7 +22,6 @@ from mergeometry.sink.folder import (
     continued_folder,
     extend_folder,
     keep_weights_only,
-    refuse_changed,
 )
 from mergeometry.sink.journal import JournalContent, JournalHead
 from mergeometry.sink.layout import Layout, Slot, header_entry
@@ -29,10 +29,7 @@ from mergeometry.sink.publish import confirm, make_durable, move_files_into_plac
 from mergeometry.sink.replaceable import refuse_taken
 from mergeometry.sink.staging_place import StagingPlace, make_parents
 from mergeometry.sink.target import is_single_file, occupied, resolved_target
-from mergeometry.sink.writer import slot_digest, slot_holds
-
-_BLOCK = 4096
-"""Bytes by which a file grows on a disk, whatever a line of the journal takes."""
+from mergeometry.sink.writer import slot_digest
 
 
 class Staging:
@@ -69,8 +66,7 @@ class Staging:
         self._layout: Layout | None = None
         self._further: Layout | None = None
         self._later = ""
-        self._earlier: Mapping[str, dict[str, Any]] = {}
-        self._done: set[str] = set()
+        self._finished = FinishedTensors(self._place)
         self._written: dict[str, dict[str, Any]] = {}
         self._published = False
         with explained("the output's path, or what is staged beside it, cannot be examined", self.target):
@@ -153,6 +149,7 @@ class Staging:
             OutputError: the disk is too small; the error says how much is needed and free.
         """
         self._layout, self._later = layout, later
+        self._finished.expect(layout)
         content = self._place.read_journal()
         head = JournalHead(fingerprint, layout.digest, "", parts or {})
         reason = reason_to_discard(content, head, resume=self._resume)
@@ -183,7 +180,8 @@ class Staging:
         assert self._layout is not None and self._later, "create() comes first, and names the folder"
         extend_folder(self._files, self._place.folder, self.folder, self._later, layout, self._layout.nbytes)
         self._further = layout
-        return self._intact(layout, verify=True)
+        self._finished.expect(layout)
+        return self._finished.intact(self.folder, layout, verify=True)
 
     def seal(self, name: str) -> None:
         """Count a finished file of the extension among those next to the weights, by the digest of all its bytes."""
@@ -194,12 +192,11 @@ class Staging:
 
     def note(self, name: str, record: Mapping[str, Any]) -> None:
         """Journal figures that belong to no tensor, for a run that continues this one."""
-        with explained("the journal cannot be written", self._place.journal_path, needed=_BLOCK):
-            self._place.journal.add(name, record, 0)
+        self._finished.note(name, record)
 
     def noted(self, name: str) -> Mapping[str, Any] | None:
         """What an earlier run noted under a name; None where it did not."""
-        return self._earlier.get(name)
+        return self._finished.noted(name)
 
     def completed(self, *, verify: bool = True) -> dict[str, dict[str, Any]]:
         """Return the records of tensors that an earlier run finished, as given to ``journal``.
@@ -207,26 +204,11 @@ class Staging:
         With ``verify``, only those whose staged bytes have the digest of the journal.
         """
         assert self._layout is not None, "create() comes first"
-        return self._intact(self._layout, verify=verify)
-
-    def _intact(self, layout: Layout, *, verify: bool) -> dict[str, dict[str, Any]]:
-        slots = layout.slots
-        records = {
-            name: record
-            for name, record in self._earlier.items()
-            if name in slots and (not verify or slot_holds(self.folder, slots[name], record.get("digest")))
-        }
-        self._done.update(records)
-        return records
+        return self._finished.intact(self.folder, self._layout, verify=verify)
 
     def journal(self, name: str, record: Mapping[str, Any]) -> None:
         """Note that a tensor's bytes are written; ``record`` holds their ``digest`` and any JSON values."""
-        slot = next((one.slots[name] for one in self._layouts if name in one.slots), None)
-        assert slot is not None, f"no slot for {name}"
-        assert algorithm_of(str(record.get("digest"))), "a record needs the digest of the bytes"
-        with explained("the journal cannot be written", self._place.journal_path, needed=_BLOCK):
-            self._place.journal.add(name, record, slot.nbytes)
-        self._done.add(name)
+        self._finished.journal(name, record)
 
     def write_file(self, name: str, data: bytes) -> str:
         """Write a file next to the weights; ``name`` may lead into sub-folders; return its digest."""
@@ -248,7 +230,8 @@ class Staging:
         Raises:
             OutputError: a tensor is missing, or something appeared at the target meanwhile.
         """
-        self._refuse_incomplete()
+        assert self._layout is not None, "create() comes first"
+        self._finished.refuse_incomplete(self.folder)
         with explained("the output cannot be synced to the disk", self.folder):
             make_durable(self._files, self.folder)
         single = is_single_file(self.target)
@@ -270,10 +253,6 @@ class Staging:
             return (f"the output is in place, but {left} could not be removed: {error.strerror}",)
         return ()
 
-    @property
-    def _layouts(self) -> list[Layout]:
-        return [layout for layout in (self._layout, self._further) if layout is not None]
-
     def _added(self, name: str, pieces: Iterable[bytes | memoryview], size: int) -> str:
         digest = add_file(self._files, self.folder, name, pieces, size, algorithm=self._algorithm)
         self._written[name] = {"bytes": size, "digest": digest}
@@ -283,19 +262,10 @@ class Staging:
         if self._layout is None:  # the error came before create(): what a resumed run would continue from is untouched
             content = self._place.read_journal() if self._resume else None
             return bool(content and content.records)
-        return bool(self._done or self._earlier)
+        return bool(self._finished)
 
     def _adopt(self, content: JournalContent, layout: Layout) -> None:
         self._place.clear(keep=self.folder)
         keep_weights_only(self._files, self.folder, layout, self._later)
-        self._place.journal.resume(content)
-        self._earlier = content.records
+        self._finished.continue_from(content)
         self.resumed = True
-
-    def _refuse_incomplete(self) -> None:
-        assert self._layout is not None, "create() comes first"
-        for layout in self._layouts:
-            missing = sorted(layout.slots.keys() - self._done)
-            if missing:
-                raise OutputError(f"{len(missing)} tensors of the output were not written", tensor=missing[0])
-            refuse_changed(self.folder, layout)
