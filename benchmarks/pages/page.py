@@ -67,32 +67,39 @@ pages count towards its resident memory. Ours hashes every byte read and written
 waits until the output is on the disk. Up to commit b81261f, user and system seconds of a command with workers leave
 its workers out.
 
-What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); an
-early start of writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for), or of reading
+What was tried and did not help: large pages for tensors' memory (`THP_MEM_ALLOC_ENABLE`: no less system time); an early
+start of writing to the disk (`sync_file_range`: the calls take what `fsync` no longer waits for), or of reading
 (`posix_fadvise`: no faster from a cold cache); pieces of 65,536 entries, which stay in the second-level cache, or of
-262,144 and 524,288 (no less processor time than 131,072); a test of the bits
-that were read (0.2 ns for each entry, where the sum of the converted numbers, which are in the cache, takes 0.07);
-inner products of all pairs as one product of thin matrices (2.5 ns for each entry of three models, where six separate
-ones take 1.8), or of blocks that stay in the second-level cache (1.7 to 2.2, and 1.7 as it is); a third thread that
-converts what was read while another merges (a third to two thirds longer on a busy machine: threads that take turns
-for every piece wait for each other); two or three tensors at a time in threads of one process (as many seconds: 15,000
-times a second one waits for the other's turn with the interpreter); and conversion in the thread that reads (no less
-time for `model_stock`, a fifth more for `ties`: the numbers have left the cache by the time they are used). What did:
-turns between threads for up to a million entries in place of a quarter of a million, and a test for NaN and infinity
-of a sum or of inner products, which show those of every model, in place of a test of each model's entries (both
-together, on a busy machine: an eighth less processor time within the process, a quarter less wall time; on an idle one
-no difference beyond the noise); long runs of bytes written past the page cache (`O_DIRECT`: the half second per
-gigabyte that `fsync` waits for afterwards passes while the merge computes, for the same 0.25 s of a processor; `python
--m benchmarks.speed.past_cache`); workers forked from a process that loads torch while the command plans, in place of
-processes that load it one by one for every stage; the sum of `model_stock`'s task vectors, kept from the pass that
-measures them (a seventh less processor time); BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a
-sample and one pass that counts above and keeps between them (2.2 ns for each entry of a task vector) in place of two
-passes that count digits (6 ns), which had replaced a partition (7 ns, and a copy); products of bits as integers in
-place of a choice by booleans (0.4 ns for each entry in place of 1.2); torch's objects kept out of Python's searches for
-garbage, the last of which end a process (a second of the processor for every command); limits of `malloc` that keep
-what one tensor frees for the next (110,000 page faults in place of 130,000 to 850,000, by chance of where buffers lie,
-and up to a second of the system's time); and one reading of a tensor whose copies fit in 64 MB, where several passes go
-over it (a twentieth of the processor time of `ties` and `karcher`).""",
+262,144 and 524,288 (no less processor time than 131,072); a test of the bits that were read (0.2 ns for each entry,
+where the sum of the converted numbers, which are in the cache, takes 0.07); inner products of all pairs as one product
+of thin matrices (2.5 ns for each entry of three models, where six separate ones take 1.8), or of blocks that stay in
+the second-level cache (1.7 to 2.2, and 1.7 as it is); a third thread that converts what was read while another merges
+(a third to two thirds longer on a busy machine: threads that take turns for every piece wait for each other); two or
+three tensors at a time in threads of one process (as many seconds: 15,000 times a second one waits for the other's turn
+with the interpreter); conversion in the thread that reads (no less time for `model_stock`, a fifth more for `ties`: the
+numbers have left the cache by the time they are used); task vectors trimmed and signs elected in blocks that stay in
+the second-level cache, by NumPy, or by numexpr in two passes over memory (1.0 to 1.5 ns for each entry, 2 to 7, and 18,
+where it takes 0.9 as it is: `python -m benchmarks.speed.elections`); and one reading of tensors of up to 96 MB (a
+twelfth less processor time for `ties` of eight ViT-B, for 240 MB more memory). What did: turns between threads for up
+to a million entries in place of a quarter of a million, and a test for NaN and infinity of a sum or of inner products,
+which show those of every model, in place of a test of each model's entries (both together, on a busy machine: an eighth
+less processor time within the process, a quarter less wall time; on an idle one no difference beyond the noise); long
+runs of bytes written past the page cache (`O_DIRECT`: the half second per gigabyte that `fsync` waits for afterwards
+passes while the merge computes, for the same 0.25 s of a processor; `python -m benchmarks.speed.past_cache`); workers
+forked from a process that loads torch while the command plans, in place of processes that load it one by one for every
+stage; the sum of `model_stock`'s task vectors, kept from the pass that measures them (a seventh less processor time);
+BLAKE3 in place of SHA-256 (3.4 GB/s in place of 1.5); bounds from a sample and one pass that counts above and keeps
+between them (2.2 ns for each entry of a task vector) in place of two passes that count digits (6 ns), which had
+replaced a partition (7 ns, and a copy); products of bits as integers in place of a choice by booleans (0.4 ns for each
+entry in place of 1.2); torch's objects kept out of Python's searches for garbage, the last of which end a process (a
+second of the processor for every command); limits of `malloc` that keep what one tensor frees for the next (110,000
+page faults in place of 130,000 to 850,000, by chance of where buffers lie, and up to a second of the system's time);
+one reading of a tensor whose copies fit in 64 MB, where several passes go over it (a twentieth of the processor time of
+`ties` and `karcher`); a partition of the magnitudes between the bounds in place of counts of each, magnitudes of small
+tensors held in place of counts of their digits, float32 task vectors formed without copies of the weights, and packages
+that answer in C what is asked of them (together 6.0 s of the processor in place of 9.7 for `ties` of eight ViT-B in
+float32, on a busy machine); and a thread that reads and hashes the next tensor while one is merged, so that the sample
+of its entries comes from memory (as much processor time; what it saves is waiting).""",
     "rotations": """Learning a task's rotation (MDA, Algorithm 2). One step: a batch of 64 features is rotated; then
 the alignment loss, the class means, the target (the closest rotation to prototypes times class means) and the distance
 to it, the gradient, and Adam; no encoder. Each line of the table is a process of its own with one thread, and the

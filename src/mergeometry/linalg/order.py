@@ -110,7 +110,7 @@ class LargestMagnitudes:
         if self._held is None:
             self._set_dtype(values.dtype)
             self._held = torch.empty(self._total or 0, dtype=values.dtype)
-        place = slice(self._filled, self._filled + len(values))
+        place = slice(self._filled, self._filled + values.numel())
         torch.abs(values, out=self._held[place])
         self._filled = place.stop
 
@@ -160,12 +160,11 @@ class LargestMagnitudes:
     def _scratch(self, values: Tensor) -> tuple[Tensor, Tensor]:
         if not self._digits:
             self._set_dtype(values.dtype)
-        if len(self._bits) < len(values):
+        count = values.numel()
+        if self._bits.numel() < count:
             integer = integers_of(values.itemsize)
-            self._bits, self._leading = (
-                torch.empty(len(values), dtype=integer, device=values.device) for _ in range(2)
-            )
-        return self._bits[: len(values)], self._leading[: len(values)]
+            self._bits, self._leading = (torch.empty(count, dtype=integer, device=values.device) for _ in range(2))
+        return self._bits[:count], self._leading[:count]
 
 
 def order_statistics(values: Float[Tensor, "*shape"], shares: Sequence[float]) -> list[float]:
