@@ -23,6 +23,7 @@ from benchmarks.pages.one_machine import cores_table
 from benchmarks.speed.measure import ROOT, say
 from benchmarks.studies import memory_estimates
 from mergeometry.plan import Plan, machine
+from mergeometry.plan.reading import bytes_beside
 
 PAGE = ROOT / "docs" / "scaling.md"
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
@@ -85,8 +86,11 @@ def whole(size: Size, method: str, tasks: int, plan: Plan) -> Planned:
     costs = [(size.times(task.name), task.cost) for task in plan.tasks]
     written = sum(size.times(task.name) * output.nbytes for task in plan.tasks for output in task.outputs)
     largest = sorted((cost.memory for times, cost in costs for _ in range(times)), reverse=True)
+    beside = bytes_beside(task for task in plan.tasks for _ in range(size.times(task.name)))
     peaks = {
-        str(workers): (workers > 1) * machine.COMMAND_BYTES + workers * machine.PROCESS_BYTES + sum(largest[:workers])
+        str(workers): (machine.COMMAND_BYTES if workers > 1 else beside)
+        + workers * machine.PROCESS_BYTES
+        + sum(largest[:workers])
         for workers in range(1, NODE.cores + 1)
     }
     return Planned(

@@ -13,7 +13,7 @@ from mergeometry.conventions.folders import Kind
 from mergeometry.dtypes import NAMED_CODES
 from mergeometry.plan.machine import COMMAND_BYTES, PROCESS_BYTES, TRANSFORMERS_BYTES
 from mergeometry.plan.matching import Match
-from mergeometry.plan.reading import read_at_once, reads_ahead
+from mergeometry.plan.reading import bytes_beside
 from mergeometry.plan.residual_cost import residual_memories, residual_seconds
 from mergeometry.plan.tasks import TensorTask
 from mergeometry.recipe import Recipe
@@ -151,10 +151,9 @@ class Plan:
         """Upper bound of the resident bytes of all processes, including the parent."""
         largest = sorted((task.cost.memory for task in self.tasks), reverse=True)[:workers]
         heads = max((_bytes_of_head(infos) for infos in self.heads.values()), default=0)
-        ahead = sorted((read_at_once(task) for task in self.tasks if reads_ahead(task)), reverse=True)[1:2]
-        parent = sum(ahead) if workers == 1 else COMMAND_BYTES
+        parent = bytes_beside(self.tasks) if workers == 1 else COMMAND_BYTES
         if self.recipe.data is not None or self.recipe.adapt is not None:  # the process that has run models
-            parent = TRANSFORMERS_BYTES + (sum(ahead) if workers == 1 else PROCESS_BYTES)
+            parent = TRANSFORMERS_BYTES + (bytes_beside(self.tasks) if workers == 1 else PROCESS_BYTES)
         later = sorted(residual_memories(self).values(), reverse=True)[:workers]
         return parent + heads + max(sum(PROCESS_BYTES + memory for memory in stage) for stage in (largest, later))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mergeometry.methods.families.cost import (
@@ -48,6 +49,11 @@ def read_at_once(task: TensorTask) -> int:
     """Bytes as they are stored that a merge of pieces has in memory: those in use, and those read meanwhile."""
     stored = sum(read_bytes(source) for source in (task.base, *task.sources))
     return stored if is_read_once(task) else 2 * chunk_of(task) * (stored // max(1, task.base.elements))
+
+
+def bytes_beside(tasks: Iterable[TensorTask]) -> int:
+    """Bytes of a tensor that one worker has read at most while it merges another."""
+    return sum(sorted((read_at_once(task) for task in tasks if reads_ahead(task)), reverse=True)[1:2])
 
 
 def read_bytes(source: Source) -> int:
