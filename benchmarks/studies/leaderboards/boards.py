@@ -107,6 +107,12 @@ BOARDS = {
     "text-8-full-records-seed-2": kinds.by_layer("Text, 8 tasks, full fine-tunes of seed 2, scales per layer", "text-8",
                                             *with_rows("ct_merging"), seed=2, scales="0.5,1", validation=100,
                                             test=400),
+    "text-14-full-records": kinds.by_layer("Text, 14 tasks, full fine-tunes, scales per layer", "text-14",
+                                           *with_rows("ct_merging"), scales="0.5,1", validation=80, test=250),
+    "text-20-full-records": kinds.by_layer("Text, 20 tasks, full fine-tunes, scales per layer", "text-20",
+                                           *with_rows("ct_merging"), scales="0.5,1", validation=60, test=200),
+    "vision-full-records": kinds.by_layer("Vision, 9 tasks, full fine-tunes, scales per layer", "vision",
+                                          "ct_merging", scales="0.5,1", validation=60, test=300),
     "vision-6-full-records": kinds.by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6",
                                             "ct_merging", "iso_c", scales="0.5,1", validation=60, test=300),
     "vision-6-full": Board(
