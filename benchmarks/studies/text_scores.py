@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mergeometry.encoders.heads import Head
 from mergeometry.execution.threads import one_thread
 from mergeometry.sources import TensorReader, open_checkpoint
 from mergeometry_suite.backbone import backbone
@@ -31,13 +32,18 @@ class TextScores:
             split = load(task).test if count is None else load(task).test.take(count)
             self._test[task] = (tokenizer.prepare(split.texts), torch.tensor(split.labels))
 
-    def accuracies(self, weights: Mapping[str, Tensor], tasks: Iterable[str] | None = None) -> dict[str, float]:
-        """The share of each task's test texts that its head classifies correctly on these weights' features."""
+    def accuracies(
+        self, weights: Mapping[str, Tensor], tasks: Iterable[str] | None = None, heads: Mapping[str, Head] | None = None
+    ) -> dict[str, float]:
+        """The share of each task's test texts that its head classifies correctly on these weights' features.
+
+        ``heads`` take the place of the experts' own.
+        """
         self._encoder.load(weights)
         shares = {}
         for task in self.experts if tasks is None else tasks:
             texts, labels = self._test[task]
-            predicted = self.experts[task].head.predict(self._encoder.encode(texts))
+            predicted = (heads or {}).get(task, self.experts[task].head).predict(self._encoder.encode(texts))
             shares[task] = float((predicted == labels).float().mean())
         return shares
 

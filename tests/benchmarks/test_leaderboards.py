@@ -20,6 +20,7 @@ from benchmarks.studies.leaderboards import (
     validation,
 )
 from benchmarks.studies.leaderboards.boards import BOARDS
+from benchmarks.studies.leaderboards.kinds import BESIDE
 from benchmarks.studies.leaderboards.run import PLUGINS, RESULTS
 from mergeometry.comparison.entries import read_entries
 from mergeometry.comparison.scales import read_scales
@@ -116,7 +117,7 @@ def test_every_method_stands_on_every_board_that_has_it() -> None:
 
 def test_boards_that_stand_beside_a_first_one_have_its_experts_and_inputs() -> None:
     found = page.read(RESULTS)
-    beside = {f"{name}-{end}": name for name in found for end in overview.BESIDE if f"{name}-{end}" in found}
+    beside = {f"{name}-{end}": name for name in found for end in BESIDE if f"{name}-{end}" in found}
     for more, first in beside.items():
         one, other = (page.comparison_of(found[name]) for name in (more, first))
         assert (one.experts, one.base) == (other.experts, other.base), more

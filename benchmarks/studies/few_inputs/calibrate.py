@@ -26,10 +26,15 @@ Features = Mapping[str, Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class Ridge:
-    """How far a layer may go: the strength of its pull to the merge, and the expert's share of the target's inputs."""
+    """How far a layer may go: the strength of its pull to the merge, and the expert's share of the target's inputs.
+
+    A merge keeps a part of each update, so an expert with its whole update calls for larger outputs than the merge has.
+    ``update`` is the share of its update that every expert is calibrated to.
+    """
 
     strength: float = 0.05
     expert_share: float = 0.3
+    update: float = 1.0
 
 
 class Calibration:

@@ -24,6 +24,9 @@ from benchmarks.studies.leaderboards.rows import (
     with_rows,
 )
 
+BESIDE = ("rest", "regressions", "records")
+"""What the names of boards end with that measure more methods on the models and inputs of a first one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Board:

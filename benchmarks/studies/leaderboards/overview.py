@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.studies.leaderboards import seeds
 from benchmarks.studies.leaderboards.boards import BOARDS
+from benchmarks.studies.leaderboards.kinds import BESIDE
 from benchmarks.studies.leaderboards.page import comparison_of
 from benchmarks.studies.leaderboards.rows import UNSMOOTHED, WITH_INPUTS
 from benchmarks.studies.method_choice.arms import AUTO_RULE, CANDIDATES
@@ -30,9 +31,6 @@ COLUMNS = {
     "vision": "9 image, LoRA",
 }
 """The boards that compare methods, and their headings."""
-
-BESIDE = ("rest", "regressions", "records")
-"""What the names of boards end with that measure more methods on the models and inputs of a first one."""
 
 PLAIN = ("average", "task_arithmetic", "ties")
 
@@ -90,26 +88,29 @@ def _level(rows: Rows) -> float:
 
 
 def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_best: bool) -> str:
-    told = {board: _told(board, rows, found) for board, rows in boards.items()}
+    shares = {board: told(board, rows, found) for board, rows in boards.items()}
     head = ["gain kept, %", "data", *(COLUMNS[board] for board in boards), "seconds", "MB"]
     lines = [f"| {' | '.join(head)} |", f"| --- | --- |{' ---: |' * (len(head) - 2)}"]
     for name in names:
-        cells = [own[name][0 if at_best else 1].text if name in own else "–" for own in told.values()]
+        cells = [own[name][0 if at_best else 1].text if name in own else "–" for own in shares.values()]
         lines.append(f"| `{name}` | {_data(name)} | {' | '.join(cells)} | {' | '.join(_costs(found, name))} |")
     return "\n".join(lines) + "\n"
 
 
-def _told(board: str, rows: Rows, found: Found) -> dict[str, tuple[Told, Told]]:
+def told(board: str, rows: Rows, found: Found) -> dict[str, tuple[Told, Told]]:
     """What each row keeps at its validated scale and at scale 1: the mean over training seeds where it has several."""
-    told = {
+    shares = {
         name: (Told(row.at_best.gain_kept, _share(row.at_best)), Told(row.at_one.gain_kept, _share(row.at_one)))
         for name, row in rows.items()
     }
     for first in (*(f"{board}-{end}" for end in BESIDE), board):
         if len(seeds.boards_of(found, first)) > 1:
             for name, (best, one) in seeds.shares(found, first).items():
-                told[name] = Told(mean(best.values()), seeds.spread(best)), Told(mean(one.values()), seeds.spread(one))
-    return told
+                shares[name] = (
+                    Told(mean(best.values()), seeds.spread(best)),
+                    Told(mean(one.values()), seeds.spread(one)),
+                )
+    return shares
 
 
 def _share(figures: Figures) -> str:
@@ -140,8 +141,8 @@ def _first(boards: Mapping[str, Rows], found: Found) -> str:
     for name, rows in boards.items():
         inputs = [str(row) for row in WITH_INPUTS]
         kinds = ([row for row in rows if row not in inputs], PLAIN, inputs)
-        told = _told(name, rows, found)
-        cells = [BOARDS[name].title, *(_best(told, kind) for kind in kinds), _auto(name, rows, found)]
+        shares = told(name, rows, found)
+        cells = [BOARDS[name].title, *(_best(shares, kind) for kind in kinds), _auto(name, rows, found)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -152,7 +153,7 @@ def _auto(name: str, rows: Rows, found: Found) -> str:
     row = next(row for row, own in CANDIDATES.items() if (own.method, own.other) == (merge.method, merge.other))
     rule = f"{merge.scale:g} x one" if isinstance(merge.scale, float) else AUTO_RULE
     if merge.scale == 1.0 and row in rows:
-        return f"`{row}` at 1: {_told(name, rows, found)[row][1].text}"
+        return f"`{row}` at 1: {told(name, rows, found)[row][1].text}"
     tried = [rows[row]] if row in rows else []
     for more in (f"{name}-half", f"{name}-rest"):
         tried += [one for one in comparison_of(found[more]).rows if one.name == row] if more in found else []
@@ -164,9 +165,9 @@ def _auto(name: str, rows: Rows, found: Found) -> str:
     return "–"
 
 
-def _best(told: Mapping[str, tuple[Told, Told]], among: Collection[str]) -> str:
-    scored = {(name, at): own for name in among if name in told
-              for own, at in zip(told[name], ("", " at 1"), strict=True)}  # fmt: skip
+def _best(shares: Mapping[str, tuple[Told, Told]], among: Collection[str]) -> str:
+    scored = {(name, at): own for name in among if name in shares
+              for own, at in zip(shares[name], ("", " at 1"), strict=True)}  # fmt: skip
     if not scored:
         return "–"
     name, at = max(scored, key=lambda place: scored[place].share or float("-inf"))

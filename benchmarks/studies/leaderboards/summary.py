@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.studies.leaderboards import seeds
+from benchmarks.studies.leaderboards.overview import rows_of, told
 from benchmarks.studies.leaderboards.page import comparison_of
 from mergeometry.comparison.result import Comparison, Figures
 from mergeometry.report.comparison import kept
@@ -26,10 +27,12 @@ ABLATED = ("text-8-full", "text-14-full", "vision-6-full", "vision-full")
 """Boards that show it."""
 
 SUMMARY = {
+    "ct_merging rows": "no",
     "iso_cts rows": "no",
     "dc_merge rows": "no",
     "own_blocks": "no",
     "iso_cts": "no",
+    "ct_merging": "no",
     "esm": "32 inputs per task",
     "iso_c": "no",
     "tsv_m rows": "no",
@@ -60,14 +63,12 @@ def summary(found: Mapping[str, dict[str, Any]]) -> str:
     """Gain kept by the methods of the README on full fine-tunes."""
     columns: dict[str, Mapping[str, tuple[str, str]]] = {}
     for name, title in SUMMARISED.items():
-        count = len(seeds.boards_of(found, name))
-        if count > 1:
-            kept_by_seeds = seeds.shares(found, name)
-            columns[f"{title}, {count} seeds"] = {
-                row: (seeds.spread(one), seeds.spread(best)) for row, (best, one) in kept_by_seeds.items()
+        if name in found:
+            count = len(seeds.boards_of(found, name))
+            shares = told(name, rows_of(name, found), found)
+            columns[f"{title}, {count} seeds" if count > 1 else title] = {
+                row: (one.text, best.text) for row, (best, one) in shares.items()
             }
-        elif name in found:
-            columns[title] = _of(comparison_of(found[name]))
     return _table(columns, SUMMARY, "needs data")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.leaderboards.boards import BOARDS
+from benchmarks.studies.leaderboards.kinds import BESIDE
 from benchmarks.studies.leaderboards.rows import UNSMOOTHED
 from mergeometry.plan.choice_of_method import Form, Merge
 
@@ -35,7 +36,10 @@ USED = (
 )  # fmt: skip
 """The boards that rules are fitted and tested on, where they have been run; a new one is added by hand."""
 
-LATER = ("text-20-full", "text-14-adapters", "text-20-adapters")
+LATER = (
+    "text-14-full-seed-1", "text-14-full-seed-2", "text-20-full", "text-8-full-weight-decay", "vision-6-full-seed-1",
+    "vision-full-seed-1", "text-6-adapters", "text-14-adapters", "text-20-adapters",
+)  # fmt: skip
 """Boards that were measured after the rules had been fitted, and so test them."""
 
 HALF = 0.5
@@ -115,18 +119,18 @@ def read(folder: Path = RESULTS, names: Sequence[str] = USED) -> dict[str, Score
     def comparison(name: str) -> Mapping[str, Any]:
         return json.loads(files[name].read_text("utf-8"))["comparison"]
 
-    def beside(name: str) -> Mapping[str, Any] | None:
-        return comparison(name) if name in files else None
+    def beside(name: str, *ends: str) -> list[Mapping[str, Any]]:
+        return [comparison(more) for end in ends if (more := f"{name}-{end}") in files]
 
     return {
-        name: _scored(name, comparison(name), beside(f"{name}-half"), beside(f"{name}-rest"))
+        name: _scored(name, comparison(name), beside(name, "half"), beside(name, *BESIDE))
         for name in names
         if name in files
     }
 
 
 def _scored(
-    name: str, comparison: Mapping[str, Any], half: Mapping[str, Any] | None, rest: Mapping[str, Any] | None = None
+    name: str, comparison: Mapping[str, Any], half: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]
 ) -> Scored:
     board = BOARDS[name]
     kind = "image" if board.suite.startswith("vision") else "text"
@@ -139,12 +143,13 @@ def _scored(
         # No model moves a table of words, so that there is nothing for `rows` to merge.
         rows |= {f"{row} rows": rows[row] for row in list(rows) if f"{row} rows" in CANDIDATES}
     arms = {arm: figures for row in rows if row in CANDIDATES for arm, figures in _arms(row, rows[row])}
-    for row in half["rows"] if half else ():
+    for row in (row for board in half for row in board["rows"]):
         arm = Arm(row["name"], HALF)
         arms[arm] = Figures(arms[arm].validation, row["rules"][HALF_RULE]["mean"])
     arms = {arm: figures for arm, figures in arms.items() if arm.scale in SCALES[form]}
     # Measured after the rules had been fitted: hindsight knows them, and no rule may choose them.
-    known = {**{row["name"]: row for row in (rest["rows"] if rest else ())}, **rows}
+    later = {row["name"]: row for board in more for row in board["rows"] if row["method"]["name"] not in WITH_INPUTS}
+    known = {**later, **rows}
     best, best_name = max((score, row) for row, found in known.items() for score in _tests(found))
     validation = max(figure for row in rows.values() for figure in row["validation"].values())
     tasks = len(comparison["seen"])
