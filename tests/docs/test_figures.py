@@ -9,6 +9,7 @@ from benchmarks.pages import language_page
 from benchmarks.pages.leaderboard import BEGIN, END, read, with_table
 from benchmarks.speed import learning_memory, wudi
 from benchmarks.studies import searches
+from benchmarks.studies.learning import full
 from benchmarks.studies.learning.tables import write_line, write_tables
 from mergeometry.methods import registry
 from mergeometry_suite.demo.markdown import leaderboard_markdown
@@ -47,6 +48,12 @@ def test_the_figures_of_learning_are_those_that_were_measured(tmp_path: Path) ->
         assert copy.read_text("utf-8") == (ROOT / page).read_text("utf-8"), (
             f"{page}: python -m benchmarks.studies.learning"
         )
+
+
+def test_the_figures_of_learning_full_fine_tunes_are_those_that_were_measured() -> None:
+    page = (ROOT / "docs" / "learning.md").read_text("utf-8")
+    found = json.loads(full.RESULTS.read_text("utf-8"))
+    assert full.on_page(page, found) == page, full.COMMAND
 
 
 def test_the_figures_of_language_models_are_those_that_were_measured(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "MDA, rotations only": {**_START, "adapt": {**_MDA, "coefficients": "fixed"}},
     "MDA, both": {**_START, "adapt": {**_MDA, "coefficients": "shared-layer"}},
     "MDA, both, a coefficient per task and layer": {**_START, "adapt": {**_MDA, "coefficients": "layer"}},
-    "distill, the defaults": {"adapt": {"steps": 60}},
+    "distill by the defaults, 60 steps": {"adapt": {"steps": 60}},
 }  # fmt: skip
 
 
@@ -65,8 +65,7 @@ def main(arguments: list[str]) -> None:
         kept = {**circumstances(), "command": COMMAND, "texts": TEXTS, "test": TEST, "runs": runs}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     page = ROOT / "docs" / "learning.md"
-    told = f"{table(json.loads(RESULTS.read_text('utf-8')))}\n"
-    page.write_text(between(page.read_text("utf-8"), "full fine-tunes", told, COMMAND), "utf-8")
+    page.write_text(on_page(page.read_text("utf-8"), json.loads(RESULTS.read_text("utf-8"))), "utf-8")
 
 
 def _run(seed: int, rows: Sequence[str]) -> None:
@@ -107,6 +106,11 @@ def _measured(scene: Scene, keys: Mapping[str, Any], seed: int) -> dict[str, Any
         "processor_seconds": round(took, 1),
         "learned": {key: learned[key] for key in ("learned_numbers", "kept_step", "agreement") if key in learned},
     }
+
+
+def on_page(page: str, found: Mapping[str, Any]) -> str:
+    """The page with the table of these results."""
+    return between(page, "full fine-tunes", f"{table(found)}\n", COMMAND)
 
 
 def table(found: Mapping[str, Any]) -> str:
