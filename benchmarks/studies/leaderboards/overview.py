@@ -98,19 +98,30 @@ def _table(boards: Mapping[str, Rows], names: list[str], found: Found, *, at_bes
 
 
 def told(board: str, rows: Rows, found: Found) -> dict[str, tuple[Told, Told]]:
-    """What each row keeps at its validated scale and at scale 1: the mean over training seeds where it has several."""
+    """What each row keeps at its validated scale and at scale 1: the mean over training seeds where there are several.
+
+    A row that not all of them have says so, and is not compared with the means.
+    """
     shares = {
         name: (Told(row.at_best.gain_kept, _share(row.at_best)), Told(row.at_one.gain_kept, _share(row.at_one)))
         for name, row in rows.items()
     }
+    repeated = seeds.boards_of(found, board).keys()
+    if len(repeated) < 2:
+        return shares
+    alone = f" (seed {BOARDS[board].seed})"
+    shares = {
+        name: (Told(None, best.text + alone), Told(None, one.text + alone)) for name, (best, one) in shares.items()
+    }
     for first in (*(f"{board}-{end}" for end in BESIDE), board):
-        if len(seeds.boards_of(found, first)) > 1:
+        if seeds.boards_of(found, first).keys() == repeated:
             for name, (best, one) in seeds.shares(found, first).items():
-                shares[name] = (
-                    Told(mean(best.values()), seeds.spread(best)),
-                    Told(mean(one.values()), seeds.spread(one)),
-                )
+                shares[name] = _mean_told(best), _mean_told(one)
     return shares
+
+
+def _mean_told(share: seeds.Shares) -> Told:
+    return Told(mean(share.values()), seeds.spread(share))
 
 
 def _share(figures: Figures) -> str:
