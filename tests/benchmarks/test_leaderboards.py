@@ -102,6 +102,18 @@ def test_seeds_stand_beside_each_other() -> None:
     assert figures(told.splitlines()[-1])[-3:-1] == [1.0, 1.0]
 
 
+def test_a_row_of_one_seed_is_not_compared_with_means_over_several() -> None:
+    own = page.read(RESULTS)["text-8-full"]
+    kept = overview.rows_of("text-8-full", {"text-8-full": own})
+    alone = overview.told("text-8-full", kept, {"text-8-full": own})["tsv_m"][1]
+    assert alone.share == kept["tsv_m"].at_one.gain_kept and "seed" not in alone.text
+    fewer = {**own, "comparison": {**own["comparison"], "rows": own["comparison"]["rows"][:1]}}
+    told = overview.told("text-8-full", kept, {"text-8-full": own, "text-8-full-seed-1": fewer})
+    (both,) = [name for name, (_, one) in told.items() if one.share is not None]
+    assert both == own["comparison"]["rows"][0]["name"] and "seed" not in told[both][1].text
+    assert all(one.text.endswith("(seed 0)") for name, (_, one) in told.items() if name != both)
+
+
 def test_every_method_stands_on_every_board_that_has_it() -> None:
     found = page.read(RESULTS)
     told = overview.written({name: found[name] for name in ("text-14-full", "vision")})

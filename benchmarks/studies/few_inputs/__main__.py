@@ -107,15 +107,10 @@ def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, i
     keys = {key: dict(value) if isinstance(value, Mapping) else value for key, value in RECIPES.get(arm, {}).items()}
     with tempfile.TemporaryDirectory() as folder:
         places = scene.write(Path(folder) / "texts", count, seed) if count else {}
-        encoder = {"max_length": LENGTH}
         if "adapt" in keys:
-            tasks = [
-                {"name": task, "data": place, "head": str(scene.experts[task].folder / "head.safetensors")}
-                for task, place in places.items()
-            ]
-            keys["adapt"] = {"encoder": encoder, **steps, **keys["adapt"], "tasks": tasks}
+            keys["adapt"] = scene.learned_on(places, {**steps, **keys["adapt"]})
         if "data" in keys:
-            keys["data"] = {"encoder": encoder, "tasks": places}
+            keys["data"] = {"encoder": {"max_length": LENGTH}, "tasks": places}
         record = mg.merge({**scene.recipe(), **keys, "seed": seed}, Path(folder) / "out", workers=1)
         accuracies = scene.accuracies(read_weights(Path(folder) / "out"))
     learned = record.adapt or {}

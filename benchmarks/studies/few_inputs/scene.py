@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 import mergeometry as mg
-from benchmarks.studies.text_scores import TextScores, read_weights, write_texts
+from benchmarks.studies.text_scores import LENGTH, TextScores, read_weights, write_texts
 from mergeometry.encoders.batches import generator
 from mergeometry_suite.full import load_full_expert
 from mergeometry_suite.tasks import load
@@ -46,6 +46,14 @@ class Scene(TextScores):
         texts = splits.train.texts if self.drawn == "trained on" else splits.validation.texts
         order = torch.randperm(len(texts), generator=generator("few inputs", task, seed)).tolist()
         return [texts[row] for row in order[:count]]
+
+    def learned_on(self, places: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The `adapt:` section of a recipe that learns on the texts in some files, by each expert's own head."""
+        tasks = [
+            {"name": task, "data": place, "head": str(self.experts[task].folder / "head.safetensors")}
+            for task, place in places.items()
+        ]
+        return {"encoder": {"max_length": LENGTH}, **settings, "tasks": tasks}
 
     def write(self, folder: Path, count: int, seed: int) -> dict[str, str]:
         """The draw as a file per task."""

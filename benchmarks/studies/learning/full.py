@@ -24,7 +24,7 @@ from benchmarks.speed.machine import circumstances, processor_seconds
 from benchmarks.speed.measure import ROOT
 from benchmarks.studies.few_inputs.scene import Scene
 from benchmarks.studies.learning.rows import MDA
-from benchmarks.studies.text_scores import LENGTH, read_weights
+from benchmarks.studies.text_scores import read_weights
 from mergeometry.encoders.heads import read_head
 from mergeometry.recipe.inputs import HeadSource
 from mergeometry_suite.tasks import TEXT_8
@@ -86,11 +86,7 @@ def _measured(scene: Scene, keys: Mapping[str, Any], seed: int) -> dict[str, Any
         out, recipe = Path(folder) / "out", {**scene.recipe(), **keys, "seed": seed}
         if "adapt" in keys:
             places = scene.write(Path(folder) / "texts", TEXTS, seed)
-            tasks = [
-                {"name": task, "data": places[task], "head": str(expert.folder / "head.safetensors")}
-                for task, expert in scene.experts.items()
-            ]
-            recipe["adapt"] = {"encoder": {"max_length": LENGTH}, **keys["adapt"], "tasks": tasks}
+            recipe["adapt"] = scene.learned_on(places, keys["adapt"])
         record = mg.merge(recipe, out, workers=1)
         took = processor_seconds() - before
         width = next(iter(scene.experts.values())).head.weight.shape[1]

@@ -33,7 +33,7 @@ def blocks_of(
 
 
 _STRIDES = (31, 37)
-"""Primes: every so manieth entry is in a sample, and of a matrix every column, unless rows are a multiple of it."""
+"""Primes: one entry in so many is in a sample, and of a matrix every column, unless its rows are a multiple as long."""
 
 
 def spread_sample(entries: Shaped[Tensor, " elements"], width: int) -> Shaped[Tensor, "blocks length"]:
