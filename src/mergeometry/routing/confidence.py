@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -19,8 +20,8 @@ FOLDS = 5
 _LARGEST = 1e4
 """Divisor at which all groups are as good as equally probable."""
 
-_STEPS = 60
-"""Of the search by golden section: the interval shrinks to a millionth of a millionth."""
+_TOLERANCE = 1e-9
+"""Of the logarithm of the divisor."""
 
 
 class Confidence(NamedTuple):
@@ -48,11 +49,11 @@ def confidence(groups: Sequence[Float[Tensor, "examples d"]]) -> Confidence:
     def loss(exponent: float) -> float:
         return float(cross_entropy(scores / math.exp(exponent), group))
 
-    share, low, high = (math.sqrt(5) - 1) / 2, 0.0, math.log(_LARGEST)
-    for _ in range(_STEPS):
-        first, second = high - share * (high - low), low + share * (high - low)
-        low, high = (low, second) if loss(first) <= loss(second) else (first, high)
-    return Confidence(math.exp(low), float((scores.argmax(dim=1) == group).double().mean()))
+    interval = (0.0, math.log(_LARGEST))
+    found: Any = minimize_scalar(loss, bounds=interval, method="bounded", options={"xatol": _TOLERANCE})
+    # Where nothing is gained, scores stay as they are.
+    temperature = math.exp(found.x) if found.fun < loss(0.0) else 1.0
+    return Confidence(temperature, float((scores.argmax(dim=1) == group).double().mean()))
 
 
 def _held_out(
