@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,12 @@ from mergeometry.cache import cache_folder
 from mergeometry.errors import DataError
 from mergeometry.words import nearest
 from mergeometry_suite.experts import Expert
+from mergeometry_suite.folded import save_folded
 from mergeometry_suite.forms import FULL, Form
-from mergeometry_suite.full import FullRegime, full_folder, load_full_expert, save_full_expert
+from mergeometry_suite.full import FullRegime, full_folder, load_full_expert, save_full_expert, train_full
+from mergeometry_suite.loop import Trained
 from mergeometry_suite.packages import MINILM
+from mergeometry_suite.train import Regime, train_adapter
 
 PLAIN = "plain"
 """The regime of the suite's own boards: Adam without weight decay, saved in 32 bits."""
@@ -24,11 +27,16 @@ PLAIN = "plain"
 
 @dataclass(frozen=True, kw_only=True)
 class Habit:
-    """A way to train and save a full fine-tune; ``saved`` is the dtype of the file."""
+    """A way to train and save a full model; ``saved`` is the dtype of the file.
+
+    ``train`` and ``save`` are called as those of a `Form`, ``save`` with the dtype.
+    """
 
     title: str
-    regime: FullRegime
+    regime: FullRegime | Regime
     saved: torch.dtype = torch.float32
+    train: Callable[..., Trained] = train_full
+    save: Callable[..., None] = save_full_expert
 
 
 HABITS: Mapping[str, Habit] = {
@@ -53,6 +61,12 @@ HABITS: Mapping[str, Habit] = {
         title="weight decay 0.01, trained in 32 bits and saved in bfloat16",
         regime=FullRegime(weight_decay=0.01),
         saved=torch.bfloat16,
+    ),
+    "folded": Habit(
+        title="a LoRA adapter of rank 16, folded into the weights",
+        regime=Regime(),
+        train=train_adapter,
+        save=save_folded,
     ),
 }
 
@@ -79,8 +93,9 @@ def habit_form(name: str) -> Form:
     habit = find_habit(name)
     if name == PLAIN:
         return FULL
-    save = partial(save_full_expert, dtype=habit.saved)
-    return replace(FULL, command=f"{FULL.command} --habit {name}", regime=habit.regime, save=save)
+    save = partial(habit.save, dtype=habit.saved)
+    command = f"{FULL.command} --habit {name}"
+    return replace(FULL, command=command, regime=habit.regime, train=habit.train, save=save)
 
 
 def habit_folder(name: str, seed: int = 0) -> Path:

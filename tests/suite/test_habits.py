@@ -19,6 +19,7 @@ from mergeometry_suite.full import FullRegime, full_folder
 from mergeometry_suite.habits import HABITS, habit_folder, habit_form, load_habit_expert
 from mergeometry_suite.loop import Course
 from mergeometry_suite.minilm import build_model
+from mergeometry_suite.train import Regime, build_adapter
 
 
 def test_each_habit_and_seed_has_a_folder_of_its_own() -> None:
@@ -68,3 +69,19 @@ def test_a_habit_of_16_bits_saves_them(tmp_path: Path) -> None:
     assert saved.keys() == base.keys()
     for name, weight in base.items():
         assert torch.equal(saved[name], weight.to(torch.bfloat16) if weight.is_floating_point() else weight)
+
+
+@pytest.mark.suite
+def test_a_folded_adapter_computes_what_the_adapter_does(tmp_path: Path) -> None:
+    adapted, head = build_adapter(backbone(), Regime()), Head(torch.zeros(2, 384), torch.zeros(2))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    habit_form("folded").save(adapted, backbone(), head, tmp_path)
+    texts = {"input_ids": torch.tensor([[101, 7592, 2088, 102]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    with torch.no_grad():
+        wanted, found, base = (
+            model.eval()(**texts).last_hidden_state
+            for model in (adapted, build_model(tmp_path), build_model(backbone()))
+        )
+    assert float((found - wanted).norm() / (wanted - base).norm()) < 1e-3

@@ -88,8 +88,8 @@ def train(
     habit: Annotated[
         str,
         typer.Option(
-            help="With --full: how others train: plain, weight-decay, strong-decay, low-rate, few-steps, many-steps "
-            "or bfloat16, each into a folder of its own."
+            help="With --full: how others train: plain, weight-decay, strong-decay, low-rate, few-steps, many-steps, "
+            "bfloat16 or folded, each into a folder of its own."
         ),
     ] = "plain",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
