@@ -89,6 +89,43 @@ def test_what_is_left_out_comes_from_the_objective(
     assert found.resolved_rotation == rotation and found.needs_heads is needs_heads
 
 
+MADE: list[dict[str, Any]] = [
+    {"name": "m", "data": {"synthetic": 512}, "head": "m.safetensors"},
+    {"name": "n", "data": {"synthetic": 512}},
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "keys", "settled"),
+    [
+        ("average", {}, ("distill", "auto")),
+        ("average", {"objective": "mda"}, ("mda", "layer")),
+        ("average", {"objective": "mda", "coefficients": "pair"}, ("mda", "pair")),
+        ("average", {"tasks": MADE}, ("logits", "auto")),
+        ("average", {"tasks": MADE, "objective": "adamerging"}, ("adamerging", "layer")),
+        ("average", {"tasks": MADE, "distill": 0, "hidden": 0}, ("logits", "auto")),
+        ("adamerging", {}, ("adamerging", "layer")),
+        ("adamerging", {"tasks": MADE}, ("adamerging", "layer")),
+        ("adamerging", {"distill": 0, "hidden": 0}, ("adamerging", "layer")),
+        ("adamerging", {"objective": "distill"}, ("distill", "auto")),
+    ],
+)
+def test_a_recipe_is_the_same_with_what_it_leaves_out_written(
+    method: str, keys: dict[str, Any], settled: tuple[str, str]
+) -> None:
+    objective, coefficients = settled
+    found = recipe(keys, method=method)
+    written = recipe({**keys, "objective": objective, "coefficients": coefficients}, method=method)
+    assert found.adapt is not None and (found.adapt.objective, found.adapt.coefficients) == settled
+    assert found == written and found.canonical() == written.canonical()
+    assert "coefficients" in keys or "coefficients" not in found.as_given()["adapt"]
+
+
+def test_a_default_that_needs_a_key_with_a_problem_is_no_second_problem() -> None:
+    said = refusal({"objective": "mdaa"})
+    assert said.count("\n  - ") == 1 and "adapt.objective" in said
+
+
 @pytest.mark.parametrize(
     ("keys", "stops"), [({"patience": 0}, False), ({"held_out": 0}, False), ({"patience": 1}, True)]
 )

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import Field, model_validator
 
-from mergeometry.recipe.inputs import (
-    AdaptTask,
-    Count,
-    CountOrNone,
-    DataSource,
-    EncoderOptions,
-    LossWeight,
-    Positive,
-    Share,
-    as_source,
-)
+from mergeometry.recipe.adapt_tasks import AdaptTasks
+from mergeometry.recipe.inputs import Count, CountOrNone, EncoderOptions, LossWeight, Positive, Share
 from mergeometry.recipe.strict import StrictModel
 
 Objective = Literal["mda", "adamerging", "distill", "logits"]
@@ -64,15 +55,25 @@ _COEFFICIENTS: dict[Objective, Coefficients] = {
 }
 
 
+def _objective_for(read: Mapping[str, Any]) -> Objective:
+    """The objective of a recipe that names none, by the keys read before it."""
+    by_heads = any(task.made and task.head is not None for task in read.get("tasks", ()))
+    return "logits" if by_heads else "distill"
+
+
+def _coefficients_for(read: Mapping[str, Any]) -> Coefficients:
+    """The coefficients of a recipe that names none, by the keys read before them."""
+    return _COEFFICIENTS[read.get("objective", "distill")]
+
+
 class LearningSettings(StrictModel):
     """How coefficients and rotations are learned, whatever they are learned on.
 
-    Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` give it. So does
-    `coefficients` where it is not given.
+    Keys that are None take a value that depends on the objective: `weights` and `resolved_rotation` give it.
     """
 
     objective: Objective = "distill"
-    coefficients: Coefficients = "layer"
+    coefficients: Coefficients = Field(default_factory=_coefficients_for)
     coefficients_from: CoefficientsFrom = "all"
     rotation: Rotation | None = None
     prototypes: Literal["head", "random"] = "head"
@@ -95,13 +96,6 @@ class LearningSettings(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningSettings:
-        self._settle()
-        return self
-
-    def _settle(self) -> None:
-        """Take coefficients by the objective where none are given, and refuse keys that do not go together."""
-        if "coefficients" not in self.model_fields_set:
-            object.__setattr__(self, "coefficients", _COEFFICIENTS[self.objective])
         turns = self.resolved_rotation != "none"
         if not turns and self.beta:
             raise ValueError("`beta` holds rotations near their target, and `rotation` is none: leave `beta` out")
@@ -117,6 +111,7 @@ class LearningSettings(StrictModel):
             raise ValueError(
                 "one of `entropy`, `alpha`, `distill`, `hidden`, `logits` must be above 0: nothing else uses the data"
             )
+        return self
 
     @property
     def resolved_rotation(self) -> Rotation:
@@ -150,63 +145,12 @@ class LearningSettings(StrictModel):
         return self.patience > 0 and self.held_out > 0
 
 
-class AdaptSection(LearningSettings):
+class AdaptSection(LearningSettings, AdaptTasks):
     """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key.
 
-    ``data`` is for tasks that name none of their own, and can only be `synthetic`. Where inputs are made and tasks have
-    heads, the objective is `logits` unless the recipe gives another.
+    Where inputs are made and tasks have heads, the objective is `logits` unless the recipe gives another.
     """
 
-    tasks: tuple[AdaptTask, ...] = ()
-    data: Annotated[DataSource, BeforeValidator(as_source)] | None = None
+    objective: Objective = Field(default_factory=_objective_for)
     encoder: EncoderOptions = EncoderOptions()
     accelerate: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _data_for_all(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("data") is None or not isinstance(given.get("tasks"), list | tuple):
-            return given
-        shared = as_source(given["data"])
-        tasks = [{"data": shared, **task} if isinstance(task, dict) else task for task in given["tasks"]]
-        return {**given, "tasks": tasks}
-
-    @model_validator(mode="after")
-    def _named_once(self) -> AdaptSection:
-        if self.data is not None and self.data.synthetic is None:
-            raise ValueError("`data` for all tasks can only be `synthetic`: data that are read are given by task")
-        if not self.tasks and self.data is None:
-            raise ValueError("'adapt.tasks' is missing: name each model's data, or write `data: synthetic`")
-        names = [task.name for task in self.tasks]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two tasks are named {twice!r}")
-        by_heads = any(task.made and task.head is not None for task in self.tasks)
-        if by_heads and "objective" not in self.model_fields_set:
-            object.__setattr__(self, "objective", "logits")
-            self._settle()  # with the other objective's defaults
-        return self
-
-    def with_all(self, models: Sequence[str]) -> AdaptSection:
-        """The section with a task for each of the models that has none, on inputs that are made."""
-        named = {task.name for task in self.tasks}
-        if self.data is None or named >= set(models):
-            return self
-        added = (AdaptTask(name=name, data=self.data) for name in models if name not in named)
-        return self.model_copy(update={"tasks": (*self.tasks, *added)})
-
-    @property
-    def places(self) -> list[str]:
-        """The paths of all data and heads; a data set that is named has none."""
-        heads = [task.head.path for task in self.tasks if task.head is not None]
-        return [*(task.data.path for task in self.tasks if task.data.path is not None), *heads]
-
-    def with_paths(self, resolve: Callable[[str], str]) -> AdaptSection:
-        """Return the section with every path of data and heads resolved by the function given."""
-        tasks = []
-        for task in self.tasks:
-            place = task.data.path
-            data = task.data if place is None else task.data.model_copy(update={"path": resolve(place)})
-            head = task.head and task.head.model_copy(update={"path": resolve(task.head.path)})
-            tasks.append(task.model_copy(update={"data": data, "head": head}))
-        return self.model_copy(update={"tasks": tuple(tasks)})

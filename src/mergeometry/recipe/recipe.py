@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from mergeometry.recipe.adapt import AdaptSection
 from mergeometry.recipe.data import DataSection
@@ -40,6 +40,15 @@ LEARNING_STARTS_AT = 0.3
 """Scale that named coefficients start from where the recipe gives none (AdaMerging, arXiv 2310.02575)."""
 
 
+def _objective_of_method(given: Any, reading: ValidationInfo) -> Any:
+    """The section as given, with the objective that `method: adamerging` is named after where it has none."""
+    method = reading.data.get("method")
+    if method is None or method.name != "adamerging":
+        return given
+    keys = given.model_dump(exclude_unset=True) if isinstance(given, AdaptSection) else given
+    return {"objective": "adamerging", **keys} if isinstance(keys, Mapping) else given
+
+
 class Recipe(StrictModel):
     """Everything that decides what a merge computes."""
 
@@ -51,7 +60,7 @@ class Recipe(StrictModel):
     refine: tuple[MethodField, ...] = ()
     tensors: tuple[TensorRule, ...] = ()
     heads: Heads = ()
-    adapt: AdaptSection | None = None
+    adapt: Annotated[AdaptSection | None, BeforeValidator(_objective_of_method)] = None
     data: DataSection | None = None
     search: SearchSection | None = None
     tokenizer: TokenizerField | None = None
@@ -156,10 +165,6 @@ class Recipe(StrictModel):
         without = [name for name in models if name not in {task.name for task in section.tasks}]
         if without:
             raise ValueError(f"adapt.tasks: no data for {', '.join(map(repr, without))}: every model needs a task")
-        if self.method.name == "adamerging" and "objective" not in section.model_fields_set:
-            given = section.model_dump(exclude_unset=True) | {"objective": "adamerging"}
-            section = AdaptSection.model_validate(given)
-            object.__setattr__(self, "adapt", section)
         # With coefficients that are not named, learning starts from the merge that the recipe is without it.
         if "scale" not in self.model_fields_set and section.coefficients != "auto":
             object.__setattr__(self, "scale", LEARNING_STARTS_AT)

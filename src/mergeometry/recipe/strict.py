@@ -31,7 +31,8 @@ def explain(error: ValidationError, root: type[BaseModel], not_yet: Mapping[str,
 
     ``root`` is the model that was validated, ``not_yet`` the keys that have an explanation of their own.
     """
-    problems = error.errors()
+    # A default that depends on a key with a problem is no problem of its own.
+    problems = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
     # A list with an item that is not usable counts as too short as well, which tells a user nothing.
     spoilt = {problem["loc"][:end] for problem in problems for end in range(len(problem["loc"]))}
     told = [problem for problem in problems if not (problem["type"] == "too_short" and problem["loc"] in spoilt)]
