@@ -57,6 +57,7 @@ def test_it_is_the_router_that_python_fits_to_the_same_inputs(scene: Path, tmp_p
         "layer": 1,
         "bytes": file.stat().st_size,
         "held_out": pytest.approx(mg.Router.load(file).held_out, abs=1e-5),
+        "chooses": "residuals",
     }
     router = mg.Router.load(file)
     assert router.held_out is not None and router.held_out > 0.8
@@ -85,6 +86,28 @@ def test_tasks_that_are_not_the_merges_are_refused(
 ) -> None:
     done = invoke("router", scene / "merged", "--tasks", tasks(scene, *names, **more), "--output", tmp_path / "router")
     assert done.exit_code == 1 and words in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_without_residuals_it_says_what_it_chooses_among(scene: Path, tmp_path: Path) -> None:
+    """The heads of a merge that has some; the file's own tasks where the model is no merge; else nothing."""
+
+    def run(folder: Path, *names: str) -> tuple[int, str]:
+        file = tmp_path / f"{folder.name}.safetensors"
+        done = invoke("router", folder, "--tasks", tasks(scene, *names), "--output", file)
+        assert file.exists() is (done.exit_code == 0)
+        return done.exit_code, " ".join(done.output.split())
+
+    recipe = json.loads((scene / "merged" / "mergeometry.json").read_text())["recipe"]
+    for name, own in {"bare": {}, "headed": {"heads": ["pooler.*"]}}.items():
+        mg.merge({**recipe, "output": {}, **own}, tmp_path / name, workers=1)
+    status, said = run(tmp_path / "bare", "first", "second")
+    assert status == 1 and "neither residuals nor heads" in said and "output: {residuals:" in said
+    status, said = run(tmp_path / "headed", "first")
+    assert status == 1 and "second: the merge has a head of this name, and the tasks do not" in said
+    status, said = run(tmp_path / "headed", "first", "second")
+    assert status == 0 and "chooses among the heads" in said
+    status, said = run(scene / "base", "first", "second")
+    assert status == 0 and "the folder has no record of a merge" in said
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ from mergeometry.execution.devices import chosen_device
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import read_unlabelled
 from mergeometry.recipe.inputs import AdaptTask
+from mergeometry.routing.choices import Choices, choices_in
 from mergeometry.routing.fit import fitted
 from mergeometry.routing.router import Router
-from mergeometry.sink import read_record
-from mergeometry.sink.target import record_path
 from mergeometry.sources import open_checkpoint
 
 _TOGETHER = 16
@@ -26,24 +25,20 @@ _TOGETHER = 16
 
 def router_of(
     merged: Path, tasks: TasksFile, *, limit: int = 32, layer: int | None = None, device: str = "cpu"
-) -> Router:
+) -> tuple[Router, Choices]:
     """Fit a router to the `unlabelled` inputs of a file of tasks, at most ``limit`` of each, by the model in a folder.
+
+    With it comes what the folder has for it to choose among.
 
     Raises:
         MismatchError: a task is no model of the merge, or has no unlabelled inputs; it lists every reason.
-        DataError: inputs are missing or malformed, or the model cannot be run.
+        DataError: inputs are missing or malformed, the model cannot be run, or the merge has nothing to choose among.
         SourceError: there is no model, or a file cannot be opened.
     """
     checkpoint = open_checkpoint(merged, "the merged model")
     wrong = [f"{task.name}: it has no `unlabelled` inputs" for task in tasks.tasks if task.unlabelled is None]
-    if record_path(merged).is_file() and (known := read_record(merged).residuals):
-        named = [task.name for task in tasks.tasks]
-        wrong += [f"{name}: the merge has no residual of this name" for name in named if name not in known]
-        wrong += [
-            f"{name}: the merge has a residual of this name, and the tasks do not"
-            for name in known
-            if name not in named
-        ]
+    choices = choices_in(merged)
+    wrong += choices.problems([task.name for task in tasks.tasks])
     if wrong:
         raise MismatchError("the tasks are not usable", wrong, hint="no weight was read")
     kind = runnable_kind(checkpoint, tasks.encoder)
@@ -62,7 +57,7 @@ def router_of(
     with one_thread():
         encoder = build_encoder(checkpoint, tasks.encoder, chosen_device(device))
         inputs = {name: _batches(encoder, encoder.prepare(own)) for name, own in data.items()}
-        return fitted(encoder.module, inputs, layer)
+        return fitted(encoder.module, inputs, layer), choices
 
 
 def _batches(encoder: Encoder, inputs: Inputs) -> Iterator[dict[str, Tensor]]:
