@@ -20,12 +20,12 @@ from torch import Tensor
 import mergeometry as mg
 from benchmarks.speed.machine import circumstances, processor_seconds
 from benchmarks.studies.few_inputs.calibrate import Calibration, Ridge
-from benchmarks.studies.few_inputs.page import COMMAND, PICTURE, write_page
+from benchmarks.studies.few_inputs.kinds import Drawn
+from benchmarks.studies.few_inputs.page import COMMAND, write_page
 from benchmarks.studies.few_inputs.picture import drawn
-from benchmarks.studies.few_inputs.points import families, is_curve, joined
-from benchmarks.studies.few_inputs.scene import Drawn, Scene
-from benchmarks.studies.text_scores import LENGTH, read_weights
-from mergeometry_suite.backbone import backbone
+from benchmarks.studies.few_inputs.points import Point, families, is_curve, joined, picture_of
+from benchmarks.studies.few_inputs.scene import Scene
+from benchmarks.studies.scores import read_weights
 
 ROOT = Path(__file__).parents[3]
 WORK = ROOT / "benchmarks" / "scratch" / "few_inputs"
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--trained", type=int, default=0, help="training seed of the experts")
     parser.add_argument("--drawn", choices=get_args(Drawn), default="new", help="inputs: new to the experts or not")
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--test", type=int, default=400, help="test texts per task")
+    parser.add_argument("--test", type=int, default=400, help="test inputs per task")
     parser.add_argument("--kept", action="store_true", help="run nothing: write the results of earlier runs")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -74,8 +74,8 @@ def main(arguments: list[str]) -> None:
     kept = {**circumstances(), "command": COMMAND, "points": points}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     write_page(kept, ROOT / "docs" / "learning.md")
-    if is_curve(largest := families(points)[-1]):
-        (ROOT / "docs" / "pictures" / PICTURE).write_text(drawn(largest), "utf-8")
+    for own in filter(is_curve, families(points)):
+        (ROOT / "docs" / "pictures" / picture_of(own)).write_text(drawn(own), "utf-8")
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -87,11 +87,9 @@ def _run(given: argparse.Namespace) -> None:
     points += [(arm, count, seed) for seed in given.seeds for count in given.counts for arm in fed]
     for arm, count, seed in points:
         told = {"tasks": given.tasks, "arm": arm, "count": count, "seed": seed, "test": given.test}
-        told |= {"drawn": given.drawn, "trained": given.trained}
+        told |= {"kind": scene.kind.name, "drawn": given.drawn, "trained": given.trained}
         steps = {"steps": given.steps} if arm.startswith("learned") else {}
-        tasks = "-".join(given.tasks) if len(given.tasks) < 5 else str(len(given.tasks))
-        name = "-".join([tasks, given.drawn, str(given.trained), arm, str(count), str(seed)])
-        place = WORK / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+        place = WORK / _file({**told, **steps})
         if place.is_file():
             continue
         before = processor_seconds()
@@ -102,17 +100,25 @@ def _run(given: argparse.Namespace) -> None:
         print(json.dumps(result), file=sys.stderr, flush=True)
 
 
+def _file(point: Point) -> str:
+    """The name of the file that a point is kept in."""
+    tasks = point["tasks"]
+    named = "-".join(tasks) if len(tasks) < 5 else str(len(tasks))
+    told = [point[key] for key in ("drawn", "trained", "arm", "count", "seed", "steps") if key in point]
+    return "-".join(map(str, [point["kind"], named, *told])).replace(", ", "_").replace(" ", "_") + ".json"
+
+
 def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, int]) -> dict[str, Any]:
     """Merge by a recipe, as a user would, and score its output."""
     keys = {key: dict(value) if isinstance(value, Mapping) else value for key, value in RECIPES.get(arm, {}).items()}
     with tempfile.TemporaryDirectory() as folder:
-        places = scene.write(Path(folder) / "texts", count, seed) if count else {}
+        places = scene.write(Path(folder) / "inputs", count, seed) if count else {}
         if "adapt" in keys:
             keys["adapt"] = scene.learned_on(places, {**steps, **keys["adapt"]})
         if "data" in keys:
-            keys["data"] = {"encoder": {"max_length": LENGTH}, "tasks": places}
-        record = mg.merge({**scene.recipe(), **keys, "seed": seed}, Path(folder) / "out", workers=1)
-        accuracies = scene.accuracies(read_weights(Path(folder) / "out"))
+            keys["data"] = {"encoder": dict(scene.kind.encoder), "tasks": places}
+        record = mg.merge({**scene.scores.recipe(), **keys, "seed": seed}, Path(folder) / "out", workers=1)
+        accuracies = scene.scores.accuracies(read_weights(Path(folder) / "out"))
     learned = record.adapt or {}
     told = ("coefficients", "strengths", "kept_step", "held_out", "agreement")
     facts = {key: learned[key] for key in told if key in learned}
@@ -121,11 +127,11 @@ def _merged(scene: Scene, arm: str, count: int, seed: int, steps: Mapping[str, i
 
 def _calibrated(scene: Scene, arm: str, count: int, seed: int) -> dict[str, Any]:
     """Calibrate the merge without data."""
-    texts = {task: scene.texts(task, count, seed) for task in scene.experts}
-    ridge, base = CALIBRATED[arm], read_weights(backbone())
+    inputs = {task: scene.draw(task, count, seed) for task in scene.experts}
+    ridge, base = CALIBRATED[arm], read_weights(scene.scores.base)
     experts = {task: _nearer(read_weights(own.folder), base, ridge.update) for task, own in scene.experts.items()}
-    weights = Calibration(texts, experts, LENGTH).calibrated(scene.merged, ridge)
-    return {"accuracies": scene.accuracies(weights)}
+    weights = Calibration(scene.kind.layers(), inputs, experts).calibrated(scene.merged, ridge)
+    return {"accuracies": scene.scores.accuracies(weights)}
 
 
 def _nearer(expert: Mapping[str, Tensor], base: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Closed-form calibration of a merged text encoder, layer by layer in forward order, after FeatCal (arXiv 2605.13030).
+"""Closed-form calibration of a merged encoder, layer by layer in forward order, after FeatCal (arXiv 2605.13030).
 
 Each linear map of a layer is fitted, by ridge regression towards the merge's own, to what each task's expert computes:
 from the features that the calibrated layers before it give the merged model, to the expert's map of a mix of its own
@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mergeometry_suite.backbone import backbone
-from mergeometry_suite.minilm import Batch, Tokenizer, build_model
+from benchmarks.studies.few_inputs.kinds import Layers
 
 Weights = Mapping[str, Tensor]
 Features = Mapping[str, Sequence[Tensor]]
@@ -38,64 +37,62 @@ class Ridge:
 
 
 class Calibration:
-    """Calibrates merges of one backbone on the same texts."""
+    """Calibrates merges of one base on the same inputs of each task."""
 
-    def __init__(self, texts: Mapping[str, Sequence[str]], experts: Mapping[str, Weights], longest: int) -> None:
-        tokenizer = Tokenizer(backbone(), longest)
-        self._batches = {task: tokenizer.prepare(own).batches for task, own in texts.items()}
+    def __init__(self, layers: Layers, inputs: Mapping[str, Sequence[Any]], experts: Mapping[str, Weights]) -> None:
+        self._layers = layers
+        self._batches = {task: layers.prepare(own) for task, own in inputs.items()}
         self._experts = experts
-        self._student: Any = build_model(backbone())
-        self._expert: Any = build_model(backbone())
+        self._student, self._expert = layers.build(), layers.build()
 
     @torch.inference_mode()
     def calibrated(self, merged: Weights, ridge: Ridge) -> dict[str, Tensor]:
         """The merge with calibrated layers; embeddings stay as they are."""
-        _load(self._student, merged)
+        layers = self._layers
+        layers.load(self._student, merged)
         student = {task: self._embedded(self._student, task) for task in self._batches}
         expert: dict[str, list[Tensor]] = {}
         for task in self._batches:
-            _load(self._expert, self._experts[task])
+            layers.load(self._expert, self._experts[task])
             expert[task] = self._embedded(self._expert, task)
-        for place, layer in enumerate(self._student.encoder.layer):
-            seen = {task: self._watched(layer, student[task], task) for task in self._batches}
+        for place, part in layers.parts(self._student).items():
+            seen = {task: self._watched(part, student[task], task) for task in self._batches}
             wanted = {}
             for task in self._batches:
-                _load(self._expert, self._experts[task])
-                wanted[task] = self._watched(self._expert.encoder.layer[place], expert[task], task)
-            for name, module in layer.named_modules():
+                layers.load(self._expert, self._experts[task])
+                wanted[task] = self._watched(layers.parts(self._expert)[place], expert[task], task)
+            for name, module in part.named_modules():
                 if isinstance(module, nn.Linear | nn.LayerNorm):
-                    self._fit(f"encoder.layer.{place}.{name}", name, module, seen, wanted, ridge)
+                    self._fit(f"{place}.{name}" if name else place, name, module, seen, wanted, ridge)
             expert = {task: outputs for task, (_, outputs) in wanted.items()}
-            student = {task: self._watched(layer, student[task], task)[1] for task in self._batches}
-        calibrated = {name: value.detach().clone() for name, value in self._student.named_parameters()}
-        return {**merged, **calibrated}
+            student = {task: self._watched(part, student[task], task)[1] for task in self._batches}
+        parameters = self._student.named_parameters()
+        return {**merged, **{layers.names[name]: value.detach().clone() for name, value in parameters}}
 
     def _embedded(self, model: Any, task: str) -> list[Tensor]:
-        return [model.embeddings(input_ids=batch.tokens) for batch in self._batches[task]]
+        return [self._layers.embedded(model, batch) for batch in self._batches[task]]
 
     def _watched(
-        self, layer: Any, hidden: Sequence[Tensor], task: str
+        self, part: Any, hidden: Sequence[Tensor], task: str
     ) -> tuple[dict[str, Float[Tensor, "tokens n"]], list[Tensor]]:
-        """What reaches each map of a layer, without padding, and what the layer gives."""
+        """What reaches each map of a part, without padding, and what the part gives."""
         reached: dict[str, list[Tensor]] = {}
         handles = []
-        now: list[Batch] = []
+        now: list[Any] = []
 
         def watching(name: str) -> Any:
             def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
-                reached.setdefault(name, []).append(given[0][now[0].mask.bool()])
+                reached.setdefault(name, []).append(self._layers.rows(given[0], now[0]))
 
             return hook
 
-        for name, module in layer.named_modules():
+        for name, module in part.named_modules():
             if isinstance(module, nn.Linear | nn.LayerNorm):
                 handles.append(module.register_forward_pre_hook(watching(name)))
         outputs = []
         for state, batch in zip(hidden, self._batches[task], strict=True):
             now[:] = [batch]
-            away = (1.0 - batch.mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-            given = layer(state, attention_mask=None if bool(batch.mask.all()) else away)
-            outputs.append(given[0] if isinstance(given, tuple) else given)
+            outputs.append(self._layers.run(part, state, batch))
         for handle in handles:
             handle.remove()
         return {name: torch.cat(parts) for name, parts in reached.items()}, outputs
@@ -110,7 +107,7 @@ class Calibration:
             target = ridge.expert_share * expert + (1 - ridge.expert_share) * student
             if norm:
                 student, target = _normalised(student, module.eps), _normalised(target, module.eps)
-            weight, bias = weights[f"{key}.weight"].double(), weights[f"{key}.bias"].double()
+            weight, bias = (weights[self._layers.names[f"{key}.{own}"]].double() for own in ("weight", "bias"))
             now_weight, now_bias = module.weight.double(), module.bias.double()
             if norm:
                 missing = target * weight + bias - (student * now_weight + now_bias)
@@ -138,9 +135,3 @@ class Calibration:
 
 def _normalised(values: Float[Tensor, "tokens n"], epsilon: float) -> Float[Tensor, "tokens n"]:
     return nn.functional.layer_norm(values, values.shape[-1:], eps=epsilon)
-
-
-def _load(model: Any, weights: Weights) -> None:
-    with torch.inference_mode():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])

@@ -21,8 +21,10 @@ from torch import Tensor
 
 from benchmarks.pages.marks import between
 from benchmarks.speed.machine import circumstances
-from benchmarks.studies.few_inputs.scene import Drawn, Scene
-from benchmarks.studies.text_scores import LENGTH, read_weights
+from benchmarks.studies.few_inputs.kinds import Drawn
+from benchmarks.studies.few_inputs.scene import Scene
+from benchmarks.studies.scores import read_weights
+from benchmarks.studies.text_scores import LENGTH
 from mergeometry.encoders.heads import Head, accuracy
 from mergeometry.learning.strength import strength
 from mergeometry_suite.backbone import backbone
@@ -59,7 +61,7 @@ def _diagnosis(tasks: list[str], trained: int) -> dict[str, Any]:
     scene = scenes["new"]
 
     def features(task: str) -> dict[str, Features]:
-        drawn = {name: tokenizer.prepare(one.texts(task, COUNT, 0)) for name, one in scenes.items()}
+        drawn = {name: tokenizer.prepare(one.draw(task, COUNT, 0)) for name, one in scenes.items()}
         return {name: encoder.encode(texts) for name, texts in drawn.items()}
 
     encoder.load(scene.merged)

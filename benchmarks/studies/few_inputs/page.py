@@ -15,14 +15,15 @@ from benchmarks.studies.few_inputs.points import (
     ends_of,
     families,
     is_curve,
+    kind_of,
+    name_of,
+    picture_of,
     share_kept,
     trained_of,
+    way_of,
 )
 
 COMMAND = "python -m benchmarks.studies.few_inputs"
-PICTURE = "few-inputs.svg"
-SHOWN = {"learned, earlier defaults": "learned, pairs over tsv_m"}
-"""What the page calls an arm, where that says more than the name it is kept under."""
 _NAMED = 5
 """From so many tasks on, a table gives their number."""
 
@@ -33,29 +34,30 @@ def write_page(results: Mapping[str, Any], page: Path) -> None:
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """A row per way to merge, a column per number of inputs, for each family of tasks; the drawing of the largest."""
+    """A row per way to merge, a column per number of inputs, for each family of tasks; and the drawings of curves."""
     lines: list[str] = []
     for own in families(results["points"]):
         if any(point["count"] for point in own):
             lines += [*_of_family(own), ""]
-    largest = families(results["points"])[-1]
-    curve = [f"![Gain kept against unlabelled inputs per task](pictures/{PICTURE})", ""] if is_curve(largest) else []
+        if is_curve(own):
+            lines += [f"![Gain kept against unlabelled inputs per task](pictures/{picture_of(own)})", ""]
     told = f"`{COMMAND}`, {results['date']}; {results['machine']['cpu']}, one core that other work shared."
-    return "\n".join([*lines, *curve, f"Test texts; {told}"])
+    return "\n".join([*lines, f"Test inputs; {told}"])
 
 
 def _of_family(points: Sequence[Point]) -> list[str]:
     counts = sorted({point["count"] for point in points if point["count"]})
-    arms = sorted({point["arm"] for point in points if point["count"]})
+    ways = sorted({way_of(point) for point in points if point["count"]})
     inputs = "new inputs" if drawn_of(points[0]) == "new" else "inputs that the experts were trained on"
     tasks = points[0]["tasks"]
-    named = ", ".join(tasks) if len(tasks) < _NAMED else f"{len(tasks)} tasks"
+    kind = kind_of(points[0])
+    named = ", ".join(tasks) if len(tasks) < _NAMED else f"{len(tasks)} {kind} tasks"
     head = [f"{named}: {inputs} per task", *map(str, counts), "processor minutes"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(counts) + 1)}"]
-    for arm in arms:
-        own = [point for point in points if point["arm"] == arm]
+    for way in ways:
+        own = [point for point in points if way_of(point) == way]
         cells = [_cell([point for point in own if point["count"] == count], points) for count in counts]
-        lines.append(f"| {_name(arm, own)} | {' | '.join(cells)} | {_minutes(own)} |")
+        lines.append(f"| {name_of(way)} | {' | '.join(cells)} | {_minutes(own)} |")
     free = [point for point in points if not point["count"]]
     if free:
         ends = [found for seed in _seeds(free) if (found := ends_of(points, seed))]
@@ -64,18 +66,12 @@ def _of_family(points: Sequence[Point]) -> list[str]:
         without = [f"{arm} {_cell([one for one in free if one['arm'] == arm], points)}" for arm in arms]
         seeds = f" Mean and standard deviation of {len(_seeds(free))} training seeds." if len(_seeds(free)) > 1 else ""
         told = f"Without any input: base {base:.1f}, {', '.join(without)}; experts {experts:.1f}."
-        lines += ["", f"{told} {points[0]['test']} test texts per task.{seeds}"]
+        lines += ["", f"{told} {points[0]['test']} test {kind}s per task.{seeds}"]
     return lines
 
 
 def _seeds(points: Sequence[Point]) -> list[int]:
     return sorted({trained_of(point) for point in points})
-
-
-def _name(arm: str, points: Sequence[Point]) -> str:
-    steps = sorted({point["steps"] for point in points if "steps" in point})
-    shown = SHOWN.get(arm, arm)
-    return f"{shown}, {' or '.join(map(str, steps))} steps" if steps else shown
 
 
 def _cell(points: Sequence[Point], all_points: Sequence[Point]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from benchmarks.studies.few_inputs.points import Point, accuracy, ends_of, share_kept
+from benchmarks.studies.few_inputs.points import Point, accuracy, ends_of, name_of, share_kept, way_of
 from mergeometry.report.chart import COLOURS, Axis, Tick, frame, level, line, mark, picture, text, written
 
-_WIDTH, _HEIGHT = 640, 340
+_WIDTH, _HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 470, 18, 292
 
 
@@ -18,14 +18,14 @@ def drawn(points: Sequence[Point]) -> str:
     if ends is None:
         raise ValueError("no point holds the accuracies of base and experts")
     counts = sorted({point["count"] for point in points if point["count"]})
-    arms = sorted({point["arm"] for point in points if point["count"]})
+    ways = sorted({way_of(point) for point in points if point["count"]})
     curves = {
-        arm: {
+        name_of(way): {
             count: share_kept(mean(values), ends)
             for count in counts
-            if (values := [accuracy(p) for p in points if (p["arm"], p["count"]) == (arm, count)])
+            if (values := [accuracy(p) for p in points if way_of(p) == way and p["count"] == count])
         }
-        for arm in arms
+        for way in ways
     }
     levels = {point["arm"]: share_kept(accuracy(point), ends) for point in points if not point["count"]}
     shown = [*levels.values(), 100.0, *(share for curve in curves.values() for share in curve.values())]
@@ -38,7 +38,7 @@ def drawn(points: Sequence[Point]) -> str:
     for name, share in {**levels, "experts": 100.0}.items():
         level(root, across, up.place(share), f"{name}, no input" if name in levels else name)
     below = _TOP
-    for number, (arm, curve) in enumerate(curves.items()):
+    for number, (name, curve) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         places = [(across.place(count), up.place(share)) for count, share in curve.items()]
         line(root, places, colour)
@@ -46,5 +46,5 @@ def drawn(points: Sequence[Point]) -> str:
             mark(root, place, colour, number)
         below += 20
         mark(root, (_RIGHT + 22, below - 4), colour, number)
-        text(root, _RIGHT + 34, below, arm, colour=colour)
+        text(root, _RIGHT + 34, below, name, colour=colour)
     return written(root) + "\n"

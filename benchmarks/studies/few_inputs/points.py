@@ -9,9 +9,12 @@ from typing import Any
 Point = Mapping[str, Any]
 Place = tuple[Any, ...]
 
+SHOWN = {"learned, earlier defaults": "learned, pairs over tsv_m"}
+"""What pages call an arm, where that says more than the name it is kept under."""
+
 
 def families(points: Iterable[Point]) -> list[list[Point]]:
-    """The points of each set of tasks and kind of inputs, the fewest tasks first."""
+    """The points of each set of tasks and draw of inputs, the fewest tasks first."""
     found: dict[tuple[tuple[str, ...], str], list[Point]] = {}
     for point in points:
         found.setdefault((tuple(point["tasks"]), drawn_of(point)), []).append(point)
@@ -23,9 +26,31 @@ def drawn_of(point: Point) -> str:
     return point.get("drawn", "trained on")
 
 
+def kind_of(point: Point) -> str:
+    """What the inputs are: `text` or `image`."""
+    return point.get("kind", "text")
+
+
 def trained_of(point: Point) -> int:
     """The training seed of the experts."""
     return point.get("trained", 0)
+
+
+def way_of(point: Point) -> tuple[str, int]:
+    """How it was merged: the arm, and the steps of learning."""
+    return point["arm"], point.get("steps", 0)
+
+
+def name_of(way: tuple[str, int]) -> str:
+    """What pages call a way to merge."""
+    arm, steps = way
+    shown = SHOWN.get(arm, arm)
+    return f"{shown}, {steps} steps" if steps else shown
+
+
+def picture_of(points: Sequence[Point]) -> str:
+    """The file that a family's curves are drawn in."""
+    return f"few-inputs-{len(points[0]['tasks'])}-{kind_of(points[0])}s.svg"
 
 
 def is_curve(points: Iterable[Point]) -> bool:
@@ -52,9 +77,10 @@ def share_kept(value: float, ends: tuple[float, float]) -> float:
 
 
 def joined(earlier: Sequence[Point], later: Sequence[Point]) -> list[Point]:
-    """All points, where a later one replaces an earlier one of the same tasks, experts, arm, inputs and draw."""
+    """All points, where a later one replaces an earlier one of the same tasks, experts, arm, steps, inputs and draw."""
     return [*({_place(point): point for point in (*earlier, *later)}).values()]
 
 
 def _place(point: Point) -> Place:
-    return tuple(point["tasks"]), drawn_of(point), trained_of(point), point["arm"], point["count"], point["seed"]
+    told = tuple(point["tasks"]), drawn_of(point), trained_of(point)
+    return *told, *way_of(point), point["count"], point["seed"]

@@ -16,9 +16,10 @@ import torch
 
 import mergeometry as mg
 from benchmarks.speed.machine import circumstances, processor_seconds
+from benchmarks.studies.scores import read_weights
 from benchmarks.studies.synthetic.board import BOARDS, Board
 from benchmarks.studies.synthetic.page import write_page
-from benchmarks.studies.text_scores import LENGTH, read_weights
+from benchmarks.studies.text_scores import LENGTH
 
 ROOT = Path(__file__).parents[3]
 WORK = ROOT / "benchmarks" / "scratch" / "synthetic"
@@ -72,7 +73,7 @@ def _run(board: Board, given: argparse.Namespace) -> None:
 
 def _merged(board: Board, arm: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     """Merge by a recipe, as a user would, and score its output."""
-    recipe = {**board.recipe(), "seed": seed}
+    recipe = {**board.scores.recipe(), "seed": seed}
     if given.start == "tsv_m":
         recipe |= {"method": "tsv_m", "scale": 0.5}
     learning = ARMS[arm]
@@ -85,7 +86,7 @@ def _merged(board: Board, arm: str, seed: int, given: argparse.Namespace) -> dic
                 keys["coefficients"] = "pair"
             recipe["adapt"] = {**keys, **learning, "tasks": tasks}
         record = mg.merge(recipe, Path(folder) / "out", workers=1)
-        accuracies = board.accuracies(read_weights(Path(folder) / "out"))
+        accuracies = board.scores.accuracies(read_weights(Path(folder) / "out"))
     facts = record.adapt or {}
     kept = {key: facts[key] for key in ("kept_step", "coefficients", "held_out", "agreement", "data") if key in facts}
     return {"accuracies": accuracies, **({"learned": kept} if kept else {})}

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.studies.text_scores import TextScores, read_weights, write_texts
+from benchmarks.studies.scores import read_weights
+from benchmarks.studies.text_scores import text_scores, write_texts
 from mergeometry.execution.threads import one_thread
 from mergeometry.sources import TensorReader, open_adapter, read_factors
 from mergeometry_suite.backbone import backbone
@@ -19,17 +20,18 @@ from mergeometry_suite.tasks import load
 BOARDS = ("adapters", "full")
 
 
-class Board(TextScores):
+class Board:
     """The experts of one board, scored on all test texts."""
 
     def __init__(self, name: str) -> None:
-        super().__init__({task: load_expert(task) if name == "adapters" else load_full_expert(task) for task in TEXT_8})
         self.name = name
+        self.experts = {task: load_expert(task) if name == "adapters" else load_full_expert(task) for task in TEXT_8}
+        self.scores = text_scores(self.experts)
 
     @cached_property
     def expert_ends(self) -> dict[str, dict[str, float]]:
         """The base, and each expert on its own task."""
-        return self.ends(self._expert)
+        return self.scores.ends(self._expert)
 
     def tasks(self, folder: Path, read: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """The tasks to learn on, with their own training texts where these are to be ``read``."""
