@@ -77,9 +77,11 @@ def save_texts(path: Path, texts: Sequence[str]) -> Path:
     return path
 
 
-def family(folder: Path, classes: Sequence[int] = (3, 4, 2), count: int = 40, adapters: bool = False) -> dict[str, Any]:
+def family(
+    folder: Path, classes: Sequence[int] = (3, 4, 2), count: int = 40, adapters: bool = False, width: int = 16
+) -> dict[str, Any]:
     """A recipe's inputs of tiny BERTs, `adapt.tasks` among them, to be completed by method and settings."""
-    base = models.tiny_bert(max_position_embeddings=32)
+    base = models.tiny_bert(max_position_embeddings=32, hidden_size=width)
     save_base(base, folder / "base")
     entries, tasks = [], []
     for number, own in enumerate(classes):
@@ -89,7 +91,7 @@ def family(folder: Path, classes: Sequence[int] = (3, 4, 2), count: int = 40, ad
         else:
             save_tuned(base, place, number)
         entries.append(str(place))
-        tasks.append(task_of(folder, number, own, count))
+        tasks.append(task_of(folder, number, own, count, width))
     return {"base": str(folder / "base"), "models": entries, "adapt": {"tasks": tasks}}
 
 

@@ -11,9 +11,12 @@ import pytest
 
 import mergeometry as mg
 from mergeometry.errors import MergeometryError, MismatchError, RecipeError
+from mergeometry.execution.known_directions import LEAST_SIDE
 from mergeometry.sink import read_record
 from mergeometry.sink.target import search_folder
+from tests.helpers import learning_models
 from tests.helpers.commands import invoke
+from tests.helpers.labelled_tasks import written
 
 SPANS = {"weights": [0.2, 2.0], "scale": {"range": [0.1, 3.0], "layers": 2}, "options": {"density": [0.1, 0.9]}}
 
@@ -80,6 +83,24 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     assert later.search is not None and found[0].search is not None
     assert later.search["trials"] == found[0].search["trials"] and later.digest == found[0].digest
     assert not search_folder(tmp_path / "out").exists()
+
+
+@pytest.mark.suite
+def test_trials_leave_their_directions_for_the_merge_and_for_later_searches(tmp_path: Path) -> None:
+    """With the same trials and bytes as without the folder."""
+    written(tmp_path, learning_models.family(tmp_path, classes=(2, 2), count=8, width=LEAST_SIDE))
+    search = {"tasks": str(tmp_path / "tasks.yaml"), "trials": 2, "scale": [0.1, 3.0]}
+    given = {**json.loads((tmp_path / "recipe.yaml").read_text()), "method": "tsv_m", "search": search}
+    plain, first, second = (
+        mg.merge(given, tmp_path / name, workers=1, directions=known)
+        for name, known in (("plain", None), ("first", tmp_path / "known"), ("second", tmp_path / "known"))
+    )
+    assert plain.digest == first.digest == second.digest
+    assert plain.search is not None and first.search is not None and second.search is not None
+    assert plain.search["trials"] == first.search["trials"] == second.search["trials"]
+    for run in (first, second):
+        assert run.decisions["directions"]["known"] == run.decisions["directions"]["asked"] > 0
+    assert "directions" not in plain.decisions
 
 
 @pytest.mark.suite
