@@ -13,6 +13,7 @@ import mergeometry as mg
 from mergeometry.errors import ExecutionError, MergeometryError, NumericalError, OutputError, SourceError
 from mergeometry.execution import compute, pool
 from mergeometry.execution.head_files import safe_name
+from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.methods.families.electing import Searching
 from mergeometry.plan import TensorTask
 from mergeometry.sink import staging
@@ -71,6 +72,15 @@ def test_what_adds_nothing_to_a_merge_is_tested_too(
     error = refused({**family, "models": tuned, "method": method, "scale": scale}, tmp_path / "out")
     assert (error.model, error.tensor) == (where, "layer.1.dense.weight")
     assert "1 of 40 values are NaN or infinite" in str(error)
+
+
+@pytest.mark.parametrize("method", ["average", "ties"])
+def test_what_is_read_in_pieces_is_counted_against_the_whole(tmp_path: Path, method: str) -> None:
+    count = 3 * PIECE_ELEMENTS
+    family = models.write_family(tmp_path, count=2, shapes={"norm.weight": (count,)})
+    planted(tmp_path / "task1", "norm.weight", math.nan)
+    said = str(refused({**family, "method": method}, tmp_path / "out"))
+    assert f"at least 1 of {count} values are NaN or infinite" in said
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn])

@@ -17,6 +17,11 @@ def surely_finite(values: Tensor) -> bool:
     return not bits.size or (bits.max() < limit and bits.view("uint16").max() < 0x8000 + limit)
 
 
+def tally(bad: int, seen: int, whole: int) -> str:
+    """How many values of a whole tensor are bad, of which a merge in pieces has seen a part when it stops."""
+    return f"{bad} of {whole}" if seen >= whole else f"at least {bad} of {whole}"
+
+
 def _bits_of_infinity(dtype: torch.dtype) -> int | None:
     """The bits of infinity: those of NaN are larger, those of all other numbers smaller; None of wider dtypes."""
     return 0x7F80 if dtype is torch.bfloat16 else 0x7C00 if dtype is torch.float16 else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from mergeometry.deferred import Float, Shaped, Tensor, torch
 from mergeometry.dtypes import codes, torch_dtype
 from mergeometry.errors import NumericalError
-from mergeometry.execution.finite import surely_finite
+from mergeometry.execution.finite import surely_finite, tally
 from mergeometry.plan.tasks import TensorTask
 
 
@@ -35,7 +37,7 @@ def _check(task: TensorTask, values: Tensor, stored: Tensor, scale: float) -> No
     bad = _misrepresented(values, stored)
     if bad:
         raise NumericalError(
-            f"{bad} of {values.numel()} merged values are NaN or infinite in {codes()[stored.dtype]}",
+            f"{tally(bad, values.numel(), math.prod(task.shape))} merged values are NaN or infinite in {codes()[stored.dtype]}",
             tensor=task.name,
             hint=f"method {task.steps}, scale {scale}: lower the scale, or set output.dtype wider",
         )

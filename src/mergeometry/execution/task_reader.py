@@ -10,7 +10,7 @@ from mergeometry.digests import Algorithm, Hash
 from mergeometry.dtypes import compute_dtype
 from mergeometry.errors import NumericalError
 from mergeometry.execution.directions_store import DirectionsStore
-from mergeometry.execution.finite import surely_finite
+from mergeometry.execution.finite import surely_finite, tally
 from mergeometry.execution.known_directions import KnownDirections
 from mergeometry.linalg.recall import NOTHING, Recall
 from mergeometry.sink.writer import tensor_bytes
@@ -138,7 +138,7 @@ class TaskReader:
             bad = int((~torch.isfinite(values)).sum())
             if bad:
                 raise NumericalError(
-                    f"{bad} of {values.numel()} values are NaN or infinite",
+                    f"{tally(bad, values.numel(), info.elements)} values are NaN or infinite",
                     model=label,
                     file=info.file,
                     tensor=info.name,
