@@ -36,8 +36,9 @@ def store(task: TensorTask, values: Float[Tensor, " count"], stored: Float[Tenso
 def _check(task: TensorTask, values: Tensor, stored: Tensor, scale: float) -> None:
     bad = _misrepresented(values, stored)
     if bad:
+        told = tally(bad, values.numel(), math.prod(task.shape))
         raise NumericalError(
-            f"{tally(bad, values.numel(), math.prod(task.shape))} merged values are NaN or infinite in {codes()[stored.dtype]}",
+            f"{told} merged values are NaN or infinite in {codes()[stored.dtype]}",
             tensor=task.name,
             hint=f"method {task.steps}, scale {scale}: lower the scale, or set output.dtype wider",
         )
