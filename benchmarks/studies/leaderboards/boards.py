@@ -122,6 +122,12 @@ BOARDS = {
                                           "ct_merging", scales="0.5,1", validation=60, test=300),
     "vision-6-full-records": kinds.by_layer("Vision, 6 tasks, full fine-tunes, scales per layer", "vision-6",
                                             "ct_merging", "iso_c", scales="0.5,1", validation=60, test=300),
+    "vision-6-full-records-seed-1": kinds.by_layer("Vision, 6 tasks, full fine-tunes of seed 1, scales per layer",
+                                                   "vision-6", "ct_merging", seed=1, scales="0.5,1", validation=60,
+                                                   test=300),
+    "vision-6-full-records-seed-2": kinds.by_layer("Vision, 6 tasks, full fine-tunes of seed 2, scales per layer",
+                                                   "vision-6", "ct_merging", seed=2, scales="0.5,1", validation=60,
+                                                   test=300),
     "vision-6-full": Board(
         title="Vision, 6 tasks, full fine-tunes", suite="vision-6", full=True,
         question="Does what was found on texts hold for a vision transformer, which has no table of words?",
