@@ -84,6 +84,13 @@ def entrywise(sizes: Sizes) -> Work:
     return Work(40.0 * sizes.elements * sizes.tasks, 2 * sizes.tasks * sizes.piece)
 
 
+def multiplied_out(sizes: Sizes) -> Work:
+    """Low-rank task vectors side by side, multiplied out once to what is added to the base."""
+    rows, total = max((1, *sizes.shape[:1])), sum(rank or 0 for rank in sizes.ranks)
+    thin = total * (rows + sizes.elements // rows)
+    return Work(2.0 * sizes.elements * total, int(2 * ALLOCATOR * sizes.number * (sizes.elements + thin)))
+
+
 def whole_spectrum(sizes: Sizes) -> Work:
     """Dense matrices are held and added, and the whole spectrum of the sum is changed."""
     long, short = max(sizes.shape), min(sizes.shape)

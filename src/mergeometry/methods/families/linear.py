@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.methods.families.accumulator import Accumulator
-from mergeometry.methods.families.cost import Sizes, Work, stacked_directions
+from mergeometry.methods.families.cost import Sizes, Work, multiplied_out, stacked_directions
 from mergeometry.methods.families.method import Method, Pieces
 from mergeometry.methods.families.piecewise import Piecewise, Sum
 from mergeometry.values import Delta, LowRank, sum_of
@@ -48,6 +48,8 @@ class Linear(Method):
         """The sum and one task vector; for adapters alone, their factors side by side."""
         if sizes.dense:
             return Work(3.0 * sizes.elements * sizes.tasks, 2 * sizes.piece) + self.extra_cost(sizes)
+        if not sizes.stays_thin:
+            return multiplied_out(sizes) + self.extra_cost(sizes)
         ranks = [rank or 0 for rank in sizes.ranks]
         total = min(min(sizes.shape, default=0), sum(ranks))
         return stacked_directions(sizes, ranks, total, 0) + self.extra_cost(sizes)
