@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from mergeometry.errors import DataError
 from mergeometry.execution.head_files import safe_name
 from mergeometry.words import nearest
 from mergeometry_suite.backbone import PIECES, backbone
-from mergeometry_suite.command import list_tasks, load_expert
+from mergeometry_suite.command import load_expert
 from mergeometry_suite.experts import HEAD
 from mergeometry_suite.habits import PLAIN, load_habit_expert
 from mergeometry_suite.language_model.backbone import TOKENS, language_backbone
-from mergeometry_suite.language_model.command import list_domains, load_language_expert
+from mergeometry_suite.language_model.command import find_domain, list_domains, load_language_expert
 from mergeometry_suite.splits import Split
-from mergeometry_suite.tasks import SUITES, load
+from mergeometry_suite.tasks import SUITES, find_task, load
 from mergeometry_suite.vision.comparison import write_vision_tasks
 from mergeometry_suite.vision.tasks import VISION_SUITES
 
@@ -36,6 +36,7 @@ def write_suite(
     suite: str,
     output: Path,
     *,
+    only: Collection[str] = (),
     full: bool = False,
     limit: int | None = None,
     seed: int = 0,
@@ -44,32 +45,35 @@ def write_suite(
 ) -> Path:
     """Write ``recipe.yaml``, ``tasks.yaml``, the inputs and the heads of a suite into ``output``, and return it.
 
-    The recipe names the experts where they are: those that ship with the package, or with ``full`` the full
-    fine-tunes in the cache, of a training ``seed`` and a ``habit``. ``limit`` is the maximum number of inputs per
-    split. A few training inputs are written without their labels, for methods that merge by activations.
+    The recipe names the experts where they are: those that ship with the package; of any other training ``seed`` than
+    0 those in the cache; with ``full`` the full fine-tunes there, of a seed and a ``habit``. ``limit`` is the maximum
+    number of inputs per split. A few training inputs are written without their labels, for methods that merge by
+    activations. With ``only``, the suite is written with these of its tasks alone.
 
     Raises:
-        DataError: there is no such suite, an expert is not trained, or a package cannot be fetched.
+        DataError: there is no such suite, or no such task in it, an expert is not trained, or a package cannot be
+            fetched.
     """
     if suite not in suites():
         raise DataError(f"there is no suite {suite!r}{nearest(suite, suites())}")
-    if seed and not full:
-        raise DataError("the adapters that ship were trained with seed 0", hint="add --full, or leave --seed out")
+    if seed and suite == LANGUAGE_MODEL:
+        raise DataError("the language model's experts were trained with seed 0", hint="leave --seed out")
     if habit != PLAIN and not (full and suite in SUITES):
         raise DataError(f"the habit {habit!r} is of full fine-tunes of texts", hint="add --full, or leave --habit out")
+    if suite == LANGUAGE_MODEL and full:
+        raise DataError("the language model's experts are adapters", hint="leave --full out")
+    names = _chosen(suite, only)
     output.mkdir(parents=True, exist_ok=True)
     if suite == LANGUAGE_MODEL:
-        if full:
-            raise DataError("the language model's experts are adapters", hint="leave --full out")
-        return _write_language(output, limit, progress)
+        return _write_language(names, output, limit, progress)
     if suite in VISION_SUITES:
         base, models, tasks = write_vision_tasks(
-            suite, output, full=full, limit=limit, seed=seed, unlabelled=UNLABELLED, progress=progress
+            names, output, full=full, limit=limit, seed=seed, unlabelled=UNLABELLED, progress=progress
         )
         return _write(output, base, models, tasks)
     models, tasks = [], []
-    for task in list_tasks(suite):
-        expert = load_habit_expert(task.name, habit, seed) if full else load_expert(task.name)
+    for task in map(find_task, names):
+        expert = load_habit_expert(task.name, habit, seed) if full else load_expert(task.name, seed=seed)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"
         (output / "heads").mkdir(exist_ok=True)
@@ -85,9 +89,20 @@ def write_suite(
     return _write(output, backbone(progress), models, {"encoder": encoder, "tasks": tasks})
 
 
-def _write_language(output: Path, limit: int | None, progress: Callable[[str], None] | None) -> Path:
+def _chosen(suite: str, only: Collection[str]) -> list[str]:
+    """The tasks of a suite to write, in its order."""
+    every = [domain.name for domain in list_domains()] if suite == LANGUAGE_MODEL else (SUITES | VISION_SUITES)[suite]
+    for name in only:
+        if name not in every:
+            raise DataError(f"the suite {suite} has no task {name!r}{nearest(name, every)}")
+    return [name for name in every if not only or name in only]
+
+
+def _write_language(
+    names: Collection[str], output: Path, limit: int | None, progress: Callable[[str], None] | None
+) -> Path:
     models, tasks = [], []
-    for domain in list_domains():
+    for domain in map(find_domain, names):
         models.append({"path": str(load_language_expert(domain.name).folder.resolve()), "name": domain.name})
         texts = domain.read()
         rows = [{"text": text} for text in texts.train[:UNLABELLED]]

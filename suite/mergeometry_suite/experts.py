@@ -29,18 +29,23 @@ class Expert:
     provenance: dict[str, Any]
 
 
-def load_expert(task: str, folder: Path | None = None) -> Expert:
+def load_expert(task: str, folder: Path | None = None, seed: int = 0) -> Expert:
     """Return the expert of a task: the one in ``folder``, else the one that ships, else the one in the cache.
+
+    Those that ship are of training seed 0; those of any other are in the cache.
 
     Raises:
         DataError: there is no such task, or no whole expert in the folder.
     """
     text_task = find_task(task)
     if folder is None:
-        folder = SHIPPED / task if (SHIPPED / task).is_dir() else adapter_folder() / task
+        ships = seed == 0 and (SHIPPED / task).is_dir()
+        folder = SHIPPED / task if ships else adapter_folder(seed) / task
     if not is_complete(folder):
         raise DataError(
-            f"there is no trained expert of {task!r}", file=folder, hint=f"train it: mergeometry suite train {task}"
+            f"there is no trained expert of {task!r}",
+            file=folder,
+            hint=f"train it: mergeometry suite train {task}{f' --seed {seed}' if seed else ''}",
         )
     return Expert(text_task, folder, load_head(folder / HEAD), read_provenance(folder))
 

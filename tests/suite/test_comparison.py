@@ -69,18 +69,38 @@ def test_the_language_model_suite_has_six_domains(tmp_path: Path) -> None:
         assert len(Path(task.test.path or "").read_text("utf-8").splitlines()) == 2
 
 
+@pytest.mark.suite
+def test_a_part_of_a_suite_is_written_in_its_order(tmp_path: Path) -> None:
+    written = write_suite("text-8", tmp_path, only=["movie", "trec"], limit=2)
+    recipe = mg.load_recipe(written / "recipe.yaml")
+    assert [model.name for model in recipe.models] == [task.name for task in load_tasks(written / "tasks.yaml").tasks]
+    assert [model.name for model in recipe.models] == ["trec", "movie"]
+
+
 def test_a_misspelt_suite_gets_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'text-8'"):
         write_suite("text8", tmp_path)
     with pytest.raises(DataError, match="adapters"):
         write_suite("language-model", tmp_path, full=True)
+    with pytest.raises(DataError, match="text-8 has no task 'r9', did you mean 'r8'"):
+        write_suite("text-8", tmp_path, only=["r9"])
     with pytest.raises(DataError, match="trained with seed 0"):
-        write_suite("text-8", tmp_path, seed=1)
+        write_suite("language-model", tmp_path, seed=1)
 
 
-def test_a_seed_is_that_of_the_fine_tunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("suite", "full", "command"),
+    [
+        ("text-8", True, "train --full trec"),
+        ("vision", True, "train-vision --full mnist"),
+        ("text-8", False, "train trec"),
+        ("vision", False, "train-vision mnist"),
+    ],
+)
+def test_a_seed_is_that_of_the_experts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str, full: bool, command: str
+) -> None:
     monkeypatch.setenv("MERGEOMETRY_CACHE", str(tmp_path / "cache"))
-    for suite, command in (("text-8", "train --full trec"), ("vision", "train-vision --full mnist")):
-        with pytest.raises(DataError, match="no full fine-tune") as caught:
-            write_suite(suite, tmp_path / suite, full=True, seed=1)
-        assert str(caught.value).endswith(f"mergeometry suite {command} --seed 1")
+    with pytest.raises(DataError, match="no full fine-tune" if full else "no trained expert") as caught:
+        write_suite(suite, tmp_path / suite, full=full, seed=1)
+    assert str(caught.value).endswith(f"mergeometry suite {command} --seed 1")

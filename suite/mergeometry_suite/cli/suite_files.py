@@ -11,6 +11,7 @@ from mergeometry.cli.show import Debug, console, plain, plain_errors
 
 
 def tasks(
+    only: Annotated[list[str] | None, typer.Argument(help="Tasks to write; all of the suite by default.")] = None,
     suite: Annotated[
         str, typer.Option(help="text-8, text-14, text-20, vision, vision-6 or language-model.")
     ] = "text-8",
@@ -18,7 +19,7 @@ def tasks(
         "suite"
     ),
     full: Annotated[bool, typer.Option("--full", help="Merge the full fine-tunes in the cache, not adapters.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="With --full: the seed they were trained with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed that the experts were trained with.")] = 0,
     habit: Annotated[str, typer.Option(help="With --full: the habit they were trained by.")] = "plain",
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of inputs per split of a task.")] = None,
     debug: Debug = False,
@@ -31,6 +32,7 @@ def tasks(
         folder = write_suite(
             suite,
             output,
+            only=only or (),
             full=full,
             limit=limit,
             seed=seed,

@@ -16,11 +16,9 @@ def train_vision(
     tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to train; all by default.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: vision-experts]"),
+        typer.Option("--output", "-o", help="Folder for the experts, one folder per task. [default: in the cache]"),
     ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Train the whole encoder, not an adapter; by default into the cache.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train the whole encoder, not an adapter.")] = False,
     seed: Seed = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train again what is there already.")] = False,
     debug: Debug = False,
@@ -34,11 +32,12 @@ def train_vision(
             full_vision_folder,
             list_vision_tasks,
             train_vision_expert,
+            vision_adapter_folder,
         )
 
         names = tasks or [task.name for task in list_vision_tasks()]
         form, place = (
-            (FULL, output or full_vision_folder(seed)) if full else (ADAPTER, output or Path("vision-experts"))
+            (FULL, output or full_vision_folder(seed)) if full else (ADAPTER, output or vision_adapter_folder(seed))
         )
         regime = replace(form.regime, seed=seed)
         train_each(

