@@ -20,7 +20,7 @@ from benchmarks.studies.calibration.correlation import (
     spearman,
     within_rows,
 )
-from benchmarks.studies.calibration.experience import experience
+from benchmarks.studies.calibration.experience import kept_by_auto
 from benchmarks.studies.calibration.fit import Rows, chosen, error_on, interval, ridge
 from benchmarks.studies.calibration.inputs_table import table_of
 from benchmarks.studies.calibration.left_out import FIGURES, agreement, gains
@@ -30,7 +30,7 @@ from benchmarks.studies.calibration.on_inputs import read_on_inputs
 from benchmarks.studies.calibration.page import on_page
 from benchmarks.studies.calibration.summary import COMMAND, CONSTANTS, ON_INPUTS, RESULT, boards, constants, of_inputs
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
-from benchmarks.studies.method_choice.arms import HALF_RULE
+from benchmarks.studies.method_choice.arms import read as read_arms
 from mergeometry.diagnostics.accumulation import accumulation
 from mergeometry.diagnostics.alignment import ENERGY, share_held, subspace_alignment
 from mergeometry.linalg.spectrum import Spectrum
@@ -237,13 +237,16 @@ def test_what_the_others_gain_is_in_shares_of_their_experts() -> None:
 
 
 def test_what_auto_kept_is_of_the_boards_that_scored_its_choice() -> None:
-    kept = experience()["adapter"]["auto"]
-    shares = []
-    for name in ("text-8-adapters-half", "text-2-adapters-half", "vision", "vision-6-adapters"):
-        board = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]
-        row = next(row for row in board["rows"] if row["name"] == FITTED["adapters"].method["name"])
-        own = row["rules"][HALF_RULE] if name.endswith("half") else row["at_best"]
-        assert name.endswith("half") or row["best_scale"] == FITTED["adapters"].scale
-        shares.append(own["mean"] / fmean(board["experts"].values()))
-    assert (kept["low"], kept["high"], kept["boards"]) == (min(shares), max(shares), 4)
-    assert (kept["fewest_tasks"], kept["most_tasks"]) == (2, 9)
+    kept, boards = kept_by_auto(), read_arms(LEADERBOARDS)
+    for group, merge in FITTED.items():
+        of_group = {name: board for name, board in boards.items() if board.group == group}
+        scored = {name: next(own for arm, own in board.arms.items() if arm.merge == merge)
+                  for name, board in of_group.items()}  # fmt: skip
+        shares = []
+        for name, own in scored.items():
+            board = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]
+            if own.test is not None:
+                shares.append(own.test / fmean(board["experts"].values()))
+        assert (kept[group]["low"], kept[group]["high"]) == (min(shares), max(shares))
+        assert kept[group]["boards"] == len(shares) > 1
+        assert kept[group]["fewest_tasks"] < kept[group]["most_tasks"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.method_choice.__main__ import COMMAND, NAME, PAGE
 from benchmarks.studies.method_choice.arms import AUTO_RULE, LATER, USED, Arm, Scored, read
-from benchmarks.studies.method_choice.fit import CELLS, CHOSEN, chosen_without, fit, regret, rules
+from benchmarks.studies.method_choice.fit import (
+    BY_FORM,
+    CELLS,
+    CHOSEN,
+    chosen_without,
+    fit,
+    regret,
+    regret_on_validation,
+    rules,
+)
 from benchmarks.studies.method_choice.page import written
 from mergeometry.methods import registry
 from mergeometry.plan.choice_of_method import FITTED
@@ -38,10 +48,27 @@ def write(folder: Path, name: str, *rows: dict[str, Any]) -> None:
 
 def test_the_rules_in_the_library_are_those_that_the_boards_give(boards: dict[str, Scored]) -> None:
     fitted = rules(list(boards.values()), CELLS[CHOSEN])
-    assert {form: arm.merge for form, arm in fitted.items()} == {
-        form: type(merge)(dict(merge.method), merge.other, merge.scale) for form, merge in FITTED.items()
-    }
+    assert {group: arm.merge for group, arm in fitted.items()} == FITTED
     assert f"{registry.find('own_blocks').scale_rule} per model" == AUTO_RULE
+
+
+def test_adapters_are_divided_as_loses_least_on_validation_inputs(boards: dict[str, Scored]) -> None:
+    adapters = [board for board in boards.values() if board.form == "adapters"]
+    lost: dict[str, float] = {}
+    for way, cell in CELLS.items():
+        losses = [regret_on_validation(board, chosen_without(board, adapters, cell)) for board in adapters]
+        lost[way] = fmean(loss for loss in losses if loss is not None)
+    assert lost[CHOSEN] == min(lost.values()) < lost[BY_FORM]
+
+
+def test_rows_that_other_boards_measured_on_the_same_inputs_count(tmp_path: Path) -> None:
+    write(tmp_path, "vision", row("ties", {"0.5": 0.6, "1": 0.7}, 0.5))
+    refined = {**row("tsv_m + pico", {"0.5": 0.9, "1": 0.8}, 0.8), "method": {"name": "tsv_m"}}
+    write(tmp_path, "vision-records", refined, row("ties", {"0.5": 0.1, "1": 0.1}, 0.1))
+    board = read(tmp_path)["vision"]
+    assert (board.best, board.best_name, board.best_validation) == (0.8, "tsv_m + pico", 0.9)
+    assert fit([board]) == Arm("tsv_m + pico", 0.5) and Arm("tsv_m + pico", 0.5).merge.refine == ("pico",)
+    assert board.arms[Arm("ties", 1.0)].validation == 0.7  # the board's own row
 
 
 def test_the_page_is_written_from_the_boards(boards: dict[str, Scored]) -> None:

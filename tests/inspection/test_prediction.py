@@ -15,6 +15,7 @@ from mergeometry.inspection.advice import advice_in_words
 from mergeometry.inspection.losses import figures_of_model, losses_in_words
 from mergeometry.inspection.prediction import kept_by, kept_by_auto, loss_of, predicts
 from mergeometry.inspection.result import Inspection, Model
+from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.plan.prepared import prepared_plan
 from mergeometry.recipe import load_recipe
 from mergeometry.report.definitions import AFTER, BEFORE, not_shown_to_predict, shown_to_predict
@@ -28,8 +29,8 @@ MODEL = {"figures": ["relative_norm", "squared: share_held"], "centre": [0.1, 0.
 CONSTANTS = {
     "model": None,
     "figures": {"accumulated": [{"level": "merges", "rho": 0.9, "low": 0.8, "high": 0.95}]},
-    "kinds": {"checkpoint": {"methods": KEPT, "auto": {"low": 0.8, "high": 0.951, "boards": 3, "fewest_tasks": 6,
-                                                       "most_tasks": 14}}},
+    "kinds": {"checkpoint": KEPT},
+    "auto": {"full": {"low": 0.8, "high": 0.951, "boards": 3, "fewest_tasks": 6, "most_tasks": 14}},
 }  # fmt: skip
 
 
@@ -129,9 +130,10 @@ def test_definitions_are_parted_by_what_was_shown() -> None:
 
 
 def test_the_constants_that_ship_are_whole() -> None:
-    for kind in ("checkpoint", "adapter"):
-        auto = kept_by_auto(kind)
+    for group in FITTED:
+        auto = kept_by_auto(group)
         assert auto is not None and 0 < auto.low <= auto.high <= 1.05 and auto.boards > 1
+    for kind in ("checkpoint", "adapter"):
         kept = kept_by(kind, "own_blocks", validated=True)
         assert kept is not None and kept[0] <= kept[1]
     assert all(

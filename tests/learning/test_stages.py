@@ -18,7 +18,7 @@ from mergeometry.learning.learnable import Dense, Thin
 from mergeometry.learning.stages import PAIRS_FROM, check_every, held_out_share, stages_of
 from mergeometry.learning.state import Point, State
 from mergeometry.learning.state_file import StateFile
-from mergeometry.plan.choice_of_method import FITTED
+from mergeometry.plan.choice_of_method import FITTED, PLAIN
 from mergeometry.recipe.adapt import LearningSettings
 from tests.helpers import models
 from tests.helpers.learning_models import prepared_from, with_settings
@@ -109,10 +109,11 @@ def test_where_learning_is_no_better_the_merge_without_data_is_kept(tuned: dict[
 
 
 @pytest.mark.suite
-def test_adapters_start_at_the_scale_that_auto_computes(adapters: dict[str, Any], tmp_path: Path) -> None:
+def test_adapters_start_at_a_merge_with_a_part_for_each_task(adapters: dict[str, Any], tmp_path: Path) -> None:
     recipe = with_settings(adapters, {**AUTO, "steps": 1, "learning_rate": 50.0})
     mg.merge(recipe, tmp_path / "learned", workers=1)
-    mg.merge({key: value for key, value in recipe.items() if key != "adapt"}, tmp_path / "merged", workers=1)
+    start = {**recipe, "method": dict(PLAIN.method), "scale": PLAIN.scale}
+    mg.merge({key: value for key, value in start.items() if key != "adapt"}, tmp_path / "merged", workers=1)
     learned, merged = models.loaded(tmp_path / "learned"), models.loaded(tmp_path / "merged")
     for name, tensor in merged.items():
         torch.testing.assert_close(learned[name], tensor, rtol=1e-5, atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.errors import RecipeError
-from mergeometry.plan.choice_of_method import ALIKE, FITTED, Facts, choose_method
+from mergeometry.plan.choice_of_method import ALIKE, FITTED, PLAIN, Facts, Merge, choose_method
 from mergeometry.plan.likeness import base_cosine, least_cosine
 from mergeometry.recipe import load_recipe
 from mergeometry.sources import Checkpoint, open_model
@@ -23,20 +24,25 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "method"),
+    ("facts", "merge"),
     [
-        (Facts(models=8, adapters=8, kind="text", likeness=0.02), FITTED["adapters"].method["name"]),
-        (Facts(models=8, adapters=0, kind="image", likeness=0.02), FITTED["full"].method["name"]),
-        (Facts(models=3, adapters=1), FITTED["full"].method["name"]),
-        (Facts(models=3, adapters=2), FITTED["adapters"].method["name"]),
-        (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), "average"),
-        (Facts(models=1, adapters=1), "average"),
-        (Facts(models=3, adapters=0, inputs=True), "esm"),
+        (Facts(models=8, adapters=8, kind="text", likeness=0.02), FITTED["text adapters"]),
+        (Facts(models=3, adapters=2, kind="image", likeness=0.02), FITTED["image adapters"]),
+        (Facts(models=8, adapters=0, kind="image", likeness=0.02), FITTED["full"]),
+        (Facts(models=3, adapters=1), FITTED["full"]),
+        (Facts(models=3, adapters=2, kind="causal"), PLAIN),
+        (Facts(models=3, adapters=2), PLAIN),
+        (Facts(models=3, adapters=3, kind="text", learns=True), PLAIN),
+        (Facts(models=3, adapters=3, kind="image", matrices=False), PLAIN),
+        (Facts(models=3, adapters=0, learns=True), FITTED["full"]),
+        (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), Merge({"name": "average"})),
+        (Facts(models=1, adapters=1), Merge({"name": "average"})),
+        (Facts(models=3, adapters=0, inputs=True), Merge({"name": "esm"})),
     ],
 )
-def test_the_first_rule_that_holds_chooses(facts: Facts, method: str) -> None:
+def test_the_first_rule_that_holds_chooses(facts: Facts, merge: Merge) -> None:
     choice = choose_method(facts)
-    assert choice.merge.method["name"] == method
+    assert choice.merge == merge
     looked, chose, because = choice.reasons
     assert looked.startswith("auto: looked at ") and chose == f"auto: chose {choice.merge}" and "because" in because
 
@@ -56,11 +62,41 @@ def test_a_recipe_without_a_method_is_planned_and_recorded_with_the_one_that_was
 def test_keys_that_are_given_stay(family: dict[str, Any]) -> None:
     adapters = {"base": family["base"], "models": family["models"][2:]}
     chosen = mg.make_plan(**adapters).recipe
-    assert chosen.method.name == FITTED["adapters"].method["name"]
-    assert chosen.scale == FITTED["adapters"].scale == 0.5
+    assert chosen.method.name == PLAIN.method["name"]
+    assert chosen.scale == PLAIN.scale == 0.5
     told = mg.make_plan(**adapters, method="auto", scale=0.4, other="ties").recipe
     assert told.method == chosen.method and told.scale == 0.4 and told.other is not None and told.other.name == "ties"
     assert mg.make_plan(**adapters, method="average").recipe.method.name == "average"
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Adapters of a model whose configuration says that it reads text."""
+    family = models.write_family(tmp_path_factory.mktemp("adapters"), count=2, adapters=2)
+    (Path(family["base"]) / "config.json").write_text(json.dumps({"vocab_size": 40}))
+    return family
+
+
+def test_a_refinement_is_chosen_planned_recorded_and_merged_with(adapters: dict[str, Any], tmp_path: Path) -> None:
+    merge = FITTED["text adapters"]
+    run = mg.merge(**adapters, output=tmp_path / "out")
+    assert run.recipe["method"] == dict(merge.method) and run.recipe["scale"] == merge.scale
+    assert [step["name"] for step in run.recipe["refine"]] == list(merge.refine) != []
+    assert f"auto: chose {merge}" in run.warnings and f"refine: [{', '.join(merge.refine)}]" in str(merge)
+    again = mg.merge(run.recipe, output=tmp_path / "again")
+    named = mg.merge(**adapters, method=merge.method, refine=list(merge.refine), output=tmp_path / "named")
+    assert again.digest == named.digest == run.digest
+    thin = mg.merge({**adapters, "scale": 0.3, "output": {"adapter": True}}, tmp_path / "thin")
+    assert thin.recipe["scale"] == 0.3 and thin.recipe["refine"] == run.recipe["refine"]
+    assert mg.make_plan(**adapters, refine=[]).recipe.refine == ()
+
+
+def test_learning_starts_from_a_merge_with_a_part_for_each_task(adapters: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")
+    tasks = [{"name": Path(model).name, "data": str(tmp_path / "texts.txt")} for model in adapters["models"]]
+    plan = mg.make_plan({**adapters, "adapt": {"tasks": tasks}})
+    assert plan.recipe.method.name == PLAIN.method["name"] and plan.recipe.refine == ()
+    assert "a part for each task" in plan.notes[2]
 
 
 def test_copies_are_averaged(family: dict[str, Any], tmp_path: Path) -> None:

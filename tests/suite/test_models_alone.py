@@ -32,5 +32,7 @@ def test_real_experts_merge_by_the_names_of_their_folders(tmp_path: Path, monkey
     merged = invoke("merge", "trec", "movie", "language", "--output", tmp_path / "out")
     assert merged.exit_code == 0, merged.output
     record = read_record(tmp_path / "out")
-    assert record.recipe["method"] == dict(FITTED["adapters"].method)
+    merge = FITTED["text adapters"]
+    assert record.recipe["method"] == dict(merge.method)
+    assert [step["name"] for step in record.recipe["refine"]] == list(merge.refine)
     assert any("3 adapters of a text model" in note for note in record.warnings)

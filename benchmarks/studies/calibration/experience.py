@@ -11,7 +11,7 @@ from benchmarks.studies.leaderboards.page import comparison_of, read
 from benchmarks.studies.leaderboards.run import RESULTS as LEADERBOARDS
 from benchmarks.studies.method_choice.arms import read as read_arms
 from mergeometry.comparison.result import CompareRow, Figures
-from mergeometry.plan.choice_of_method import FITTED, Form
+from mergeometry.plan.choice_of_method import FITTED, Group
 
 KINDS = {
     "checkpoint": ("text-8-full", "text-8-full-seed-1", "text-8-full-seed-2", "text-14-full", "vision-6-full",
@@ -20,22 +20,16 @@ KINDS = {
 }  # fmt: skip
 """Kinds of models as an inspection names them, to the boards of that kind with the library's own methods."""
 
-FORMS: Mapping[str, Form] = {"checkpoint": "full", "adapter": "adapters"}
-"""The same kinds as `method: auto` names them."""
-
 Boards = Mapping[str, Mapping[str, CompareRow]]
 
 
-def experience() -> dict[str, Any]:
-    """By kind of models: what `method: auto` takes kept, and what every method kept on the boards."""
+def experience() -> dict[str, dict[str, Any]]:
+    """By kind of models: what every method kept on the boards."""
     found = read(LEADERBOARDS)
     result = {}
     for kind, names in KINDS.items():
         boards = {name: {row.name: row for row in comparison_of(found[name]).rows} for name in names}
-        result[kind] = {
-            "methods": {name: _kept(boards, name) for name in everywhere(boards)},
-            "auto": kept_by_choice(FORMS[kind]),
-        }
+        result[kind] = {name: _kept(boards, name) for name in everywhere(boards)}
     return result
 
 
@@ -51,18 +45,20 @@ def everywhere(boards: Boards) -> list[str]:
 BY_INPUTS = ("regmean", "esm")
 
 
-def kept_by_choice(form: Form) -> dict[str, Any]:
-    """What the fitted merge of `method: auto` kept of the experts' mean score, on every board that scored it."""
-    shares, tasks = [], []
+def kept_by_auto() -> dict[Group, dict[str, Any]]:
+    """What the fitted merges of `method: auto` kept of the experts' mean score, on every board that scored them."""
+    shares: dict[Group, list[tuple[float, int]]] = {}
     for name, board in read_arms(LEADERBOARDS).items():
-        own = next((own.test for arm, own in board.arms.items() if arm.merge == FITTED[form]), None)
-        if board.form == form and own is not None:
+        own = next((own.test for arm, own in board.arms.items() if arm.merge == FITTED[board.group]), None)
+        if own is not None:
             experts = json.loads((LEADERBOARDS / f"{name}.json").read_text("utf-8"))["comparison"]["experts"]
-            shares.append(own / fmean(experts.values()))
-            tasks.append(board.tasks)
+            shares.setdefault(board.group, []).append((own / fmean(experts.values()), board.tasks))
     return {
-        "low": min(shares), "high": max(shares), "boards": len(shares), "fewest_tasks": min(tasks),
-        "most_tasks": max(tasks),
+        group: {
+            "low": min(share for share, _ in kept), "high": max(share for share, _ in kept), "boards": len(kept),
+            "fewest_tasks": min(tasks for _, tasks in kept), "most_tasks": max(tasks for _, tasks in kept),
+        }
+        for group, kept in shares.items()
     }  # fmt: skip
 
 

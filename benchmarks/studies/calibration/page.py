@@ -166,8 +166,8 @@ def experience_table(kinds: Mapping[str, Any]) -> str:
         "validated scale |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for name in dict.fromkeys(name for own in kinds.values() for name in own["methods"]):
-        cells = [_range(own["methods"].get(name, {}).get(at)) for own in kinds.values() for at in ("at_one", "at_best")]
+    for name in dict.fromkeys(name for own in kinds.values() for name in own):
+        cells = [_range(own.get(name, {}).get(at)) for own in kinds.values() for at in ("at_one", "at_best")]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,7 @@ from benchmarks.studies.calibration.correlation import (
     over_rows,
     within_rows,
 )
-from benchmarks.studies.calibration.experience import experience
+from benchmarks.studies.calibration.experience import experience, kept_by_auto
 from benchmarks.studies.calibration.fit import (
     CANDIDATES,
     COVERAGE,
@@ -192,6 +192,7 @@ def constants(result: Mapping[str, Any], on_inputs: Mapping[str, Any]) -> dict[s
         "written_by": COMMAND,
         "figures": {**{name: levels for name, levels in figures.items() if levels}, **of_inputs(on_inputs)},
         "kinds": experience(),
+        "auto": kept_by_auto(),
         "model": model if (model := result.get("model")) and model["deserved"] else None,
     }
 

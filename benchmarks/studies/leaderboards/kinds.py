@@ -10,10 +10,12 @@ from benchmarks.studies.leaderboards.rows import (
     ALL_OF_ADAPTERS,
     CLASSICAL,
     DC_LINEAR,
+    DC_NONE,
     HABITS,
     HALF,
     READINGS,
     RECORDS,
+    REFINED,
     REGRESSIONS_OF_SEEDS,
     SHORT,
     SPECTRAL,
@@ -127,6 +129,24 @@ def records(title: str, suite: str, **sizes: Any) -> Board:
     )  # fmt: skip
 
 
+def refined(title: str, suite: str, *methods: Item, **more: Any) -> Board:
+    """Refined merges of adapters, on the inputs of the first board of these experts."""
+    return Board(
+        title=f"{title}, refined merges", suite=suite, full=False, methods=methods or REFINED,
+        question="Does a merge of adapters keep more where its size is restored, and at which scale?",
+        **{"scales": "0.5,1", "rules": HALF, **more},
+    )  # fmt: skip
+
+
+def adapters_of_seed(title: str, suite: str, seed: int, **sizes: Any) -> Board:
+    """Tests what `method: auto` chooses for adapters on LoRA experts of another seed, with what led on the first's."""
+    return Board(
+        title=f"{title} of training seed {seed}", suite=suite, full=False, seed=seed,
+        methods=["own_blocks", "average", DC_NONE, *REFINED], rules=HALF,
+        question="Does what was chosen for adapters hold for experts that no rule has seen?", **sizes,
+    )  # fmt: skip
+
+
 def by_layer(title: str, suite: str, *methods: Item, seed: int = 0, **sizes: Any) -> Board:
     """What full fine-tunes keep by CT-Merging, and by LARV's scale per layer beside one scale for all."""
     return Board(
@@ -136,12 +156,11 @@ def by_layer(title: str, suite: str, *methods: Item, seed: int = 0, **sizes: Any
     )  # fmt: skip
 
 
-def at_half(title: str, only: Sequence[str] = (), more: Sequence[Item] = ()) -> Board:
+def at_half(title: str, suite: str, *methods: Item, **more: Any) -> Board:
     """Test figures at scale 0.5 for the study of `method: auto`, where a board has them on validation inputs alone."""
     return Board(
-        title=title, suite="text-8", full=False, only=only, methods=["own_blocks", *more], scales="0.5,1",
-        question="What is half a scale worth on adapters, on the board's own inputs?",
-        validation=60 if only else 75, test=250, rules=HALF,
+        title=f"{title}, at half a scale", suite=suite, full=False, methods=methods, scales="0.5,1", rules=HALF,
+        question="What is half a scale worth on adapters, on the board's own inputs?", **more,
     )  # fmt: skip
 
 

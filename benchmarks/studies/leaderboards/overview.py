@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.kinds import BESIDE
 from benchmarks.studies.leaderboards.page import comparison_of
 from benchmarks.studies.leaderboards.rows import UNSMOOTHED, WITH_INPUTS
-from benchmarks.studies.method_choice.arms import AUTO_RULE, CANDIDATES
+from benchmarks.studies.method_choice.arms import AUTO_RULE, CANDIDATES, group_of
 from mergeometry.comparison.result import CompareRow, Figures
 from mergeometry.plan.choice_of_method import FITTED
 from mergeometry.report.comparison import kept
@@ -107,7 +107,7 @@ def told(board: str, rows: Rows, found: Found) -> dict[str, tuple[Told, Told]]:
         for name, row in rows.items()
     }
     repeated = seeds.boards_of(found, board).keys()
-    if len(repeated) < 2:
+    if board not in seeds.REPEATED or len(repeated) < 2:
         return shares
     alone = f" (seed {BOARDS[board].seed})"
     shares = {
@@ -160,13 +160,13 @@ def _first(boards: Mapping[str, Rows], found: Found) -> str:
 
 def _auto(name: str, rows: Rows, found: Found) -> str:
     """What is kept by the merge that `method: auto` chooses, where the board, or one on its inputs, scored it."""
-    merge = FITTED["full" if BOARDS[name].full else "adapters"]
-    row = next(row for row, own in CANDIDATES.items() if (own.method, own.other) == (merge.method, merge.other))
+    merge = FITTED[group_of(BOARDS[name])]
+    row = next(row for row, own in CANDIDATES.items() if replace(own, scale=merge.scale) == merge)
     rule = f"{merge.scale:g} x one" if isinstance(merge.scale, float) else AUTO_RULE
     if merge.scale == 1.0 and row in rows:
         return f"`{row}` at 1: {told(name, rows, found)[row][1].text}"
     tried = [rows[row]] if row in rows else []
-    for more in (f"{name}-half", f"{name}-rest"):
+    for more in (f"{name}-half", *(f"{name}-{end}" for end in BESIDE)):
         tried += [one for one in comparison_of(found[more]).rows if one.name == row] if more in found else []
     for one in tried:
         for scale, figures in ((1.0, one.at_one), (one.best_scale, one.at_best), (merge.scale, one.rules.get(rule))):

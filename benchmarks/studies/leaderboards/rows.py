@@ -99,15 +99,23 @@ UNSMOOTHED = ("text-2-adapters", "text-8-adapters", "vision-6-adapters", "vision
 ALL_OF_ADAPTERS: list[Item] = [
     "own_blocks", "average", "task_arithmetic", "ties", *SPECTRAL, DC_NONE, DC_LINEAR,
 ]  # fmt: skip
+
+
+def with_steps(method: str, *steps: str) -> list[Item]:
+    return [{"name": f"{method} + {step}", "method": method, "refine": [step]} for step in steps]
+
+
+TSV_M_REFINED = with_steps("tsv_m", "pico", "norm")
+REFINED = [*with_steps("task_arithmetic", "pico", "norm"), *TSV_M_REFINED]
+"""Merges of adapters whose size is restored; `norm` is the half of `pico` that follows the merge, the control."""
 RECORDS: list[Item] = [
     "own_blocks",
     "ct_merging",
     "core_space",
     {"name": "core_space ties", "method": {"name": "core_space", "combine": "ties", "isotropic": False}},
-    *({"name": f"{method} + {step}", "method": method, "refine": [step]}
-      for method in ("task_arithmetic", "tsv_m") for step in ("pico", "norm")),
-]  # fmt: skip
-"""Published merges of adapters; `norm` is the half of `pico` that follows the merge, the control."""
+    *REFINED,
+]
+"""Published merges of adapters."""
 HALF = "one(factor=0.5, per=model)"
 """Scores half a scale on test inputs too, which is what `method: auto` chooses for adapters."""
 HABITS: list[Item] = [

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,18 @@ def run(name: str, workers: int | None = None) -> None:
     board, folder = BOARDS[name], SCRATCH / name
     found = circumstances()
     tool = [sys.executable, "-m", "mergeometry"]
-    suite = ["suite", "tasks", "--suite", board.suite, "--output", str(folder / "suite")]
-    _call([*tool, *suite, *(["--full", "--seed", str(board.seed), "--habit", board.habit] if board.full else [])])
+    suite = [
+        "suite",
+        "tasks",
+        *board.only,
+        "--suite",
+        board.suite,
+        "--output",
+        str(folder / "suite"),
+        "--seed",
+        str(board.seed),
+    ]
+    _call([*tool, *suite, *(["--full", "--habit", board.habit] if board.full else [])])
     _call([*tool, *arguments(board, folder, workers)])
     keep(name, folder / "comparison", found)
 
@@ -38,28 +47,16 @@ def arguments(board: Board, folder: Path, workers: int | None = None) -> list[st
     for task in tasks["tasks"]:
         for split, limit in (("validation", board.validation), ("test", board.test)):
             task[split] = {"path": task[split], "limit": limit}
-    recipe = "recipe.yaml"
-    if board.only:
-        tasks["tasks"] = [task for task in tasks["tasks"] if task["name"] in board.only]
-        recipe = _with_only(board.only, folder / "suite" / recipe)
     (folder / "suite" / "tasks-limited.yaml").write_text(json.dumps(tasks, indent=1), "utf-8")
     # JSON is YAML.
     (folder / "methods.yaml").write_text(json.dumps(list(board.methods), indent=1), "utf-8")
     return [
-        "compare", str(folder / "suite" / recipe), "--tasks", str(folder / "suite" / "tasks-limited.yaml"),
+        "compare", str(folder / "suite" / "recipe.yaml"), "--tasks", str(folder / "suite" / "tasks-limited.yaml"),
         "--methods", str(folder / "methods.yaml"), "--scales", board.scales, "--output", str(folder / "comparison"),
         *(["--rules", board.rules] if board.rules else []),
         *(["--leave-out", board.leave_out] if board.leave_out else []),
         *(["--workers", str(workers)] if workers else []),
     ]  # fmt: skip
-
-
-def _with_only(names: Sequence[str], recipe: Path) -> str:
-    """Write the suite's recipe with these models alone next to it, and return the file's name."""
-    given = json.loads(recipe.read_text("utf-8"))
-    given["models"] = [model for model in given["models"] if model["name"] in names]
-    recipe.with_name("recipe-limited.yaml").write_text(json.dumps(given, indent=1), "utf-8")
-    return "recipe-limited.yaml"
 
 
 def keep(name: str, comparison: Path, found: dict[str, Any]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.studies.leaderboards.boards import BOARDS
-from benchmarks.studies.leaderboards.kinds import BESIDE
+from benchmarks.studies.leaderboards.kinds import BESIDE, Board
 from benchmarks.studies.leaderboards.rows import UNSMOOTHED
-from mergeometry.plan.choice_of_method import Form, Merge
+from mergeometry.plan.choice_of_method import Facts, Form, Group, Merge
 
 RESULTS = Path(__file__).parents[2] / "results" / "leaderboards"
 AUTO_RULE = "norm_mean per model"
@@ -24,7 +24,9 @@ CANDIDATES: Mapping[str, Merge] = {
     **{f"{name} rows": Merge({"name": name}, "rows") for name in ("tsv_m", "iso_cts", "dc_merge")},
     "dc_merge linear": Merge({"name": "dc_merge", "smoothing": "linear"}),
     "dc_merge none": Merge({"name": "dc_merge", "smoothing": "none"}),
-}
+    **{f"{name} + {step}": Merge({"name": name}, refine=(step,))
+       for name in ("task_arithmetic", "tsv_m") for step in ("pico", "norm")},
+}  # fmt: skip
 """The rows of the boards that may be chosen."""
 
 WITH_INPUTS = ("regmean", "esm")
@@ -32,14 +34,14 @@ WITH_INPUTS = ("regmean", "esm")
 
 USED = (
     "text-8-full", "text-8-full-seed-1", "text-8-full-seed-2", "text-14-full", "vision-6-full", "vision-full",
-    "text-8-adapters", "text-2-adapters", "vision", "vision-6-adapters",
+    "text-8-adapters", "text-2-adapters", "text-6-adapters", "vision", "vision-6-adapters",
 )  # fmt: skip
 """The boards that rules are fitted and tested on, where they have been run; a new one is added by hand."""
 
 LATER = (
     "text-14-full-seed-1", "text-14-full-seed-2", "text-20-full", "text-8-full-weight-decay", "vision-6-full-seed-1",
-    "vision-6-full-seed-2", "vision-full-seed-1", "vision-full-seed-2", "text-6-adapters", "text-14-adapters",
-    "text-20-adapters",
+    "vision-6-full-seed-2", "vision-full-seed-1", "vision-full-seed-2", "text-14-adapters", "text-20-adapters",
+    "text-8-adapters-seed-1", "vision-4-adapters-seed-1",
 )  # fmt: skip
 """Boards that were measured after the rules had been fitted, and so test them."""
 
@@ -79,7 +81,7 @@ class Arm:
     def merge(self) -> Merge:
         """What a recipe says."""
         named = CANDIDATES[self.row]
-        return Merge(named.method, named.other, self.scale)
+        return replace(named, scale=self.scale)
 
     def __str__(self) -> str:
         return f"`{self.row}` at {self.scale:g}" if isinstance(self.scale, float) else f"`{self.row}` at `{self.scale}`"
@@ -104,6 +106,7 @@ class Scored:
     title: str
     form: Form
     kind: str
+    group: Group
     suite: str
     tasks: int
     arms: Mapping[Arm, Figures]
@@ -123,38 +126,43 @@ def read(folder: Path = RESULTS, names: Sequence[str] = USED) -> dict[str, Score
     def beside(name: str, *ends: str) -> list[Mapping[str, Any]]:
         return [comparison(more) for end in ends if (more := f"{name}-{end}") in files]
 
-    return {
-        name: _scored(name, comparison(name), beside(name, "half"), beside(name, *BESIDE))
-        for name in names
-        if name in files
-    }
+    return {name: _scored(name, comparison(name), beside(name, "half", *BESIDE)) for name in names if name in files}
 
 
-def _scored(
-    name: str, comparison: Mapping[str, Any], half: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]
-) -> Scored:
+def kind_of(board: Board) -> str:
+    """What the inputs of a board's models are."""
+    return "image" if board.suite.startswith("vision") else "text"
+
+
+def group_of(board: Board) -> Group:
+    """The models that share a rule of `method: auto` with a board's."""
+    return Facts(models=1, adapters=0 if board.full else 1, kind=kind_of(board)).group
+
+
+def _scored(name: str, comparison: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> Scored:
+    """A board with the rows that others measured on the same models and inputs; where both did, the board's own."""
     board = BOARDS[name]
-    kind = "image" if board.suite.startswith("vision") else "text"
+    kind = kind_of(board)
     form: Form = "full" if board.full else "adapters"
-    rows = {row["name"]: row for row in comparison["rows"] if row["method"]["name"] not in WITH_INPUTS}
-    if name in UNSMOOTHED and "dc_merge" in rows:
+    own = {row["name"]: row for row in comparison["rows"]}
+    if name in UNSMOOTHED and "dc_merge" in own:
         # Measured before the method smoothed adapters by default.
-        rows["dc_merge none"] = rows.pop("dc_merge")
+        own["dc_merge none"] = own.pop("dc_merge")
+    rows = [(row["name"], row) for other in more for row in other["rows"]] + list(own.items())
+    rows = [(row, found) for row, found in rows if found["method"]["name"] not in WITH_INPUTS]
     if kind == "image" or form == "adapters":
         # No model moves a table of words, so that there is nothing for `rows` to merge.
-        rows |= {f"{row} rows": rows[row] for row in list(rows) if f"{row} rows" in CANDIDATES}
-    arms = {arm: figures for row in rows if row in CANDIDATES for arm, figures in _arms(row, rows[row])}
-    for row in (row for board in half for row in board["rows"]):
-        arm = Arm(row["name"], HALF)
-        arms[arm] = Figures(arms[arm].validation, row["rules"][HALF_RULE]["mean"])
-    arms = {arm: figures for arm, figures in arms.items() if arm.scale in SCALES[form]}
-    # Measured after the rules had been fitted: hindsight knows them, and no rule may choose them.
-    later = {row["name"]: row for board in more for row in board["rows"] if row["method"]["name"] not in WITH_INPUTS}
-    known = {**later, **rows}
-    best, best_name = max((score, row) for row, found in known.items() for score in _tests(found))
-    validation = max(figure for row in rows.values() for figure in row["validation"].values())
+        rows += [(f"{row} rows", found) for row, found in rows if f"{row} rows" in CANDIDATES]
+    arms: dict[Arm, Figures] = {}
+    for arm, figures in (one for row, found in rows if row in CANDIDATES for one in _arms(row, found)):
+        if arm.scale in SCALES[form] and (arm not in arms or figures.test is not None):
+            arms[arm] = figures
+    best, best_name = max((score, row) for row, found in rows for score in _tests(found))
+    validation = max(figure for _, found in rows for figure in found["validation"].values())
     tasks = len(comparison["seen"])
-    return Scored(name, board.title, form, kind, f"{kind} {form}", tasks, arms, best, best_name, validation)
+    return Scored(
+        name, board.title, form, kind, group_of(board), f"{kind} {form}", tasks, arms, best, best_name, validation
+    )
 
 
 def _arms(name: str, row: Mapping[str, Any]) -> list[tuple[Arm, Figures]]:

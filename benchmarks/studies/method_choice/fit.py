@@ -10,13 +10,18 @@ from benchmarks.studies.method_choice.arms import Arm, Scored
 Cell = Callable[[Scored], str]
 """What boards must have in common to share a rule."""
 
+BY_FORM = "one for adapters, one for full fine-tunes"
 CELLS: Mapping[str, Cell] = {
     "one rule for all": lambda board: "all",
-    "one for adapters, one for full fine-tunes": lambda board: board.form,
+    BY_FORM: lambda board: board.form,
+    "one for full fine-tunes, one for adapters of each kind of input": lambda board: board.group,
     "one for each form and kind of input": lambda board: f"{board.form}, {board.kind}",
 }
-CHOSEN = "one for adapters, one for full fine-tunes"
-"""How the rules of `method: auto` are divided."""
+CHOSEN = "one for full fine-tunes, one for adapters of each kind of input"
+"""How the rules of `method: auto` are divided.
+
+Adapters are divided as loses least on the validation inputs of boards of adapters, each left out.
+"""
 
 
 def fit(boards: Collection[Scored]) -> Arm | None:
@@ -46,12 +51,18 @@ def chosen_without(board: Scored, boards: Collection[Scored], cell: Cell, *, sui
     Where its cell has no other board, the rule is that of its form; where that has none either, that of all.
     """
     others = [one for one in boards if one.name != board.name and not (suite and one.suite == board.suite)]
-    same: tuple[Cell, ...] = (cell, CELLS[CHOSEN], CELLS["one rule for all"])
+    same: tuple[Cell, ...] = (cell, CELLS[BY_FORM], CELLS["one rule for all"])
     for test in same:
         arm = fit([one for one in others if test(one) == test(board)])
         if arm is not None:
             return arm
     return None
+
+
+def regret_on_validation(board: Scored, arm: Arm | None) -> float | None:
+    """The same on validation inputs, by which the division of the rules is chosen."""
+    figures = board.arms.get(arm) if arm is not None else None
+    return None if figures is None or figures.validation is None else 100 * (board.best_validation - figures.validation)
 
 
 def regret(board: Scored, arm: Arm | None) -> float | None:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from mergeometry.inspection.prediction import kept_by, kept_by_auto
 from mergeometry.inspection.result import Inspection, Sentence
-from mergeometry.plan.choice_of_method import FITTED, Facts, Merge, choose_method
-
-_KINDS = {"checkpoint": "full fine-tunes", "adapter": "adapters"}
+from mergeometry.plan.choice_of_method import FITTED, GROUPS, Facts, Group, Merge, choose_method
 
 
 def advice_in_words(inspection: Inspection) -> Iterator[Sentence]:
@@ -20,8 +18,8 @@ def advice_in_words(inspection: Inspection) -> Iterator[Sentence]:
     choice = choose_method(facts)
     text = f"`method: auto` takes {_way(choice.merge)} for these models: {choice.why}."
     # Boards are of one kind of models, and tell nothing of a choice that other rules made.
-    kind = kinds[0] if len(set(kinds)) == 1 and choice.merge == FITTED[facts.form] else None
-    experience = [] if kind is None else list(_experience(inspection, kind, str(choice.merge.method["name"])))
+    told = len(set(kinds)) == 1 and choice.merge == FITTED.get(facts.group)
+    experience = list(_experience(inspection, facts.group, kinds[0], choice.merge)) if told else []
     if experience:
         text = " ".join([text, *experience, "These are other models: it is experience, not an estimate for yours."])
     yield Sentence("note", text)
@@ -32,21 +30,24 @@ def facts_of(inspection: Inspection) -> Facts:
     return Facts(
         models=len(inspection.models),
         adapters=sum(model.kind == "adapter" for model in inspection.models),
+        kind=inspection.model_kind,
         likeness=min((pair.cosine for pair in inspection.totals.pairs), default=None),
         inputs=bool(inspection.recipe.get("data")),
+        learns=bool(inspection.recipe.get("adapt")),
     )
 
 
-def _experience(inspection: Inspection, kind: str, chosen: str) -> Iterator[str]:
-    kept = kept_by_auto(kind)
+def _experience(inspection: Inspection, group: Group, kind: str, chosen: Merge) -> Iterator[str]:
+    kept = kept_by_auto(group)
     if kept is not None:
         tasks = f"{kept.fewest_tasks} to {kept.most_tasks} tasks each"
         yield (
-            f"On {kept.boards} boards of {_KINDS[kind]} ({tasks}) that kept {_percent((kept.low, kept.high))} of the "
+            f"On {kept.boards} boards of {GROUPS[group]} ({tasks}) that kept {_percent((kept.low, kept.high))} of the "
             "experts' scores."
         )
     name = _method(inspection)
-    own = kept_by(kind, name, validated=False) if name and name != chosen else None
+    plain = not chosen.refine and name == chosen.method["name"]
+    own = kept_by(kind, name, validated=False) if name and not plain else None
     if own is not None:
         yield f"`{name}` at scale 1 kept {_percent(own)}."
 
@@ -54,10 +55,10 @@ def _experience(inspection: Inspection, kind: str, chosen: str) -> Iterator[str]
 def _way(merge: Merge) -> str:
     options = ", ".join(f"{key}: {value}" for key, value in merge.method.items() if key != "name")
     method = f"`{merge.method['name']}`" + (f" ({options})" if options else "")
+    refined = f" with `refine: [{', '.join(merge.refine)}]`" if merge.refine else ""
     other = f" with `other: {merge.other}`" if merge.other else ""
-    return f"{method}{other} at `scale: {merge.scale:g}`" if isinstance(merge.scale, float) else (
-        f"{method}{other} with `scale: {merge.scale}`"
-    )  # fmt: skip
+    scale = f" at `scale: {merge.scale:g}`" if isinstance(merge.scale, float) else f" with `scale: {merge.scale}`"
+    return f"{method}{refined}{other}{scale}"
 
 
 def _percent(shares: tuple[float, float]) -> str:

@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from mergeometry.plan.choice_of_method import Group
+
 FILE = "prediction.json"
 
 
@@ -67,16 +69,15 @@ def loss_of(figures: Mapping[str, float]) -> Loss | None:
     return Loss(low, middle, high)
 
 
-def kept_by_auto(kind: str) -> Kept | None:
-    """What the choice of `method: auto` kept for models of a kind, `checkpoint` or `adapter`; None without a board."""
-    own = _constants()["kinds"].get(kind, {}).get("auto")
+def kept_by_auto(group: Group) -> Kept | None:
+    """What the choice of `method: auto` kept for a group of models; None without a board."""
+    own = _constants()["auto"].get(group)
     return None if own is None else Kept(**own)
 
 
 def kept_by(kind: str, method: str, *, validated: bool) -> tuple[float, float] | None:
     """The least and the largest share of the experts' mean score that a method kept; None where no board has it."""
-    methods = _constants()["kinds"].get(kind, {"methods": {}})["methods"]
-    own = methods.get(method)
+    own = _constants()["kinds"].get(kind, {}).get(method)
     return None if own is None else tuple(own["at_best" if validated else "at_one"])
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
+from mergeometry.conventions.model_kinds import ModelKind
 from mergeometry.inspection.on_inputs import OnInputs
 
 SCHEMA = 2
@@ -223,6 +224,8 @@ class Inspection:
     """The comparison of methods that was given: its comparison.json."""
     evaluation: Mapping[str, Any] | None = None
     """The merged model's scores, where `mergeometry evaluate --save` kept them."""
+    model_kind: ModelKind | None = None
+    """What the base's configuration describes."""
     schema: int = field(default=SCHEMA)
 
     @property

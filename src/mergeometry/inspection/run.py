@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from mergeometry.conventions.layer_names import LayerNames
+from mergeometry.conventions.model_kinds import kind_of_config
 from mergeometry.digests import Algorithm
 from mergeometry.execution.executor import LOCAL, Demands, Executor
 from mergeometry.execution.pool import side_by_side
@@ -109,6 +110,7 @@ def measure_all(
         seconds=time.perf_counter() - started,
         output=output,
         left_out=len(every) - len(jobs),
+        model_kind=kind_of_config(plan.base.config),
     )
     return replace(inspection, verdict=verdict_on(inspection)), read
 

@@ -39,6 +39,8 @@ def with_choice(
         kind=kind_of_config(base.config),
         likeness=likeness(base, models) if recipe.data is None else None,
         inputs=recipe.data is not None,
+        learns=recipe.adapt is not None,
+        matrices=any(map(_moves_a_matrix, models)),
     )
     choice = choose_method(facts)
     return recipe.model_copy(update=_keys(recipe, choice.merge)), choice.reasons
@@ -54,6 +56,13 @@ def refuse_auto(recipe: Recipe) -> None:
         raise RecipeError("`method: auto` looks at models in files, and these are in memory", hint="name a method")
 
 
+def _moves_a_matrix(model: Checkpoint | Adapter) -> bool:
+    """Whether a model moves what refinements change, as far as headers tell."""
+    if not isinstance(model, Adapter):
+        return True
+    return bool(model.stacked) or any(not delta.embedding for delta in model.deltas.values())
+
+
 def _keys(recipe: Recipe, merge: Merge) -> dict[str, Any]:
     """The keys that the recipe does not give."""
     given = recipe.model_fields_set
@@ -62,6 +71,8 @@ def _keys(recipe: Recipe, merge: Merge) -> dict[str, Any]:
         keys["other"] = MethodChoice(name=merge.other)
     if "scale" not in given:
         keys["scale"] = ScaleRule() if isinstance(merge.scale, str) else merge.scale
+    if merge.refine and "refine" not in given:
+        keys["refine"] = tuple(MethodChoice(name=step) for step in merge.refine)
     if "heads" not in given:
         keys["heads"] = AUTO_HEADS
     return keys

@@ -16,6 +16,8 @@ ALIKE = 0.5
 """Task vectors whose least cosine is above this count as those of one task; of different tasks it is far below."""
 
 Form = Literal["adapters", "full"]
+Group = Literal["full", "text adapters", "image adapters", "other adapters"]
+"""Models that share a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +33,35 @@ class Facts:
     """The least cosine between two task vectors, over a sample of their entries; None where no weight was read."""
     inputs: bool = False
     """Whether the recipe has unlabelled inputs of each task (`data:`)."""
+    learns: bool = False
+    """Whether the recipe learns (`adapt:`), from a merge with a part for each task."""
+    matrices: bool = True
+    """Whether a model moves a matrix, so that there is something to refine."""
 
     @property
-    def form(self) -> Form:
-        """What most of the models are."""
-        return "adapters" if 2 * self.adapters > self.models else "full"
+    def group(self) -> Group:
+        """The models that share a rule with these."""
+        if 2 * self.adapters <= self.models:
+            return "full"
+        if self.kind == "text":
+            return "text adapters"
+        return "image adapters" if self.kind == "image" else "other adapters"
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A method with its options, how tensors that are not matrices merge, and the scale."""
+    """A method with its options, how tensors that are not matrices merge, the scale, and what refines the merge."""
 
     method: Mapping[str, Any]
     other: str | None = None
     scale: float | str = 1.0
+    refine: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         options = ", ".join(f"{key}: {value}" for key, value in self.method.items() if key != "name")
+        refined = f", refine: [{', '.join(self.refine)}]" if self.refine else ""
         other = f", other: {self.other}" if self.other else ""
-        return f"{self.method['name']}{f' ({options})' if options else ''}{other}, scale: {self.scale}"
+        return f"{self.method['name']}{f' ({options})' if options else ''}{refined}{other}, scale: {self.scale}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +73,15 @@ class Choice:
     reasons: tuple[str, str, str]
 
 
-FITTED: Mapping[Form, Merge] = {
-    "adapters": Merge({"name": "own_blocks"}, scale=0.5),
+FITTED: Mapping[Group, Merge] = {
     "full": Merge({"name": "own_blocks"}),
+    "text adapters": Merge({"name": "tsv_m"}, refine=("norm",)),
+    "image adapters": Merge({"name": "task_arithmetic"}, scale=0.5, refine=("pico",)),
 }
-"""For each form the merge that lost least on the boards' validation inputs, by the study."""
+"""For each group the merge that lost least on the boards' validation inputs, by the study."""
+
+PLAIN = Merge({"name": "own_blocks"}, scale=0.5)
+"""Of adapters that no board of accuracies has, and where a refinement is not possible."""
 
 _MEAN = Merge({"name": "average"})
 _BY_INPUTS = Merge({"name": "esm"})
@@ -92,13 +108,23 @@ def _chosen(facts: Facts) -> tuple[Merge, str]:
         return _MEAN, "one model alone is added to its base as it is"
     if facts.likeness is not None and facts.likeness > ALIKE:
         return _MEAN, f"the models learned the same (cosines above {ALIKE:g}), which a sum would count several times"
-    return FITTED[facts.form], _BOARDS[facts.form]
+    fitted = FITTED.get(facts.group)
+    if fitted is None:
+        return PLAIN, "no leaderboard of accuracies has adapters of such models (docs/which-method.md)"
+    if fitted.refine and facts.learns:
+        return PLAIN, "learning starts from a merge with a part for each task, which a refined one does not have"
+    if fitted.refine and not facts.matrices:
+        return PLAIN, "no model moves a matrix, so that there is nothing to refine"
+    return fitted, f"it lost least on the leaderboards of {GROUPS[facts.group]} (docs/which-method.md)"
 
 
-_BOARDS: Mapping[Form, str] = {
-    "adapters": "it lost least on the leaderboards of adapters (docs/which-method.md)",
-    "full": "it lost least on the leaderboards of full fine-tunes (docs/which-method.md)",
+GROUPS: Mapping[Group, str] = {
+    "full": "full fine-tunes",
+    "text adapters": "adapters of text models",
+    "image adapters": "adapters of image models",
 }
+"""The groups that have a fitted rule, in words."""
+
 _KINDS = {
     "text": "a text model",
     "image": "an image model",
