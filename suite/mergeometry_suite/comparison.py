@@ -91,7 +91,8 @@ def write_suite(
 
 def _chosen(suite: str, only: Collection[str]) -> list[str]:
     """The tasks of a suite to write, in its order."""
-    every = [domain.name for domain in list_domains()] if suite == LANGUAGE_MODEL else (SUITES | VISION_SUITES)[suite]
+    named = {**SUITES, **VISION_SUITES, LANGUAGE_MODEL: [domain.name for domain in list_domains()]}
+    every = list(named[suite])
     for name in only:
         if name not in every:
             raise DataError(f"the suite {suite} has no task {name!r}{nearest(name, every)}")
