@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.measure import say
-from mergeometry.linalg.selection import Vote, shrunk
+from mergeometry.linalg.election import Vote
+from mergeometry.linalg.selection import shrunk
 
 ENTRIES, ROUNDS, BOUND = 1 << 17, 40, 0.012
 FEW, MANY = 3, 8

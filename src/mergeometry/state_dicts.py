@@ -134,10 +134,6 @@ def _merge(
     return {name: placed[copies.get(name, name)] for name in base if copies.get(name, name) in placed}, untied
 
 
-def _without(state: State, copies: Mapping[str, str]) -> State:
-    return {name: tensor for name, tensor in state.items() if name not in copies}
-
-
 def _recipe(names: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(settings)
     weights = given.pop("weights")

@@ -86,10 +86,6 @@ class Weight:
 
     tensor: Float[Tensor, "*shape"]
 
-    def minus(self, base: Weight) -> Float[Tensor, "*shape"]:
-        """The task vector that leads from ``base`` to this weight."""
-        return self.tensor - base.tensor
-
     def plus(self, delta: Delta, scale: float = 1.0) -> Weight:
         """The weight moved along ``delta`` by ``scale``."""
         update = delta.dense(self.tensor.dtype) if isinstance(delta, LowRank) else delta

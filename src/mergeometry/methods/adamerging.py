@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mergeometry.linalg.selection import elected_parts, share_of
+from mergeometry.linalg.election import elected_parts
+from mergeometry.linalg.selection import share_of
 from mergeometry.methods.base import Joint, dense_deltas, parameters, weighed
 from mergeometry.values import Delta, sum_of
 

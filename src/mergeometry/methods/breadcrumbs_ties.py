@@ -9,11 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.selection import (
-    tails,
-    with_magnitudes_of,
-    without_tails,
-)
+from mergeometry.linalg.selection import tails, with_magnitudes_of, without_tails
 from mergeometry.methods.base import (
     Elementwise,
     Pieces,

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.selection import elected_mean, share_of
+from mergeometry.linalg.election import elected_mean
+from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.span import common_left
 from mergeometry.linalg.subspace import shared_subspace
 from mergeometry.linalg.svd import RANK_TOLERANCE, thin_svd, top_directions

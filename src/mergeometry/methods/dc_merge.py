@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.election import elected_mean
 from mergeometry.linalg.polar import stretch
-from mergeometry.linalg.selection import elected_mean, share_of
+from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.subspace import shared_subspace, stack
 from mergeometry.methods.base import Directional, Rank, parameters
 from mergeometry.values import Directions, LowRank

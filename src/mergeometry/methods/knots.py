@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Tensor, torch
-from mergeometry.linalg.selection import elected_mean, share_of
+from mergeometry.linalg.election import elected_mean
+from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.span import common_left, left_coordinates
 from mergeometry.methods.base import Sizes, Spectral, Work, parameters
 from mergeometry.values import Delta, LowRank, sum_of

@@ -9,11 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mergeometry.deferred import Float, Tensor, torch
-from mergeometry.linalg.selection import (
-    share_of,
-    trimmed,
-    with_magnitudes_of,
-)
+from mergeometry.linalg.selection import share_of, trimmed, with_magnitudes_of
 from mergeometry.methods.base import (
     Elementwise,
     Pieces,

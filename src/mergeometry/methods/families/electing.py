@@ -6,17 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
 from mergeometry.deferred import Float, Tensor
+from mergeometry.linalg.election import Vote, agreeing, elected_mean, elected_shares, total_of
 from mergeometry.linalg.order import LargestMagnitudes
-from mergeometry.linalg.selection import (
-    Vote,
-    agreeing,
-    between,
-    elected_mean,
-    elected_shares,
-    next_below,
-    shrunk,
-    total_of,
-)
+from mergeometry.linalg.selection import between, next_below, shrunk
 from mergeometry.linalg.streams import Drop, RankedDrop
 from mergeometry.methods.families.cost import PIECE_ELEMENTS
 from mergeometry.methods.families.piecewise import Piecewise, Scratch, Sum
