@@ -121,9 +121,10 @@ def table(board: Board, runs: Iterable[Run], found: Mapping[str, Any]) -> str:
         lines.append(
             f"| {name} | {' | '.join(cells)} | {mean(shares.values()):.0f}{spread} | {accuracy:.1f} | {minutes:.1f} |"
         )
+    spread = "± is the standard deviation between training seeds; " if len(seeds) > 1 else ""
     told = (
         f"{found['test']} test {board.inputs} per task, learned from {found['inputs']} of those that the experts were "
-        f"trained on; ± is the standard deviation between training seeds; `{found['command']}`, {found['date']}; "
+        f"trained on; {spread}`{found['command']}`, {found['date']}; "
         f"{found['machine']['cpu']}, one core that other work shared."
     )
     return "\n".join([*lines, "", told])
