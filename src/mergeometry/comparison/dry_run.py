@@ -10,7 +10,7 @@ from mergeometry.activations.estimate import Estimate, estimate
 from mergeometry.comparison.harness_tasks import HarnessData
 from mergeometry.comparison.merging import merge_jobs
 from mergeometry.comparison.read_inputs import TEST, VALIDATION
-from mergeometry.comparison.scorer import check_kind
+from mergeometry.comparison.scored_kind import scored_kind
 from mergeometry.comparison.setup import Setup
 from mergeometry.plan.machine import FLOAT32_FLOPS_PER_SECOND, PROCESS_BYTES, TRANSFORMERS_BYTES
 
@@ -47,7 +47,7 @@ def peak_memory(setup: Setup, workers: int) -> int:
     base = setup.plans[0].base
     elements = sum(info.elements for info in base.tensors.values())
     config = base.config or {}
-    kind = check_kind(setup.tasks.encoder, base)
+    kind = scored_kind(setup.tasks.encoder, base)
     wide, layers = int(config.get("hidden_size") or 1024), int(config.get("num_hidden_layers") or 12)
     vocabulary = int(config.get("vocab_size") or 0) if kind == "causal" else 0
     tokens = _HARNESS_TOKENS if _by_harness(setup) else _TOKENS[kind]
@@ -63,7 +63,7 @@ def core_seconds(setup: Setup, scales: Sequence[float]) -> float:
     """Rough seconds of one core for all merges and scores, without what runs the experts on unlabelled inputs."""
     base = setup.plans[0].base
     elements = sum(info.elements for info in base.tensors.values())
-    length = _length(check_kind(setup.tasks.encoder, base), setup)
+    length = _length(scored_kind(setup.tasks.encoder, base), setup)
     seconds = sum(plan.seconds(1) for plan in setup.plans)
     for split, points in ((VALIDATION, len(scales)), (TEST, 2)):
         inputs = sum(len(one.data.items) for one in setup.splits.get(split, {}).values())

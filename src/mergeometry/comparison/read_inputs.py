@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from mergeometry.comparison.entries import Entry
 from mergeometry.comparison.gathered import gathered
 from mergeometry.comparison.harness_tasks import HarnessData, read_harness
-from mergeometry.comparison.scorer import LabelledTask, check_kind
+from mergeometry.comparison.scored_kind import scored_kind
+from mergeometry.comparison.scorer import LabelledTask
 from mergeometry.comparison.tasks_file import LabelledSource, ScoredTask, TasksFile
 from mergeometry.encoders.heads import Head, read_head, width_of
 from mergeometry.errors import RecipeError
@@ -30,7 +31,7 @@ def read_splits(
     notes: list[str] = []
     kind = ""
     with gathered(problems):
-        kind = check_kind(tasks.encoder, base)
+        kind = scored_kind(tasks.encoder, base)
     splits: dict[str, dict[str, LabelledTask]] = {split: {} for split in wanted}
     for task in tasks.tasks if kind else ():
         head = None
@@ -59,7 +60,7 @@ def read_data_of(
     problems: list[str] = []
     for name in [model.name for model in models if model.name not in section.ready_made]:
         with gathered(problems, name):
-            kind = "images" if check_kind(section.encoder, base) == "image" else "texts"
+            kind = "images" if scored_kind(section.encoder, base) == "image" else "texts"
             inputs[name] = read_unlabelled(AdaptTask(name=name, data=section.source(name)), kind)
     return inputs, problems
 

@@ -13,13 +13,13 @@ from torch.func import functional_call
 
 from mergeometry.comparison.harness import score_documents
 from mergeometry.comparison.harness_tasks import HarnessData
+from mergeometry.comparison.scored_kind import scored_kind
 from mergeometry.encoders.base import Batch, Inputs
 from mergeometry.encoders.batches import Chosen, pack
 from mergeometry.encoders.build import build_encoder
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel, without_output
 from mergeometry.encoders.packed import PackedLinear, pack_linears
-from mergeometry.encoders.runnable import runnable_kind
 from mergeometry.errors import DataError
 from mergeometry.execution.threads import one_thread
 from mergeometry.inputs import UnlabelledData
@@ -65,7 +65,7 @@ class Scorer:
         Raises:
             DataError: models of this kind are not scored, or a head or data do not fit the model.
         """
-        check_kind(options, base)
+        scored_kind(options, base)
         encoder = self.encoder = build_encoder(base, options, torch.device(device))
         self._base = {name: parameter.detach() for name, parameter in encoder.module.named_parameters()}
         if isinstance(encoder, LanguageModel) and encoder.tied is None:
@@ -233,19 +233,3 @@ def _likelihoods(logits: Tensor, targets: Tensor, counts: list[int]) -> Tensor:
     """The mean log-likelihood of each text's tokens."""
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu()
     return torch.stack([-text.double().mean().float() for text in losses.split(counts)])
-
-
-def check_kind(options: EncoderOptions, base: Checkpoint) -> str:
-    """The kind of model: text, image or causal.
-
-    Raises:
-        DataError: models of this kind are not scored, or a configuration leads to code outside transformers.
-    """
-    kind = runnable_kind(base, options)
-    if kind == "seq2seq":
-        raise DataError(
-            "encoder-decoder models are not scored",
-            file=base.path,
-            hint="use a text or image encoder with heads, or a causal language model",
-        )
-    return kind

@@ -14,7 +14,7 @@ from mergeometry.encoders.batches import Chosen, generator, split
 from mergeometry.encoders.heads import Head
 from mergeometry.encoders.language import OUTPUT, LanguageModel
 from mergeometry.encoders.seq2seq import Seq2SeqEncoder
-from mergeometry.errors import DataError
+from mergeometry.learning.check_heads import check_heads
 from mergeometry.learning.coefficients import CoefficientTable, rates_of
 from mergeometry.learning.experts import ExpertFeatures, expert_features, with_targets
 from mergeometry.learning.forward_backward import Passes, output_head
@@ -128,39 +128,6 @@ def build_learner(
     if learner.means is not None:
         notes += _never_predicted(learner, material.labels, heads)
     return Prepared(learner, scene, table, tuple(heads), tuple(notes), shares)
-
-
-def check_heads(
-    section: LearningSettings, encoder: Encoder, heads: Sequence[Head | None], labels: Sequence[str]
-) -> None:
-    """Check that the tasks have the heads that the objective needs.
-
-    Raises:
-        DataError: a task lacks a head, or the objective needs classes and the model is a language model.
-    """
-    weights = section.weights
-    if encoder.language_model:
-        if weights.logits:
-            raise DataError(
-                "a language model's predictions are matched by their divergence", hint="write adapt: {logits: 0}"
-            )
-        if weights.alpha or weights.beta:
-            raise DataError(
-                "a language model has no classes to align features with",
-                hint="write adapt: {alpha: 0, beta: 0}, or objective: distill",
-            )
-        return
-    headless = [label for label, head in zip(labels, heads, strict=True) if head is None]
-    if headless and section.needs_heads:
-        raise DataError(
-            f"no head is given for {', '.join(headless)}",
-            hint="give the task a safetensors file, head: PATH; only objective: distill works without heads",
-        )
-    if headless and weights.distill and not weights.hidden:
-        raise DataError(
-            f"no head is given for {', '.join(headless)}, so there are no predictions to distill",
-            hint="give the task a head: PATH, or match only features: adapt: {distill: 0, hidden: 1}",
-        )
 
 
 def _experts(

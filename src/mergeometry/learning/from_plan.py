@@ -14,7 +14,8 @@ from mergeometry.encoders.sites import Site, expert_weights, sites_of
 from mergeometry.execution.identity import fingerprint
 from mergeometry.inputs import UnlabelledData
 from mergeometry.inputs.unlabelled import naming
-from mergeometry.learning.build_learner import Material, Prepared, Say, build_learner, check_heads
+from mergeometry.learning.build_learner import Material, Prepared, Say, build_learner
+from mergeometry.learning.check_heads import check_heads
 from mergeometry.learning.learned import start_of
 from mergeometry.learning.merged import MergedModel, load_learnables
 from mergeometry.learning.processes import Processes
