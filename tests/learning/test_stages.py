@@ -19,7 +19,7 @@ from mergeometry.learning.stages import PAIRS_FROM, check_every, held_out_share,
 from mergeometry.learning.state import Point, State
 from mergeometry.learning.state_file import StateFile
 from mergeometry.plan.choice_of_method import FITTED, PLAIN
-from mergeometry.recipe.adapt import LearningSettings
+from mergeometry.recipe.adapt import AdaptSection, LearningSettings
 from tests.helpers import models
 from tests.helpers.learning_models import prepared_from, with_settings
 from tests.helpers.learning_runs import drawn, outcome, plan_of, silent, stopping_at
@@ -50,6 +50,15 @@ def test_few_inputs_have_one_stage_of_few_numbers() -> None:
     assert (only.granularity, only.steps) == ("tensor", 30)
     assert len(stages_of(settings(steps=30), inputs=PAIRS_FROM)) == 2
     assert [one.granularity for one in stages_of(settings(coefficients="pair"), inputs=2)] == ["pair"]
+
+
+def test_inputs_that_are_made_have_one_stage_of_few_numbers() -> None:
+    """However many there are: more numbers fit what belongs to no task."""
+    task = {"name": "first", "head": "first.safetensors"}
+    made = AdaptSection.model_validate({"tasks": [task], "data": {"synthetic": 512}})
+    read = AdaptSection.model_validate({"tasks": [{**task, "data": "first.jsonl"}]})
+    granularities = [[stage.granularity for stage in stages_of(section, 128, 512)] for section in (made, read)]
+    assert granularities == [["tensor"], ["tensor", "pair"]]
 
 
 def test_more_of_few_inputs_is_held_out() -> None:

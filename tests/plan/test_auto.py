@@ -33,6 +33,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (Facts(models=3, adapters=2, kind="causal"), PLAIN),
         (Facts(models=3, adapters=2), PLAIN),
         (Facts(models=3, adapters=3, kind="text", learns=True), PLAIN),
+        (Facts(models=3, adapters=3, kind="image", learns=True), PLAIN),
         (Facts(models=3, adapters=3, kind="image", matrices=False), PLAIN),
         (Facts(models=3, adapters=0, learns=True), FITTED["full"]),
         (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), Merge({"name": "average"})),
@@ -144,3 +145,8 @@ def test_what_auto_cannot_have(family: dict[str, Any]) -> None:
     state = {"a.weight": torch.eye(2)}
     with pytest.raises(RecipeError, match="these are in memory"):
         mg.merge_state_dicts(state, [state], "auto")
+
+
+def test_what_learning_does_without_is_told() -> None:
+    choice = choose_method(Facts(models=3, adapters=3, kind="image", learns=True))
+    assert f"without `adapt:` it is {FITTED['image adapters']}" in choice.reasons[2]

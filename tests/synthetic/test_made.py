@@ -84,11 +84,11 @@ def test_what_cannot_be_made_is_refused(family: dict[str, Any], tmp_path: Path) 
     del headless["adapt"]["tasks"][1]["head"]
     with pytest.raises(DataError, match=r"without a head nothing tells(.|\n)*task1(.|\n)*or data"):
         merge(headless, tmp_path / "out", workers=1)
-    images = on_made(family, encoder={"kind": "image"})
-    with pytest.raises(DataError, match=r"no images can be made(.|\n)*task0"):
-        merge(images, tmp_path / "out", workers=1)
-    (tmp_path / "recipe.yaml").write_text(json.dumps(images))
-    assert "no images can be made" in invoke("plan", tmp_path / "recipe.yaml").output
+    pairs = on_made(family, encoder={"kind": "seq2seq"})
+    with pytest.raises(DataError, match=r"no texts for an encoder-decoder can be made(.|\n)*task0"):
+        merge(pairs, tmp_path / "out", workers=1)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(pairs))
+    assert "no texts for an encoder-decoder can be made" in invoke("plan", tmp_path / "recipe.yaml").output
     for adapt, told in (
         ({"data": "texts.jsonl"}, "`data` for all tasks can only be `synthetic`"),
         ({"data": {"synthetic": 4, "limit": 2}}, "`limit` has no meaning"),

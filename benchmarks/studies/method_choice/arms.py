@@ -39,7 +39,9 @@ USED = (
 """The boards that rules are fitted and tested on, where they have been run; a new one is added by hand."""
 
 LATER = (
-    "text-14-full-seed-1", "text-14-full-seed-2", "text-20-full", "text-8-full-weight-decay", "vision-6-full-seed-1",
+    "text-14-full-seed-1", "text-14-full-seed-2", "text-20-full", "text-20-full-seed-1", "text-20-full-seed-2",
+    "text-8-full-weight-decay", "text-8-full-strong-decay", "text-8-full-low-rate", "text-8-full-few-steps",
+    "text-8-full-many-steps", "text-8-full-bfloat16", "text-8-full-folded", "vision-6-full-seed-1",
     "vision-6-full-seed-2", "vision-full-seed-1", "vision-full-seed-2", "text-14-adapters", "text-20-adapters",
     "text-8-adapters-seed-1", "vision-4-adapters-seed-1",
 )  # fmt: skip

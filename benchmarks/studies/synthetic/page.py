@@ -14,10 +14,10 @@ KINDS = Path(__file__).parents[2] / "results" / "synthetic_kinds.json"
 COMMAND = "python -m benchmarks.studies.synthetic"
 NAMES = {
     "auto": "nothing: the merge that `auto` chooses",
-    "made": "public sentences, by logits (the default)",
-    "made, features": "public sentences, by features (`objective: distill`)",
-    "read": "the tasks' own texts, by features (`objective: distill`)",
-    "read, logits": "the tasks' own texts, by logits",
+    "made": "made inputs, by logits (the default)",
+    "made, features": "made inputs, by features (`objective: distill`)",
+    "read": "the tasks' own inputs, by features (`objective: distill`)",
+    "read, logits": "the tasks' own inputs, by logits",
 }
 
 
@@ -53,7 +53,7 @@ def table(results: Mapping[str, Any]) -> str:
             f"| {board} | {start} | {NAMES[arm]} | {'' if arm == 'auto' else steps} | {_spread(map(gain, own))} | "
             f"{_agreement(own)} | {mean(point['processor_seconds'] for point in own) / 60:.1f} |"
         )
-    return "\n".join([*lines, "", f"Test texts; `{COMMAND}`, {results['date']}; {results['machine']['cpu']}."])
+    return "\n".join([*lines, "", f"Test inputs; `{COMMAND}`, {results['date']}; {results['machine']['cpu']}."])
 
 
 def gain(point: Mapping[str, Any]) -> float:

@@ -43,14 +43,14 @@ class Pixels:
                     hint="images need the base's preprocessor_config.json with its sizes, mean and standard deviation",
                 ) from error
 
-    def of(self, paths: Sequence[Path]) -> Float[Tensor, "b c h w"]:
-        """Decode and prepare a few images.
+    def of(self, images: Sequence[Path | bytes]) -> Float[Tensor, "b c h w"]:
+        """Decode and prepare a few images, given by their paths or as the bytes of their files.
 
         Raises:
             DataError: an image is damaged, too large or of an unknown format, or sizes differ after preparation.
             SourceError: a file cannot be opened.
         """
-        return self.prepared([self._decoded(path) for path in paths])
+        return self.prepared([self._decoded(image) for image in images])
 
     def blank(self) -> Float[Tensor, "1 c h w"]:
         """A black image of an arbitrary size, prepared."""
@@ -72,9 +72,8 @@ class Pixels:
                 hint="its preprocessor_config.json must bring every image to one size",
             ) from error
 
-    def _decoded(self, path: Path) -> Any:
-        with opened(path, limits.IMAGE_BYTES) as file:
-            content = file.read()
+    def _decoded(self, given: Path | bytes) -> Any:
+        content, path = (given, None) if isinstance(given, bytes) else (_read(given), given)
         try:
             with warnings.catch_warnings():
                 # Pillow warns about images of very many pixels; our own limit decides.
@@ -88,3 +87,8 @@ class Pixels:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"the image cannot be decoded: {reason}", file=path) from error
         raise DataError(f"the image has {pixels:,} pixels; the limit is {limits.IMAGE_PIXELS:,}", file=path)
+
+
+def _read(path: Path) -> bytes:
+    with opened(path, limits.IMAGE_BYTES) as file:
+        return file.read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ Kind = Literal["texts", "images"]
 
 @dataclass(frozen=True)
 class UnlabelledData:
-    """Texts, or images by their paths, in the source's order.
+    """Texts, or images, by their paths or as the bytes of their files, in the source's order.
 
     ``notes`` say what was left out; ``digest`` is the SHA-256 of all contents, by which a record and a resumed run
     recognise the same data. ``made`` says how they were made where they were not read.
     """
 
-    items: tuple[str, ...] | tuple[Path, ...]
+    items: tuple[str, ...] | tuple[Path, ...] | tuple[bytes, ...]
     kind: Kind
     notes: tuple[str, ...]
     digest: str
@@ -69,6 +69,14 @@ def digest_of_texts(texts: Sequence[str]) -> str:
             raise DataError(f"text {number:,} holds half a surrogate pair, which is not a character") from error
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
+    return digest.hexdigest()
+
+
+def digest_of_images(files: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the contents of images' files in their order."""
+    digest = hashlib.sha256(b"images")
+    for content in files:
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 

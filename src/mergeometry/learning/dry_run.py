@@ -59,4 +59,6 @@ def _items(task: AdaptTask, kind: str) -> tuple[int, str, Sequence[str]]:
     refuse_unmakeable(kind, task.name, head=task.head is not None)
     if kind == "causal":
         return count, "texts", ("to be written by the model itself",)
+    if kind == "image":
+        return count, "images", ("to be drawn at random: clouds, shapes, strokes and fractals",)
     return count, "texts", ("to be drawn from the documentation of Python's standard library",)

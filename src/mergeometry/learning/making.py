@@ -45,11 +45,11 @@ def make_missing(
 
 
 def inputs_file(labels: Sequence[str], data: Sequence[UnlabelledData]) -> dict[str, bytes]:
-    """The inputs that were made, as a file's contents by its name; nothing where all were read."""
+    """The texts that were made, as a file's contents by its name; nothing where all were read, and of images."""
     lines = [
         json.dumps({"task": label, "text": text}, ensure_ascii=False) + "\n"
         for label, inputs in zip(labels, data, strict=True)
-        if inputs.made is not None
+        if inputs.made is not None and inputs.kind == "texts"
         for text in inputs.items
     ]
     return {INPUTS: "".join(lines).encode()} if lines else {}

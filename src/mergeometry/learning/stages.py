@@ -40,14 +40,14 @@ class Stage:
 def stages_of(section: LearningSettings, widest: int = 0, inputs: float = PAIRS_FROM) -> tuple[Stage, ...]:
     """The stages of a course; together they take the section's steps.
 
-    ``inputs`` is the mean number of a task's inputs; of few, one stage is enough. ``widest`` is the most directions
-    that a tensor has, all tasks' together. A step of Adam moves all R x R pairs of them at once, which changes the
-    tensor by as much as R times the rate: so the rate of pairs falls with R.
+    ``inputs`` is the mean number of a task's inputs; of few, and of those that are made, one stage is enough.
+    ``widest`` is the most directions that a tensor has, all tasks' together. A step of Adam moves all R x R pairs of
+    them at once, which changes the tensor by as much as R times the rate: so the rate of pairs falls with R.
     """
     if section.coefficients != "auto":
         return (Stage(section.coefficients, section.steps, rates_of(section)[0]),)
     stages, left = [], section.steps
-    ladder = _LADDER if inputs >= PAIRS_FROM else _LADDER[:1]
+    ladder = _LADDER if inputs >= PAIRS_FROM and section.may_learn_pairs else _LADDER[:1]
     for place, (granularity, share) in enumerate(ladder):
         steps = left if place == len(ladder) - 1 else min(left, max(1, round(section.steps * share)))
         left -= steps

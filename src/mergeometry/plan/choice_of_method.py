@@ -112,7 +112,8 @@ def _chosen(facts: Facts) -> tuple[Merge, str]:
     if fitted is None:
         return PLAIN, "no leaderboard of accuracies has adapters of such models (docs/which-method.md)"
     if fitted.refine and facts.learns:
-        return PLAIN, "learning starts from a merge with a part for each task, which a refined one does not have"
+        why = "learning needs a part for each task, which a refined merge has not"
+        return PLAIN, f"{why} (without `adapt:` it is {fitted})"
     if fitted.refine and not facts.matrices:
         return PLAIN, "no model moves a matrix, so that there is nothing to refine"
     return fitted, f"it lost least on the leaderboards of {GROUPS[facts.group]} (docs/which-method.md)"

@@ -144,6 +144,11 @@ class LearningSettings(StrictModel):
         """Whether training may end before its last step: inputs are held out, and `patience` is above 0."""
         return self.patience > 0 and self.held_out > 0
 
+    @property
+    def may_learn_pairs(self) -> bool:
+        """Whether `coefficients: auto` goes on to one for each pair of directions, if there are inputs enough."""
+        return True
+
 
 class AdaptSection(LearningSettings, AdaptTasks):
     """What is learned after the merge, on unlabelled data alone; see docs/recipes.md for every key.
@@ -154,3 +159,8 @@ class AdaptSection(LearningSettings, AdaptTasks):
     objective: Objective = Field(default_factory=_objective_for)
     encoder: EncoderOptions = EncoderOptions()
     accelerate: bool = False
+
+    @property
+    def may_learn_pairs(self) -> bool:
+        """Not from inputs that are made: so many coefficients fit what belongs to no task."""
+        return not any(task.made for task in self.tasks)

@@ -1,4 +1,4 @@
-"""Inputs that are made where there are no data: public sentences, and what a language model writes."""
+"""Inputs that are made where there are no data: public sentences, drawings, and what a language model writes."""
 
 from __future__ import annotations
 

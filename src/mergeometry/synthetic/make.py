@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -14,10 +15,12 @@ from mergeometry.encoders.batches import Chosen as Row
 from mergeometry.encoders.batches import pack
 from mergeometry.encoders.causal import CausalEncoder
 from mergeometry.encoders.heads import Head
+from mergeometry.encoders.image import ImageEncoder
 from mergeometry.encoders.text import TextEncoder
 from mergeometry.errors import DataError
 from mergeometry.inputs import UnlabelledData
-from mergeometry.inputs.unlabelled import digest_of_texts, unlabelled_texts
+from mergeometry.inputs.unlabelled import digest_of_images, digest_of_texts, unlabelled_texts
+from mergeometry.synthetic.drawings import drawings
 from mergeometry.synthetic.said import said_of, warnings_of
 from mergeometry.synthetic.sentences import sentences
 from mergeometry.synthetic.written import written
@@ -29,12 +32,12 @@ def refuse_unmakeable(kind: str, task: str, *, head: bool) -> None:
     """Refuse a model for which no inputs can be made; ``kind`` is as in `encoder: {kind: ...}`.
 
     Raises:
-        DataError: the model reads images, is an encoder-decoder, or is a text encoder without a head.
+        DataError: the model is an encoder-decoder, or an encoder of texts or images without a head.
     """
-    if kind in ("image", "seq2seq"):
-        what = "images" if kind == "image" else "texts for an encoder-decoder"
-        raise DataError(f"no {what} can be made", model=task, hint="give the task data: a file, a folder or a data set")
-    if kind == "text" and not head:
+    if kind == "seq2seq":
+        hint = "give the task data: a file, a folder or a data set"
+        raise DataError("no texts for an encoder-decoder can be made", model=task, hint=hint)
+    if kind in ("text", "image") and not head:
         raise DataError(
             "without a head nothing tells whether inputs that are made say anything of the task, and none is given",
             model=task, hint="give the task a safetensors file, head: PATH, or data",
@@ -53,9 +56,9 @@ def made_inputs(
 ) -> UnlabelledData:
     """Make ``count`` inputs of a task; ``weights`` are its expert's, by parameter.
 
-    A text encoder's are public sentences, of which the expert's head says how sure it is; a language model
-    writes its own. The same expert, seed and count give the same inputs. ``progress`` is called with the number of
-    inputs done.
+    A text encoder's are public sentences and an image encoder's are drawn at random, and the expert's head says of them
+    how sure it is; a language model writes its own. The same expert, seed and count give the same inputs. ``progress``
+    is called with the number of inputs done.
 
     Raises:
         DataError: no inputs can be made for such a model.
@@ -64,19 +67,30 @@ def made_inputs(
         texts = written(encoder, weights, count, progress, seed, task)
         facts = {"kind": "written"}
         return UnlabelledData(tuple(texts), "texts", (), digest_of_texts(texts), facts)
-    if not isinstance(encoder, TextEncoder) or head is None:
+    if head is None or not isinstance(encoder, TextEncoder | ImageEncoder):
         raise DataError("no inputs can be made for this kind of model", model=task)
-    texts = sentences(count, seed, task)
-    features = _features(encoder, weights, encoder.prepare(unlabelled_texts(texts)), dtype, progress)
+    texts = isinstance(encoder, TextEncoder)
+    data = _sentences(count, seed, task) if texts else _drawings(count, seed)
+    features = _features(encoder, weights, encoder.prepare(data), dtype, progress)
     said = said_of(head.logits(features.to(head.weight.device)).cpu())
-    facts = {"kind": "sentences", "sure": round(said.sure, 4), "classes": list(said.classes)}
-    notes = [f"only {len(texts):,} of {count:,} public sentences are there"] if len(texts) < count else []
-    return UnlabelledData(tuple(texts), "texts", (*notes, *warnings_of(said)), digest_of_texts(texts), facts)
+    facts = {"kind": "sentences" if texts else "drawings", "sure": round(said.sure, 4), "classes": list(said.classes)}
+    return replace(data, notes=(*data.notes, *warnings_of(said)), made=facts)
+
+
+def _sentences(count: int, seed: int, task: str) -> UnlabelledData:
+    texts = sentences(count, seed, task)
+    notes = (f"only {len(texts):,} of {count:,} public sentences are there",) if len(texts) < count else ()
+    return replace(unlabelled_texts(texts), notes=notes)
+
+
+def _drawings(count: int, seed: int) -> UnlabelledData:
+    images = drawings(count, seed)
+    return UnlabelledData(images, "images", (), digest_of_images(images))
 
 
 def _features(
-    encoder: TextEncoder, weights: Mapping[str, Tensor], inputs: Inputs, dtype: torch.dtype, progress: Progress
-) -> Float[Tensor, "texts d"]:
+    encoder: Encoder, weights: Mapping[str, Tensor], inputs: Inputs, dtype: torch.dtype, progress: Progress
+) -> Float[Tensor, "inputs d"]:
     features, done = torch.empty(len(inputs), encoder.width), 0
     cast, kind = {name: weight.to(dtype) for name, weight in weights.items()}, encoder.device.type
     for part in pack([Row(0, row) for row in range(len(inputs))], [inputs], encoder.budget):
