@@ -28,7 +28,7 @@ def test_reading_plain_files_imports_nothing_heavy(tmp_path: Path) -> None:
 
     store(tmp_path, TEXTS, ".csv")
     program = (
-        "import sys; from mergeometry.inputs import read_texts; from mergeometry.recipe.adapt import DataSource;"
+        "import sys; from mergeometry.inputs import read_texts; from mergeometry.recipe.inputs import DataSource;"
         f"read_texts(DataSource(path={str(tmp_path / 'data.csv')!r}));"
         "print([name for name in ('transformers', 'datasets', 'pyarrow', 'PIL', 'pandas') if name in sys.modules])"
     )
