@@ -25,17 +25,8 @@ def run(name: str, workers: int | None = None) -> None:
     board, folder = BOARDS[name], SCRATCH / name
     found = circumstances()
     tool = [sys.executable, "-m", "mergeometry"]
-    suite = [
-        "suite",
-        "tasks",
-        *board.only,
-        "--suite",
-        board.suite,
-        "--output",
-        str(folder / "suite"),
-        "--seed",
-        str(board.seed),
-    ]
+    place, seed = str(folder / "suite"), str(board.seed)
+    suite = ["suite", "tasks", *board.only, "--suite", board.suite, "--output", place, "--seed", seed]
     _call([*tool, *suite, *(["--full", "--habit", board.habit] if board.full else [])])
     _call([*tool, *arguments(board, folder, workers)])
     keep(name, folder / "comparison", found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -71,15 +71,27 @@ def check_images(paths: Sequence[Path]) -> tuple[str, tuple[str, ...]]:
         DataError: a file is not an image of a known format, is damaged or too large, or has too many pixels.
         SourceError: a file cannot be opened.
     """
-    image = optional("PIL.Image", "adapt", "reading images")
-    digest, deep = hashlib.sha256(b"images"), 0
-    for path in paths:
-        with opened(path, limits.IMAGE_BYTES) as file:
-            content = file.read()
-        deep += _check(content, path, image)
-        digest.update(hashlib.sha256(content).digest())
+    image, deep = optional("PIL.Image", "adapt", "reading images"), 0
+
+    def checked() -> Iterator[bytes]:
+        nonlocal deep
+        for path in paths:
+            with opened(path, limits.IMAGE_BYTES) as file:
+                content = file.read()
+            deep += _check(content, path, image)
+            yield content
+
+    digest = digest_of_images(checked())
     note = f"{deep:,} of {len(paths):,} images have more than 8 bits a channel, and are brought to 8 by their range"
-    return digest.hexdigest(), (note,) if deep else ()
+    return digest, (note,) if deep else ()
+
+
+def digest_of_images(files: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the contents of images' files in their order."""
+    digest = hashlib.sha256(b"images")
+    for content in files:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 def _values(source: DataSource) -> Sequence[str | Path | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,14 +69,6 @@ def digest_of_texts(texts: Sequence[str]) -> str:
             raise DataError(f"text {number:,} holds half a surrogate pair, which is not a character") from error
         digest.update(len(raw).to_bytes(8, "little"))
         digest.update(raw)
-    return digest.hexdigest()
-
-
-def digest_of_images(files: Iterable[bytes]) -> str:
-    """Return the SHA-256 of the contents of images' files in their order."""
-    digest = hashlib.sha256(b"images")
-    for content in files:
-        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 

@@ -82,7 +82,7 @@ def check_memory(plan: Plan, section: AdaptSection, device: torch.device, limit:
 
 def _making(section: AdaptSection, kind: str, elements: int) -> float:
     """Seconds in which inputs are made: one pass over each, on one core."""
-    length = min(section.encoder.max_length, 64 if kind == "causal" else MADE_TOKENS)
+    length = min(section.encoder.max_length, MADE_TOKENS if kind == "text" else 64)
     inputs = sum(task.data.synthetic or 0 for task in section.tasks)
     return 2 * elements * length * inputs / FLOAT32_FLOPS_PER_SECOND
 

@@ -19,7 +19,8 @@ from mergeometry.encoders.image import ImageEncoder
 from mergeometry.encoders.text import TextEncoder
 from mergeometry.errors import DataError
 from mergeometry.inputs import UnlabelledData
-from mergeometry.inputs.unlabelled import digest_of_images, digest_of_texts, unlabelled_texts
+from mergeometry.inputs.images import digest_of_images
+from mergeometry.inputs.unlabelled import digest_of_texts, unlabelled_texts
 from mergeometry.synthetic.drawings import drawings
 from mergeometry.synthetic.said import said_of, warnings_of
 from mergeometry.synthetic.sentences import sentences
