@@ -104,7 +104,7 @@ def test_seeds_stand_beside_each_other() -> None:
 
 def test_a_row_of_one_seed_is_not_compared_with_means_over_several() -> None:
     own = page.read(RESULTS)["text-8-full"]
-    kept = overview.rows_of("text-8-full", {"text-8-full": own})
+    kept = page.rows_of("text-8-full", {"text-8-full": own})
     alone = overview.told("text-8-full", kept, {"text-8-full": own})["tsv_m"][1]
     assert alone.share == kept["tsv_m"].at_one.gain_kept and "seed" not in alone.text
     fewer = {**own, "comparison": {**own["comparison"], "rows": own["comparison"]["rows"][:1]}}

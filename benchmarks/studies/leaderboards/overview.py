@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.studies.leaderboards import seeds
 from benchmarks.studies.leaderboards.boards import BOARDS
 from benchmarks.studies.leaderboards.kinds import BESIDE
-from benchmarks.studies.leaderboards.page import comparison_of
-from benchmarks.studies.leaderboards.rows import UNSMOOTHED, WITH_INPUTS
+from benchmarks.studies.leaderboards.page import comparison_of, rows_of
+from benchmarks.studies.leaderboards.rows import WITH_INPUTS
 from benchmarks.studies.method_choice.arms import AUTO_RULE, CANDIDATES, group_of
 from mergeometry.comparison.result import CompareRow, Figures
 from mergeometry.plan.choice_of_method import FITTED
@@ -55,16 +55,6 @@ def written(found: Found) -> str:
     best = _table(boards, names, found, at_best=True)
     one = _table(boards, names, found, at_best=False)
     return f"{_first(boards, found)}\nAt scale 1:\n\n{one}\nAt the scale that validation inputs choose:\n\n{best}"
-
-
-def rows_of(name: str, found: Found) -> dict[str, CompareRow]:
-    """A board's rows by name, with those of boards that have more methods on the same models and inputs."""
-    rows = {row.name: row for row in comparison_of(found[name]).rows}
-    if name in UNSMOOTHED and "dc_merge" in rows:
-        rows["dc_merge none"] = rows.pop("dc_merge")
-    for more in (f"{name}-{end}" for end in BESIDE if f"{name}-{end}" in found):
-        rows = {row.name: row for row in comparison_of(found[more]).rows} | rows
-    return rows
 
 
 def _ordered(boards: Mapping[str, Rows]) -> list[str]:

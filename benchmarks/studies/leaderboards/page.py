@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from benchmarks.studies.leaderboards.boards import BOARDS
-from mergeometry.comparison.result import Comparison
+from benchmarks.studies.leaderboards.kinds import BESIDE
+from benchmarks.studies.leaderboards.rows import UNSMOOTHED
+from mergeometry.comparison.result import CompareRow, Comparison
 from mergeometry.report.comparison import comparison_markdown
 from mergeometry.report.curves import curves_svg
 
@@ -25,6 +28,16 @@ def read(results: Path) -> dict[str, dict[str, Any]]:
 def comparison_of(own: dict[str, Any]) -> Comparison:
     """The comparison that a kept board holds."""
     return COMPARISON.validate_python(own["comparison"])
+
+
+def rows_of(name: str, found: Mapping[str, dict[str, Any]]) -> dict[str, CompareRow]:
+    """A board's rows by name, with those of boards that have more methods on the same models and inputs."""
+    rows = {row.name: row for row in comparison_of(found[name]).rows}
+    if name in UNSMOOTHED and "dc_merge" in rows:
+        rows["dc_merge none"] = rows.pop("dc_merge")
+    for more in (f"{name}-{end}" for end in BESIDE if f"{name}-{end}" in found):
+        rows = {row.name: row for row in comparison_of(found[more]).rows} | rows
+    return rows
 
 
 def written(found: dict[str, dict[str, Any]]) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from benchmarks.studies.leaderboards import seeds
 from benchmarks.studies.leaderboards.boards import BOARDS
-from benchmarks.studies.leaderboards.overview import rows_of
-from benchmarks.studies.leaderboards.page import comparison_of
+from benchmarks.studies.leaderboards.page import comparison_of, rows_of
 from mergeometry.comparison.result import CompareRow, Figures
 from mergeometry.report.comparison import kept
 

@@ -10,12 +10,15 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from benchmarks.studies.leaderboards.boards import BOARDS
-from benchmarks.studies.leaderboards.page import comparison_of
+from benchmarks.studies.leaderboards.page import rows_of
 from mergeometry.comparison.result import Figures
 
 FIRST = "text-8-full"
 REPEATED = (FIRST, "text-14-full", "text-20-full", "vision-6-full", "vision-full")
 """Boards that were measured again with experts of other training seeds, where these have been run."""
+
+TABLES = (*REPEATED, "text-8-adapters")
+"""Boards with a table by seed. Of adapters a second seed has few of the rows: elsewhere its figures stay its own."""
 
 NOTHING = "No board has been measured with other seeds yet.\n"
 
@@ -33,8 +36,7 @@ def boards_of(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[i
 
 def shares(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[str, tuple[Shares, Shares]]:
     """Method to its gain kept at the validated scale and at scale 1, of methods that every seed has."""
-    boards = {seed: comparison_of(found[name]) for seed, name in boards_of(found, first).items()}
-    rows = {seed: {row.name: row for row in board.rows} for seed, board in boards.items()}
+    rows = {seed: rows_of(name, found) for seed, name in boards_of(found, first).items()}
     common = [name for name in next(iter(rows.values()), {}) if all(name in own for own in rows.values())]
     return {
         name: (_kept({seed: own[name].at_best for seed, own in rows.items()}),
@@ -46,9 +48,7 @@ def shares(found: Mapping[str, dict[str, Any]], first: str = FIRST) -> dict[str,
 def all_written(found: Mapping[str, dict[str, Any]]) -> str:
     """A table for each board that has several seeds, under the title of its first."""
     parts = [
-        f"### {BOARDS[first].title}\n\n{written(found, first)}"
-        for first in REPEATED
-        if len(boards_of(found, first)) > 1
+        f"### {BOARDS[first].title}\n\n{written(found, first)}" for first in TABLES if len(boards_of(found, first)) > 1
     ]
     return "\n".join(parts) or NOTHING
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.studies.leaderboards import seeds
-from benchmarks.studies.leaderboards.overview import rows_of, told
-from benchmarks.studies.leaderboards.page import comparison_of
+from benchmarks.studies.leaderboards.overview import told
+from benchmarks.studies.leaderboards.page import comparison_of, rows_of
 from mergeometry.comparison.result import Comparison, Figures
 from mergeometry.report.comparison import kept
 
