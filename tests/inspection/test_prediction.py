@@ -57,6 +57,8 @@ def test_the_advice_is_the_choice_of_auto_and_what_it_kept() -> None:
     assert "`ties` at scale 1 kept 40 %." in text and "not an estimate" in text
     (text,) = words(merged_by("own_blocks"))
     assert "`own_blocks` at scale 1 kept" not in text
+    (text,) = words(replace(merged_by("ties"), folded=16, model_kind="text"))
+    assert "the models' updates are of low rank" in text and "boards of adapters of text models" in text
     (text,) = words(merged_by("unheard_of"))
     assert "unheard_of" not in text
 
@@ -72,8 +74,8 @@ def test_no_experience_without_boards_of_such_models() -> None:
     assert words(replace(mixed, models=mixed.models[:1])) == []
     assert words(replace(mixed, output=Model("merged", "merged", "checkpoint"))) == []  # it is merged already
     alike = merged_by("ties")
-    pairs = tuple(replace(pair, cosine=0.9) for pair in alike.totals.pairs)
-    (text,) = words(replace(alike, totals=replace(alike.totals, pairs=pairs)))
+    near = tuple(replace(one, cosine=tuple(0.9 for _ in one.cosine)) for one in alike.tensors)
+    (text,) = words(replace(alike, tensors=near))
     assert text.startswith("`method: auto` takes `average` at `scale: 1`") and "experience" not in text
 
 

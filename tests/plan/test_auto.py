@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 
 import mergeometry as mg
 from mergeometry.errors import RecipeError
+from mergeometry.methods import registry
 from mergeometry.plan.choice_of_method import ALIKE, FITTED, PLAIN, Facts, Merge, choose_method
-from mergeometry.plan.likeness import base_cosine, least_cosine
+from mergeometry.plan.likeness import base_cosine, sample
 from mergeometry.recipe import load_recipe
 from mergeometry.sources import Checkpoint, open_model
 from tests.helpers import models
@@ -21,6 +24,10 @@ from tests.helpers import models
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return models.write_family(tmp_path_factory.mktemp("auto"), count=4, adapters=2)
+
+
+def at_rank(rank: int, merge: Merge) -> Merge:
+    return replace(merge, method={**merge.method, "rank": rank})
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,13 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (Facts(models=3, adapters=3, kind="image", learns=True), PLAIN),
         (Facts(models=3, adapters=3, kind="image", matrices=False), PLAIN),
         (Facts(models=3, adapters=0, learns=True), FITTED["full"]),
+        (Facts(models=8, adapters=0, kind="text", likeness=0.02, folded=8), at_rank(8, FITTED["text adapters"])),
+        (Facts(models=3, adapters=1, kind="text", folded=4), at_rank(4, FITTED["text adapters"])),
+        (Facts(models=8, adapters=0, kind="image", folded=8), FITTED["image adapters"]),
+        (Facts(models=3, adapters=0, kind="causal", folded=8), at_rank(8, PLAIN)),
+        (Facts(models=3, adapters=0, kind="text", folded=8, learns=True), at_rank(8, PLAIN)),
+        (Facts(models=3, adapters=0, folded=8, likeness=ALIKE + 0.01), Merge({"name": "average"})),
+        (Facts(models=3, adapters=0, folded=8, inputs=True), Merge({"name": "esm"})),
         (Facts(models=3, adapters=3, likeness=ALIKE + 0.01), Merge({"name": "average"})),
         (Facts(models=1, adapters=1), Merge({"name": "average"})),
         (Facts(models=3, adapters=0, inputs=True), Merge({"name": "esm"})),
@@ -131,8 +145,8 @@ def test_the_cosines_are_those_of_the_whole_matrices(family: dict[str, Any]) -> 
     directions = torch.nn.functional.normalize(updates)
     cosines = directions @ directions.T
     expected = min(cosines[i, j].item() for i in range(4) for j in range(i))
-    assert least_cosine(base, opened) == pytest.approx(expected, abs=1e-5)
-    assert least_cosine(base, opened[:1]) is None
+    assert sample(base, opened).likeness == pytest.approx(expected, abs=1e-5)
+    assert sample(base, opened[:1]).likeness is None
     assert isinstance(opened[0], Checkpoint) and 0.9 < (base_cosine(base, opened[0]) or 0) < 1
 
 
@@ -145,6 +159,13 @@ def test_what_auto_cannot_have(family: dict[str, Any]) -> None:
     state = {"a.weight": torch.eye(2)}
     with pytest.raises(RecipeError, match="these are in memory"):
         mg.merge_state_dicts(state, [state], "auto")
+
+
+def test_what_is_chosen_for_folded_adapters_has_a_rank_where_a_method_takes_one() -> None:
+    for kind, learns in itertools.product(("text", "image", "causal", None), (False, True)):
+        merge = choose_method(Facts(models=3, adapters=0, kind=kind, learns=learns, folded=5)).merge
+        takes = "rank" in {field.name for field in fields(registry.find(merge.method["name"]))}
+        assert merge.method.get("rank") == (5 if takes else None), merge
 
 
 def test_what_learning_does_without_is_told() -> None:

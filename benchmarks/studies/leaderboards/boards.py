@@ -57,6 +57,8 @@ BOARDS = {
     "text-8-full-many-steps": kinds.of_habit("many-steps", "with weight decay, twelve epochs"),
     "text-8-full-bfloat16": kinds.of_habit("bfloat16", "with weight decay, saved in bfloat16"),
     "text-8-full-folded": kinds.of_habit("folded", "that are folded LoRA adapters", "0.3,0.5,0.75,1"),
+    "text-8-full-folded-records": kinds.refined_of_habit("folded", "that are folded LoRA adapters", scales="0.5,1",
+                                                         validation=100, test=400),
     "text-14-full": Board(
         title="Text, 14 tasks, full fine-tunes", suite="text-14", full=True,
         question="The same tasks and more, too many for the weights to hold.",

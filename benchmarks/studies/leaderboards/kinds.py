@@ -178,3 +178,12 @@ def of_habit(habit: str, how: str, scales: str = "0.5,0.75,1") -> Board:
         question="Does the first board's result hold for fine-tunes that others made?",
         methods=HABITS, scales=scales, validation=100, test=400,
     )  # fmt: skip
+
+
+def refined_of_habit(habit: str, how: str, **sizes: Any) -> Board:
+    """Refined merges, the rules for adapters among them, on the inputs of the first board of these fine-tunes."""
+    return Board(
+        title=f"Text, 8 tasks, full fine-tunes {how}, refined merges", suite="text-8", full=True, habit=habit,
+        question="Is what `method: auto` chooses for adapters right for full models that were adapters?",
+        methods=REFINED, **sizes,
+    )  # fmt: skip

@@ -138,14 +138,15 @@ def kind_of(board: Board) -> str:
 
 def group_of(board: Board) -> Group:
     """The models that share a rule of `method: auto` with a board's."""
-    return Facts(models=1, adapters=0 if board.full else 1, kind=kind_of(board)).group
+    full = board.full and board.habit != "folded"
+    return Facts(models=1, adapters=0 if full else 1, kind=kind_of(board)).group
 
 
 def _scored(name: str, comparison: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> Scored:
     """A board with the rows that others measured on the same models and inputs; where both did, the board's own."""
     board = BOARDS[name]
-    kind = kind_of(board)
-    form: Form = "full" if board.full else "adapters"
+    kind, group = kind_of(board), group_of(board)
+    form: Form = "full" if group == "full" else "adapters"
     own = {row["name"]: row for row in comparison["rows"]}
     if name in UNSMOOTHED and "dc_merge" in own:
         # Measured before the method smoothed adapters by default.
@@ -162,9 +163,7 @@ def _scored(name: str, comparison: Mapping[str, Any], more: Sequence[Mapping[str
     best, best_name = max((score, row) for row, found in rows for score in _tests(found))
     validation = max(figure for _, found in rows for figure in found["validation"].values())
     tasks = len(comparison["seen"])
-    return Scored(
-        name, board.title, form, kind, group_of(board), f"{kind} {form}", tasks, arms, best, best_name, validation
-    )
+    return Scored(name, board.title, form, kind, group, f"{kind} {form}", tasks, arms, best, best_name, validation)
 
 
 def _arms(name: str, row: Mapping[str, Any]) -> list[tuple[Arm, Figures]]:

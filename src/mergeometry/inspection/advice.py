@@ -6,32 +6,35 @@ from collections.abc import Iterator
 
 from mergeometry.inspection.prediction import kept_by, kept_by_auto
 from mergeometry.inspection.result import Inspection, Sentence
-from mergeometry.plan.choice_of_method import FITTED, GROUPS, Facts, Group, Merge, choose_method
+from mergeometry.inspection.totals import matrices_of, totals_of
+from mergeometry.plan.choice_of_method import GROUPS, Facts, Group, Merge, choose_method
 
 
 def advice_in_words(inspection: Inspection) -> Iterator[Sentence]:
     """The method that `method: auto` takes and why, what it kept on boards, and what the recipe's own method kept."""
-    kinds = [model.kind for model in inspection.models]
+    kinds = [model.kind if inspection.folded is None else "adapter" for model in inspection.models]
     if inspection.output is not None or len(kinds) < 2:
         return
     facts = facts_of(inspection)
     choice = choose_method(facts)
     text = f"`method: auto` takes {_way(choice.merge)} for these models: {choice.why}."
     # Boards are of one kind of models, and tell nothing of a choice that other rules made.
-    told = len(set(kinds)) == 1 and choice.merge == FITTED.get(facts.group)
-    experience = list(_experience(inspection, facts.group, kinds[0], choice.merge)) if told else []
+    told = choice.group if len(set(kinds)) == 1 else None
+    experience = [] if told is None else list(_experience(inspection, told, kinds[0], choice.merge))
     if experience:
         text = " ".join([text, *experience, "These are other models: it is experience, not an estimate for yours."])
     yield Sentence("note", text)
 
 
 def facts_of(inspection: Inspection) -> Facts:
-    """What `method: auto` looks at, from the figures of an inspection."""
+    """What `method: auto` looks at, from the figures of an inspection: of matrices alone, as it does."""
+    matrices = totals_of(matrices_of(inspection.tensors), inspection.labels)
     return Facts(
         models=len(inspection.models),
         adapters=sum(model.kind == "adapter" for model in inspection.models),
         kind=inspection.model_kind,
-        likeness=min((pair.cosine for pair in inspection.totals.pairs), default=None),
+        likeness=min((pair.cosine for pair in matrices.pairs), default=None),
+        folded=inspection.folded,
         inputs=bool(inspection.recipe.get("data")),
         learns=bool(inspection.recipe.get("adapt")),
     )

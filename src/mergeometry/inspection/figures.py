@@ -10,6 +10,7 @@ from mergeometry.diagnostics.entries import EntryStatistics
 from mergeometry.diagnostics.tables import MovedRows
 from mergeometry.digests import DEFAULT, Algorithm
 from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
+from mergeometry.plan.low_rank import Verdict
 from mergeometry.plan.tasks import TensorTask
 
 
@@ -25,14 +26,20 @@ class MeasureJob:
     merged: bool = False
     algorithm: Algorithm = DEFAULT
     """What every byte read is hashed by."""
+    sampled: bool = False
+    """Whether it is one of the matrices that tell folded adapters from full fine-tunes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A tensor's figures, or why there are none; and (model, name in the file, digest) of what was read."""
+    """A tensor's figures, or why there are none; and (model, name in the file, digest) of what was read.
+
+    ``verdicts`` say of each model whether it moves a sampled matrix by an update of low rank, where that can be told.
+    """
 
     figures: TensorFigures | Problem
     read: tuple[tuple[str, str, str], ...]
+    verdicts: tuple[Verdict | None, ...] = ()
 
 
 def figures_of(

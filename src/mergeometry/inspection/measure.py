@@ -19,6 +19,7 @@ from mergeometry.errors import NumericalError
 from mergeometry.execution.task_reader import Reads, TaskReader
 from mergeometry.execution.task_vectors import TaskVectors
 from mergeometry.inspection.figures import Measured, MeasureJob, figures_of, numbers
+from mergeometry.inspection.folds import verdicts_of
 from mergeometry.inspection.pieces import can_read_in_pieces, measured_in_pieces
 from mergeometry.inspection.result import Figures, MatrixFigures, MergedFigures, Problem, TensorFigures, pairs_of
 from mergeometry.linalg.inner import inner, inner_with_each
@@ -58,7 +59,7 @@ def measured(job: MeasureJob, reader: Reads) -> Measured:
     except NumericalError as error:
         figures = Problem(job.task.name, " ".join(str(error).split()))
     read = tuple((label, name, digest) for (label, name), digest in inputs.digests.items())
-    return Measured(figures, read)
+    return Measured(figures, read, verdicts_of(job.task, reader) if job.sampled else ())
 
 
 def _measured_whole(job: MeasureJob, inputs: TaskReader, started: float) -> TensorFigures:

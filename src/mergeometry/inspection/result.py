@@ -226,6 +226,8 @@ class Inspection:
     """The merged model's scores, where `mergeometry evaluate --save` kept them."""
     model_kind: ModelKind | None = None
     """What the base's configuration describes."""
+    folded: int | None = None
+    """The highest rank of full models that are all adapters folded into the weights; else None."""
     schema: int = field(default=SCHEMA)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from mergeometry.execution.workers import MemoryLimit, workers_within
 from mergeometry.inspection.budget import Budget, affordable
 from mergeometry.inspection.cost import measure_cost
 from mergeometry.inspection.figures import Measured, MeasureJob
+from mergeometry.inspection.folds import rank_of_folds, sampled_names
 from mergeometry.inspection.measure import measure
 from mergeometry.inspection.result import Inspection, Model, Problem, TensorFigures
 from mergeometry.inspection.totals import totals_of
@@ -68,7 +69,9 @@ def measure_all(
     With a ``budget`` only those tensors are measured that fit into it.
     """
     started = time.perf_counter()
-    every = measure_jobs(plan, merged=merged)
+    # Of a merge nothing is advised any more.
+    telling = () if merged else sampled_names(plan)
+    every = measure_jobs(plan, merged=merged, sampled=telling)
     jobs = every if budget is None else affordable(every, budget, merged=merged)
     costs = {job.task.name: measure_cost(job.task, merged=merged) for job in jobs}
     total, largest = sum(cost.seconds for cost in costs.values()), sorted(cost.memory for cost in costs.values())[::-1]
@@ -111,11 +114,12 @@ def measure_all(
         output=output,
         left_out=len(every) - len(jobs),
         model_kind=kind_of_config(plan.base.config),
+        folded=rank_of_folds(plan, telling, {job.task.name: result.verdicts for job, result in done if job.sampled}),
     )
     return replace(inspection, verdict=verdict_on(inspection)), read
 
 
-def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
+def measure_jobs(plan: Plan, *, merged: bool, sampled: Collection[str] = ()) -> list[MeasureJob]:
     """The tensors to measure, the costliest first, so that no big one is left to run alone."""
     labels = tuple(model.label for model in plan.models)
     names = LayerNames(plan.base.tensors, plan.base.config)
@@ -126,7 +130,8 @@ def measure_jobs(plan: Plan, *, merged: bool) -> list[MeasureJob]:
             sources = piece.sources[: len(piece.sources) - merged]
             if piece.method is not None and piece.base.elements and any(source is not None for source in sources):
                 place, by = _place(names, task.name), plan.recipe.output.digest
-                jobs.append(MeasureJob(piece, labels, *place, merged=merged, algorithm=by))
+                telling = piece.name in sampled
+                jobs.append(MeasureJob(piece, labels, *place, merged=merged, algorithm=by, sampled=telling))
     return sorted(jobs, key=lambda job: (-measure_cost(job.task, merged=merged).seconds, job.task.name))
 
 

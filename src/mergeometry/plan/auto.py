@@ -8,21 +8,22 @@ from typing import Any
 from mergeometry.conventions.model_kinds import kind_of_config
 from mergeometry.errors import RecipeError
 from mergeometry.plan.choice_of_method import Facts, Merge, choose_method
-from mergeometry.plan.likeness import least_cosine
+from mergeometry.plan.likeness import Sampled, sample
 from mergeometry.recipe import AUTO_HEADS, AUTO_METHOD, MethodChoice, Recipe
 from mergeometry.recipe.scale import ScaleRule
 from mergeometry.sources import Adapter, Checkpoint
 
-Likeness = Callable[[Checkpoint, Sequence[Checkpoint | Adapter]], float | None]
-"""Measures how alike models are; see `least_cosine`."""
+Sample = Callable[[Checkpoint, Sequence[Checkpoint | Adapter]], Sampled]
+"""Looks at a few weights of models; see `sample`."""
 
 
-def weights_unread(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> None:
-    """The likeness of models whose weights are not here yet."""
+def weights_unread(base: Checkpoint, models: Sequence[Checkpoint | Adapter]) -> Sampled:
+    """What is known of models whose weights are not here yet."""
+    return Sampled()
 
 
 def with_choice(
-    recipe: Recipe, base: Checkpoint, models: Sequence[Checkpoint | Adapter], likeness: Likeness = least_cosine
+    recipe: Recipe, base: Checkpoint, models: Sequence[Checkpoint | Adapter], look: Sample = sample
 ) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with a method in place of ``auto``, and the reasons; a recipe that names one as it is.
 
@@ -33,11 +34,13 @@ def with_choice(
     """
     if recipe.method.name != AUTO_METHOD:
         return recipe, ()
+    seen = look(base, models) if recipe.data is None else Sampled()
     facts = Facts(
         models=len(models),
         adapters=sum(isinstance(model, Adapter) for model in models),
         kind=kind_of_config(base.config),
-        likeness=likeness(base, models) if recipe.data is None else None,
+        likeness=seen.likeness,
+        folded=seen.folded,
         inputs=recipe.data is not None,
         learns=recipe.adapt is not None,
         matrices=any(map(_moves_a_matrix, models)),

@@ -16,7 +16,7 @@ from mergeometry.garbage import uncollected
 from mergeometry.grouping import grouped
 from mergeometry.plan.adapter_form import adapter_form
 from mergeometry.plan.alignment import aligned
-from mergeometry.plan.auto import Likeness, refuse_auto, with_choice
+from mergeometry.plan.auto import Sample, refuse_auto, with_choice
 from mergeometry.plan.choice import RecipeMethods
 from mergeometry.plan.companions import compare_companions
 from mergeometry.plan.compare import carried_by, mismatches, names_of, notes, source_of
@@ -24,7 +24,7 @@ from mergeometry.plan.fishers import ready_made
 from mergeometry.plan.heads import plain_heads
 from mergeometry.plan.layer_scales import refuse_without_layers
 from mergeometry.plan.layer_stacks import compare_stacks
-from mergeometry.plan.likeness import least_cosine
+from mergeometry.plan.likeness import sample
 from mergeometry.plan.matching import match_names
 from mergeometry.plan.opening import open_base, open_models, refuse_stacked
 from mergeometry.plan.outputs import lay_out_plan
@@ -49,10 +49,10 @@ _ALL_LISTED = "; `mergeometry plan --json`, with the same options, lists every o
 
 
 @uncollected()
-def make_plan(recipe: Recipe, equal: Equal = same_values, likeness: Likeness = least_cosine) -> Plan:
+def make_plan(recipe: Recipe, equal: Equal = same_values, look: Sample = sample) -> Plan:
     """Plan a merge from headers and configuration files alone; ``equal`` compares halves of tied tables.
 
-    With `method: auto`, ``likeness`` says how alike the models are.
+    With `method: auto`, ``look`` reads a few weights.
 
     Raises:
         RecipeError: a method or parameter is unknown, or fits no tensor of these models.
@@ -63,7 +63,7 @@ def make_plan(recipe: Recipe, equal: Equal = same_values, likeness: Likeness = l
     base = open_base(recipe, make_plan)
     refuse_stacked(recipe, base)
     models, of_files = open_models(recipe, base, make_plan)
-    recipe, reasons = with_choice(recipe, base, models, likeness)
+    recipe, reasons = with_choice(recipe, base, models, look)
     methods = methods or RecipeMethods(recipe)
     recipe = with_template_settled(recipe, base, models)
     heads = () if recipe.heads == AUTO_HEADS else recipe.heads

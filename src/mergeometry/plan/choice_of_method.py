@@ -7,7 +7,7 @@ The rules were fitted on the validation figures of leaderboards and tested on bo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mergeometry.words import counted
@@ -22,7 +22,7 @@ Group = Literal["full", "text adapters", "image adapters", "other adapters"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the choice depends on: all from headers and configurations, but for the likeness of the models."""
+    """What the choice depends on: from headers and configurations, and from a small sample of the weights."""
 
     models: int
     adapters: int
@@ -31,6 +31,11 @@ class Facts:
     """text, image, causal or seq2seq, where the base's configuration says so."""
     likeness: float | None = None
     """The least cosine between two task vectors, over a sample of their entries; None where no weight was read."""
+    folded: int | None = None
+    """The highest rank of the full models' updates, where all are of low rank, as of adapters folded into the weights.
+
+    None where one is not, where there is no full model, and where no weight was read.
+    """
     inputs: bool = False
     """Whether the recipe has unlabelled inputs of each task (`data:`)."""
     learns: bool = False
@@ -41,7 +46,7 @@ class Facts:
     @property
     def group(self) -> Group:
         """The models that share a rule with these."""
-        if 2 * self.adapters <= self.models:
+        if 2 * self.adapters <= self.models and self.folded is None:
             return "full"
         if self.kind == "text":
             return "text adapters"
@@ -71,6 +76,8 @@ class Choice:
     merge: Merge
     why: str
     reasons: tuple[str, str, str]
+    group: Group | None = None
+    """The models whose fitted rule it is; None where another rule chose."""
 
 
 FITTED: Mapping[Group, Merge] = {
@@ -85,11 +92,17 @@ PLAIN = Merge({"name": "own_blocks"}, scale=0.5)
 
 _MEAN = Merge({"name": "average"})
 _BY_INPUTS = Merge({"name": "esm"})
+_BY_DIRECTIONS = frozenset({"own_blocks", "tsv_m"})
+"""Methods that are chosen and take a rank, which is by itself that of an adapter, but not that of a folded one."""
 
 
 def choose_method(facts: Facts) -> Choice:
     """Choose a merge by the first rule that holds, and say why."""
     merge, why = _chosen(facts)
+    group = facts.group if merge == FITTED.get(facts.group) else None
+    if facts.folded is not None and merge not in (_BY_INPUTS, _MEAN):
+        merge = _at_rank(merge, facts.folded)
+        why = f"the models' updates are of low rank, as of adapters folded into the weights, and {why}"
     return Choice(
         merge,
         why,
@@ -98,6 +111,7 @@ def choose_method(facts: Facts) -> Choice:
             f"auto: chose {merge}",
             f"auto: because {why}; any key that is given overrides its part",
         ),
+        group,
     )
 
 
@@ -134,9 +148,17 @@ _KINDS = {
 }
 
 
+def _at_rank(merge: Merge, rank: int) -> Merge:
+    """The merge with the directions of adapters of a rank, and none of what rounding left beside them."""
+    if merge.method["name"] not in _BY_DIRECTIONS:
+        return merge
+    return replace(merge, method={**merge.method, "rank": rank})
+
+
 def _seen(facts: Facts) -> str:
     full = facts.models - facts.adapters
     parts = [counted(facts.adapters, "adapter")] if facts.adapters else []
-    parts += [counted(full, "full fine-tune")] if full else []
+    parts += [counted(full, "full fine-tune" if facts.folded is None else "folded adapter")] if full else []
+    low = "" if facts.folded is None else f"; rank of their updates: {facts.folded} at most"
     alike = "" if facts.likeness is None else f"; least cosine of two updates: {facts.likeness:.2f}"
-    return f"{' and '.join(parts)} of {_KINDS.get(facts.kind or '', 'a model of an unknown kind')}{alike}"
+    return f"{' and '.join(parts)} of {_KINDS.get(facts.kind or '', 'a model of an unknown kind')}{low}{alike}"
