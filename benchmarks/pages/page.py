@@ -25,6 +25,11 @@ turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time
 all processes of the command. Peak memory is the largest resident size of the process; with several workers, the sum of
 the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a common
 part. Ratios carry over to other machines better than seconds do.
+
+Products and decompositions of our side are OpenBLAS's, those of plain programs and of peers torch's. OpenBLAS chooses
+its routines by the processor: here those for AVX-512, `SkylakeX`, which torch's library does without on this
+processor. Sections that name no routines were measured with `OPENBLAS_CORETYPE=Haswell` in the environment, whose
+products take nearly twice as long: their ratios of directional methods are too small.
 """
 
 NOTES = {
@@ -145,6 +150,8 @@ def section(title: str, result: Result) -> Iterator[str]:
     yield f"## {title}\n"
     yield f"{NOTES[result['benchmark']]}\n"
     versions = _versions(result["versions"])
+    if kernels := machine.get("kernels"):
+        versions += f"; OpenBLAS for {kernels}"
     for peer, numbers in result.get("peer_versions", {}).items():
         versions += f"; {peer}'s: {_versions(numbers)}"
     yield (

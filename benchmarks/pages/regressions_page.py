@@ -12,6 +12,8 @@ def regressions_section(result: Mapping[str, Any]) -> Iterator[str]:
     """The committed ratios, with what they were measured against."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    if kernels := machine.get("kernels"):
+        versions += f"; OpenBLAS for {kernels}"
     yield "## Regressions: small rows against their committed ratios\n"
     yield f"""`make bench-quick` measures small versions of the rows above in a few minutes, each against a reference
 that runs in the same rounds: the import of what both need, or a plain program of the same merge

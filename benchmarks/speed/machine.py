@@ -6,12 +6,19 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.measure import ROOT
+
+_SHOW_KERNELS = """
+import scipy.linalg, threadpoolctl
+found = threadpoolctl.threadpool_info()
+print(next((one["architecture"] for one in found if "scipy.libs" in one["filepath"]), "none"))
+"""
 
 PACKAGES = ("mergeometry", "torch", "numpy", "scipy", "safetensors")
 
@@ -25,6 +32,7 @@ def circumstances() -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "system": f"{platform.system()} {platform.machine()}",
             "load_before": round(os.getloadavg()[0], 2),
+            "kernels": _kernels(),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "commit": _commit(),
@@ -48,6 +56,12 @@ def _cpu() -> str:
     )
     numbers = f"family {found.get('cpu family', '?')}, model {found.get('model', '?')}"
     return f"{found.get('model name', 'unknown')} ({numbers})"
+
+
+def _kernels() -> str:
+    """The processor for which OpenBLAS, as SciPy brings it, takes its routines; "none" where SciPy brings none."""
+    done = subprocess.run([sys.executable, "-c", _SHOW_KERNELS], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _version(name: str) -> str:

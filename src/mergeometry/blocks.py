@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mergeometry.deferred import Float, Tensor, np, torch
+from mergeometry.products import product
 
 _WIDTH = 64
 """Columns up to which neighbouring blocks are multiplied as one: smaller products take longer than their arithmetic."""
@@ -30,8 +31,8 @@ def times_blocks(matrix: Float[Tensor, "m r"], core: Float[Tensor, "r s"]) -> Fl
     elsewhere = core.device.type != "cpu" or core.requires_grad
     blocks = [slice(None)] if elsewhere or 2 * core.count_nonzero() > core.numel() else _wide(core)
     if len(blocks) == 1:
-        return matrix @ core
-    return torch.cat([matrix[:, block] @ core[block, block] for block in blocks], dim=1)
+        return product(matrix, core)
+    return torch.cat([product(matrix[:, block], core[block, block]) for block in blocks], dim=1)
 
 
 def _wide(core: Float[Tensor, "r s"]) -> list[slice]:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from mergeometry.blocks import times_blocks
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.products import product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class LowRank:
     def dense(self, dtype: torch.dtype | None = None) -> Float[Tensor, "m n"]:
         """Form the matrix; the thin product is taken in the factors' precision, the wide one in ``dtype`` (float32)."""
         left, right = self.pair(dtype)
-        return left @ right
+        return product(left, right)
 
     def pair(self, dtype: torch.dtype | None = None) -> tuple[Float[Tensor, "m q"], Float[Tensor, "q n"]]:
         """The two thin matrices whose product `dense` is, the core multiplied into the side where that costs least."""

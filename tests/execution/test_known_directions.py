@@ -14,6 +14,7 @@ import torch
 
 import mergeometry as mg
 from mergeometry.errors import OutputError, RecipeError
+from mergeometry.execution import directions_store
 from mergeometry.execution.directions_folder import DirectionsFolder, kept_in
 from mergeometry.execution.directions_store import ENDING
 from tests.helpers import models
@@ -191,6 +192,16 @@ def test_a_disk_that_refuses_leaves_a_note_and_the_merge(
     found, run = merged(recipe, tmp_path / "out", tmp_path / "known")
     assert found == plain
     assert any("No space left" in note for tensor in run.tensors for note in tensor.notes)
+
+
+def test_openblas_that_is_told_its_processor_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for told in ("Haswell", "SkylakeX"):
+        monkeypatch.setenv("OPENBLAS_CORETYPE", told)
+        directions_store.processor.cache_clear()
+        found.append(directions_store.processor())
+    directions_store.processor.cache_clear()
+    assert found[0] != found[1]
 
 
 def test_another_processor_or_version_takes_nothing(family: dict[str, Any], tmp_path: Path,

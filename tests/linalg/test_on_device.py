@@ -50,6 +50,9 @@ def test_the_two_backends_agree(name: str) -> None:
         assert vectors.shape == (n, count)
     target = draw(3, 5, n)
     assert relative(on_device.solve_gram(target, gram), lapack.solve_gram(target, gram)) < 1e-5
+    for laid_out in (target, target.mT.contiguous().mT):
+        assert relative(lapack.times_symmetric(laid_out, lapack.gram(scaled)), target @ gram) < 1e-13
+        assert relative(on_device.times_symmetric(laid_out, gram.triu()), target @ gram) < 1e-13
 
 
 @pytest.mark.parametrize("name", MATRICES)

@@ -27,6 +27,17 @@ def test_threshold_is_the_sorted_entry(seed: int, size: int, count: int) -> None
     assert torch.equal(kept[kept != 0], values[kept != 0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("size", "count"), [(40_000, 1), (40_000, 625), (40_001, 600), (40_031, 625)])
+def test_threshold_of_a_small_share_is_the_sorted_entry(size: int, count: int, dtype: torch.dtype) -> None:
+    values = draw(0, size).to(dtype)
+    values[-3:] = torch.tensor([9.0, -9.0, 8.0])  # where no piece is whole
+    values[:50] = values[100:150]
+    expected = float(values.abs().sort(descending=True).values[count - 1])
+    assert magnitude_threshold(values, count) == expected
+    assert magnitude_threshold(values.reshape(1, -1), count) == expected
+
+
 def test_ties_at_the_threshold_all_stay() -> None:
     values = torch.tensor([3.0, -2.0, 2.0, 2.0, 1.0])
     assert elected_mean([values], 2, [1.0]).tolist() == [3.0, -2.0, 2.0, 2.0, 0.0]

@@ -135,8 +135,8 @@ class DirectionsStore:
 
 @cache
 def processor() -> str:
-    """The machine's processor; another machine of a cluster may have another."""
-    return machine.processor()
+    """The machine's processor, another of a cluster may have another; and the one that OpenBLAS is told to be on."""
+    return " ".join(filter(None, (machine.processor(), os.environ.get("OPENBLAS_CORETYPE"))))
 
 
 def _write_whole(place: Path, contents: Callable[[Callable[[bytes | memoryview], None]], None]) -> None:

@@ -37,6 +37,10 @@ class Backend(Protocol):
         """Upper triangle of ``matrix.T @ matrix``; what is below it means nothing."""
         ...
 
+    def times_symmetric(self, matrix: Float[Tensor, "m n"], symmetric: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
+        """``matrix @ symmetric``; only the upper triangle of the latter is read."""
+        ...
+
     def solve_gram(self, target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
         """``target gram^+``; only the upper triangle is read."""
         ...

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.side_by_side import SideBySide
 from mergeometry.linalg.svd import CANCELLATION, RANK_TOLERANCE, symmetric_eigen, thin_svds
+from mergeometry.products import product
 from mergeometry.values import Directions, LowRank
 
 _CONDITION = 1e3
@@ -23,7 +24,7 @@ class Columns:
 
     def expand(self, coordinates: Float[Tensor, "p k"]) -> Float[Tensor, "m k"]:
         """Vectors from their coordinates."""
-        return self.stack.times(coordinates if self.solved is None else self.solved @ coordinates)
+        return self.stack.times(coordinates if self.solved is None else product(self.solved, coordinates))
 
 
 def in_decorrelated_coordinates(
@@ -104,8 +105,8 @@ class _Side:
         if not bool(values[-1] * _CONDITION**2 > values[0]):
             return None
         roots = values.sqrt()
-        coordinates = (basis * roots) @ basis.mT
-        inverse = ((basis / roots) @ basis.mT).view(tasks, count, -1)
+        coordinates = product(basis * roots, basis.mT)
+        inverse = product(basis / roots, basis.mT).view(tasks, count, -1)
         solved = (directions / self.lengths.view(tasks, width, 1) @ inverse).view(tasks * width, -1)
         # Symmetric to the last bit, by which `shared_subspace` knows that nothing is left to decorrelate.
         return Columns(self.stack, solved), (coordinates + coordinates.mT) / 2

@@ -50,18 +50,17 @@ def _of_few(
 ) -> Float[Tensor, "*shape"]:
     """`elected_mean`, entry for entry, of the places alone where some task keeps its entry: zero elsewhere."""
     stacked = torch.stack([task.reshape(-1) for task in tasks])
-    pieces = stacked[:, : stacked.shape[1] // _PIECE * _PIECE].unflatten(1, (-1, _PIECE))
+    magnitudes = stacked.abs()
     # So many pieces hold an entry of this size that no smaller one, but for rounding, can be among those kept.
-    peaks = torch.maximum(pieces.amax(dim=2), -pieces.amin(dim=2))
+    peaks = magnitudes[:, : stacked.shape[1] // _PIECE * _PIECE].unflatten(1, (_PIECE, -1)).amax(dim=1)
     bound = peaks.topk(count, dim=1).values[:, -1:] * (1 - rounding - 1e-3)
-    found, candidates = torch.nonzero((stacked >= bound) | (stacked <= -bound), as_tuple=True)
-    magnitudes = stacked[found, candidates].abs()
-    largest = [part.topk(count).values[-1:] for part in magnitudes.split(found.bincount(minlength=len(tasks)).tolist())]
+    found, candidates = torch.nonzero(magnitudes >= bound, as_tuple=True)
+    large = magnitudes[found, candidates]
+    largest = [part.topk(count).values[-1:] for part in large.split(found.bincount(minlength=len(tasks)).tolist())]
     # As they would be compared one task at a time: thresholds rounded to the entries' dtype.
     smallest = (torch.stack(largest).double() * (1 - rounding)).to(stacked.dtype)
-    places = candidates[magnitudes >= smallest[found, 0]].unique()
-    sparse = stacked[:, places]
-    chosen = torch.where(sparse.abs() >= smallest, sparse, 0.0)
+    places = candidates[large >= smallest[found, 0]].unique()
+    chosen = torch.where(magnitudes[:, places] >= smallest, stacked[:, places], 0.0)
     merged = torch.zeros_like(stacked[0])
     merged[places] = Vote(weights)(list(chosen))
     return merged.reshape(tasks[0].shape)

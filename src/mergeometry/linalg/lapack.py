@@ -92,6 +92,15 @@ def gram(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
     return torch.from_numpy(syrk(1.0, array.T if flipped else array, trans=not flipped, lower=True).T)
 
 
+def times_symmetric(matrix: Float[Tensor, "m n"], symmetric: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
+    """``matrix @ symmetric`` in float64; only the upper triangle of the latter is read."""
+    blas: Any = scipy.linalg.blas  # its stubs lack these routines
+    triangle = symmetric.numpy().T  # its lower triangle, column by column: no copy of what `gram` gives
+    if matrix.mT.is_contiguous():
+        return torch.from_numpy(blas.dsymm(1.0, triangle, matrix.numpy(), side=1, lower=1))
+    return torch.from_numpy(blas.dsymm(1.0, triangle, matrix.contiguous().numpy().T, side=0, lower=1).T)
+
+
 def solve_gram(target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
     """``target gram^+``; only the upper triangle of the positive semidefinite matrix is read.
 
@@ -143,8 +152,9 @@ def _from_tridiagonal(array: np.ndarray, size: int, count: int) -> tuple[np.ndar
     vectors, failed = lapack.dstein(diagonal, off_diagonal, values[-count:], one_block, ends)
     if failed:
         return None
-    # The reflectors leave the first coordinate alone.
-    vectors[1:], _, _ = lapack.dormqr("L", "N", reduced[1:, :-1], reflectors, vectors[1:], lwork=64 * size)
+    # The reflectors leave the first coordinate alone; where they lie, column by column, one row below.
+    below = np.lib.stride_tricks.as_strided(reduced.reshape(-1, order="F")[1:], (size, size - 1), reduced.strides)
+    vectors[1:], _, _ = lapack.dormqr("L", "N", below, reflectors, vectors[1:], lwork=64 * size)
     return values, vectors
 
 

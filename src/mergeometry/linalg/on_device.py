@@ -63,6 +63,11 @@ def gram(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch n n"]:
     return exact.mT @ exact
 
 
+def times_symmetric(matrix: Float[Tensor, "m n"], symmetric: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
+    """``matrix @ symmetric``; only the upper triangle of the latter is read."""
+    return matrix @ (symmetric.triu() + symmetric.triu(1).mT)
+
+
 def solve_gram(target: Float[Tensor, "m n"], gram: Float[Tensor, "n n"]) -> Float[Tensor, "m n"]:
     """``target gram^+``: by a Cholesky factor where the matrix is well-conditioned, by its eigenvectors where not.
 

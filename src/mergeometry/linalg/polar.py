@@ -6,7 +6,9 @@ import math
 
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
+from mergeometry.linalg.backend import backend_of
 from mergeometry.linalg.svd import gram, magnitude, squarable, symmetric_eigen, thin_svd, top_directions
+from mergeometry.products import product
 from mergeometry.values import LowRank
 
 GRAM_CONDITION = 1e-5
@@ -53,13 +55,13 @@ def stretch(factor: Float[Tensor, "m n"], matrix: Float[Tensor, "m n"]) -> Float
     size = matrix.shape[1]
     if size <= _STRIP:
         return factor.mT @ matrix
-    product = matrix.new_empty(size, size)
+    whole = matrix.new_empty(size, size)
     for first in range(0, size, _STRIP):
         strip = slice(first, first + _STRIP)
         # What is left of the diagonal is what is above it.
-        product[strip, first:] = factor[:, strip].mT @ matrix[:, first:]
-        product[first + _STRIP :, strip] = product[strip, first + _STRIP :].mT
-    return product
+        whole[strip, first:] = product(factor[:, strip].mT, matrix[:, first:])
+        whole[first + _STRIP :, strip] = whole[strip, first + _STRIP :].mT
+    return whole
 
 
 def polar_of_factors(delta: LowRank) -> tuple[LowRank, Float[Tensor, " q"]]:
@@ -90,7 +92,8 @@ def _polar_of_tall(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], 
     eigenvalues, basis = symmetric_eigen(gram(squares), matrix.shape[1])
     if eigenvalues[-1] > GRAM_CONDITION**2 * eigenvalues[0]:
         values = eigenvalues.sqrt()
-        return squares @ ((basis / values) @ basis.mT), values * size
+        inverse = gram((basis / values.sqrt()).mT)
+        return backend_of(squares).times_symmetric(squares, inverse), values * size
     left, values, right = thin_svd(matrix)
     kept = values > NULL_TOLERANCE * values[0]
     return left[:, kept] @ right[:, kept].mT, values[kept]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.linalg.backend import backend_of
 from mergeometry.linalg.span import right_basis
 from mergeometry.linalg.svd import gram
 from mergeometry.values import Delta, LowRank
@@ -49,7 +50,8 @@ def normal_equations(
         if size == 0.0:
             continue
         unit = matrix.to(torch.float64, copy=True).div_(size)
-        total.add_(gram(unit))
+        moment, times_symmetric = gram(unit), backend_of(unit).times_symmetric
+        total.add_(moment)
         # tau_t G_t through its smaller side.
-        target.add_((unit @ unit.mT) @ unit if m < q else unit @ (unit.mT @ unit), alpha=size)
+        target.add_(times_symmetric(unit.mT, gram(unit.mT)).mT if m < q else times_symmetric(unit, moment), alpha=size)
     return target, total

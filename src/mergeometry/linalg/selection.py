@@ -17,6 +17,13 @@ BLOCK = 1 << 16
 """Entries looked at together: what one block needs from all tasks stays in the processor's cache."""
 
 
+_AT_ONCE = 1 << 20
+"""Entries whose magnitudes may lie in memory together."""
+
+_PIECES = 32
+"""Entries of which the largest bounds what a small count keeps, where there are twice as many for each one kept."""
+
+
 def share_of(size: int, share: float) -> int:
     """How many of ``size`` entries a share keeps: rounded down, at least one.
 
@@ -29,6 +36,8 @@ def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
     """Magnitude of the ``count``-th largest entry, exactly; 0 where there are no more entries than that."""
     if count >= values.numel():
         return 0.0
+    if FEW < values.numel() <= _AT_ONCE and 2 * _PIECES * count <= values.numel() and in_main_memory(values):
+        return _largest_of_peaks(values.detach().reshape(-1).abs(), count)
     return _largest(values, [count])[0]
 
 
@@ -112,6 +121,14 @@ def shrunk(values: Float[Tensor, "*shape"], bound: float, out: Float[Tensor, "*s
 def next_below(threshold: float, dtype: torch.dtype) -> float:
     """The next number below a threshold: as a bound it keeps the entries that equal the threshold."""
     return float(torch.nextafter(torch.tensor(threshold, dtype=dtype), torch.tensor(-1.0, dtype=dtype)))
+
+
+def _largest_of_peaks(magnitudes: Float[Tensor, " size"], count: int) -> float:
+    """The ``count``-th largest: not below the ``count``-th largest of the peaks of as many pieces, so among few."""
+    width = len(magnitudes) // _PIECES
+    peaks = magnitudes[: width * _PIECES].view(_PIECES, width).amax(dim=0)
+    least = peaks.topk(count).values[-1]
+    return float(magnitudes[magnitudes >= least].topk(count).values[-1])
 
 
 def _largest(values: Float[Tensor, "*shape"], counts: Sequence[int]) -> list[float]:

@@ -8,6 +8,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import entries_together
 from mergeometry.linalg.svd import gram
+from mergeometry.products import product
 
 _ENTRIES = 1 << 16
 """Entries converted at a time: half a megabyte in float64, which stays in the processor's cache."""
@@ -36,22 +37,19 @@ class SideBySide:
         size = self.width if through is None else through.shape[1]
         total = torch.zeros(size, size, dtype=torch.float64, device=self._factors[0].device)
         for _, block in self._blocks():
-            total += gram(block if through is None else block @ through)
+            total += gram(block if through is None else product(block, through))
         return total
 
     def times(self, matrix: Float[Tensor, "r k"]) -> Float[Tensor, "m k"]:
         """The product with a small matrix, in float64; laid out in memory as the factors are."""
         shape = (self.rows, matrix.shape[1])
-        like = {"dtype": torch.float64, "device": matrix.device}
-        if self._lies_flat:
-            turned = torch.empty(shape[::-1], **like)
-            for rows, block in self._blocks():
-                torch.mm(matrix.mT, block.mT, out=turned[:, rows])
-            return turned.mT
-        product = torch.empty(shape, **like)
+        whole = torch.empty(shape[:: -1 if self._lies_flat else 1], dtype=torch.float64, device=matrix.device)
         for rows, block in self._blocks():
-            torch.mm(block, matrix, out=product[rows])
-        return product
+            if self._lies_flat:
+                whole[:, rows] = product(matrix.mT, block.mT)
+            else:
+                whole[rows] = product(block, matrix)
+        return whole.mT if self._lies_flat else whole
 
     def whole(self) -> Float[Tensor, "m r"]:
         """All of it, in float64."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.svd import RANK_TOLERANCE, gram, magnitude, symmetric_eigen
+from mergeometry.products import product
 from mergeometry.values import Delta, LowRank
 
 
@@ -30,7 +31,7 @@ def left_coordinates(basis: Float[Tensor, "m r"], delta: Delta) -> Float[Tensor,
     """``P^T tau`` for orthonormal columns P, in float64."""
     if isinstance(delta, LowRank):
         return (basis.mT @ delta.left.double() @ delta.core.double()) @ delta.right.double().mT
-    return basis.mT @ delta.double()
+    return product(basis.mT, delta.double())
 
 
 def right_basis(deltas: Sequence[LowRank]) -> Float[Tensor, "n r"]:

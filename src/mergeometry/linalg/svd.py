@@ -12,6 +12,7 @@ from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import backend_of, in_main_memory
 from mergeometry.linalg.tolerances import RANK_TOLERANCE, DecompositionFallbackWarning
+from mergeometry.products import product
 from mergeometry.values import Delta, Directions, LowRank
 
 __all__ = [
@@ -191,7 +192,7 @@ def _decomposed(matrix: Float[Tensor, "m n"], count: int, solve: _Solver) -> tup
     values = values.where(values > RANK_TOLERANCE * values[0], 0.0)
     kept = int((values[:count] > 0).sum())
     leading, right = values[:kept], right[:, :kept]
-    left = exact @ right / leading
+    left = product(exact, right) / leading
     return values * size, Directions(left, leading * size, right)
 
 

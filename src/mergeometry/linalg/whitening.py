@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mergeometry.deferred import torch
 from mergeometry.linalg.polar import polar, polar_of_factors
+from mergeometry.products import product
 from mergeometry.values import Delta, LowRank
 
 
@@ -29,4 +30,4 @@ def remove_left(delta: Delta, basis: torch.Tensor) -> Delta:
         core, right = delta.core.to(basis.dtype), delta.right.to(basis.dtype)
         return LowRank(left - basis @ (basis.mT @ left), core, right)
     exact = delta.to(basis.dtype)
-    return exact - basis @ (basis.mT @ exact)
+    return exact - product(basis, product(basis.mT, exact))

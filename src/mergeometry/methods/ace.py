@@ -13,6 +13,7 @@ from mergeometry.linalg.row_moments import in_row_span, norms, out_of_row_span
 from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.svd import RANK_TOLERANCE, gram, thin_svd
 from mergeometry.methods.base import Sizes, Spectral, Work, parameters, regression_on_rows
+from mergeometry.products import product
 from mergeometry.values import Delta
 
 _TINY = 1e-12
@@ -110,7 +111,7 @@ class ACE(Spectral):
             centred = _centred(row)
             moment = _whole(gram(centred)) / size
             total.add_(moment)
-            target.add_(centred @ moment).add_(centred, alpha=self.epsilon / size)
+            target.add_(product(centred, moment)).add_(centred, alpha=self.epsilon / size)
         prior = total @ weights
         total.diagonal().add_(sum(self.epsilon / size for size in sizes))
         # (S + 1 c^T)^{-1} by the formula of Sherman and Morrison; c^T S^{-1} 1 is not negative.
@@ -130,7 +131,7 @@ class ACE(Spectral):
         residual = merged.clone()
         mean = total / len(rows)
         for row, size in zip(rows, sizes, strict=True):
-            residual.add_(row.double() @ (_whole(gram(_centred(row))) / size - mean))
+            residual.add_(product(row.double(), _whole(gram(_centred(row))) / size - mean))
         left, values, right = thin_svd(residual)
         count = min(share_of(short, self.refined), int((values > RANK_TOLERANCE * values[:1]).sum()))
         return float(values[:count].sum()) / max(1, count) * left[:, :count] @ right[:, :count].mT

@@ -14,6 +14,7 @@ from mergeometry.linalg.polar import stretch
 from mergeometry.linalg.selection import share_of
 from mergeometry.linalg.subspace import shared_subspace, stack
 from mergeometry.methods.base import Directional, Rank, parameters
+from mergeometry.products import product
 from mergeometry.values import Directions, LowRank
 
 
@@ -74,8 +75,9 @@ class DCMerge(Directional):
             return LowRank(shared.left, torch.diag(shared.values), shared.right)
         stacked, counts = stack(smoothed), list(shared.counts)
         stretched = stretch(shared.left, stacked.left), stretch(shared.right, stacked.right)
-        lefts, rights = (stretched[0] * stacked.values).split(counts, dim=1), stretched[1].split(counts, dim=1)
-        coordinates = [one @ other.mT for one, other in zip(lefts, rights, strict=True)]
+        # Both are symmetric, and a task's rows lie together in memory, its columns do not.
+        lefts, rights = (stretched[0] * stacked.values[:, None]).split(counts), stretched[1].split(counts)
+        coordinates = [product(one.mT, other) for one, other in zip(lefts, rights, strict=True)]
         # The authors' code lays full models' coordinates out in a square as wide as the matrix, with zeros around them.
         side = 0 if adapters else min(shared.left.shape[0], shared.right.shape[0])
         merged = self.aggregate(coordinates, max(shared.rank, side) ** 2)

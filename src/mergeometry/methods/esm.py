@@ -11,6 +11,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.polar import polar
 from mergeometry.linalg.shifts import shift_directions
 from mergeometry.methods.base import Activational, Rank, Sizes, Work, check_rank, parameters, rank_of, weighed
+from mergeometry.products import product
 from mergeometry.values import Delta, LowRank
 
 
@@ -99,4 +100,4 @@ class ESM(Activational):
 def _coordinates(basis: Float[Tensor, "m k"], delta: Delta) -> Float[Tensor, "k n"]:
     if isinstance(delta, LowRank):
         return (basis.mT @ delta.left.double()) @ delta.core.double() @ delta.right.double().mT
-    return basis.mT @ delta.double()
+    return product(basis.mT, delta.double())

@@ -14,6 +14,7 @@ from mergeometry.linalg.polar import polar
 from mergeometry.linalg.streams import random_unit, stream_key
 from mergeometry.linalg.subspace import principal_directions, shared_subspace, stack
 from mergeometry.methods.base import Directional, Method, Rank, parameters
+from mergeometry.products import product
 from mergeometry.values import Directions, LowRank
 
 
@@ -109,9 +110,9 @@ class MDA(Directional):
             return LowRank(left, torch.diag(values), right)
         core = torch.diag(values)
         if self.simplex == "tasks" and count:
-            core = task_gram([task.count for task in directions], values.device) @ core
+            core = product(task_gram([task.count for task in directions], values.device), core)
         if self.simplex == "directions" and count > 1:
-            core = shared_direction_gram(count, values.device) @ core
+            core = product(shared_direction_gram(count, values.device), core)
         return LowRank(left, core, right)
 
     @property

@@ -10,6 +10,7 @@ from pydantic import Field
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.normal import solve_gram
 from mergeometry.methods.base import Activational, Sizes, Work, dense_deltas, parameters
+from mergeometry.products import product
 from mergeometry.values import Delta, LowRank
 
 
@@ -65,7 +66,7 @@ class RegMean(Activational):
             if target is None:
                 rows.append(thin[place].right.double().mT @ shrunk)
             else:
-                target.add_(dense[place].double() @ shrunk)
+                target.add_(product(dense[place].double(), shrunk))
         if target is not None:
             return solve_gram(target, total).to(dense[0].dtype)
         left = torch.cat([delta.left.double() for delta in thin], dim=1)

@@ -12,6 +12,7 @@ from mergeometry.deferred import Float, Tensor
 from mergeometry.linalg.row_moments import in_row_span, normal_equations, norms, out_of_row_span
 from mergeometry.linalg.svd import RANK_TOLERANCE, symmetric_eigen
 from mergeometry.methods.base import Sizes, Spectral, Work, parameters, regression_on_rows
+from mergeometry.products import product
 from mergeometry.values import Delta
 
 _TIED = 1e-9
@@ -68,8 +69,8 @@ class SWUDI(Spectral):
         values, vectors = symmetric_eigen(gram, len(gram))
         count = self.count(values, deltas[0].shape[1])
         values, vectors = values[:count], vectors[:, :count]
-        gain = ((target @ vectors) / values - start @ vectors) * self.share(values)
-        return out_of_row_span(start + gain @ vectors.mT, basis, deltas)
+        gain = (product(target, vectors) / values - product(start, vectors)) * self.share(values)
+        return out_of_row_span(start + product(gain, vectors.mT), basis, deltas)
 
     def count(self, values: Float[Tensor, " q"], inputs: int) -> int:
         """How many of these eigenvalues, descending, are solved for; zero ones never are."""

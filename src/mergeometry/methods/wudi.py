@@ -11,6 +11,7 @@ from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.linalg.normal import solve_gram
 from mergeometry.linalg.row_moments import in_row_span, normal_equations, norms, out_of_row_span
 from mergeometry.methods.base import Sizes, Spectral, Work, dense_deltas, parameters, regression_on_rows
+from mergeometry.products import product
 from mergeometry.values import Delta
 
 
@@ -74,7 +75,7 @@ class WUDI(Spectral):
         adam = torch.optim.Adam([tau], lr=self.learning_rate)
         for _ in range(self.steps):
             # The gradient in closed form: 2 (tau sum_t G_t - sum_t tau_t G_t).
-            tau.grad = 2 * (tau.detach() @ weight - target)
+            tau.grad = 2 * (product(tau.detach(), weight) - target)
             adam.step()
         return tau.detach()
 
