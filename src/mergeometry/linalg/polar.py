@@ -54,7 +54,7 @@ def stretch(factor: Float[Tensor, "m n"], matrix: Float[Tensor, "m n"]) -> Float
     """``factor.T @ matrix``, where the former is the latter's polar factor: the other one, which is symmetric."""
     size = matrix.shape[1]
     if size <= _STRIP:
-        return factor.mT @ matrix
+        return product(factor.mT, matrix)
     whole = matrix.new_empty(size, size)
     for first in range(0, size, _STRIP):
         strip = slice(first, first + _STRIP)
