@@ -26,10 +26,10 @@ all processes of the command. Peak memory is the largest resident size of the pr
 the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a common
 part. Ratios carry over to other machines better than seconds do.
 
-Products and decompositions of our side are those of NumPy's and SciPy's OpenBLAS, of plain programs and peers torch's. OpenBLAS chooses
-its routines by the processor: here those for AVX-512, `SkylakeX`, which torch's library does without on this
-processor. Sections that name no routines were measured with `OPENBLAS_CORETYPE=Haswell` in the environment, whose
-products take nearly twice as long: their ratios of directional methods are too small.
+Our products and decompositions are those of NumPy's and SciPy's OpenBLAS, those of plain programs and peers torch's.
+OpenBLAS chooses its routines by the processor: here those for AVX-512, `SkylakeX`, which torch's library does without
+on this processor. Sections that name no routines were measured with `OPENBLAS_CORETYPE=Haswell` in the environment,
+whose products take nearly twice as long: their ratios of directional methods are too small.
 """
 
 NOTES = {
