@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from mergeometry.errors import DataError
 from mergeometry.execution.head_files import safe_name
@@ -14,7 +16,7 @@ from mergeometry.words import nearest
 from mergeometry_suite.backbone import PIECES, backbone
 from mergeometry_suite.command import load_expert
 from mergeometry_suite.experts import HEAD
-from mergeometry_suite.habits import PLAIN, load_habit_expert
+from mergeometry_suite.habits import PLAIN, find_habit, load_habit_expert
 from mergeometry_suite.language_model.backbone import TOKENS, language_backbone
 from mergeometry_suite.language_model.command import find_domain, list_domains, load_language_expert
 from mergeometry_suite.splits import Split
@@ -86,7 +88,14 @@ def write_suite(
             entry[name] = _write_split(output, task.name, name, split if limit is None else split.take(limit))
         tasks.append(entry)
     encoder = {"kind": "text", "pooling": "mean", "max_length": PIECES}
-    return _write(output, backbone(progress), models, {"encoder": encoder, "tasks": tasks})
+    return _write(
+        output, backbone(progress), models, {"encoder": encoder, "tasks": tasks}, keys=_keys(habit, full=full)
+    )
+
+
+def _keys(habit: str, *, full: bool) -> dict[str, Any]:
+    """What the recipe says of full fine-tunes that are not saved as their base is: the merge is, whatever they are."""
+    return {"output": {"dtype": "float32"}} if full and find_habit(habit).saved is not torch.float32 else {}
 
 
 def _chosen(suite: str, only: Collection[str]) -> list[str]:
@@ -129,9 +138,11 @@ def _write_rows(output: Path, stem: str, rows: Sequence[dict[str, Any]]) -> str:
     return place
 
 
-def _write(output: Path, base: Path, models: Sequence[Any], tasks: dict[str, Any]) -> Path:
+def _write(
+    output: Path, base: Path, models: Sequence[Any], tasks: dict[str, Any], keys: Mapping[str, Any] | None = None
+) -> Path:
     # JSON is YAML, and has one way to write a value.
-    recipe = {"base": str(base.resolve()), "models": models, "method": "tsv_m"}
+    recipe = {"base": str(base.resolve()), "models": models, "method": "tsv_m", **(keys or {})}
     (output / "recipe.yaml").write_text(json.dumps(recipe, indent=1) + "\n", "utf-8")
     (output / "tasks.yaml").write_text(json.dumps(tasks, indent=1) + "\n", "utf-8")
     return output

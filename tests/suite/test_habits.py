@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+import mergeometry as mg
 from mergeometry.cli.app import app
 from mergeometry.encoders.heads import Head
 from mergeometry.errors import DataError
-from mergeometry_suite import command
+from mergeometry_suite import command, habits
 from mergeometry_suite.backbone import backbone
 from mergeometry_suite.command import FULL
 from mergeometry_suite.comparison import write_suite
@@ -19,6 +20,7 @@ from mergeometry_suite.full import FullRegime, full_folder
 from mergeometry_suite.habits import HABITS, habit_folder, habit_form, load_habit_expert
 from mergeometry_suite.loop import Course
 from mergeometry_suite.minilm import build_model
+from mergeometry_suite.staging import write_provenance
 from mergeometry_suite.train import Regime, build_adapter
 
 
@@ -69,6 +71,20 @@ def test_a_habit_of_16_bits_saves_them(tmp_path: Path) -> None:
     assert saved.keys() == base.keys()
     for name, weight in base.items():
         assert torch.equal(saved[name], weight.to(torch.bfloat16) if weight.is_floating_point() else weight)
+
+
+@pytest.mark.suite
+def test_the_suite_of_a_habit_of_16_bits_can_be_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(habits, "cache_folder", lambda: tmp_path)
+    place = habit_folder("bfloat16") / "trec"
+    place.mkdir(parents=True)
+    model, head = build_model(backbone()), Head(torch.zeros(6, 384), torch.zeros(6))
+    habit_form("bfloat16").save(model, backbone(), head, place)
+    write_provenance(place, {"task": "trec"})
+    suite = write_suite("text-8", tmp_path / "suite", only=["trec"], full=True, habit="bfloat16", limit=2)
+    mg.merge(suite / "recipe.yaml", tmp_path / "merged", workers=1)
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    assert {weight.dtype for weight in merged.values() if weight.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.suite
