@@ -75,6 +75,6 @@ def test_a_few_entries_are_merged_as_all_are(
     tasks[1][5, 5], tasks[2][5, 5] = 9.0, -9.0
     few = elected_mean(tasks, 6, [1.0, 0.5, 0.5, -1.0], rounding)
     monkeypatch.setattr(selection, "FEW", 0)
-    monkeypatch.setattr(election, "FEW", 0)
+    monkeypatch.setattr(election, "AT_ONCE", 0)
     assert torch.equal(few, elected_mean(tasks, 6, [1.0, 0.5, 0.5, -1.0], rounding))
     assert 6 < int((few != 0).sum()) < 100

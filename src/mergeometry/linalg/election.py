@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mergeometry.deferred import Float, Tensor, torch
+from mergeometry.deferred import Float, Int, Tensor, np, torch
 from mergeometry.linalg.backend import entries_together, in_main_memory
-from mergeometry.linalg.selection import BLOCK, FEW, at_least, magnitude_threshold
+from mergeometry.linalg.selection import AT_ONCE, BLOCK, at_least, magnitude_threshold
 
 _RARE = 64
 """Entries for each one that is kept, from which the kept ones are merged by themselves."""
@@ -42,28 +42,37 @@ def elected_mean(
 def _few_stay(tasks: Sequence[Float[Tensor, "*shape"]], count: int) -> bool:
     """Whether what stays is so little that it is found and merged sooner by itself."""
     entries = tasks[0].numel()
-    return in_main_memory(tasks[0]) and entries <= FEW and _RARE * count < entries
+    return in_main_memory(tasks[0]) and entries <= AT_ONCE and _RARE * count < entries
 
 
 def _of_few(
     tasks: Sequence[Float[Tensor, "*shape"]], count: int, weights: Sequence[float], rounding: float
 ) -> Float[Tensor, "*shape"]:
     """`elected_mean`, entry for entry, of the places alone where some task keeps its entry: zero elsewhere."""
-    stacked = torch.stack([task.reshape(-1) for task in tasks])
-    magnitudes = stacked.abs()
-    # So many pieces hold an entry of this size that no smaller one, but for rounding, can be among those kept.
-    peaks = magnitudes[:, : stacked.shape[1] // _PIECE * _PIECE].unflatten(1, (_PIECE, -1)).amax(dim=1)
-    bound = peaks.topk(count, dim=1).values[:, -1:] * (1 - rounding - 1e-3)
-    found, candidates = torch.nonzero(magnitudes >= bound, as_tuple=True)
-    large = magnitudes[found, candidates]
-    largest = [part.topk(count).values[-1:] for part in large.split(found.bincount(minlength=len(tasks)).tolist())]
-    # As they would be compared one task at a time: thresholds rounded to the entries' dtype.
-    smallest = (torch.stack(largest).double() * (1 - rounding)).to(stacked.dtype)
-    places = candidates[large >= smallest[found, 0]].unique()
-    chosen = torch.where(magnitudes[:, places] >= smallest, stacked[:, places], 0.0)
-    merged = torch.zeros_like(stacked[0])
+    flat = [task.reshape(-1) for task in tasks]
+    scratch = torch.empty_like(flat[0])
+    smallest, kept = zip(*(_few_kept(task, count, rounding, scratch) for task in flat), strict=True)
+    places = torch.cat(kept).unique()
+    sparse = torch.stack([task[places] for task in flat])
+    chosen = torch.where(sparse.abs() >= torch.stack(smallest), sparse, 0.0)
+    merged = torch.zeros_like(flat[0])
     merged[places] = Vote(weights)(list(chosen))
     return merged.reshape(tasks[0].shape)
+
+
+def _few_kept(
+    task: Float[Tensor, " size"], count: int, rounding: float, scratch: Float[Tensor, " size"]
+) -> tuple[Float[Tensor, " 1"], Int[Tensor, " kept"]]:
+    """The smallest magnitude that stays, and the places of the entries that do."""
+    magnitudes = torch.abs(task, out=scratch)
+    # So many pieces hold an entry of this size that no smaller one, but for rounding, can be among those kept.
+    peaks = magnitudes[: len(task) // _PIECE * _PIECE].unflatten(0, (_PIECE, -1)).amax(dim=0)
+    bound = peaks.topk(count).values[-1] * (1 - rounding - 1e-3)
+    candidates = torch.from_numpy(np.flatnonzero((magnitudes >= bound).numpy()))
+    large = magnitudes[candidates]
+    # As it would be compared with all entries: the threshold rounded to the entries' dtype.
+    smallest = (large.topk(count).values[-1:].double() * (1 - rounding)).to(task.dtype)
+    return smallest, candidates[large >= smallest]
 
 
 def elected_parts(

@@ -17,7 +17,7 @@ BLOCK = 1 << 16
 """Entries looked at together: what one block needs from all tasks stays in the processor's cache."""
 
 
-_AT_ONCE = 1 << 20
+AT_ONCE = 1 << 20
 """Entries whose magnitudes may lie in memory together."""
 
 _PIECES = 32
@@ -36,7 +36,7 @@ def magnitude_threshold(values: Float[Tensor, "*shape"], count: int) -> float:
     """Magnitude of the ``count``-th largest entry, exactly; 0 where there are no more entries than that."""
     if count >= values.numel():
         return 0.0
-    if FEW < values.numel() <= _AT_ONCE and 2 * _PIECES * count <= values.numel() and in_main_memory(values):
+    if FEW < values.numel() <= AT_ONCE and 2 * _PIECES * count <= values.numel() and in_main_memory(values):
         return _largest_of_peaks(values.detach().reshape(-1).abs(), count)
     return _largest(values, [count])[0]
 
