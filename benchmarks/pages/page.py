@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.pages.decompositions_page import decompositions_section
 from benchmarks.pages.peer_page import peers_section
+from benchmarks.pages.processors import processors_section
 from benchmarks.pages.regressions_page import regressions_section
 from benchmarks.pages.summary import summary
 from benchmarks.pages.table import table
@@ -24,7 +25,7 @@ Each command is a whole process, start-up and import included, under one BLAS th
 turn (A B C A B C ...), and the figures are medians. Seconds are wall-clock time; user and system seconds are those of
 all processes of the command. Peak memory is the largest resident size of the process; with several workers, the sum of
 the peaks of all processes. Models are synthetic: random weights, task vectors with power-law spectra and a common
-part. Ratios carry over to other machines better than seconds do.
+part. Ratios carry over to other machines better than seconds do, and still depend on the processor.
 
 Our products and decompositions are those of NumPy's and SciPy's OpenBLAS, those of plain programs and peers torch's.
 OpenBLAS chooses its routines by the processor: here those for AVX-512, `SkylakeX`, which torch's library does without
@@ -130,6 +131,8 @@ holds Python's lock nearly all the time, so that both take as long as one after 
 def write_page(results: Path, page: Path, titles: Mapping[str, str]) -> None:
     """Rewrite the page from all available results."""
     parts = [HEAD, "\n".join(summary(results, titles))]
+    if processors := "\n".join(processors_section(results, titles)):
+        parts.append(processors)
     for name, title in titles.items():
         file = results / f"{name}.json"
         if name == "peers":
