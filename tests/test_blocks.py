@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mergeometry.blocks import diagonal_blocks, times_blocks
+from mergeometry.blocks import diagonal_blocks, is_identity, times_blocks
 from mergeometry.linalg.polar import polar, stretch
+from mergeometry.linalg.svd import singular_core
+from mergeometry.values import LowRank
 from tests.helpers.matrices import draw
 
 
@@ -34,3 +36,24 @@ def test_the_stretch_of_a_matrix_is_its_other_polar_factor(rows: int, columns: i
     torch.testing.assert_close(found, factor.mT @ matrix, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(factor @ found, matrix, rtol=1e-9, atol=1e-9)
     assert float(torch.linalg.eigvalsh(found)[0]) > -1e-9
+
+
+def test_the_identity_is_told_from_all_that_is_nearly_it() -> None:
+    assert is_identity(torch.eye(5)) and is_identity(torch.eye(0))
+    assert not is_identity(torch.eye(5)[:, :4])
+    for place, value in (((1, 1), 1 + 1e-7), ((3, 2), 1e-300), ((3, 2), float("nan")), ((4, 4), float("nan"))):
+        near = torch.eye(5, dtype=torch.float64)
+        near[place] = value
+        assert not is_identity(near)
+
+
+def test_the_identity_between_sides_changes_nothing() -> None:
+    core, eye = torch.block_diag(draw(1, 3, 3), draw(2, 2, 2)), torch.eye(5, dtype=torch.float64)
+    side = torch.linalg.qr(draw(3, 9, 5))[0]
+    own = singular_core(LowRank(eye, core, eye, orthonormal=True))
+    other = singular_core(LowRank(side, core, side, orthonormal=True))
+    torch.testing.assert_close(own.dense(torch.float64), core)
+    torch.testing.assert_close(other.dense(torch.float64), side @ core @ side.mT)
+    assert torch.equal(own.core, other.core)
+    matrix = draw(4, 5, 5)
+    assert torch.equal(stretch(eye, matrix), matrix)

@@ -26,6 +26,14 @@ def diagonal_blocks(matrix: Float[Tensor, "r s"]) -> list[slice]:
     return [slice(int(first), int(last)) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+def is_identity(matrix: Float[Tensor, "r s"]) -> bool:
+    """Whether it is the identity to the last bit; False on another device, where asking takes longer than a product."""
+    size = matrix.shape[0]
+    if size != matrix.shape[1] or matrix.device.type != "cpu":
+        return False
+    return bool((matrix.diagonal() == 1).all()) and int(matrix.count_nonzero()) == size
+
+
 def times_blocks(matrix: Float[Tensor, "m r"], core: Float[Tensor, "r s"]) -> Float[Tensor, "m s"]:
     """``matrix @ core``, by the blocks that the core falls into."""
     elsewhere = core.device.type != "cpu" or core.requires_grad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mergeometry.blocks import is_identity
 from mergeometry.deferred import Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import backend_of
@@ -59,6 +60,8 @@ def decorrelated(matrix: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], bo
 
 def stretch(factor: Float[Tensor, "m n"], matrix: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
     """``factor.T @ matrix``, where the former is the latter's polar factor: the other one, which is symmetric."""
+    if is_identity(factor):
+        return matrix
     size = matrix.shape[1]
     if size <= _STRIP:
         return product(factor.mT, matrix)

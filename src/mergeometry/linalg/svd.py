@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from mergeometry.blocks import diagonal_blocks
+from mergeometry.blocks import diagonal_blocks, is_identity
 from mergeometry.deferred import Bool, Float, Tensor, torch
 from mergeometry.errors import NumericalError
 from mergeometry.linalg.backend import backend_of, in_main_memory
@@ -240,8 +240,11 @@ def singular_core(delta: LowRank) -> LowRank:
     values = torch.cat(list(values))
     order = values.argsort(descending=True, stable=True)
     left, right = (
-        side.double() @ torch.block_diag(*turns)[:, order]
-        for side, turns in ((delta.left, inside), (delta.right, across))
+        turn if is_identity(side) else side.double() @ turn
+        for side, turn in (
+            (delta.left, torch.block_diag(*inside)[:, order]),
+            (delta.right, torch.block_diag(*across)[:, order]),
+        )
     )
     return LowRank(left, values[order].diag(), right, orthonormal=True)
 
