@@ -43,7 +43,7 @@ LATER = (
     "text-8-full-weight-decay", "text-8-full-strong-decay", "text-8-full-low-rate", "text-8-full-few-steps",
     "text-8-full-many-steps", "text-8-full-bfloat16", "text-8-full-folded", "vision-6-full-seed-1",
     "vision-6-full-seed-2", "vision-full-seed-1", "vision-full-seed-2", "text-14-adapters", "text-20-adapters",
-    "text-8-adapters-seed-1", "vision-4-adapters-seed-1",
+    "text-8-adapters-seed-1", "text-8-adapters-seed-2", "vision-4-adapters-seed-1", "vision-6-adapters-seed-1",
 )  # fmt: skip
 """Boards that were measured after the rules had been fitted, and so test them."""
 
