@@ -36,8 +36,8 @@ def summary(results: Path, titles: Mapping[str, str]) -> Iterator[str]:
 def _goal(found: Result, result: Result, title: str) -> tuple[str, ...]:
     bound = "at least" if found["at_least"] else "at most"
     unit, met = found["unit"], "yes" if found["met"] else "**no**"
-    figure, limit = f"{found['figure']:.3g} {unit}", f"{bound} {found['limit']:g} {unit}"
-    return _section(title), found["goal"], figure, limit, met, *_from([result])
+    figure, limit = figure_of(found), f"{bound} {found['limit']:g} {unit}"
+    return short_title(title), found["goal"], figure, limit, met, *_from([result])
 
 
 def _peers(files: Sequence[Path], title: str) -> Iterator[tuple[str, ...]]:
@@ -53,10 +53,16 @@ def _peers(files: Sequence[Path], title: str) -> Iterator[tuple[str, ...]]:
         figure = f"{statistics.median(times):.3g} x ({min(times):.3g} .. {max(times):.3g}, {len(times)} cells)"
         ahead = "yes" if min(times) >= 1 else "**no**"
         origin = _from([cell for _, cell in found])
-        yield _section(title), f"{tool}'s seconds over ours", figure, "at least 1 in every cell", ahead, *origin
+        yield short_title(title), f"{tool}'s seconds over ours", figure, "at least 1 in every cell", ahead, *origin
 
 
-def _section(title: str) -> str:
+def figure_of(found: Result) -> str:
+    """A goal's figure with its unit."""
+    return f"{found['figure']:.3g} {found['unit']}"
+
+
+def short_title(title: str) -> str:
+    """A section's title up to its colon."""
     return title.partition(":")[0]
 
 

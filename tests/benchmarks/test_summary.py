@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from benchmarks.pages.processors import processors_section
 from benchmarks.pages.summary import summary
 from benchmarks.speed.__main__ import TITLES
 
@@ -45,3 +46,20 @@ def test_a_peer_is_ahead_where_one_cell_says_so(tmp_path: Path) -> None:
         "| Peers | other's seconds over ours | 2 x (0.5 .. 15, 3 cells) | at least 1 in every cell | **no** "
         "| c0, c1 | 2026-01-01 | a processor |"
     )
+
+
+def test_figures_of_another_processor_stand_beside_those_of_the_page(tmp_path: Path) -> None:
+    other = tmp_path / "processors" / "other"
+    other.mkdir(parents=True)
+    for place, figures in ((tmp_path, {"one": 3.0}), (other, {"one": 2.25, "two": 40.0})):
+        goals = [{"goal": goal, "figure": figure, "unit": "x"} for goal, figure in figures.items()]
+        found = {"goals": goals, "commit": "c0", "date": "2026-01-01", "machine": {"cpu": "another"}}
+        (place / "full.json").write_text(json.dumps(found))
+    table = "\n".join(processors_section(tmp_path, {"full": "Full: merges"}))
+    assert "| Full | one | 3 x | 2.25 x | c0 | 2026-01-01 | another |" in table
+    assert "| Full | two | - | 40 x | c0 | 2026-01-01 | another |" in table
+    assert not [*processors_section(other, {"full": "Full: merges"})]
+
+
+def test_the_page_has_every_committed_figure_of_another_processor() -> None:
+    assert "\n".join(processors_section(RESULTS, TITLES)) in PAGE.read_text()
